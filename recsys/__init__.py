@@ -1,0 +1,75 @@
+"""recsys: interaction logs and item text in, ranked items out.
+
+The public names load their module at first use, so that ``import recsys`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity
+    from recsys.bundle import load
+    from recsys.data.catalog import Catalog
+    from recsys.data.interactions import Interactions
+    from recsys.data.read import read_catalog, read_interactions
+    from recsys.data.split import leave_last_out, time_split
+    from recsys.errors import RecsysError
+    from recsys.evaluation.evaluate import evaluate
+    from recsys.serving.retriever import Retriever
+    from recsys.training.config import Training
+    from recsys.two_tower import TwoTower
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ALS": "recsys.baselines",
+    "BPR": "recsys.baselines",
+    "Catalog": "recsys.data.catalog",
+    "EASE": "recsys.baselines",
+    "Interactions": "recsys.data.interactions",
+    "ItemKNN": "recsys.baselines",
+    "Popularity": "recsys.baselines",
+    "RecsysError": "recsys.errors",
+    "Retriever": "recsys.serving.retriever",
+    "Training": "recsys.training.config",
+    "TwoTower": "recsys.two_tower",
+    "evaluate": "recsys.evaluation.evaluate",
+    "leave_last_out": "recsys.data.split",
+    "load": "recsys.bundle",
+    "read_catalog": "recsys.data.read",
+    "read_interactions": "recsys.data.read",
+    "time_split": "recsys.data.split",
+}
+
+__all__ = [
+    "ALS",
+    "BPR",
+    "EASE",
+    "Catalog",
+    "Interactions",
+    "ItemKNN",
+    "Popularity",
+    "RecsysError",
+    "Retriever",
+    "Training",
+    "TwoTower",
+    "evaluate",
+    "leave_last_out",
+    "load",
+    "read_catalog",
+    "read_interactions",
+    "time_split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'recsys' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

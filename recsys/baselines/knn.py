@@ -1,0 +1,56 @@
+"""Item-kNN: items like those in the history."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.baselines.scoring import DenseScorer, history_matrix, presence
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import Float32, Int32, RowLists
+from recsys.errors import ConfigError
+
+
+class ItemKNN(DenseScorer):
+    """Sum over the history of cosine similarities, each item keeping its ``neighbours`` nearest (implicit's kNN).
+
+    Parameters
+    ----------
+    neighbours : int
+    """
+
+    name = "item-kNN"
+
+    def __init__(self, neighbours: int = 20) -> None:
+        super().__init__()
+        if neighbours < 1:
+            raise ConfigError(f"neighbours must be at least 1, not {neighbours}")
+        self.neighbours = neighbours
+
+    def _learn(self, train: Interactions) -> None:
+        from implicit.nearest_neighbours import CosineRecommender  # noqa: PLC0415
+        from implicit.utils import ParameterWarning  # noqa: PLC0415
+
+        model = CosineRecommender(K=self.neighbours + 1)  # implicit counts the item itself
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ParameterWarning)  # of its own conversion of its own matrix
+            model.fit(presence(train.matrix()), show_progress=False)
+        similarity = sp.csr_matrix(model.similarity, dtype=np.float32)
+        similarity.setdiag(0.0)
+        similarity.eliminate_zeros()
+        self._similarity = _strongest(similarity, self.neighbours)
+
+    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+        scores: Float32 = (history_matrix(histories, len(self.items)) @ self._similarity).toarray()
+        return scores
+
+
+def _strongest(similarity: sp.csr_matrix[np.float32], neighbours: int) -> sp.csr_matrix[np.float32]:
+    """At most ``neighbours`` of each row; implicit keeps one more where others are as near as the item itself."""
+    lengths = np.diff(similarity.indptr)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    order = np.lexsort((similarity.indices, -similarity.data, owners))
+    kept = order[np.arange(len(order)) - np.repeat(similarity.indptr[:-1], lengths) < neighbours]
+    return sp.csr_matrix((similarity.data[kept], (owners[kept], similarity.indices[kept])), shape=similarity.shape)

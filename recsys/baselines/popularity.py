@@ -1,0 +1,21 @@
+"""Popularity: the same list for everybody."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.baselines.scoring import DenseScorer
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import Float32, Int32, RowLists
+
+
+class Popularity(DenseScorer):
+    """Score an item by the number of users who touched it in training."""
+
+    name = "popularity"
+
+    def _learn(self, train: Interactions) -> None:
+        self._counts = train.matrix().getnnz(axis=0).astype(np.float32)
+
+    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+        return np.tile(self._counts, (len(histories), 1))

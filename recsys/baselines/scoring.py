@@ -1,0 +1,89 @@
+"""What the baselines share: a fitted state, and ranking from dense scores in blocks of bounded size."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import Float32, Int32, RowLists
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import DataError, NotFittedError
+from recsys.models.topk import top_k
+from recsys.recommender import Ranked, check_k
+
+_BLOCK_SCORES = 16_000_000
+"""Scores held at once (64 MB)."""
+
+
+def presence(matrix: sp.csr_matrix[np.float32]) -> sp.csr_matrix[np.float32]:
+    """The same matrix with every stored value 1: whether, not how often."""
+    ones = matrix.copy()
+    ones.data[:] = 1.0
+    return ones
+
+
+def history_matrix(histories: RowLists, n_items: int) -> sp.csr_matrix[np.float32]:
+    """Histories as a float32 CSR (n, n_items) of ones."""
+    data = np.ones(len(histories.rows), dtype=np.float32)
+    matrix = sp.csr_matrix((data, histories.rows.copy(), histories.offsets.copy()), shape=(len(histories), n_items))
+    matrix.sum_duplicates()
+    return presence(matrix)
+
+
+class DenseScorer(ABC):
+    """A recommender that scores every item for a block of histories."""
+
+    name: str
+
+    def __init__(self) -> None:
+        self._train: Interactions | None = None
+
+    @property
+    def _fitted(self) -> Interactions:
+        if self._train is None:
+            raise NotFittedError(f"{self.name} is not fitted; call fit(train) first")
+        return self._train
+
+    @property
+    def users(self) -> Vocabulary:
+        return self._fitted.users
+
+    @property
+    def items(self) -> Vocabulary:
+        return self._fitted.items
+
+    def fit(self, train: Interactions, catalog: Catalog | None = None) -> Self:
+        """Learn from a log; items that only the catalogue holds become candidates too."""
+        known = train if catalog is None else train.with_items(catalog.items.ids)
+        if len(known) == 0:
+            raise DataError("there is no interaction to learn from")
+        self._learn(known)
+        self._train = known  # last: a model whose fit failed is not a fitted one
+        return self
+
+    @abstractmethod
+    def _learn(self, train: Interactions) -> None: ...
+
+    @abstractmethod
+    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+        """float32 (n, n_items): a fresh array that the caller may overwrite."""
+
+    def recommend_rows(
+        self, histories: RowLists, k: int, *, exclude: RowLists | None = None, users: Int32 | None = None
+    ) -> Ranked:
+        """Rank all items for each history; see :class:`recsys.recommender.Ranker`."""
+        check_k(k)
+        block = max(1, _BLOCK_SCORES // len(self.items))
+        parts = []
+        for start in range(0, len(histories), block):
+            stop = start + block
+            known = None if users is None else users[start:stop]
+            scores = torch.from_numpy(self._scores(histories.block(start, stop), known))
+            parts.append(top_k(scores, k, None if exclude is None else exclude.block(start, stop)))
+        return Ranked.joined(parts)

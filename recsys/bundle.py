@@ -1,0 +1,305 @@
+"""The bundle: one self-contained, hashed, pickle-free folder from which a retriever rises again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from recsys.data.catalog import Catalog
+from recsys.data.row_lists import RowLists
+from recsys.data.split import Holdout
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import BundleError, ConfigError, DataError
+from recsys.files import atomic_folder, sha256_of
+from recsys.index.exact import ExactIndex
+from recsys.schema import ITEM, TEXT, TITLE, USER
+
+if TYPE_CHECKING:
+    from recsys.models.towers import Towers
+    from recsys.serving.retriever import Retriever
+
+FORMAT = "recsys-bundle"
+FORMAT_VERSION = 1
+_LIBRARIES = ("recsys", "torch", "transformers", "sentence-transformers", "polars", "numpy", "lightning")
+_ENCODER_FILES = {".json", ".txt", ".model", ".safetensors"}
+_CHECKED_ROWS = 64
+
+
+def save(retriever: Retriever, folder: Path, *, overwrite: bool, metrics: dict[str, Any]) -> None:
+    """Write a bundle under a temporary name, then give it its own: all or nothing.
+
+    Parameters
+    ----------
+    retriever : Retriever
+    folder : Path
+    overwrite : bool
+        Whether an older bundle there may be replaced. A folder that is not a bundle never is.
+    metrics : dict
+        Kept in the manifest.
+
+    Raises
+    ------
+    DataError
+        Something else, or without ``overwrite`` anything, is in the way.
+    """
+    if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
+        raise DataError(f"{folder} holds something that is not a recsys bundle; it is not overwritten")
+    with atomic_folder(folder, replace=overwrite) as target:
+        _write_tables(retriever, target)
+        _write_towers(retriever, target)
+        files = sorted(file for file in target.rglob("*") if file.is_file())
+        manifest = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "library_versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+            "data": retriever.data,
+            "metrics": metrics,
+            "files": {
+                file.relative_to(target).as_posix(): {"sha256": sha256_of(file), "bytes": file.stat().st_size}
+                for file in files
+            },
+        }
+        (target / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _write_tables(retriever: Retriever, target: Path) -> None:
+    catalog = retriever.catalog
+    retriever.users.ids.to_frame().write_parquet(target / "users.parquet")
+    own = {ITEM: retriever.items.ids, f"_{TEXT}": catalog.texts, f"_{TITLE}": catalog.titles}
+    pl.DataFrame(own).hstack(catalog.columns).write_parquet(target / "items.parquet")
+    _list_frame(items=retriever.histories).write_parquet(target / "histories.parquet")
+    if (holdout := retriever.holdout) is not None:
+        frame = _list_frame(history=holdout.histories, targets=holdout.targets)
+        frame.insert_column(0, holdout.users.raw(holdout.user_rows).alias(USER)).write_parquet(target / "holdout.parquet")
+
+
+def _write_towers(retriever: Retriever, target: Path) -> None:
+    from safetensors.numpy import save_file  # noqa: PLC0415
+
+    from recsys.models.towers import numpy_of  # noqa: PLC0415
+
+    towers = retriever.towers
+    tensors = {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in towers.net.state_dict().items()}
+    if towers.whitening is not None:
+        tensors |= {"whitening.mean": towers.whitening.mean, "whitening.matrix": towers.whitening.matrix}
+    save_file(tensors, target / "towers.safetensors")
+    np.save(target / "item_vectors.npy", numpy_of(towers.item_vectors), allow_pickle=False)
+    retriever.index.save(target / "index.faiss")
+    config = {
+        "model": retriever.options,
+        "catalog": {"text_columns": list(retriever.catalog.text_columns)},
+        "holdout": retriever.holdout.protocol if retriever.holdout else None,
+        "training": retriever.record,
+    }
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    if towers.encoder_folder is not None:
+        for file in towers.encoder_folder.rglob("*"):
+            if file.is_file() and file.suffix in _ENCODER_FILES:
+                copy = target / "encoder" / file.relative_to(towers.encoder_folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle, its format checked.
+
+    Raises
+    ------
+    BundleError
+        There is none, it is broken, or its format is foreign or newer.
+    """
+    file = folder / "manifest.json"
+    if not file.is_file():
+        raise BundleError(f"{folder} is not a recsys bundle: it has no manifest.json (half-written folders have none)")
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text())
+        kind, version = manifest["format"], manifest["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{file} is damaged: {error}") from error
+    if kind != FORMAT or not isinstance(version, int):
+        raise BundleError(f"{file} describes a {kind!r} of version {version!r}, not a {FORMAT}")
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"{folder} has format version {version}; this recsys reads up to {FORMAT_VERSION}: upgrade recsys"
+        )
+    return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check that every file of a bundle is there and is what was written; returns the manifest.
+
+    Raises
+    ------
+    BundleError
+        A file is missing or differs; the message names it.
+    """
+    manifest = read_manifest(folder)
+    for name, expected in manifest["files"].items():
+        file = folder / name
+        if not file.is_file():
+            raise BundleError(f"{folder} is incomplete: {name} is missing")
+        if file.stat().st_size != expected["bytes"] or sha256_of(file) != expected["sha256"]:
+            raise BundleError(f"{file} is damaged: it is not what was saved (sha256 differs)")
+    return manifest
+
+
+def load(folder: str | Path, *, device: str = "auto") -> Retriever:
+    """Open a bundle.
+
+    Parameters
+    ----------
+    folder : path
+        What :meth:`recsys.serving.retriever.Retriever.save` wrote.
+    device : str
+        ``"auto"``, ``"cpu"`` or ``"cuda"``: where the towers run.
+
+    Returns
+    -------
+    Retriever
+
+    Raises
+    ------
+    BundleError
+        The bundle is damaged, incomplete, newer, or its parts do not belong together.
+    """
+    from recsys.serving.retriever import Retriever  # noqa: PLC0415
+
+    folder = Path(folder)
+    manifest = verify(folder)
+    config = json.loads((folder / "config.json").read_text())
+    try:
+        users = Vocabulary(pl.read_parquet(folder / "users.parquet")[USER], "user")
+        table = pl.read_parquet(folder / "items.parquet")
+        items = Vocabulary(table[ITEM], "item")
+        towers = _load_towers(folder, config["model"], users, items, device)
+    except (KeyError, ConfigError, DataError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{folder} is not whole: {error}") from error
+    hidden = (ITEM, f"_{TEXT}", f"_{TITLE}")
+    catalog = Catalog(
+        items,
+        table[f"_{TEXT}"].alias(TEXT),
+        table[f"_{TITLE}"].alias(TITLE),
+        table.drop(hidden),
+        tuple(config["catalog"]["text_columns"]),
+    )
+    index = ExactIndex.load(folder / "index.faiss")
+    _check_belonging(folder, towers, index)
+    retriever = Retriever(
+        towers=towers,
+        index=index,
+        catalog=catalog,
+        users=users,
+        histories=_lists(pl.read_parquet(folder / "histories.parquet")["items"]),
+        options=config["model"],
+        record=config["training"],
+        data=manifest["data"],
+    )
+    if config["holdout"] is not None:
+        held = pl.read_parquet(folder / "holdout.parquet")
+        retriever.holdout = Holdout(
+            users, items, users.rows(held[USER]), _lists(held["history"]), _lists(held["targets"]), config["holdout"]
+        )
+    return retriever
+
+
+def _load_towers(folder: Path, options: dict[str, Any], users: Vocabulary, items: Vocabulary, device: str) -> Towers:
+    import torch  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    from recsys.models.device import pick_device  # noqa: PLC0415
+    from recsys.models.towers import Towers  # noqa: PLC0415
+    from recsys.models.whiten import Whitening  # noqa: PLC0415
+    from recsys.two_tower import TwoTower  # noqa: PLC0415
+
+    state = load_file(folder / "towers.safetensors")
+    whitening = None
+    if "whitening.mean" in state:
+        whitening = Whitening(state.pop("whitening.mean").numpy(), state.pop("whitening.matrix").numpy())
+    text = state["items.text"] if whitening is not None else None
+    has_id = state["items.has_id"]
+    if len(has_id) != len(items):
+        raise BundleError(f"{folder}: towers.safetensors knows {len(has_id)} items, items.parquet {len(items)}")
+    net = TwoTower(**options).network(len(items), text, torch.zeros_like(has_id))
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise BundleError(f"{folder}: towers.safetensors does not fit config.json: {error}") from error
+    device = pick_device(device)
+    encoder = folder / "encoder" if whitening is not None else None
+    return Towers(net.to(device).eval(), users, items, whitening, encoder, device)
+
+
+def _check_belonging(folder: Path, towers: Towers, index: ExactIndex) -> None:
+    """Refuse an index or vectors that the towers did not make."""
+    import torch  # noqa: PLC0415
+
+    from recsys.models.towers import numpy_of  # noqa: PLC0415
+
+    vectors = np.load(folder / "item_vectors.npy", allow_pickle=False)
+    if not np.array_equal(vectors, index.vectors()):
+        raise BundleError(f"{folder}: index.faiss does not hold the vectors of item_vectors.npy")
+    rows = np.linspace(0, len(vectors) - 1, min(_CHECKED_ROWS, len(vectors))).astype(np.int64)
+    with torch.inference_mode():
+        made = towers.net.for_score(towers.net.items(torch.from_numpy(rows).to(towers.device)).float())
+    if vectors.shape[0] != len(towers.items) or not np.allclose(numpy_of(made), vectors[rows], atol=1e-3):
+        raise BundleError(f"{folder}: item_vectors.npy was not made by the towers beside it")
+
+
+def _list_frame(**columns: RowLists) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            name: pl.DataFrame({"owner": lists.owners(), "row": lists.rows})
+            .group_by("owner", maintain_order=True)
+            .agg("row")
+            .join(pl.DataFrame({"owner": np.arange(len(lists))}), on="owner", how="right", maintain_order="right")["row"]
+            .fill_null([])
+            for name, lists in columns.items()
+        }
+    )
+
+
+def _lists(column: pl.Series) -> RowLists:
+    return RowLists.from_lengths(
+        column.list.len().to_numpy(), column.explode(empty_as_null=False).cast(pl.Int32).to_numpy()
+    )
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """A bundle's facts, its files verified, without loading the model."""
+    manifest = verify(folder)
+    config = json.loads((folder / "config.json").read_text())
+    size = sum(entry["bytes"] for entry in manifest["files"].values())
+    training = config["training"]
+    return {
+        "bundle": str(folder),
+        "created": manifest["created"],
+        "verified_files": len(manifest["files"]),
+        "bytes": size,
+        "data": manifest["data"],
+        "model": config["model"],
+        "holdout": config["holdout"],
+        "best_epoch": training.get("best_epoch"),
+        "training_seconds": round(training.get("seconds", 0)),
+        "test": {name: f"{value:.4f}" for name, value in manifest["metrics"].items()},
+        "library_versions": manifest["library_versions"],
+    }
+
+
+def describe_text(facts: dict[str, Any]) -> str:
+    """The facts as lines for people."""
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            lines.append(name.replace("_", " "))
+            lines += [f"  {key:<22}{one}" for key, one in value.items()]
+        else:
+            lines.append(f"{name.replace('_', ' '):<24}{value:,}" if isinstance(value, int) else f"{name:<24}{value}")
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""The command ``recsys``: a thin skin over the public API."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from typing import get_args
+
+from recsys import __version__, commands
+from recsys.data.tables import Format
+from recsys.errors import RecsysError
+from recsys.options import add_flags
+from recsys.training.config import Training
+from recsys.two_tower import TwoTower
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"recsys: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _log_flags(parser: argparse.ArgumentParser, *, needed: bool) -> None:
+    parser.add_argument("log", nargs="+" if needed else "*", help="interaction files, globs or folders")
+    group = parser.add_argument_group("columns of the log")
+    group.add_argument("--format", choices=get_args(Format), help="by default told from the file's ending")
+    group.add_argument("--user", default="user_id", help="column of user ids (default: user_id)")
+    group.add_argument("--item", default="item_id", help="column of item ids (default: item_id)")
+    group.add_argument("--timestamp", help="column of instants (default: timestamp, where there is one)")
+    group.add_argument("--order", help="column that orders each user's events, instead of a timestamp")
+    group.add_argument("--weight", help="column with an event's strength, such as a rating")
+    group.add_argument("--drop-unordered", action="store_true", help="leave out rows whose timestamp or order is missing")
+    group = parser.add_argument_group("the catalogue")
+    group.add_argument("--catalog", nargs="+", help="item files, globs or folders")
+    group.add_argument("--catalog-format", choices=get_args(Format), help="by default told from the file's ending")
+    group.add_argument("--catalog-item", help="column of item ids in the catalogue (default: that of the log)")
+    group.add_argument("--text", nargs="+", help="columns that make an item's text (default: title, description, ...)")
+    group.add_argument("--title", help="column shown to people (default: the first text column)")
+
+
+def _command(
+    commands_: argparse._SubParsersAction[_Parser], name: str, summary: str, example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands_.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON for programs to read")
+    parser.set_defaults(run=getattr(commands, f"run_{name}"))
+    return parser
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(prog="recsys", description="Interaction logs and item text in, ranked items out.")
+    parser.add_argument("--version", action="version", version=f"recsys {__version__}")
+    subs = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
+
+    demo = _command(subs, "demo", "make a shop, train on it, compare and recommend", "recsys demo --out runs/demo")
+    demo.add_argument("--out", default="runs/demo", help="where data and bundle go (default: runs/demo)")
+    demo.add_argument("--seed", type=int, default=0, help="everything random follows from it (default: 0)")
+
+    fit = _command(
+        subs, "fit", "train two towers on a log and save the bundle",
+        "recsys fit ratings.csv --user userId --item movieId --catalog movies.csv --text title genres --out runs/ml",
+    )  # fmt: skip
+    _log_flags(fit, needed=True)
+    fit.add_argument("--out", required=True, help="folder of the bundle to write")
+    fit.add_argument("--overwrite", action="store_true", help="replace an older bundle there")
+    fit.add_argument(
+        "--split", choices=["last", "time", "none"], default="last",
+        help="what to keep for validation and test: each user's last two events, what comes after the 0.9 quantile of "
+        "time, or nothing (default: last)",
+    )  # fmt: skip
+    fit.add_argument("--recipe", help="TOML file with [model] and [training]; flags win over it")
+    add_flags(fit, TwoTower, "model")
+    add_flags(fit, Training, "training")
+
+    evaluate = _command(subs, "evaluate", "judge a bundle on the users it kept apart", "recsys evaluate runs/ml --k 10 50")
+    evaluate.add_argument("run_folder", metavar="RUN", help="a bundle")
+    evaluate.add_argument("--k", type=int, nargs="+", default=[10, 20, 50], help="list lengths (default: 10 20 50)")
+    evaluate.add_argument("--keep-seen", action="store_true", help="do not filter items of the history")
+
+    recommend = _command(
+        subs,
+        "recommend",
+        "recommend to known users, or for a history",
+        "recsys recommend runs/ml --out recs.parquet --k 100",
+    )
+    recommend.add_argument("run_folder", metavar="RUN", help="a bundle")
+    recommend.add_argument("--users", nargs="+", help="user ids (default: all, which needs --out)")
+    recommend.add_argument("--history", nargs="+", metavar="ITEM", help="item ids of somebody new, oldest first")
+    recommend.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
+    recommend.add_argument("--out", help="Parquet file to write instead of printing")
+    recommend.add_argument("--keep-seen", action="store_true", help="do not filter items of the history")
+
+    similar = _command(subs, "similar", "items like these", "recsys similar runs/ml 1 --k 5")
+    similar.add_argument("run_folder", metavar="RUN", help="a bundle")
+    similar.add_argument("items", nargs="+", help="item ids")
+    similar.add_argument("--k", type=int, default=10, help="items per item (default: 10)")
+
+    search = _command(subs, "search", "items that a text describes", 'recsys search runs/ml "animated films about toys"')
+    search.add_argument("run_folder", metavar="RUN", help="a bundle")
+    search.add_argument("texts", nargs="+", metavar="TEXT", help="what to look for")
+    search.add_argument("--k", type=int, default=10, help="items per text (default: 10)")
+
+    inspect = _command(subs, "inspect", "what is in a log or a bundle", "recsys inspect runs/ml")
+    _log_flags(inspect, needed=True)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns
+    -------
+    int
+        0, or 2 after an error that the caller can mend (one line on standard error).
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("recsys")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [handler]
+    parsed = build_parser().parse_args(arguments)
+    try:
+        answer = parsed.run(parsed)
+    except RecsysError as error:
+        print(f"recsys: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("recsys: interrupted; nothing half-written is left", file=sys.stderr)
+        return 130
+    print(json.dumps(answer.data, indent=2) if parsed.json else answer.text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,172 @@
+"""What each command does: read the arguments, call the public API, say what came out."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.read import read_catalog, read_interactions
+from recsys.data.split import Holdout, leave_last_out, time_split
+from recsys.data.summary import summary, summary_text
+from recsys.errors import ConfigError
+from recsys.options import build, given, read_recipe
+from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
+from recsys.tables import as_text
+from recsys.training.config import Training
+from recsys.two_tower import TwoTower
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A command's result, for people and for programs."""
+
+    text: str
+    data: Any
+
+
+def _read(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
+    log = read_interactions(
+        arguments.log,
+        format=arguments.format,
+        user=arguments.user,
+        item=arguments.item,
+        timestamp=arguments.timestamp,
+        order=arguments.order,
+        weight=arguments.weight,
+        drop_unordered=arguments.drop_unordered,
+    )
+    if arguments.catalog is None:
+        return log, None
+    return log, read_catalog(
+        arguments.catalog,
+        format=arguments.catalog_format,
+        item=arguments.catalog_item or arguments.item,
+        text=arguments.text,
+        title=arguments.title,
+    )
+
+
+def run_fit(arguments: Namespace) -> Answer:
+    """``recsys fit``."""
+    import recsys  # noqa: PLC0415 - evaluate pulls in torch
+
+    recipe: dict[str, dict[str, Any]] = {"model": {}, "training": {}}
+    if arguments.recipe:
+        recipe = read_recipe(Path(arguments.recipe), {"model": TwoTower, "training": Training})
+    model: TwoTower = build(TwoTower, recipe["model"] | given(arguments, TwoTower))
+    training: Training = build(Training, recipe["training"] | given(arguments, Training))
+    out = Path(arguments.out)
+    if out.exists() and not (out.is_dir() and (arguments.overwrite or not any(out.iterdir()))):
+        raise ConfigError(f"{out} is already there; choose another --out, or add --overwrite")
+    log, catalog = _read(arguments)
+    train, validation, test = _split(log, arguments.split)
+    logs = out.parent / "logs" / out.name
+    model.fit(train, catalog, validation=validation, training=training, log_folder=logs)
+    report = None if test is None else recsys.evaluate(model, test)
+    retriever = model.retriever(log=log, holdout=test)
+    retriever.save(out, overwrite=arguments.overwrite, metrics=report.means if report else {})
+    assert model.log is not None  # noqa: S101 - fit has just set it
+    lines = [
+        f"best epoch {model.log.best_epoch} of {len(model.log.epochs)}, {model.log.seconds:.0f} s",
+        *([str(report)] if report else []),
+        f"bundle: {out}    training curves: tensorboard --logdir {logs}",
+        f'next: recsys evaluate {out} · recsys recommend {out} --out recs.parquet · recsys search {out} "..."',
+    ]
+    data = {"bundle": str(out), "logs": str(logs), "best_epoch": model.log.best_epoch, "seconds": model.log.seconds}
+    return Answer("\n".join(lines), data | {"test": report.to_dict() if report else None})
+
+
+def _split(log: Interactions, how: str) -> tuple[Interactions, Holdout | None, Holdout | None]:
+    if how == "none":
+        return log, None, None
+    split = leave_last_out(log) if how == "last" else time_split(log)
+    return split.train, split.validation, split.test
+
+
+def run_evaluate(arguments: Namespace) -> Answer:
+    """``recsys evaluate``."""
+    import recsys  # noqa: PLC0415
+
+    retriever = recsys.load(arguments.run_folder)
+    if retriever.holdout is None:
+        raise ConfigError(f"{arguments.run_folder} was fitted with --split none: it kept no users apart to be judged on")
+    report = recsys.evaluate(retriever, retriever.holdout, arguments.k, filter_seen=not arguments.keep_seen)
+    return Answer(str(report), report.to_dict())
+
+
+def run_recommend(arguments: Namespace) -> Answer:
+    """``recsys recommend``."""
+    import recsys  # noqa: PLC0415
+    from recsys.serving.batch import recommend_to_parquet  # noqa: PLC0415
+
+    if arguments.history and (arguments.users or arguments.out):
+        raise ConfigError("--history stands alone: it goes with neither --users nor --out")
+    if not arguments.history and not arguments.users and not arguments.out:
+        raise ConfigError("recommending to all users needs --out FILE; or name some with --users")
+    retriever = recsys.load(arguments.run_folder)
+    keep = not arguments.keep_seen
+    users = None if arguments.users in (None, ["all"]) else arguments.users
+    if arguments.out:
+        rows = recommend_to_parquet(retriever, arguments.out, users=users, k=arguments.k, filter_seen=keep)
+        return Answer(f"{arguments.out}: {rows:,} rows", {"out": arguments.out, "rows": rows})
+    if arguments.history:
+        frame = retriever.recommend(histories=[arguments.history], k=arguments.k, filter_seen=keep).drop(QUERY)
+        frame = retriever.titled(frame)
+        return Answer(as_text(frame), frame.to_dicts())
+    if users is None:
+        raise ConfigError("recommending to all users needs --out FILE")
+    frame = retriever.titled(retriever.recommend(users, k=arguments.k, filter_seen=keep))
+    parts = []
+    for (user,), own in frame.group_by(USER, maintain_order=True):
+        last = ", ".join(retriever.history(user).tail(3)[TITLE].to_list())
+        parts.append(f"user {user}, last: {last}\n{as_text(own.drop(USER))}")
+    return Answer("\n\n".join(parts), frame.to_dicts())
+
+
+def run_similar(arguments: Namespace) -> Answer:
+    """``recsys similar``."""
+    import recsys  # noqa: PLC0415
+
+    retriever = recsys.load(arguments.run_folder)
+    frame = retriever.titled(retriever.similar_items(arguments.items, k=arguments.k), SIMILAR)
+    parts = []
+    for (item,), own in frame.group_by(ITEM, maintain_order=True):
+        title = retriever.catalog.title_of(retriever.items.rows([item]))[0]
+        parts.append(f"like {title} ({item})\n{as_text(own.drop(ITEM))}")
+    return Answer("\n\n".join(parts), frame.to_dicts())
+
+
+def run_search(arguments: Namespace) -> Answer:
+    """``recsys search``."""
+    import recsys  # noqa: PLC0415
+
+    retriever = recsys.load(arguments.run_folder)
+    frame = retriever.titled(retriever.search(arguments.texts, k=arguments.k))
+    parts = []
+    for (text,), own in frame.group_by(QUERY, maintain_order=True):
+        parts.append(f"{text}\n{as_text(own.drop(QUERY))}")
+    return Answer("\n\n".join(parts), frame.to_dicts())
+
+
+def run_inspect(arguments: Namespace) -> Answer:
+    """``recsys inspect``."""
+    only = Path(arguments.log[0])
+    if len(arguments.log) == 1 and only.is_dir() and ((only / "manifest.json").exists() or (only / "config.json").exists()):
+        from recsys.bundle import describe, describe_text  # noqa: PLC0415
+
+        facts = describe(only)
+        return Answer(describe_text(facts), facts)
+    log, catalog = _read(arguments)
+    facts = summary(log, catalog)
+    return Answer(summary_text(facts), facts)
+
+
+def run_demo(arguments: Namespace) -> Answer:
+    """``recsys demo``."""
+    from recsys.demo import run  # noqa: PLC0415
+
+    return Answer(*run(Path(arguments.out), arguments.seed))

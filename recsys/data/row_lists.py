@@ -1,0 +1,127 @@
+"""Lists of item rows, one list per user, stored flat: the shape of histories, targets and exclusions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+Float32 = NDArray[np.float32]
+
+
+def ragged_positions(starts: Int64, lengths: Int64) -> Int64:
+    """Flat positions of many slices, one after the other.
+
+    Parameters
+    ----------
+    starts, lengths : int64 (n,)
+        Slice ``i`` covers ``starts[i] .. starts[i] + lengths[i]``.
+
+    Returns
+    -------
+    int64 (sum(lengths),)
+    """
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    shift = starts - (ends - lengths)
+    positions: Int64 = np.arange(total, dtype=np.int64) + np.repeat(shift, lengths)
+    return positions
+
+
+@dataclass(frozen=True, eq=False)
+class RowLists:
+    """``n`` lists of item rows in one flat array.
+
+    Attributes
+    ----------
+    offsets : int64 (n + 1,)
+        List ``i`` is ``rows[offsets[i]:offsets[i + 1]]``; starts at 0, never decreases.
+    rows : int32 (offsets[-1],)
+        Item rows.
+    """
+
+    offsets: Int64
+    rows: Int32
+
+    @classmethod
+    def from_lists(cls, lists: Iterable[Sequence[int] | Int32]) -> RowLists:
+        """Build from ordinary sequences; for requests and tests, not for whole logs."""
+        arrays = [np.asarray(one, dtype=np.int32) for one in lists]
+        lengths = np.array([len(one) for one in arrays], dtype=np.int64)
+        flat = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int32)
+        return cls.from_lengths(lengths, flat.astype(np.int32))
+
+    @classmethod
+    def from_lengths(cls, lengths: NDArray[np.integer], rows: Int32) -> RowLists:
+        """Build from the length of each list and the flat rows."""
+        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return cls(offsets, rows)
+
+    @classmethod
+    def empty(cls, n: int) -> RowLists:
+        """``n`` empty lists."""
+        return cls(np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __repr__(self) -> str:
+        return f"RowLists({len(self):,} lists, {len(self.rows):,} rows)"
+
+    def __getitem__(self, index: int) -> Int32:
+        return self.rows[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> Int64:
+        """int64 (n,): the length of each list."""
+        return np.diff(self.offsets)
+
+    def owners(self) -> Int64:
+        """int64 (len(rows),): the index of the list that each element belongs to."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+
+    def take(self, indices: NDArray[np.integer]) -> RowLists:
+        """The lists at ``indices``, in that order."""
+        wanted = np.asarray(indices, dtype=np.int64)
+        lengths = self.lengths[wanted]
+        return RowLists.from_lengths(lengths, self.rows[ragged_positions(self.offsets[wanted], lengths)])
+
+    def block(self, start: int, stop: int) -> RowLists:
+        """Lists ``start .. stop`` as a view of the same rows."""
+        stop = min(stop, len(self))
+        low, high = self.offsets[start], self.offsets[stop]
+        return RowLists(self.offsets[start : stop + 1] - low, self.rows[low:high])
+
+    def head(self, lengths: NDArray[np.integer]) -> RowLists:
+        """The first ``lengths[i]`` elements of list ``i`` (all of them where it is shorter)."""
+        kept = np.minimum(self.lengths, lengths)
+        return RowLists.from_lengths(kept, self.rows[ragged_positions(self.offsets[:-1], kept)])
+
+    def tail(self, length: int) -> RowLists:
+        """The last ``length`` elements of each list (all of them where it is shorter)."""
+        kept = np.minimum(self.lengths, length)
+        return RowLists.from_lengths(kept, self.rows[ragged_positions(self.offsets[1:] - kept, kept)])
+
+    def where(self, keep: Bool) -> RowLists:
+        """Only the elements with ``keep`` true, bool (len(rows),); the lists stay, some may become empty."""
+        lengths = np.bincount(self.owners()[keep], minlength=len(self))
+        return RowLists.from_lengths(lengths, self.rows[keep])
+
+    def merged(self, other: RowLists) -> RowLists:
+        """List ``i`` of self followed by list ``i`` of ``other``."""
+        lengths = self.lengths + other.lengths
+        rows = np.empty(int(lengths.sum()), dtype=np.int32)
+        starts = np.cumsum(lengths) - lengths
+        rows[ragged_positions(starts, self.lengths)] = self.rows
+        rows[ragged_positions(starts + self.lengths, other.lengths)] = other.rows
+        return RowLists.from_lengths(lengths, rows)
+
+    def to_lists(self) -> list[list[int]]:
+        """Ordinary lists, for printing and tests."""
+        return [self[i].tolist() for i in range(len(self))]

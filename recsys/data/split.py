@@ -1,0 +1,210 @@
+"""Splits that keep the future out of the past."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import Bool, Int32, RowLists
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import ConfigError, DataError, LeakageError
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """What a model is judged on: for each user a history that it may see and the targets that it must find.
+
+    Attributes
+    ----------
+    users, items : Vocabulary
+        The row spaces that the arrays below refer to.
+    user_rows : int32 (n,)
+        Each judged user's row.
+    histories : RowLists (n)
+        Item rows before the targets, in time order.
+    targets : RowLists (n)
+        Item rows to be found; at least one a user, none twice.
+    protocol : str
+        How it was made, for reports.
+
+    Raises
+    ------
+    LeakageError
+        A user has no target, a target twice, or the arrays differ in length.
+    """
+
+    users: Vocabulary
+    items: Vocabulary
+    user_rows: Int32
+    histories: RowLists
+    targets: RowLists
+    protocol: str
+
+    def __post_init__(self) -> None:
+        if not len(self.user_rows) == len(self.histories) == len(self.targets):
+            raise DataError("a holdout needs one history and one list of targets per user")
+        if len(self.targets) == 0:
+            raise DataError(f"{self.protocol}: no user has anything held out; the log is too short for this split")
+        if int(self.targets.lengths.min()) < 1:
+            raise DataError(f"{self.protocol}: a user without targets cannot be judged")
+        pairs = self.targets.owners() * len(self.items) + self.targets.rows
+        if len(np.unique(pairs)) != len(pairs):
+            raise DataError(f"{self.protocol}: a target occurs twice for the same user")
+
+    def __len__(self) -> int:
+        return len(self.user_rows)
+
+    def __repr__(self) -> str:
+        return f"Holdout({self.protocol}: {len(self):,} users, {len(self.targets.rows):,} targets)"
+
+    def where(self, keep: Bool) -> Holdout:
+        """Only the users with ``keep`` true, bool (n,).
+
+        Raises
+        ------
+        DataError
+            None is left.
+        """
+        chosen = np.flatnonzero(keep)
+        return replace(
+            self,
+            user_rows=self.user_rows[chosen],
+            histories=self.histories.take(chosen),
+            targets=self.targets.take(chosen),
+        )
+
+    def head(self, n: int) -> Holdout:
+        """The first ``n`` users."""
+        return replace(
+            self, user_rows=self.user_rows[:n], histories=self.histories.block(0, n), targets=self.targets.block(0, n)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A log cut in two or three.
+
+    Attributes
+    ----------
+    train : Interactions
+        What may be learned from; its vocabularies cover the whole log.
+    validation, test : Holdout
+        ``validation`` is None where none was asked for. Test histories include the validation events.
+    """
+
+    train: Interactions
+    validation: Holdout | None
+    test: Holdout
+
+
+def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
+    """Hold out each user's last event for test and the one before for validation (protocol LOO).
+
+    Users with fewer than three events (two without validation) are trained on and not judged. Order is the log's; ties
+    keep file order.
+
+    Parameters
+    ----------
+    log : Interactions
+    validation : bool
+        Whether to hold out the last but one event too.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    DataError
+        No user has enough events.
+    """
+    held = 2 if validation else 1
+    judged = np.flatnonzero(log.histories.lengths > held)
+    if len(judged) == 0:
+        raise DataError(f"leave-last-out needs users with at least {held + 1} events; the longest history here is shorter")
+    ends = log.histories.offsets[judged + 1]
+    keep = np.ones(len(log), dtype=np.bool_)
+    for back in range(1, held + 1):
+        keep[ends - back] = False
+    whole = log.histories.take(judged)
+
+    def holdout(back: int, name: str) -> Holdout:
+        targets = RowLists.from_lengths(np.ones(len(judged), dtype=np.int64), log.histories.rows[ends - back])
+        return Holdout(
+            log.users,
+            log.items,
+            judged.astype(np.int32),
+            whole.head(whole.lengths - back),
+            targets,
+            f"leave-last-out, {name}",
+        )
+
+    return Split(log.select(keep), holdout(2, "validation") if validation else None, holdout(1, "test"))
+
+
+def time_split(log: Interactions, *, quantile: float = 0.9, validation: bool = True) -> Split:
+    """Cut the whole log at one instant (protocol TIME); what comes at or after it is test.
+
+    Judged are the users with a history before the cut and at least one item after it that is new to them; their targets
+    are those new items. Validation, where asked for, is the same cut made again inside the training part.
+
+    Parameters
+    ----------
+    log : Interactions
+        With timestamps.
+    quantile : float
+        Share of the events that lie before the cut, between 0 and 1.
+    validation : bool
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    LeakageError
+        The log has only an order and no instants, so that a global cut would mix times.
+    ConfigError
+        ``quantile`` is not between 0 and 1.
+    DataError
+        One side of the cut is empty, or nobody can be judged.
+    """
+    if not 0.0 < quantile < 1.0:
+        raise ConfigError(f"quantile must lie between 0 and 1, not {quantile}")
+    train, test = _cut(log, quantile, "time split, test")
+    if not validation:
+        return Split(train, None, test)
+    earlier, held = _cut(train, quantile, "time split, validation")
+    return Split(earlier, held, test)
+
+
+def _cut(log: Interactions, quantile: float, name: str) -> tuple[Interactions, Holdout]:
+    if log.timestamps is None:
+        raise LeakageError("a time split needs timestamps; this log has only an order within each user (name timestamp=)")
+    cut = int(np.quantile(log.timestamps, quantile, method="higher"))
+    before = log.timestamps < cut
+    if not before.any() or before.all():
+        raise DataError(f"{name}: all events lie on one side of the instant {cut}; choose another quantile")
+    train = log.select(before)
+    past, future = log.histories.where(before), log.histories.where(~before)
+    fresh = _first_of_pair(future, len(log.items)) & ~_contained(future, past, len(log.items))
+    targets = future.where(fresh)
+    judged = np.flatnonzero((past.lengths > 0) & (targets.lengths > 0))
+    if len(judged) == 0:
+        raise DataError(f"{name}: no user has a history before the instant {cut} and a new item after it")
+    return train, Holdout(log.users, log.items, judged.astype(np.int32), past.take(judged), targets.take(judged), name)
+
+
+def _first_of_pair(lists: RowLists, n_items: int) -> Bool:
+    """bool (len(rows),): true at the first occurrence of each row within its list."""
+    first = np.zeros(len(lists.rows), dtype=np.bool_)
+    _, positions = np.unique(lists.owners() * n_items + lists.rows, return_index=True)
+    first[positions] = True
+    return first
+
+
+def _contained(lists: RowLists, others: RowLists, n_items: int) -> Bool:
+    """bool (len(lists.rows),): whether each element also occurs in the list of ``others`` at the same index."""
+    return np.isin(lists.owners() * n_items + lists.rows, others.owners() * n_items + others.rows)

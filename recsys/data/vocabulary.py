@@ -1,0 +1,142 @@
+"""Raw ids outside, rows inside: the one place where the two meet."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys.data.row_lists import Int32
+from recsys.errors import DataError, UnknownIdError
+from recsys.schema import canonical_ids
+
+_UNKNOWN = -1
+
+
+class Vocabulary:
+    """An ordered set of raw ids; the position of an id is its row.
+
+    Parameters
+    ----------
+    ids : Series
+        Distinct raw ids without nulls; kept as Int64 or String.
+    kind : str
+        What is named, for messages: ``"user"`` or ``"item"``.
+
+    Raises
+    ------
+    DataError
+        An id is null or occurs twice.
+    """
+
+    def __init__(self, ids: pl.Series, kind: str) -> None:
+        if ids.null_count():
+            raise DataError(f"{ids.null_count()} {kind} ids are null")
+        canonical = canonical_ids(ids).alias(f"{kind}_id")
+        if canonical.n_unique() != len(canonical):
+            twice = canonical.filter(canonical.is_duplicated())[0]
+            raise DataError(f"the {kind} id {twice!r} occurs more than once; {kind} ids must be distinct")
+        self.ids = canonical
+        self.kind = kind
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} {self.kind}s, {self.ids.dtype})"
+
+    def same(self, other: Vocabulary) -> bool:
+        """Whether both hold the same ids in the same order."""
+        return self is other or (self.ids.dtype == other.ids.dtype and self.ids.equals(other.ids))
+
+    @cached_property
+    def _row_of(self) -> dict[Any, int]:
+        return {raw: row for row, raw in enumerate(self.ids.to_list())}
+
+    def cast(self, raw: Iterable[Hashable] | pl.Series) -> pl.Series:
+        """Raw ids in this vocabulary's dtype; an id that does not fit becomes null."""
+        if isinstance(raw, pl.Series):
+            series = raw
+        else:
+            values = list(raw)
+            if self.ids.dtype == pl.String or any(isinstance(v, str) for v in values):
+                values = [None if v is None else str(v) for v in values]
+            series = pl.Series(values) if values else pl.Series([], dtype=self.ids.dtype)
+        return series.cast(self.ids.dtype, strict=False)
+
+    def find(self, raw: Iterable[Hashable] | pl.Series) -> Int32:
+        """Rows of raw ids, −1 where an id is unknown. For code that handles the unknown itself.
+
+        Returns
+        -------
+        int32 (n,)
+        """
+        wanted = self.cast(raw)
+        if len(wanted) < 1000:
+            return np.array([self._row_of.get(one, _UNKNOWN) for one in wanted.to_list()], dtype=np.int32)
+        table = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int32)})
+        joined = wanted.alias("id").to_frame().join(table, on="id", how="left", maintain_order="left")
+        return joined["row"].fill_null(_UNKNOWN).to_numpy().astype(np.int32)
+
+    def rows(self, raw: Iterable[Hashable] | pl.Series) -> Int32:
+        """Rows of raw ids.
+
+        Returns
+        -------
+        int32 (n,)
+
+        Raises
+        ------
+        UnknownIdError
+            An id is not in the vocabulary; the message names the first few.
+        """
+        asked = raw if isinstance(raw, pl.Series) else list(raw)
+        found = self.find(asked)
+        missing = np.flatnonzero(found == _UNKNOWN)
+        if len(missing):
+            names = ", ".join(repr(asked[int(i)]) for i in missing[:5])
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            known = ", ".join(repr(one) for one in self.ids[:3].to_list())
+            raise UnknownIdError(
+                f"unknown {self.kind} {names}{more}: not among the {len(self)} known {self.kind}s (such as {known})"
+            )
+        return found
+
+    def raw(self, rows: Int32) -> pl.Series:
+        """Raw ids of rows."""
+        return self.ids.gather(pl.Series(rows, dtype=pl.UInt32))
+
+    def extended(self, ids: pl.Series) -> Vocabulary:
+        """This vocabulary followed by those of ``ids`` it does not hold yet; existing rows keep their place."""
+        if ids.dtype != self.ids.dtype:
+            mine, theirs = self.ids.cast(pl.String), ids.cast(pl.String)
+        else:
+            mine, theirs = self.ids, ids
+        fresh = theirs.filter(~theirs.is_in(mine.implode()))
+        if len(fresh) == 0:
+            return self
+        return Vocabulary(pl.concat([mine, fresh.alias(mine.name)]), self.kind)
+
+
+def encode(raw: pl.Series, kind: str) -> tuple[Vocabulary, Int32]:
+    """Build a vocabulary in order of first appearance and the row of every element.
+
+    Parameters
+    ----------
+    raw : Series
+        Raw ids, without nulls.
+    kind : str
+        ``"user"`` or ``"item"``.
+
+    Returns
+    -------
+    Vocabulary, int32 (len(raw),)
+    """
+    ids = canonical_ids(raw)
+    vocabulary = Vocabulary(ids.unique(maintain_order=True), kind)
+    table = pl.LazyFrame({"id": vocabulary.ids, "row": np.arange(len(vocabulary), dtype=np.int32)})
+    joined = ids.alias("id").to_frame().lazy().join(table, on="id", how="left", maintain_order="left")
+    return vocabulary, joined.select("row").collect()["row"].to_numpy()

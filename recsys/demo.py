@@ -1,0 +1,90 @@
+"""``recsys demo``: the whole path on a made-up shop, with a real text encoder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.baselines import ALS, ItemKNN, Popularity
+from recsys.data.read import read_catalog, read_interactions
+from recsys.data.shop import make_shop, write_shop
+from recsys.data.split import leave_last_out
+from recsys.evaluation.evaluate import DEFINITION, evaluate
+from recsys.progress import log
+from recsys.recommender import Ranker
+from recsys.schema import SCORE, TITLE
+from recsys.serving.retriever import Retriever
+from recsys.tables import as_text
+from recsys.training.config import Training
+from recsys.two_tower import TwoTower
+
+_CUTS = (10, 20, 50)
+_SHOWN_USERS = 3
+
+
+def run(folder: Path, seed: int) -> tuple[str, dict[str, Any]]:
+    """Make a shop, train, compare with baselines, recommend.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``data/`` (plain CSV files) and ``bundle/``.
+    seed : int
+
+    Returns
+    -------
+    str, dict
+        What to print, and the same figures for programs.
+    """
+    begun = time.monotonic()
+    log("making a shop")
+    write_shop(make_shop(seed=seed), folder / "data")
+    events = read_interactions(folder / "data" / "events.csv")
+    catalog = read_catalog(folder / "data" / "items.csv", text=["title", "description", "category"])
+    split = leave_last_out(events)
+
+    model = TwoTower(dim=64, max_length=50)
+    training = Training(epochs=15, batch_tokens=2048, learning_rate=2e-3, seed=seed)
+    model.fit(split.train, catalog, validation=split.validation, training=training, log_folder=folder / "logs")
+    rankers: list[Ranker] = [model, *(baseline.fit(split.train, catalog) for baseline in (ItemKNN(), ALS(), Popularity()))]
+    cold = split.train.item_counts[split.test.targets.rows] == 0
+    everybody = pl.DataFrame([_row(ranker, split.test) for ranker in rankers])
+    apart = pl.DataFrame([_row(ranker, split.test.where(cold)) for ranker in rankers])
+
+    retriever = model.retriever(log=events, holdout=split.test)
+    retriever.save(folder / "bundle", overwrite=True, metrics=everybody.row(0, named=True))
+    users = events.users.raw(split.test.user_rows[:: len(split.test) // _SHOWN_USERS][:_SHOWN_USERS])
+    bundle = folder / "bundle"
+    text = "\n\n".join(
+        [
+            f"{len(events):,} purchases by {len(events.users):,} users, catalogue of {len(catalog):,} items; "
+            f"each user's last purchase is held out, all items are ranked\n{as_text(everybody)}",
+            f"cold items apart: the {int(cold.sum())} users whose last purchase nobody had bought before\n{as_text(apart)}",
+            *(_story(retriever, user) for user in users),
+            "try next:\n"
+            f'  recsys search {bundle} "a gift for somebody who loves espresso"\n'
+            f"  recsys similar {bundle} {events.items.ids[0]}\n"
+            f"  recsys recommend {bundle} --out {folder}/recommendations.parquet --k 20\n"
+            f"  recsys evaluate {bundle}\n"
+            f"  recsys inspect {folder}/data/events.csv --catalog {folder}/data/items.csv",
+            f"{DEFINITION}\nthe demo took {time.monotonic() - begun:.0f} s",
+        ]
+    )
+    return text, {"bundle": str(bundle), "all": everybody.to_dicts(), "cold": apart.to_dicts()}
+
+
+def _row(ranker: Ranker, holdout: Any) -> dict[str, Any]:
+    report = evaluate(ranker, holdout, _CUTS)
+    return {"model": ranker.name} | {name: report[name] for name in (*(f"recall@{k}" for k in _CUTS), "ndcg@10")}
+
+
+def _story(retriever: Retriever, user: str) -> str:
+    bought = "\n".join(f"   · {title}" for title in retriever.history(user)[TITLE].tail(4))
+    advice = retriever.titled(retriever.recommend(user, k=5))
+    given = "\n".join(
+        f"   {rank}. {row[TITLE]}  ({row[SCORE]:.2f})" for rank, row in enumerate(advice.iter_rows(named=True), 1)
+    )
+    return f"user {user} last bought\n{bought}\n  and is recommended\n{given}"

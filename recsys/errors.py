@@ -1,0 +1,41 @@
+"""The errors that recsys raises; each message says what, where, and what to do."""
+
+
+class RecsysError(Exception):
+    """Base of every error that a caller can mend; the command line prints it as one line."""
+
+
+class DataError(RecsysError, ValueError):
+    """An input file, column, row or value that cannot be used."""
+
+
+class UnknownIdError(DataError):
+    """A raw id that the vocabulary does not hold."""
+
+
+class LeakageError(RecsysError, ValueError):
+    """A split or an evaluation in which the future would leak into the past."""
+
+
+class ConfigError(RecsysError, ValueError):
+    """An option whose value, or combination with another, is not allowed."""
+
+
+class EncoderError(RecsysError):
+    """A text encoder that cannot be found or loaded."""
+
+
+class BundleError(RecsysError):
+    """A saved bundle that is damaged, incomplete, foreign or of a newer format."""
+
+
+class DependencyError(RecsysError, ImportError):
+    """A package that is needed and absent, or two that exclude each other."""
+
+
+class NotFittedError(RecsysError, RuntimeError):
+    """A model that is asked for an answer before it was fitted."""
+
+
+class UnsupportedError(RecsysError):
+    """A request that this model cannot answer by its nature."""

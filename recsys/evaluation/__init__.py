@@ -1,0 +1,1 @@
+"""Truthful evaluation: full ranking, one blocked pass, one value per user."""

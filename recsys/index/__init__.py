@@ -1,0 +1,1 @@
+"""Retrieval of item vectors over FAISS."""

@@ -1,0 +1,34 @@
+"""Which device to compute on, and what it can do."""
+
+from __future__ import annotations
+
+import torch
+
+from recsys.errors import ConfigError
+
+
+def pick_device(wanted: str = "auto") -> str:
+    """``"cuda"`` where there is a GPU and ``"cpu"`` elsewhere; a wish that cannot be met is refused.
+
+    Raises
+    ------
+    ConfigError
+        A device is asked for that torch does not see.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ConfigError(f"device {wanted!r} is not known to torch; use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch sees no GPU here")
+    return wanted
+
+
+def has_bf16(device: str) -> bool:
+    """Whether bfloat16 matrix products are done in hardware on this device."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    return "AVX512" in capabilities and torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -1,0 +1,72 @@
+"""Two towers and the score between them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recsys.models.item_tower import ItemTower
+from recsys.models.user_tower import UserTower
+
+
+class TwoTowerNet(nn.Module):
+    """Item tower, user tower, and an inner product (or cosine over a temperature) between their vectors.
+
+    Parameters
+    ----------
+    items : ItemTower
+    users : UserTower
+    cosine : bool
+        Score by cosine over a learned temperature; otherwise by inner product over √D.
+    temperature : float
+        Where the learned temperature starts.
+    """
+
+    def __init__(self, items: ItemTower, users: UserTower, *, cosine: bool = True, temperature: float = 0.07) -> None:
+        super().__init__()
+        self.items = items
+        self.users = users
+        self.cosine = cosine
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=cosine)
+
+    def for_score(self, vectors: Tensor) -> Tensor:
+        """Vectors as they are compared and indexed: of unit length under cosine.
+
+        Parameters
+        ----------
+        vectors : float (N, D)
+
+        Returns
+        -------
+        float (N, D)
+        """
+        return F.normalize(vectors, dim=-1) if self.cosine else vectors
+
+    def scale(self) -> Tensor:
+        """What queries are multiplied by before the softmax: 1 / temperature, or 1 / √D."""
+        if self.cosine:
+            return self.log_scale.clamp(max=math.log(100.0)).exp()
+        return torch.tensor(self.users.position.shape[1] ** -0.5, device=self.log_scale.device)
+
+    def user_vectors(self, table: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
+        """One vector per history, ready to be compared with item vectors.
+
+        Parameters
+        ----------
+        table : float (n_items, D)
+            All item vectors as the item tower gives them.
+        histories : int64 (B, T)
+            Item rows, padded on the right with anything valid.
+        lengths : int64 (B,)
+            Real length of each history, at least 1.
+
+        Returns
+        -------
+        float (B, D)
+        """
+        hidden = self.users(table[histories])  # (B, T, D)
+        last = hidden[torch.arange(len(lengths), device=hidden.device), lengths - 1]
+        return self.for_score(last.float())

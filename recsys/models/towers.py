@@ -1,0 +1,171 @@
+"""Fitted towers: from histories, items and free text to vectors that can be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recsys.data.row_lists import Float32, Int32, RowLists, ragged_positions
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import DataError, UnsupportedError
+from recsys.models.encoder import TextEncoder
+from recsys.models.network import TwoTowerNet
+from recsys.models.topk import top_k
+from recsys.models.whiten import Whitening
+from recsys.recommender import Ranked, check_k
+
+_BLOCK_SCORES = 16_000_000
+_BLOCK_TOKENS = 16_384
+
+
+def padded(histories: RowLists) -> tuple[Tensor, Tensor]:
+    """Histories as one tensor.
+
+    Returns
+    -------
+    rows : int64 (n, longest)
+        Padded on the right with row 0.
+    lengths : int64 (n,)
+    """
+    lengths = histories.lengths
+    width = int(lengths.max())
+    rows = np.zeros(len(histories) * width, dtype=np.int64)
+    rows[ragged_positions(np.arange(len(histories), dtype=np.int64) * width, lengths)] = histories.rows
+    return torch.from_numpy(rows.reshape(-1, width)), torch.from_numpy(lengths)
+
+
+@torch.inference_mode()
+def encode_histories(net: TwoTowerNet, table: Tensor, histories: RowLists) -> Tensor:
+    """User vectors of histories, longest first so that a batch holds next to no padding.
+
+    Parameters
+    ----------
+    net : TwoTowerNet
+        In evaluation mode.
+    table : float (n_items, D)
+        Item vectors as the item tower gives them.
+    histories : RowLists (n)
+        Item rows in time order; only the last ``max_length`` are read.
+
+    Returns
+    -------
+    float32 (n, D)
+
+    Raises
+    ------
+    DataError
+        A history is empty.
+    """
+    recent = histories.tail(net.users.max_length)
+    lengths = recent.lengths
+    empty = np.flatnonzero(lengths == 0)
+    if len(empty):
+        raise DataError(f"{len(empty)} of {len(lengths)} histories are empty (the first is number {empty[0] + 1})")
+    out = torch.empty(len(recent), table.shape[1], device=table.device)
+    order = np.argsort(-lengths, kind="stable")
+    begin = 0
+    while begin < len(order):
+        chosen = order[begin : begin + max(1, _BLOCK_TOKENS // int(lengths[order[begin]]))]
+        rows, sizes = padded(recent.take(chosen))
+        vectors = net.user_vectors(table, rows.to(table.device), sizes.to(table.device))
+        out[torch.from_numpy(chosen).to(table.device)] = vectors
+        begin += len(chosen)
+    return out
+
+
+@dataclass(eq=False)
+class Towers:
+    """A network with everything that turns raw input into its input.
+
+    Attributes
+    ----------
+    net : TwoTowerNet
+    users, items : Vocabulary
+    whitening : Whitening or None
+    encoder_folder : Path or None
+        None where the model reads no text.
+    device : str
+    """
+
+    net: TwoTowerNet
+    users: Vocabulary
+    items: Vocabulary
+    whitening: Whitening | None
+    encoder_folder: Path | None
+    device: str = "cpu"
+
+    name = "two towers"
+
+    @cached_property
+    def table(self) -> Tensor:
+        """float32 (n_items, D): item vectors as the user tower reads them."""
+        self.net.eval()
+        with torch.inference_mode():
+            table: Tensor = self.net.items().float()
+        return table
+
+    @cached_property
+    def item_vectors(self) -> Tensor:
+        """float32 (n_items, D): item vectors as they are compared and indexed."""
+        with torch.inference_mode():
+            vectors: Tensor = self.net.for_score(self.table).contiguous()
+        return vectors
+
+    @cached_property
+    def text_vectors(self) -> Tensor:
+        """float32 (n_items, D): item vectors from text alone, which free text is compared with."""
+        self.net.eval()
+        with torch.inference_mode():
+            return F.normalize(self.net.items.from_text(self.net.items.text).float(), dim=-1)
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The text encoder, loaded at first use."""
+        if self.encoder_folder is None:
+            raise UnsupportedError("this model was trained without text (encoder=None); it cannot read any")
+        return TextEncoder(self.encoder_folder, self.device)
+
+    def user_vectors(self, histories: RowLists) -> Tensor:
+        """float32 (n, D): one vector per history; see :func:`encode_histories`."""
+        self.net.eval()
+        return encode_histories(self.net, self.table, histories)
+
+    def query_vectors(self, texts: list[str]) -> Tensor:
+        """float32 (n, D): free text through the item tower, of unit length.
+
+        Raises
+        ------
+        UnsupportedError
+            The model reads no text.
+        """
+        encoder = self.encoder
+        assert self.whitening is not None  # noqa: S101 - whoever has an encoder has this too
+        self.net.eval()
+        with torch.inference_mode():
+            whitened = torch.from_numpy(self.whitening(encoder.encode(texts))).to(self.device)
+            return F.normalize(self.net.items.from_text(whitened).float(), dim=-1)
+
+    def recommend_rows(
+        self, histories: RowLists, k: int, *, exclude: RowLists | None = None, users: Int32 | None = None
+    ) -> Ranked:
+        """Rank all items for each history; users are functions of their history, so ``users`` is not read."""
+        check_k(k)
+        block = max(1, _BLOCK_SCORES // len(self.items))
+        vectors = self.user_vectors(histories)
+        parts = []
+        for start in range(0, len(histories), block):
+            scores = vectors[start : start + block] @ self.item_vectors.T
+            parts.append(top_k(scores, k, None if exclude is None else exclude.block(start, start + block)))
+        return Ranked.joined(parts)
+
+
+def numpy_of(vectors: Tensor) -> Float32:
+    """A float32 array on the host."""
+    array: Float32 = vectors.float().cpu().numpy()
+    return array

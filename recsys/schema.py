@@ -1,0 +1,53 @@
+"""Column names and id rules: the only module that names a column."""
+
+from typing import Final
+
+import polars as pl
+
+USER: Final = "user_id"
+ITEM: Final = "item_id"
+TIMESTAMP: Final = "timestamp"
+ORDER: Final = "order"
+WEIGHT: Final = "weight"
+RATING: Final = "rating"
+TITLE: Final = "title"
+GENRES: Final = "genres"
+TEXT: Final = "text"
+TEXT_COLUMNS: Final = ("title", "name", "description", "categories", "category", "genres", "brand")
+SCORE: Final = "score"
+RANK: Final = "rank"
+QUERY: Final = "query"
+SIMILAR: Final = "similar_item_id"
+
+MOVIELENS_INTERACTIONS: Final = (USER, ITEM, RATING, TIMESTAMP)
+"""Columns of a MovieLens ``ratings.dat``, which has no header."""
+MOVIELENS_CATALOG: Final = (ITEM, TITLE, GENRES)
+"""Columns of a MovieLens ``movies.dat``, which has no header."""
+
+
+def canonical_ids(ids: pl.Series) -> pl.Series:
+    """Give raw ids one of the two dtypes that a vocabulary holds: Int64 or String.
+
+    Integers become Int64. Strings become Int64 only if every one of them is written exactly as that integer is
+    (``"42"``, but not ``"042"``), so that no two different ids are ever merged. Everything else becomes String.
+
+    Parameters
+    ----------
+    ids : Series
+        Raw ids of any dtype, without nulls.
+
+    Returns
+    -------
+    Series
+        The same ids, Int64 or String.
+    """
+    if ids.dtype.is_integer():
+        narrow = ids.cast(pl.Int64, strict=False)
+        return narrow if narrow.null_count() == 0 else ids.cast(pl.String)
+    text = ids.cast(pl.String)
+    if text.is_empty():
+        return text
+    number = text.cast(pl.Int64, strict=False)
+    if number.null_count() == 0 and bool((number.cast(pl.String) == text).all()):
+        return number
+    return text

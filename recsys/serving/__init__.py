@@ -1,0 +1,1 @@
+"""Answers to requests: raw ids or free text in, ranked items out."""

@@ -1,0 +1,273 @@
+"""Retriever: the object that answers requests in raw ids."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import Int32, RowLists
+from recsys.data.split import Holdout
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import ConfigError, DataError
+from recsys.index.exact import ExactIndex
+from recsys.models.towers import Towers, numpy_of
+from recsys.recommender import Ranked, check_k
+from recsys.schema import ITEM, QUERY, RANK, SCORE, SIMILAR, TITLE, USER
+
+RawId: TypeAlias = str | int
+RawIds: TypeAlias = RawId | Sequence[RawId] | pl.Series
+
+_BLOCK = 4096
+
+
+@dataclass(eq=False)
+class Retriever:
+    """Towers, index, histories and catalogue, as one thing to ask.
+
+    Made by :meth:`recsys.TwoTower.retriever` or :func:`recsys.load`. Every answer is a polars frame of raw ids, scores and
+    ranks (from 1); an answer has fewer than k rows where fewer items are eligible, and never a placeholder.
+
+    Attributes
+    ----------
+    towers : Towers
+    index : ExactIndex
+    catalog : Catalog
+        In the towers' item rows.
+    users : Vocabulary
+        The users that can be asked for by name.
+    histories : RowLists
+        Their histories, in the towers' item rows.
+    options, record : dict
+        The model's configuration, and what happened in training; for the bundle.
+    holdout : Holdout or None
+        Users and targets kept from training, for ``recsys evaluate``.
+    data : dict
+        Fingerprint and size of the log.
+    """
+
+    towers: Towers
+    index: ExactIndex
+    catalog: Catalog
+    users: Vocabulary
+    histories: RowLists
+    options: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+    holdout: Holdout | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+    name = "two towers"
+
+    @classmethod
+    def build(
+        cls,
+        towers: Towers,
+        catalog: Catalog,
+        log: Interactions,
+        *,
+        options: dict[str, Any],
+        record: dict[str, Any],
+        holdout: Holdout | None = None,
+    ) -> Retriever:
+        """Index the towers' item vectors and take over the histories of ``log``.
+
+        Raises
+        ------
+        DataError
+            The log has items that the model does not know.
+        """
+        places = towers.items.find(log.items.ids)
+        unknown = np.flatnonzero((places < 0) & (log.item_counts > 0))
+        if len(unknown):
+            raise DataError(
+                f"{len(unknown)} items of the log are unknown to the model, such as {log.items.ids[int(unknown[0])]!r}"
+            )
+        return cls(
+            towers=towers,
+            index=ExactIndex.build(numpy_of(towers.item_vectors)),
+            catalog=catalog,
+            users=log.users,
+            histories=RowLists(log.histories.offsets, places[log.histories.rows]),
+            options=options,
+            record=record,
+            holdout=holdout,
+            data={
+                "fingerprint": log.fingerprint,
+                "interactions": len(log),
+                "users": len(log.users),
+                "items": len(towers.items),
+            },
+        )
+
+    @property
+    def items(self) -> Vocabulary:
+        """The items that can be recommended, in row order."""
+        return self.towers.items
+
+    def __repr__(self) -> str:
+        return f"Retriever({len(self.users):,} users, {len(self.items):,} items, {self.index.dim} dimensions)"
+
+    def recommend_rows(
+        self, histories: RowLists, k: int, *, exclude: RowLists | None = None, users: Int32 | None = None
+    ) -> Ranked:
+        """Rank by user tower and index; see :class:`recsys.recommender.Ranker`."""
+        parts = []
+        for start in range(0, len(histories), _BLOCK):
+            vectors = numpy_of(self.towers.user_vectors(histories.block(start, start + _BLOCK)))
+            parts.append(self.index.search(vectors, k, None if exclude is None else exclude.block(start, start + _BLOCK)))
+        return Ranked.joined(parts)
+
+    def recommend(
+        self,
+        users: RawIds | None = None,
+        *,
+        histories: Sequence[Sequence[RawId]] | None = None,
+        k: int = 10,
+        filter_seen: bool = True,
+        exclude: RawIds | None = None,
+    ) -> pl.DataFrame:
+        """Items for known users, or for histories of people never seen before.
+
+        Parameters
+        ----------
+        users : id or ids
+            Known users; their stored histories are read.
+        histories : sequence of sequences of item ids
+            Instead of ``users``: each in time order, oldest first.
+        k : int
+            Most items per user, at most the size of the catalogue.
+        filter_seen : bool
+            Whether items of the history are left out.
+        exclude : item id or ids, optional
+            Items that nobody gets.
+
+        Returns
+        -------
+        DataFrame
+            ``user_id`` (or ``query``, the position in ``histories``), ``item_id``, ``score``, ``rank``.
+
+        Raises
+        ------
+        UnknownIdError
+            A user or item that the model does not know.
+        ConfigError
+            Both or neither of ``users`` and ``histories``; a k below 1 or above the catalogue.
+        DataError
+            A history is empty.
+        """
+        self._check_k(k)
+        if (users is None) == (histories is None):
+            raise ConfigError("give either users or histories")
+        if users is not None:
+            asked = _listed(users)
+            rows = self.users.rows(asked)
+            read, name, owners = self.histories.take(rows), USER, self.users.raw(rows)
+            empty = np.flatnonzero(read.lengths == 0)
+            if len(empty):
+                raise DataError(f"the user {owners[int(empty[0])]!r} has no history to read; give histories= instead")
+        else:
+            assert histories is not None  # noqa: S101 - one of the two is there
+            read = RowLists.from_lists([self.items.rows(list(one)) for one in histories])
+            name, owners = QUERY, pl.Series(np.arange(len(read), dtype=np.int64))
+        hidden = read if filter_seen else RowLists.empty(len(read))
+        if exclude is not None:
+            hidden = hidden.merged(_repeated(self.items.rows(_listed(exclude)), len(read)))
+        ranked = self.recommend_rows(read, k, exclude=hidden)
+        return self._frame(ranked, owners, name, ITEM)
+
+    def similar_items(self, items: RawIds, *, k: int = 10) -> pl.DataFrame:
+        """The items whose vectors are nearest, by the model's own score; the item itself left out.
+
+        Returns
+        -------
+        DataFrame
+            ``item_id``, ``similar_item_id``, ``score``, ``rank``.
+
+        Raises
+        ------
+        UnknownIdError, ConfigError
+            As for :meth:`recommend`.
+        """
+        self._check_k(k)
+        rows = self.items.rows(_listed(items))
+        itself = RowLists.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
+        queries = numpy_of(self.towers.item_vectors)[rows]
+        return self._frame(self.index.search(queries, k, itself), self.items.raw(rows), ITEM, SIMILAR)
+
+    def search(self, texts: str | Sequence[str], *, k: int = 10) -> pl.DataFrame:
+        """Items that free text describes: the text goes through the item tower and meets the items' own texts there.
+
+        Returns
+        -------
+        DataFrame
+            ``query`` (the text), ``item_id``, ``score`` (cosine), ``rank``.
+
+        Raises
+        ------
+        UnsupportedError
+            The model was trained without text.
+        DataError, ConfigError
+            A text is blank; a k below 1 or above the catalogue.
+        """
+        self._check_k(k)
+        asked = [texts] if isinstance(texts, str) else list(texts)
+        if any(not text.strip() for text in asked):
+            raise DataError("a search text is blank")
+        ranked = self._text_index.search(numpy_of(self.towers.query_vectors(asked)), k)
+        return self._frame(ranked, pl.Series(asked), QUERY, ITEM)
+
+    @cached_property
+    def _text_index(self) -> ExactIndex:
+        return ExactIndex.build(numpy_of(self.towers.text_vectors))
+
+    def titled(self, frame: pl.DataFrame, column: str = ITEM) -> pl.DataFrame:
+        """The same frame with the title of each item in ``column`` beside it, for people to read."""
+        return frame.with_columns(self.catalog.title_of(self.items.rows(frame[column])))
+
+    def history(self, user: RawId) -> pl.DataFrame:
+        """A known user's history, oldest first: ``item_id``, ``title``."""
+        rows = self.histories[int(self.users.rows([user])[0])]
+        return pl.DataFrame({ITEM: self.items.raw(rows), TITLE: self.catalog.title_of(rows)})
+
+    def save(self, folder: str | Path, *, overwrite: bool = False, metrics: dict[str, Any] | None = None) -> None:
+        """Write the bundle, all or nothing; see :func:`recsys.bundle.save`."""
+        from recsys.bundle import save  # noqa: PLC0415 - the bundle knows the retriever, not the other way round
+
+        save(self, Path(folder), overwrite=overwrite, metrics=metrics or {})
+
+    def _check_k(self, k: int) -> None:
+        check_k(k)
+        if k > len(self.items):
+            raise ConfigError(f"k is {k}, but the catalogue has {len(self.items)} items")
+
+    def _frame(self, ranked: Ranked, owners: pl.Series, owner_name: str, item_name: str) -> pl.DataFrame:
+        lists = ranked.lists
+        place = np.arange(len(lists.rows)) - np.repeat(lists.offsets[:-1], lists.lengths)
+        return pl.DataFrame(
+            {
+                owner_name: owners.gather(pl.Series(lists.owners(), dtype=pl.UInt32)),
+                item_name: self.items.raw(lists.rows),
+                SCORE: ranked.scores,
+                RANK: (place + 1).astype(np.int32),
+            }
+        )
+
+
+def _listed(ids: RawIds) -> pl.Series | list[Hashable]:
+    """One id or many, as many."""
+    if isinstance(ids, pl.Series):
+        return ids
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        return [ids]
+    return list(ids)
+
+
+def _repeated(rows: Int32, times: int) -> RowLists:
+    return RowLists.from_lengths(np.full(times, len(rows), dtype=np.int64), np.tile(rows, times))

@@ -1,0 +1,183 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import recsys
+from recsys import bundle
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.split import Split
+from recsys.errors import BundleError, DataError
+from recsys.files import sha256_of
+from recsys.serving.retriever import Retriever
+from recsys.training.config import Training
+from recsys.two_tower import TwoTower
+
+
+@pytest.fixture(scope="module")
+def fitted(ring: Interactions, ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path, tmp_path_factory) -> Retriever:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        training = Training(epochs=1, batch_tokens=64, device="cpu")
+        model = TwoTower(encoder=str(tiny_encoder), dim=16, max_length=8).fit(ring_split.train, ring_catalog, training=training)
+    return model.retriever(log=ring, holdout=ring_split.test)
+
+
+@pytest.fixture
+def folder(fitted: Retriever, tmp_path: Path) -> Path:
+    fitted.save(tmp_path / "run", metrics={"recall@10": 0.5})
+    return tmp_path / "run"
+
+
+def test_what_is_loaded_answers_as_what_was_saved(fitted: Retriever, folder: Path) -> None:
+    loaded = recsys.load(folder)
+    assert loaded.recommend(["u1", "u2"], k=7).equals(fitted.recommend(["u1", "u2"], k=7))
+    assert loaded.recommend(histories=[["i1", "i2"]], k=7).equals(fitted.recommend(histories=[["i1", "i2"]], k=7))
+    assert loaded.similar_items("i4", k=7).equals(fitted.similar_items("i4", k=7))
+    assert loaded.search("a red car", k=7)["item_id"].equals(fitted.search("a red car", k=7)["item_id"])
+
+
+def test_the_holdout_travels_with_the_bundle(fitted: Retriever, folder: Path, ring_split: Split) -> None:
+    loaded = recsys.load(folder)
+    assert loaded.holdout is not None
+    assert loaded.holdout.protocol == ring_split.test.protocol
+    before, after = (recsys.evaluate(one, ring_split.test, (1, 5)).means for one in (fitted, loaded))
+    assert before == after
+    assert recsys.evaluate(loaded, loaded.holdout, (1, 5)).means == before
+
+
+def test_a_bundle_is_moved_and_copied_freely(folder: Path, tmp_path: Path) -> None:
+    folder.rename(tmp_path / "elsewhere")
+    assert recsys.load(tmp_path / "elsewhere").search("a red car", k=1).height == 1
+
+
+def test_nothing_in_a_bundle_is_pickled(folder: Path) -> None:
+    kinds = {file.suffix for file in folder.rglob("*") if file.is_file()}
+    assert kinds <= {".json", ".parquet", ".safetensors", ".npy", ".faiss"}
+    np.load(folder / "item_vectors.npy", allow_pickle=False)
+
+
+def files_of(folder: Path) -> list[str]:
+    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file() and f.name != "manifest.json")
+
+
+def test_every_file_is_in_the_manifest(folder: Path) -> None:
+    assert sorted(json.loads((folder / "manifest.json").read_text())["files"]) == files_of(folder)
+
+
+def test_one_changed_byte_in_any_file_is_refused_by_name(folder: Path) -> None:
+    for name in files_of(folder):
+        file = folder / name
+        good = file.read_bytes()
+        bad = bytearray(good)
+        bad[len(bad) // 2] ^= 1
+        file.write_bytes(bad)
+        with pytest.raises(BundleError, match=f"{file.name} is damaged"):
+            recsys.load(folder)
+        file.write_bytes(good)
+    recsys.load(folder)
+
+
+def test_a_missing_or_shortened_file_is_refused_by_name(folder: Path) -> None:
+    file = folder / "histories.parquet"
+    os.truncate(file, file.stat().st_size - 1)
+    with pytest.raises(BundleError, match=r"histories\.parquet is damaged"):
+        recsys.load(folder)
+    file.unlink()
+    with pytest.raises(BundleError, match=r"incomplete: histories\.parquet is missing"):
+        recsys.load(folder)
+
+
+def test_a_half_written_folder_is_no_bundle(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    with pytest.raises(BundleError, match=r"not a recsys bundle: it has no manifest\.json"):
+        recsys.load(folder)
+
+
+def rewrite_manifest(folder: Path, **changes: object) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in manifest["files"]:
+        manifest["files"][name] = {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
+    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
+def test_a_newer_format_is_refused_with_the_remedy(folder: Path) -> None:
+    rewrite_manifest(folder, format_version=bundle.FORMAT_VERSION + 1)
+    with pytest.raises(BundleError, match="format version 2; this recsys reads up to 1: upgrade recsys"):
+        recsys.load(folder)
+
+
+def test_a_foreign_or_broken_manifest_is_refused(folder: Path) -> None:
+    rewrite_manifest(folder, format="something-else")
+    with pytest.raises(BundleError, match="'something-else'"):
+        recsys.load(folder)
+    (folder / "manifest.json").write_text('{"format": ')
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
+        recsys.load(folder)
+
+
+def test_an_index_of_another_model_is_refused(fitted: Retriever, folder: Path) -> None:
+    from recsys.index.exact import ExactIndex
+
+    other = np.random.default_rng(0).normal(size=fitted.index.vectors().shape).astype(np.float32)
+    ExactIndex.build(other).save(folder / "index.faiss")
+    rewrite_manifest(folder)
+    with pytest.raises(BundleError, match=r"index\.faiss does not hold the vectors"):
+        recsys.load(folder)
+    np.save(folder / "item_vectors.npy", other)
+    rewrite_manifest(folder)
+    with pytest.raises(BundleError, match="not made by the towers"):
+        recsys.load(folder)
+
+
+def test_towers_of_other_items_are_refused(folder: Path) -> None:
+    import polars as pl
+
+    items = pl.read_parquet(folder / "items.parquet")
+    items.head(10).write_parquet(folder / "items.parquet")
+    rewrite_manifest(folder)
+    with pytest.raises(BundleError, match=r"knows 32 items, items\.parquet 10"):
+        recsys.load(folder)
+
+
+def test_saving_over_something_is_refused_unless_asked_for(fitted: Retriever, folder: Path) -> None:
+    with pytest.raises(DataError, match="already holds something.*--overwrite"):
+        fitted.save(folder)
+    recsys.load(folder)
+    fitted.save(folder, overwrite=True)
+    recsys.load(folder)
+
+
+def test_what_is_not_a_bundle_is_never_overwritten(fitted: Retriever, tmp_path: Path) -> None:
+    precious = tmp_path / "thesis"
+    precious.mkdir()
+    (precious / "chapter.txt").write_text("words")
+    with pytest.raises(DataError, match="not a recsys bundle; it is not overwritten"):
+        fitted.save(precious, overwrite=True)
+    assert (precious / "chapter.txt").read_text() == "words"
+
+
+def test_a_failure_while_saving_leaves_the_old_bundle_and_no_litter(
+    fitted: Retriever, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sha256_of(folder / "manifest.json")
+
+    def full_disk(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(bundle, "_write_towers", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        fitted.save(folder, overwrite=True)
+    assert sha256_of(folder / "manifest.json") == before
+    assert [entry.name for entry in folder.parent.iterdir() if "run" in entry.name] == ["run"]
+    recsys.load(folder)
+
+
+def test_inspecting_verifies_too(folder: Path) -> None:
+    assert bundle.describe(folder)["test"] == {"recall@10": "0.5000"}
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"config\.json is damaged"):
+        bundle.describe(folder)

@@ -1,0 +1,176 @@
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recsys.cli import build_parser, main
+from tests.conftest import make_events, make_items
+
+COMMANDS = ["demo", "fit", "evaluate", "recommend", "similar", "search", "inspect"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    """Log, catalogue and a fitted bundle, made through the command line."""
+    folder = tmp_path_factory.mktemp("world")
+    make_events().rename({"user_id": "who", "item_id": "what"}).write_csv(folder / "log.csv")
+    make_items().write_csv(folder / "items.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_CACHE", str(folder / "cache"))
+        assert main([*fit_arguments(folder, tiny_encoder), "--out", str(folder / "run")]) == 0
+    return folder
+
+
+def fit_arguments(folder: Path, encoder: Path) -> list[str]:
+    columns = ["--user", "who", "--item", "what", "--catalog", str(folder / "items.csv"), "--catalog-item", "item_id"]
+    model = ["--encoder", str(encoder), "--dim", "16", "--max-length", "8"]
+    training = ["--epochs", "12", "--batch-tokens", "64", "--learning-rate", "0.01", "--device", "cpu"]
+    return ["fit", str(folder / "log.csv"), *columns, *model, *training]
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_fit_says_where_everything_is(world: Path, tiny_encoder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = answer(capsys, *fit_arguments(world, tiny_encoder), "--out", str(world / "second"), "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert Path(facts["bundle"], "manifest.json").is_file()
+    assert list(Path(facts["logs"]).rglob("events*"))
+    assert facts["test"]["users"] == 40
+    assert "epoch 1/12" in err
+
+
+def test_evaluate_prints_a_table_with_its_definition(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = answer(capsys, "evaluate", str(world / "run"), "--k", "5", "1")
+    assert code == 0
+    assert "@1" in out
+    assert "@5" in out
+    assert "hits / relevant" in out
+
+
+def test_evaluate_gives_programs_the_same_figures_that_fit_saw(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = answer(capsys, "evaluate", str(world / "run"), "--json")
+    manifest = json.loads((world / "run" / "manifest.json").read_text())
+    assert json.loads(out)["metrics"] == pytest.approx(manifest["metrics"])
+
+
+def test_recommend_prints_titles_for_named_users(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = answer(capsys, "recommend", str(world / "run"), "--users", "u1", "u2", "--k", "3")
+    assert code == 0
+    assert "user u2, last: a " in out
+    assert out.count(" a ") >= 8
+
+
+def test_recommend_writes_all_users_to_parquet(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out_file = world / "recs.parquet"
+    assert answer(capsys, "recommend", str(world / "run"), "--out", str(out_file), "--k", "4")[0] == 0
+    assert pl.read_parquet(out_file).shape == (160, 4)
+
+
+def test_recommend_serves_somebody_new(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = answer(capsys, "recommend", str(world / "run"), "--history", "i3", "i4", "--k", "2", "--json")
+    rows = json.loads(out)
+    assert [row["rank"] for row in rows] == [1, 2]
+    assert rows[0]["item_id"] == "i5"
+
+
+def test_similar_and_search_print_titles(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "like a red boat (i1)" in answer(capsys, "similar", str(world / "run"), "i1", "--k", "2")[1]
+    assert "a blue train" in answer(capsys, "search", str(world / "run"), "a blue train", "--k", "1")[1]
+
+
+def test_inspect_counts_what_is_in_a_log_and_its_catalogue(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ["--user", "who", "--item", "what", "--catalog", str(world / "items.csv"), "--catalog-item", "item_id"]
+    _, out, _ = answer(capsys, "inspect", str(world / "log.csv"), *columns, "--json")
+    facts = json.loads(out)
+    assert (facts["interactions"], facts["users"], facts["catalogue"]["without_interactions"]) == (320, 40, 2)
+
+
+def test_inspect_describes_a_bundle(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = answer(capsys, "inspect", str(world / "run"))
+    assert code == 0
+    assert "leave-last-out, test" in out
+
+
+def test_a_recipe_sets_options_and_flags_win(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = world / "recipe.toml"
+    recipe.write_text('[model]\nencoder = "none"\ndim = 8\nheads = 1\n[training]\nepochs = 1\n')
+    arguments = [str(world / "log.csv"), "--user", "who", "--item", "what", "--recipe", str(recipe), "--dim", "12"]
+    assert answer(capsys, "fit", *arguments, "--out", str(world / "by-recipe"))[0] == 0
+    model = json.loads((world / "by-recipe" / "config.json").read_text())["model"]
+    assert (model["dim"], model["heads"], model["encoder"]) == (12, 1, None)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    code, out, err = answer(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("recsys: ")
+    assert "Traceback" not in err
+    return last
+
+
+def test_bad_input_is_one_line_that_names_it(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, log = str(world / "run"), str(world / "log.csv")
+    assert "nowhere is not a recsys bundle" in refused(capsys, "evaluate", "nowhere")
+    assert "unknown user 'nobody'" in refused(capsys, "recommend", run, "--users", "nobody")
+    assert "k must be at least 1, not 0" in refused(capsys, "recommend", run, "--users", "u1", "--k", "0")
+    assert "k is 99, but the catalogue has 32 items" in refused(capsys, "search", run, "car", "--k", "99")
+    assert "needs --out" in refused(capsys, "recommend", run)
+    assert "no column 'user_id'" in refused(capsys, "inspect", log)
+    assert "no file at" in refused(capsys, "inspect", str(world / "absent.csv"))
+
+
+def test_fit_refuses_before_it_trains(world: Path, capsys: pytest.CaptureFixture[str], tiny_encoder: Path) -> None:
+    common = fit_arguments(world, tiny_encoder)
+    assert "already there" in refused(capsys, *common, "--out", str(world / "run"))
+    assert "not divisible by heads" in refused(capsys, *common, "--out", str(world / "x"), "--heads", "3")
+    assert not (world / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[model]\ndims = 8\n", r"[model] has no option 'dims'"),
+        ("[modell]\ndim = 8\n", "unknown table 'modell'"),
+        ("[model]\ndim = 'wide'\n", "dim must be of type int, not 'wide'"),
+        ("[training]\nepochs = true\n", "epochs must be of type int, not True"),
+        ("dim = ", "not valid TOML"),
+    ],
+)
+def test_a_broken_recipe_is_named(world: Path, capsys: pytest.CaptureFixture[str], text: str, says: str) -> None:
+    recipe = world / "broken.toml"
+    recipe.write_text(text)
+    arguments = ["fit", str(world / "log.csv"), "--recipe", str(recipe), "--out", str(world / "y")]
+    assert says in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize("arguments", [["fly"], ["fit"], ["similar", "run"], ["fit", "x", "--out", "y", "--dim", "wide"]])
+def test_misused_words_exit_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("recsys: ")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        build_parser().parse_args([command, "--help"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert f"example:\n  recsys {command} " in text
+
+
+def test_help_explains_every_option_of_model_and_training(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["fit", "--help"])
+    text = capsys.readouterr().out
+    assert "Probability that an item's id is dropped" in " ".join(text.split())
+    assert " (default: 128)" in text

@@ -1,0 +1,177 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+import recsys
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.split import Split
+from recsys.errors import ConfigError, DataError, NotFittedError, RecsysError
+from recsys.training.config import Training
+from recsys.training.schedule import warmup_cosine
+from recsys.two_tower import TwoTower
+
+QUICK = Training(epochs=2, batch_tokens=64, device="cpu")
+
+
+def small(**options: object) -> TwoTower:
+    return TwoTower(**({"encoder": None, "dim": 16, "max_length": 8, "dropout": 0.0} | options))  # type: ignore[arg-type]
+
+
+def test_the_towers_learn_what_follows_what(ring_split: Split) -> None:
+    training = Training(epochs=25, batch_tokens=64, learning_rate=1e-2, patience=0, device="cpu")
+    model = small().fit(ring_split.train, validation=ring_split.validation, training=training)
+    assert recsys.evaluate(model, ring_split.test, 1)["recall@1"] > 0.9
+
+
+def test_the_sampled_softmax_learns_it_too(ring_split: Split) -> None:
+    training = Training(epochs=25, batch_tokens=64, learning_rate=1e-2, loss="sampled", negatives=8, patience=0, device="cpu")
+    model = small().fit(ring_split.train, training=training)
+    assert recsys.evaluate(model, ring_split.test, 1)["recall@1"] > 0.9
+
+
+def weights(model: TwoTower) -> dict[str, torch.Tensor]:
+    return model.towers.net.state_dict()
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled"])
+def test_the_same_seed_gives_the_same_weights_bit_by_bit(ring_split: Split, loss: str) -> None:
+    training = Training(epochs=2, batch_tokens=64, loss=loss, negatives=8, device="cpu")  # type: ignore[arg-type]
+    one, two = (weights(small(dropout=0.2).fit(ring_split.train, training=training)) for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_another_seed_gives_other_weights(ring_split: Split) -> None:
+    one, two = (
+        weights(small().fit(ring_split.train, training=Training(epochs=1, batch_tokens=64, seed=seed, device="cpu")))
+        for seed in (0, 1)
+    )
+    assert not torch.equal(one["items.id.weight"], two["items.id.weight"])
+
+
+def test_fitting_leaves_the_callers_random_state_alone(ring_split: Split) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    small(dropout=0.5).fit(ring_split.train, training=QUICK)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_best_epoch_is_kept_and_training_stops_early(ring_split: Split) -> None:
+    training = Training(epochs=60, batch_tokens=64, learning_rate=0.02, patience=2, device="cpu")
+    model = small().fit(ring_split.train, validation=ring_split.validation, training=training)
+    assert model.log is not None
+    figures = [row["val_ndcg@10"] for row in model.log.epochs]
+    assert len(figures) < 60
+    assert figures[model.log.best_epoch - 1] == max(figures)
+    assert ring_split.validation is not None
+    assert recsys.evaluate(model, ring_split.validation, 10)["ndcg@10"] == pytest.approx(max(figures))
+
+
+def test_without_validation_the_last_epoch_is_kept(ring_split: Split) -> None:
+    model = small().fit(ring_split.train, training=QUICK)
+    assert model.log is not None
+    assert model.log.best_epoch == 2
+
+
+def test_the_model_is_left_in_evaluation_mode(ring_split: Split) -> None:
+    model = small(dropout=0.5).fit(ring_split.train, validation=ring_split.validation, training=QUICK)
+    assert not any(module.training for module in model.towers.net.modules())
+
+
+def test_tensorboard_gets_the_curves(ring_split: Split, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    small().fit(ring_split.train, validation=ring_split.validation, training=QUICK, log_folder=tmp_path / "curves")
+    events = EventAccumulator(str(next((tmp_path / "curves").rglob("events*")).parent))
+    events.Reload()
+    assert {"loss", "val_ndcg@10"} <= set(events.Tags()["scalars"])
+
+
+def test_text_lets_an_untouched_item_be_ranked(ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path) -> None:
+    model = small(encoder=str(tiny_encoder)).fit(ring_split.train, ring_catalog, training=QUICK)
+    assert "new0" in model.items.ids
+    ranked = model.recommend_rows(ring_split.test.histories.block(0, 1), 32)
+    assert len(ranked.lists[0]) == 32
+
+
+def test_text_alone_is_enough(ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path) -> None:
+    model = small(encoder=str(tiny_encoder), use_ids=False).fit(ring_split.train, ring_catalog, training=QUICK)
+    assert "items.id.weight" not in weights(model)
+
+
+def test_an_encoder_without_text_is_refused_with_the_remedy(ring_split: Split, tiny_encoder: Path) -> None:
+    with pytest.raises(DataError, match="--catalog.*--encoder none"):
+        small(encoder=str(tiny_encoder)).fit(ring_split.train, training=QUICK)
+
+
+def test_a_log_without_a_next_item_is_refused(ring: Interactions) -> None:
+    lone = Interactions(ring.users, ring.items, ring.histories.tail(1))
+    with pytest.raises(DataError, match="no user has two events"):
+        small().fit(lone, training=QUICK)
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(ring_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recsys.training import module
+
+    monkeypatch.setattr(module, "softmax_loss", lambda queries, *_, **__: queries.sum() * float("nan"))
+    model = small()
+    with pytest.raises(RecsysError, match="lower the learning rate"):
+        model.fit(ring_split.train, training=QUICK)
+    with pytest.raises(NotFittedError):
+        _ = model.towers
+
+
+def test_asking_before_fitting_is_refused() -> None:
+    with pytest.raises(NotFittedError, match=r"call fit\(train, catalog\) first"):
+        small().retriever()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dim": 0}, "dim must be at least 1, not 0"),
+        ({"dim": 10, "heads": 4}, "dim 10 is not divisible by heads 4"),
+        ({"dropout": 1.0}, "dropout is a probability"),
+        ({"score": "euclid"}, "cosine or dot, not 'euclid'"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"use_ids": False}, "leaves nothing to tell items apart"),
+    ],
+)
+def test_impossible_models_are_refused_at_once(options: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        small(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, not 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative"),
+        ({"warmup": 1.0}, "warmup is a share"),
+        ({"loss": "hinge"}, "loss must be one of auto, softmax, sampled"),
+        ({"precision": "fp8"}, "precision must be one of"),
+        ({"monitor": "auc"}, "ndcg@10"),
+        ({"device": "tpu0"}, "not known to torch"),
+    ],
+)
+def test_impossible_trainings_are_refused(options: dict[str, object], says: str, ring_split: Split) -> None:
+    with pytest.raises(ConfigError, match=says):
+        small().fit(ring_split.train, training=Training(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(ring_split: Split) -> None:
+    with pytest.raises(ConfigError, match="torch sees no GPU"):
+        small().fit(ring_split.train, training=Training(device="cuda"))
+
+
+def test_the_rate_rises_then_falls_along_a_cosine() -> None:
+    rate = [warmup_cosine(100, 0.1)(step) for step in range(101)]
+    assert rate[0] == pytest.approx(0.1)
+    assert max(rate) == rate[9] == rate[10] == pytest.approx(1.0)
+    assert rate[55] == pytest.approx(0.02 + 0.98 * 0.5)
+    assert rate[100] == pytest.approx(0.02)
+    assert rate[10:] == sorted(rate[10:], reverse=True)
