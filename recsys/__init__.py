@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from recsys.bundle import load
     from recsys.data.catalog import Catalog
     from recsys.data.interactions import Interactions
+    from recsys.data.protocols import item_split, rolling_splits, user_split
     from recsys.data.read import read_catalog, read_interactions
     from recsys.data.split import leave_last_out, time_split
     from recsys.errors import RecsysError
+    from recsys.evaluation.compare import compare
     from recsys.evaluation.evaluate import evaluate
     from recsys.serving.retriever import Retriever
     from recsys.training.config import Training
@@ -35,12 +37,16 @@ _HOMES = {
     "Retriever": "recsys.serving.retriever",
     "Training": "recsys.training.config",
     "TwoTower": "recsys.two_tower",
+    "compare": "recsys.evaluation.compare",
     "evaluate": "recsys.evaluation.evaluate",
+    "item_split": "recsys.data.protocols",
     "leave_last_out": "recsys.data.split",
     "load": "recsys.bundle",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",
+    "rolling_splits": "recsys.data.protocols",
     "time_split": "recsys.data.split",
+    "user_split": "recsys.data.protocols",
 }
 
 __all__ = [
@@ -55,12 +61,16 @@ __all__ = [
     "Retriever",
     "Training",
     "TwoTower",
+    "compare",
     "evaluate",
+    "item_split",
     "leave_last_out",
     "load",
     "read_catalog",
     "read_interactions",
+    "rolling_splits",
     "time_split",
+    "user_split",
 ]
 
 

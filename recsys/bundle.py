@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from recsys.data.catalog import Catalog
-from recsys.data.row_lists import RowLists
+from recsys.data.row_lists import Int64, RowLists
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import BundleError, ConfigError, DataError
@@ -75,10 +76,19 @@ def _write_tables(retriever: Retriever, target: Path) -> None:
     retriever.users.ids.to_frame().write_parquet(target / "users.parquet")
     own = {ITEM: retriever.items.ids, f"_{TEXT}": catalog.texts, f"_{TITLE}": catalog.titles}
     pl.DataFrame(own).hstack(catalog.columns).write_parquet(target / "items.parquet")
-    _list_frame(items=retriever.histories).write_parquet(target / "histories.parquet")
+    columns = {"items": _nested(retriever.histories.offsets, retriever.histories.rows)}
+    if retriever.trained is not None:
+        columns["trained"] = pl.Series(retriever.trained)
+    pl.DataFrame(columns).write_parquet(target / "histories.parquet")
     if (holdout := retriever.holdout) is not None:
-        frame = _list_frame(history=holdout.histories, targets=holdout.targets)
-        frame.insert_column(0, holdout.users.raw(holdout.user_rows).alias(USER)).write_parquet(target / "holdout.parquet")
+        columns = {
+            USER: holdout.users.raw(holdout.user_rows),
+            "history": _nested(holdout.histories.offsets, holdout.histories.rows),
+            "targets": _nested(holdout.targets.offsets, holdout.targets.rows),
+        }
+        if holdout.times is not None:
+            columns["times"] = _nested(holdout.targets.offsets, holdout.times)
+        pl.DataFrame(columns).write_parquet(target / "holdout.parquet")
 
 
 def _write_towers(retriever: Retriever, target: Path) -> None:
@@ -190,6 +200,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
         table.drop(hidden),
         tuple(config["catalog"]["text_columns"]),
     )
+    histories = pl.read_parquet(folder / "histories.parquet")
     index = ExactIndex.load(folder / "index.faiss")
     _check_belonging(folder, towers, index)
     retriever = Retriever(
@@ -197,7 +208,8 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
         index=index,
         catalog=catalog,
         users=users,
-        histories=_lists(pl.read_parquet(folder / "histories.parquet")["items"]),
+        histories=_lists(histories["items"]),
+        trained=histories["trained"].to_numpy() if "trained" in histories.columns else None,
         options=config["model"],
         record=config["training"],
         data=manifest["data"],
@@ -205,7 +217,13 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     if config["holdout"] is not None:
         held = pl.read_parquet(folder / "holdout.parquet")
         retriever.holdout = Holdout(
-            users, items, users.rows(held[USER]), _lists(held["history"]), _lists(held["targets"]), config["holdout"]
+            users,
+            items,
+            users.rows(held[USER]),
+            _lists(held["history"]),
+            _lists(held["targets"]),
+            config["holdout"],
+            held["times"].explode(empty_as_null=False).to_numpy() if "times" in held.columns else None,
         )
     return retriever
 
@@ -253,17 +271,12 @@ def _check_belonging(folder: Path, towers: Towers, index: ExactIndex) -> None:
         raise BundleError(f"{folder}: item_vectors.npy was not made by the towers beside it")
 
 
-def _list_frame(**columns: RowLists) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            name: pl.DataFrame({"owner": lists.owners(), "row": lists.rows})
-            .group_by("owner", maintain_order=True)
-            .agg("row")
-            .join(pl.DataFrame({"owner": np.arange(len(lists))}), on="owner", how="right", maintain_order="right")["row"]
-            .fill_null([])
-            for name, lists in columns.items()
-        }
-    )
+def _nested(offsets: Int64, values: NDArray[np.integer]) -> pl.Series:
+    """A list column: flat values, cut at the offsets."""
+    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    filled = pl.DataFrame({"owner": owners, "value": values}).group_by("owner", maintain_order=True).agg("value")
+    every = pl.DataFrame({"owner": np.arange(len(offsets) - 1)})
+    return filled.join(every, on="owner", how="right", maintain_order="right")["value"].fill_null([])
 
 
 def _lists(column: pl.Series) -> RowLists:

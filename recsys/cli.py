@@ -13,6 +13,7 @@ from recsys import __version__, commands
 from recsys.data.tables import Format
 from recsys.errors import RecsysError
 from recsys.options import add_flags
+from recsys.schema import BASELINES
 from recsys.training.config import Training
 from recsys.two_tower import TwoTower
 
@@ -86,6 +87,27 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run_folder", metavar="RUN", help="a bundle")
     evaluate.add_argument("--k", type=int, nargs="+", default=[10, 20, 50], help="list lengths (default: 10 20 50)")
     evaluate.add_argument("--keep-seen", action="store_true", help="do not filter items of the history")
+    evaluate.add_argument("--segments", action="store_true", help="also by history length, popularity, time and category")
+    evaluate.add_argument("--category", help="catalogue column for diversity, calibration and groups")
+
+    compare = _command(
+        subs,
+        "compare",
+        "several bundles and baselines on the same users",
+        "recsys compare runs/a runs/b --baselines ease als",
+    )
+    compare.add_argument("run_folders", metavar="RUN", nargs="+", help="bundles fitted on the same split")
+    compare.add_argument(
+        "--baselines", nargs="+", default=[], choices=BASELINES, help="fitted on what the first bundle was"
+    )
+    compare.add_argument("--k", type=int, nargs="+", default=[10, 20, 50], help="list lengths (default: 10 20 50)")
+    compare.add_argument("--metric", default="ndcg@10", help="what to rank and test by (default: ndcg@10)")
+
+    report = _command(subs, "report", "an evaluation as one HTML page", "recsys report runs/ml --out report.html")
+    report.add_argument("run_folder", metavar="RUN", help="a bundle")
+    report.add_argument("--out", required=True, help="the page; figures (.json) and model card (.md) go beside it")
+    report.add_argument("--category", help="catalogue column for groups, diversity, calibration and the map's colours")
+    report.add_argument("--no-baselines", action="store_true", help="do not fit baselines to compare with")
 
     recommend = _command(
         subs,

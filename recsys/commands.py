@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -14,10 +14,14 @@ from recsys.data.split import Holdout, leave_last_out, time_split
 from recsys.data.summary import summary, summary_text
 from recsys.errors import ConfigError
 from recsys.options import build, given, read_recipe
+from recsys.recommender import Ranker
 from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
-from recsys.tables import as_text
+from recsys.tables import as_text, with_intervals
 from recsys.training.config import Training
 from recsys.two_tower import TwoTower
+
+if TYPE_CHECKING:
+    from recsys.serving.retriever import Retriever
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,69 @@ def _split(log: Interactions, how: str) -> tuple[Interactions, Holdout | None, H
 def run_evaluate(arguments: Namespace) -> Answer:
     """``recsys evaluate``."""
     import recsys  # noqa: PLC0415
+    from recsys.evaluation.segments import standard_segments  # noqa: PLC0415
 
-    retriever = recsys.load(arguments.run_folder)
+    retriever = _judgeable(arguments.run_folder)
+    assert retriever.holdout is not None  # noqa: S101 - _judgeable saw to it
+    report = recsys.evaluate(
+        retriever,
+        retriever.holdout,
+        arguments.k,
+        filter_seen=not arguments.keep_seen,
+        catalog=retriever.catalog,
+        category=arguments.category,
+    )
+    parts, data = [str(report)], report.to_dict()
+    if arguments.segments:
+        cuts = standard_segments(report, retriever.trained_on, retriever.catalog, arguments.category)
+        parts += [f"by {name}\n{as_text(with_intervals(frame))}" for name, frame in cuts.items()]
+        data["segments"] = {name: frame.to_dicts() for name, frame in cuts.items()}
+    return Answer("\n\n".join(parts), data)
+
+
+def run_compare(arguments: Namespace) -> Answer:
+    """``recsys compare``."""
+    import recsys  # noqa: PLC0415
+    from recsys.baselines import by_name  # noqa: PLC0415
+
+    if len(arguments.run_folders) + len(arguments.baselines) < 2:
+        raise ConfigError("compare needs two models or more: name more bundles, or some --baselines")
+    retrievers = [_judgeable(folder) for folder in arguments.run_folders]
+    for folder, retriever in zip(arguments.run_folders, retrievers, strict=True):
+        retriever.name = Path(folder).name
+    first = retrievers[0]
+    assert first.holdout is not None  # noqa: S101 - _judgeable saw to it
+    models: list[Ranker] = list(retrievers)
+    for name in arguments.baselines:
+        if first.trained_on is None:
+            raise ConfigError(f"{arguments.run_folders[0]} does not tell what it was trained on, so no baseline can be")
+        models.append(by_name(name).fit(first.trained_on, first.catalog))
+    found = recsys.compare(models, first.holdout, arguments.k, metric=arguments.metric)
+    return Answer(str(found), found.to_dict())
+
+
+def run_report(arguments: Namespace) -> Answer:
+    """``recsys report``."""
+    from recsys.evaluation.report import build as build_report  # noqa: PLC0415
+    from recsys.evaluation.report import write  # noqa: PLC0415
+
+    retriever = _judgeable(arguments.run_folder)
+    out = Path(arguments.out)
+    write(build_report(retriever, category=arguments.category, baselines=not arguments.no_baselines), out)
+    figures, card = out.with_suffix(".json"), out.with_suffix(".md")
+    return Answer(
+        f"page: {out}\nfigures: {figures}\nmodel card: {card}",
+        {"page": str(out), "figures": str(figures), "model_card": str(card)},
+    )
+
+
+def _judgeable(folder: str) -> Retriever:
+    import recsys  # noqa: PLC0415
+
+    retriever = recsys.load(folder)
     if retriever.holdout is None:
-        raise ConfigError(f"{arguments.run_folder} was fitted with --split none: it kept no users apart to be judged on")
-    report = recsys.evaluate(retriever, retriever.holdout, arguments.k, filter_seen=not arguments.keep_seen)
-    return Answer(str(report), report.to_dict())
+        raise ConfigError(f"{folder} was fitted with --split none: it kept no users apart to be judged on")
+    return retriever
 
 
 def run_recommend(arguments: Namespace) -> Answer:

@@ -12,7 +12,8 @@ from recsys.baselines import ALS, ItemKNN, Popularity
 from recsys.data.read import read_catalog, read_interactions
 from recsys.data.shop import make_shop, write_shop
 from recsys.data.split import leave_last_out
-from recsys.evaluation.evaluate import DEFINITION, evaluate
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.result import DEFINITION
 from recsys.progress import log
 from recsys.recommender import Ranker
 from recsys.schema import SCORE, TITLE

@@ -31,7 +31,15 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that replaces it when the block ends well; otherwise nothing changes."""
+    """A temporary path beside ``target`` that replaces it when the block ends well; otherwise nothing changes.
+
+    Raises
+    ------
+    DataError
+        ``target`` is a folder.
+    """
+    if target.is_dir():
+        raise DataError(f"{target} is a folder; name a file")
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=target.name + _MARK, dir=target.parent)
     os.close(handle)
@@ -67,7 +75,9 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         raise DataError(f"{target} is a file; name a folder that is not there yet")
     occupied = target.is_dir() and any(target.iterdir())
     if occupied and not replace:
-        raise DataError(f"{target} already holds something; name a new folder, or say overwrite (--overwrite)")
+        raise DataError(
+            f"{target} already holds something; name a new folder, or ask for it to be overwritten (--overwrite)"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=target.name + _MARK, dir=target.parent))
     try:
@@ -79,7 +89,12 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         if occupied:
             retired = Path(tempfile.mkdtemp(prefix=target.name + ".old-", dir=target.parent))
             target.replace(retired / "old")
-            temporary.replace(target)
+            try:
+                temporary.replace(target)
+            except OSError:
+                (retired / "old").replace(target)
+                retired.rmdir()
+                raise
             shutil.rmtree(retired)
         else:
             temporary.replace(target)

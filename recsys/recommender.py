@@ -72,8 +72,19 @@ class Ranker(Protocol):
         """The items it can rank, in row order."""
         ...
 
+    @property
+    def trained_on(self) -> Interactions | None:
+        """What it learned from, so that nobody judges it on that; None where it is not known."""
+        ...
+
     def recommend_rows(
-        self, histories: RowLists, k: int, *, exclude: RowLists | None = None, users: Int32 | None = None
+        self,
+        histories: RowLists,
+        k: int,
+        *,
+        exclude: RowLists | None = None,
+        users: Int32 | None = None,
+        candidates: Int32 | None = None,
     ) -> Ranked:
         """Rank all items for each history.
 
@@ -87,6 +98,8 @@ class Ranker(Protocol):
             Item rows that must not be returned, such as the seen ones.
         users : int32 (n,), optional
             The user row of each history, −1 where the user is new; needed by models that know users by name only.
+        candidates : int32 (C,), optional
+            The only item rows that may be returned, ascending; by default all.
         """
         ...
 

@@ -24,11 +24,15 @@ MOVIELENS_INTERACTIONS: Final = (USER, ITEM, RATING, TIMESTAMP)
 MOVIELENS_CATALOG: Final = (ITEM, TITLE, GENRES)
 """Columns of a MovieLens ``movies.dat``, which has no header."""
 
+BASELINES: Final = ("popularity", "item-knn", "ease", "als", "bpr")
+"""Baselines by the name that the command line takes."""
+
 
 def canonical_ids(ids: pl.Series) -> pl.Series:
     """Give raw ids one of the two dtypes that a vocabulary holds: Int64 or String.
 
-    Integers become Int64. Strings become Int64 only if every one of them is written exactly as that integer is
+    Integers, and floats that are all whole, become Int64. Strings become Int64 only if every one of them is written as that
+    integer is
     (``"42"``, but not ``"042"``), so that no two different ids are ever merged. Everything else becomes String.
 
     Parameters
@@ -44,6 +48,10 @@ def canonical_ids(ids: pl.Series) -> pl.Series:
     if ids.dtype.is_integer():
         narrow = ids.cast(pl.Int64, strict=False)
         return narrow if narrow.null_count() == 0 else ids.cast(pl.String)
+    if ids.dtype.is_float():  # what pandas makes of integers beside a missing value
+        whole = ids.cast(pl.Int64, strict=False)
+        if whole.null_count() == 0 and bool((whole.cast(ids.dtype) == ids).all()):
+            return whole
     text = ids.cast(pl.String)
     if text.is_empty():
         return text

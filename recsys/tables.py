@@ -5,6 +5,23 @@ from __future__ import annotations
 import polars as pl
 
 
+def with_intervals(frame: pl.DataFrame) -> pl.DataFrame:
+    """A frame for people: a figure with ``_low`` and ``_high`` beside it becomes one cell, "mean ±half the interval"."""
+    names = [name for name in frame.columns if f"{name}_low" in frame.columns]
+    half = {name: (pl.col(f"{name}_high") - pl.col(f"{name}_low")) / 2 for name in names}
+    cells = [
+        pl.when(pl.col(name).is_not_null())
+        .then(pl.format("{} ±{}", _digits(pl.col(name)), _digits(half[name])))
+        .alias(name)
+        for name in names
+    ]
+    return frame.with_columns(cells).drop(f"{name}_{end}" for name in names for end in ("low", "high"))
+
+
+def _digits(column: pl.Expr) -> pl.Expr:
+    return column.map_elements("{:.4f}".format, return_dtype=pl.String)
+
+
 def as_text(frame: pl.DataFrame) -> str:
     """A frame as aligned columns, without borders or dtypes; numbers with four decimals."""
     with pl.Config(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Int32, RowLists
+from recsys.data.row_lists import Float32, Int32, RowLists
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError, NotFittedError
@@ -109,6 +109,15 @@ class TwoTower:
     def items(self) -> Vocabulary:
         return self.towers.items
 
+    @property
+    def trained_on(self) -> Interactions | None:
+        return self._train
+
+    @property
+    def vectors(self) -> Float32:
+        """float32 (n_items, D): item vectors as they are compared and indexed."""
+        return self.towers.vectors
+
     def fit(
         self,
         train: Interactions,
@@ -201,10 +210,16 @@ class TwoTower:
         return TwoTowerNet(items, users, cosine=self.score == "cosine", temperature=self.temperature)
 
     def recommend_rows(
-        self, histories: RowLists, k: int, *, exclude: RowLists | None = None, users: Int32 | None = None
+        self,
+        histories: RowLists,
+        k: int,
+        *,
+        exclude: RowLists | None = None,
+        users: Int32 | None = None,
+        candidates: Int32 | None = None,
     ) -> Ranked:
         """Rank all items for each history; see :class:`recsys.recommender.Ranker`."""
-        return self.towers.recommend_rows(histories, k, exclude=exclude, users=users)
+        return self.towers.recommend_rows(histories, k, exclude=exclude, users=users, candidates=candidates)
 
     def retriever(
         self,
@@ -238,4 +253,5 @@ class TwoTower:
         return Retriever.build(
             towers, self._catalog, log or self._train, options=self.options(), record=asdict(self.log) if self.log else {},
             holdout=holdout,
+            train=self._train,
         )  # fmt: skip

@@ -5,7 +5,8 @@ import recsys
 
 PUBLIC = {
     "ALS", "BPR", "EASE", "Catalog", "Interactions", "ItemKNN", "Popularity", "RecsysError", "Retriever", "Training",
-    "TwoTower", "evaluate", "leave_last_out", "load", "read_catalog", "read_interactions", "time_split",
+    "TwoTower", "compare", "evaluate", "item_split", "leave_last_out", "load", "read_catalog", "read_interactions",
+    "rolling_splits", "time_split", "user_split",
 }  # fmt: skip
 
 

@@ -4,5 +4,23 @@ from recsys.baselines.ease import EASE
 from recsys.baselines.factors import ALS, BPR
 from recsys.baselines.knn import ItemKNN
 from recsys.baselines.popularity import Popularity
+from recsys.baselines.scoring import DenseScorer
+from recsys.errors import ConfigError
+from recsys.schema import BASELINES
 
-__all__ = ["ALS", "BPR", "EASE", "ItemKNN", "Popularity"]
+
+def by_name(name: str) -> DenseScorer:
+    """A baseline with its default settings, by the name the command line takes.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name.
+    """
+    made: dict[str, type[DenseScorer]] = dict(zip(BASELINES, (Popularity, ItemKNN, EASE, ALS, BPR), strict=True))
+    if name not in made:
+        raise ConfigError(f"no baseline {name!r}; there are {', '.join(BASELINES)}")
+    return made[name]()
+
+
+__all__ = ["ALS", "BPR", "EASE", "ItemKNN", "Popularity", "by_name"]

@@ -14,11 +14,8 @@ from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Float32, Int32, RowLists
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError, NotFittedError
-from recsys.models.topk import top_k
+from recsys.models.topk import top_k, users_per_block
 from recsys.recommender import Ranked, check_k
-
-_BLOCK_SCORES = 16_000_000
-"""Scores held at once (64 MB)."""
 
 
 def presence(matrix: sp.csr_matrix[np.float32]) -> sp.csr_matrix[np.float32]:
@@ -58,6 +55,10 @@ class DenseScorer(ABC):
     def items(self) -> Vocabulary:
         return self._fitted.items
 
+    @property
+    def trained_on(self) -> Interactions | None:
+        return self._train
+
     def fit(self, train: Interactions, catalog: Catalog | None = None) -> Self:
         """Learn from a log; items that only the catalogue holds become candidates too."""
         known = train if catalog is None else train.with_items(catalog.items.ids)
@@ -75,15 +76,21 @@ class DenseScorer(ABC):
         """float32 (n, n_items): a fresh array that the caller may overwrite."""
 
     def recommend_rows(
-        self, histories: RowLists, k: int, *, exclude: RowLists | None = None, users: Int32 | None = None
+        self,
+        histories: RowLists,
+        k: int,
+        *,
+        exclude: RowLists | None = None,
+        users: Int32 | None = None,
+        candidates: Int32 | None = None,
     ) -> Ranked:
         """Rank all items for each history; see :class:`recsys.recommender.Ranker`."""
         check_k(k)
-        block = max(1, _BLOCK_SCORES // len(self.items))
+        block = users_per_block(len(self.items))
         parts = []
         for start in range(0, len(histories), block):
             stop = start + block
             known = None if users is None else users[start:stop]
             scores = torch.from_numpy(self._scores(histories.block(start, stop), known))
-            parts.append(top_k(scores, k, None if exclude is None else exclude.block(start, stop)))
+            parts.append(top_k(scores, k, None if exclude is None else exclude.block(start, stop), candidates))
         return Ranked.joined(parts)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import scipy.sparse as sp
 
+from recsys.data.parse import check_ids
 from recsys.data.vocabulary import Vocabulary
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 from recsys.schema import ITEM, TEXT, TITLE
 
 
@@ -46,28 +48,31 @@ class Catalog:
         frame : DataFrame
             One row per item.
         text : sequence of str
-            Columns that make the text, joined by ". " in this order; "|" between values becomes ", ".
+            Columns that make the text, joined by ". " in this order; the members of a list, and values with "|" between
+            them, are joined by ", ".
         title : str, optional
             The column shown to people; by default the first of ``text``.
 
         Raises
         ------
         DataError
-            A column is missing, or an id is null or repeated.
+            A column is missing or cannot be text, or an id is null or repeated.
         """
         title = text[0] if title is None and text else title
         for name in (ITEM, *text, *([title] if title else [])):
             if name not in frame.columns:
                 raise DataError(f"the catalogue has no column {name!r}; its columns are {', '.join(frame.columns)}")
-        parts = [_clean(pl.col(name).cast(pl.String)) for name in text]
-        joined = pl.concat_str(parts, separator=". ", ignore_nulls=True) if parts else pl.lit(None, dtype=pl.String)
+        check_ids(frame[ITEM], f"the catalogue, column {ITEM!r}")
+        blank = pl.repeat(None, pl.len(), dtype=pl.String)
+        parts = [_words(frame, name) for name in text]
         made = frame.select(
-            _clean(joined).alias(TEXT), (_clean(pl.col(title).cast(pl.String)) if title else pl.lit(None)).alias(TITLE)
+            (_clean(pl.concat_str(parts, separator=". ", ignore_nulls=True)) if parts else blank).alias(TEXT),
+            (_words(frame, title) if title else blank).alias(TITLE),
         )
         return cls(
             items=Vocabulary(frame[ITEM], "item"),
             texts=made[TEXT],
-            titles=made[TITLE].cast(pl.String),
+            titles=made[TITLE],
             columns=frame.drop(ITEM),
             text_columns=tuple(text),
         )
@@ -97,10 +102,50 @@ class Catalog:
         columns = pl.DataFrame([gather(column) for column in self.columns.iter_columns()])
         return Catalog(items, gather(self.texts), gather(self.titles), columns, self.text_columns)
 
+    def memberships(self, column: str) -> tuple[sp.csr_matrix[np.bool_], list[str]]:
+        """Which categories each item is in, from a column with one value or several separated by "|" (or a list).
+
+        Parameters
+        ----------
+        column : str
+
+        Returns
+        -------
+        bool CSR (n_items, n_categories), list of str
+            The matrix, and the categories in sorted order. An item without a value has an empty row.
+
+        Raises
+        ------
+        ConfigError
+            There is no such column.
+        """
+        if column not in self.columns.columns:
+            raise ConfigError(f"the catalogue has no column {column!r}; it has {', '.join(self.columns.columns)}")
+        values = self.columns[column]
+        lists = values if values.dtype == pl.List else values.cast(pl.String).str.split("|")
+        frame = lists.alias("category").to_frame().with_row_index("row").explode("category", empty_as_null=True)
+        frame = frame.with_columns(pl.col("category").cast(pl.String).str.strip_chars())
+        frame = frame.filter(pl.col("category").is_not_null() & (pl.col("category") != "")).unique()
+        names = frame["category"].unique().sort()
+        place = frame["category"].replace_strict(names, np.arange(len(names)), return_dtype=pl.Int64).to_numpy()
+        shape = (len(self), len(names))
+        flags = np.ones(len(place), dtype=np.bool_)
+        return sp.csr_matrix((flags, (frame["row"].to_numpy().astype(np.int64), place)), shape=shape), names.to_list()
+
     def title_of(self, rows: np.ndarray[tuple[int], np.dtype[np.int32]]) -> pl.Series:
         """Titles of item rows; the id stands in where there is no title."""
         titles = self.titles.gather(pl.Series(rows, dtype=pl.UInt32))
         return titles.fill_null(self.items.raw(rows).cast(pl.String)).alias(TITLE)
+
+
+def _words(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """A column as tidy text; the members of a list are joined by ", "."""
+    column, dtype = pl.col(name), frame.schema[name]
+    if isinstance(dtype, pl.List | pl.Array) and not dtype.inner.is_nested():
+        column = column.cast(pl.List(pl.String)).list.join(", ", ignore_nulls=True)
+    elif dtype.is_nested() or dtype in (pl.Binary, pl.Object):
+        raise DataError(f"the catalogue's column {name!r} is of type {dtype}, expected text, numbers or lists of these")
+    return _clean(column.cast(pl.String))
 
 
 def _clean(text: pl.Expr) -> pl.Expr:

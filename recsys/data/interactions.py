@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys.data.parse import check_ids, parse_order, parse_timestamp, parse_weight
 from recsys.data.row_lists import Bool, Float32, Int64, RowLists
 from recsys.data.vocabulary import Vocabulary, encode
 from recsys.errors import DataError
@@ -47,22 +48,27 @@ class Interactions:
         Parameters
         ----------
         frame : DataFrame
-            Columns ``user_id`` and ``item_id``; optionally ``timestamp`` (integer seconds), ``order`` (any numbers; sorted
-            by instead of the timestamp) and ``weight``. No nulls.
+            Columns ``user_id`` and ``item_id``; optionally ``timestamp`` (integer seconds, dates or ISO 8601 text),
+            ``order`` (any numbers; sorted by instead of the timestamp) and ``weight``. No nulls.
 
         Raises
         ------
         DataError
-            A column is missing, a value is null, or there are no rows.
+            A column is missing, a value is null or of a wrong kind, or there are no rows.
         """
         for name in (USER, ITEM):
             if name not in frame.columns:
                 raise DataError(f"the frame has no column {name!r}; its columns are {', '.join(frame.columns)}")
         if frame.height == 0:
             raise DataError("the frame has no rows")
-        for name in (USER, ITEM, TIMESTAMP, ORDER, WEIGHT):
-            if name in frame.columns and frame[name].null_count():
-                raise DataError(f"{frame[name].null_count()} of {frame.height} rows have no {name}")
+        for name in (USER, ITEM):
+            check_ids(frame[name], f"the frame, column {name!r}")
+        for name, parse in ((TIMESTAMP, parse_timestamp), (ORDER, parse_order), (WEIGHT, parse_weight)):
+            if name in frame.columns:
+                parsed = parse(frame[name], f"the frame, column {name!r}")
+                if parsed.null_count():
+                    raise DataError(f"{parsed.null_count()} of {frame.height} rows have no {name}")
+                frame = frame.with_columns(parsed.alias(name))
         users, user_rows = encode(frame[USER], "user")
         items, item_rows = encode(frame[ITEM], "item")
         keys = pl.DataFrame({"user": user_rows, "position": np.arange(frame.height, dtype=np.uint32)})
@@ -72,12 +78,15 @@ class Interactions:
         # File position is the last key: the order of ties never depends on the sort's own stability.
         order = keys.sort(["user", "time", "position"] if sort_by else ["user", "position"])["position"].to_numpy()
         lengths = np.bincount(user_rows, minlength=len(users))
+        instants = frame[TIMESTAMP] if TIMESTAMP in frame.columns else None
+        if instants is not None and instants.dtype.is_temporal():
+            instants = instants.dt.epoch("s")
         return cls(
             users=users,
             items=items,
             histories=RowLists.from_lengths(lengths, item_rows[order]),
-            timestamps=frame[TIMESTAMP].cast(pl.Int64).to_numpy()[order] if TIMESTAMP in frame.columns else None,
-            weights=frame[WEIGHT].cast(pl.Float32).to_numpy()[order] if WEIGHT in frame.columns else None,
+            timestamps=None if instants is None else instants.to_numpy()[order],
+            weights=frame[WEIGHT].to_numpy()[order] if WEIGHT in frame.columns else None,
         )
 
     def __len__(self) -> int:
@@ -90,6 +99,11 @@ class Interactions:
     def item_counts(self) -> Int64:
         """int64 (n_items,): the number of events on each item row."""
         return np.bincount(self.histories.rows, minlength=len(self.items)).astype(np.int64)
+
+    @cached_property
+    def item_users(self) -> Int64:
+        """int64 (n_items,): the number of different users who touched each item row."""
+        return self.matrix().getnnz(axis=0).astype(np.int64)
 
     def matrix(self) -> sp.csr_matrix[np.float32]:
         """The user–item matrix.
@@ -170,9 +184,12 @@ class Interactions:
         """sha256 over ids, histories, times and weights: equal logs have equal fingerprints."""
         digest = hashlib.sha256()
         for vocabulary in (self.users, self.items):
-            digest.update("\n".join(vocabulary.ids.cast(pl.String).to_list()).encode())
+            ids = vocabulary.ids.cast(pl.String)
+            digest.update(f"{len(ids)} {vocabulary.kind}s:".encode())
+            digest.update(ids.str.len_bytes().to_numpy().tobytes())  # else "a", "bc" would equal "ab", "c"
+            digest.update("".join(ids.to_list()).encode())
         for array in (self.histories.offsets, self.histories.rows, self.timestamps, self.weights):
-            digest.update(b"|" if array is None else np.ascontiguousarray(array).tobytes())
+            digest.update(b"|none" if array is None else b"|" + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def save(self, folder: str | Path) -> None:
@@ -195,14 +212,16 @@ class Interactions:
             events, user_ids, item_ids = (
                 pl.read_parquet(Path(folder) / f"{name}.parquet") for name in ("events", "users", "items")
             )
-        except (OSError, pl.exceptions.PolarsError) as error:
+            users, items = Vocabulary(user_ids[USER], "user"), Vocabulary(item_ids[ITEM], "item")
+            user_rows, item_rows = users.rows(events[USER]), items.rows(events[ITEM])
+        except (OSError, pl.exceptions.PolarsError, DataError) as error:
             raise DataError(f"{folder} does not hold saved interactions: {str(error).splitlines()[0]}") from error
-        users, items = Vocabulary(user_ids[USER], "user"), Vocabulary(item_ids[ITEM], "item")
-        lengths = np.bincount(users.rows(events[USER]), minlength=len(users))
+        if (np.diff(user_rows) < 0).any():
+            raise DataError(f"{folder}: events.parquet is no longer in the order in which it was saved; save the log again")
         return cls(
             users=users,
             items=items,
-            histories=RowLists.from_lengths(lengths, items.rows(events[ITEM])),
+            histories=RowLists.from_lengths(np.bincount(user_rows, minlength=len(users)), item_rows),
             timestamps=events[TIMESTAMP].to_numpy() if TIMESTAMP in events.columns else None,
             weights=events[WEIGHT].to_numpy() if WEIGHT in events.columns else None,
         )

@@ -7,10 +7,11 @@ import polars as pl
 from recsys.errors import DataError
 
 _INTEGER_MESSAGE = "whole seconds since 1970, or dates such as 2024-05-31T18:00:00"
+_FARTHEST = 2**63 // 1_000_000 - 1
 
 
-def refuse_nulls(column: pl.Series, where: str) -> None:
-    """Raise a DataError that counts the nulls (and empty strings) of an id column and names the first row.
+def check_ids(column: pl.Series, where: str) -> None:
+    """Raise a DataError unless every row of a column holds an id: a number or some text, not null, blank or NaN.
 
     Parameters
     ----------
@@ -19,12 +20,23 @@ def refuse_nulls(column: pl.Series, where: str) -> None:
     where : str
         File and column, for the message.
     """
+    if column.dtype.is_nested() or column.dtype == pl.Object:
+        raise DataError(f"{where}: is of type {column.dtype}, expected ids: whole numbers or text")
     missing = column.is_null()
-    if column.dtype == pl.String:
-        missing = missing | (column.str.strip_chars() == "").fill_null(True)
+    if column.dtype.is_float():
+        missing = missing | column.is_nan().fill_null(True)
+    elif not column.dtype.is_integer():
+        try:
+            text = column.cast(pl.String)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"{where}: is of type {column.dtype} and not UTF-8 text; write the ids as text") from error
+        missing = missing | (text.str.strip_chars() == "").fill_null(True)
     rows = missing.arg_true()
     if len(rows):
-        raise DataError(f"{where}: {len(rows)} of {len(column)} rows have no value, the first is row {rows[0] + 1}")
+        raise DataError(
+            f"{where}: {len(rows)} of {len(column)} rows have no value, the first is row {rows[0] + 1}; "
+            f"an id is needed in each: fill it in, or take the row out"
+        )
 
 
 def _first_bad(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> None:
@@ -37,11 +49,16 @@ def _first_bad(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> 
         )
 
 
+def _stripped(raw: pl.Series) -> pl.Series:
+    """Text without the white space around it; blank is null."""
+    text = raw.str.strip_chars()
+    return text.set(text == "", None)
+
+
 def parse_number(raw: pl.Series, where: str) -> pl.Series:
     """A column of finite numbers as Float64; nulls stay null."""
     if raw.dtype == pl.String:
-        text = raw.str.strip_chars()
-        raw = text.set(text == "", None)
+        raw = _stripped(raw)
     if not (raw.dtype.is_numeric() or raw.dtype == pl.String):
         raise DataError(f"{where}: is of type {raw.dtype}, expected numbers")
     parsed = raw.cast(pl.Float64, strict=False)
@@ -49,21 +66,48 @@ def parse_number(raw: pl.Series, where: str) -> pl.Series:
     return parsed
 
 
+def parse_weight(raw: pl.Series, where: str) -> pl.Series:
+    """A column of numbers as Float32; nulls stay null."""
+    number = parse_number(raw, where)
+    small = number.cast(pl.Float32)
+    _first_bad(raw, small.set(~small.is_finite(), None), where, "a number that fits into 32 bits")
+    return small
+
+
+def _whole(raw: pl.Series, where: str) -> pl.Series:
+    number = raw.cast(pl.Int64, strict=False)
+    _first_bad(raw, number, where, "a number that fits into 64 bits")
+    return number
+
+
 def parse_order(raw: pl.Series, where: str) -> pl.Series:
     """A column that rows are sorted by, as Int64 (or Float64 where fractions occur); nulls stay null."""
     if raw.dtype.is_temporal():
-        return parse_timestamp(raw, where)
+        return parse_timestamp(raw, where).to_physical()
     if raw.dtype.is_integer():
-        return raw.cast(pl.Int64)
+        return _whole(raw, where)
+    if raw.dtype == pl.String:
+        raw = _stripped(raw)
+        exact = raw.cast(pl.Int64, strict=False)
+        if exact.null_count() == raw.null_count():
+            return exact  # not by way of Float64, which cannot tell two large integers apart
     number = parse_number(raw, where)
     whole = number.cast(pl.Int64, strict=False)
     return whole if bool((whole.cast(pl.Float64) == number).fill_null(True).all()) else number
 
 
-def parse_timestamp(raw: pl.Series, where: str) -> pl.Series:
-    """A column of instants as Int64 seconds since 1970 (UTC); nulls stay null.
+def as_instants(seconds: pl.Series, where: str) -> pl.Series:
+    """Int64 seconds since 1970 as Datetime in microseconds, to stand beside dates; nulls stay null."""
+    near = seconds.set(seconds.abs() > _FARTHEST, None)
+    _first_bad(seconds, near, where, "seconds since 1970 that a date can hold")
+    return pl.from_epoch(near, time_unit="s").cast(pl.Datetime("us"))
 
-    Integers and whole floats are seconds; dates, datetimes and ISO 8601 text are converted (text without a zone is UTC).
+
+def parse_timestamp(raw: pl.Series, where: str) -> pl.Series:
+    """A column of instants, Int64 seconds since 1970 or Datetime in microseconds (UTC, no zone); nulls stay null.
+
+    Integers and whole floats are seconds and become Int64. Dates, datetimes and ISO 8601 text (UTC where it names no zone)
+    become Datetime, which keeps what lies between two seconds, so that events can be sorted by it.
 
     Raises
     ------
@@ -71,27 +115,32 @@ def parse_timestamp(raw: pl.Series, where: str) -> pl.Series:
         A value is none of these.
     """
     if raw.dtype.is_integer():
-        return raw.cast(pl.Int64)
+        return _whole(raw, where)
     if raw.dtype == pl.Date or isinstance(raw.dtype, pl.Datetime):
-        return raw.cast(pl.Datetime("us")).dt.epoch("s")
+        return raw.cast(pl.Datetime("us"))
     if raw.dtype.is_float():
         parsed = raw.cast(pl.Int64, strict=False)
         _first_bad(raw, parsed.set((parsed.cast(pl.Float64) != raw).fill_null(False), None), where, _INTEGER_MESSAGE)
         return parsed
     if raw.dtype != pl.String:
         raise DataError(f"{where}: is of type {raw.dtype}, expected {_INTEGER_MESSAGE}")
-    text = raw.str.strip_chars()
-    text = text.set(text == "", None)
+    text = _stripped(raw)
     seconds = text.cast(pl.Int64, strict=False)
-    if seconds.null_count() > text.null_count():
-        seconds = seconds.to_frame("s").with_columns(t=text).select(
-            pl.coalesce(
-                "s",
-                pl.col("t").str.to_datetime("%+", strict=False, time_zone="UTC").dt.epoch("s"),
-                pl.col("t").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False).dt.epoch("s"),
-                pl.col("t").str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False).dt.epoch("s"),
-                pl.col("t").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).dt.epoch("s"),
-            )
-        ).to_series()  # fmt: skip
-    _first_bad(text, seconds, where, _INTEGER_MESSAGE)
-    return seconds
+    if seconds.null_count() == text.null_count():
+        return seconds
+    number = text.cast(pl.Float64, strict=False)
+    if number.null_count() == text.null_count():
+        whole = number.cast(pl.Int64, strict=False)
+        _first_bad(text, whole.set((whole.cast(pl.Float64) != number).fill_null(False), None), where, _INTEGER_MESSAGE)
+        return whole
+    instants = as_instants(seconds, where).to_frame("s").with_columns(t=text).select(
+        pl.coalesce(
+            "s",
+            pl.col("t").str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC").dt.replace_time_zone(None),
+            pl.col("t").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us"),
+            pl.col("t").str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us"),
+            pl.col("t").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
+        )
+    ).to_series()  # fmt: skip
+    _first_bad(text, instants, where, _INTEGER_MESSAGE)
+    return instants

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.parse import parse_number, parse_order, parse_timestamp, refuse_nulls
+from recsys.data.parse import as_instants, check_ids, parse_order, parse_timestamp, parse_weight
 from recsys.data.tables import Format, PathLike, collect, expand, format_of, scan
 from recsys.errors import DataError
 from recsys.schema import (
@@ -52,7 +53,8 @@ def read_interactions(
     Parameters
     ----------
     path : path, glob, folder, or a list of these
-        CSV, TSV, MovieLens ``::``, Parquet or NDJSON; text formats may be gzipped. Several files are read in sorted order.
+        CSV, TSV, MovieLens ``::``, Parquet or NDJSON; text formats may be gzipped. The files of a folder or a glob are read
+        in sorted order, those of a list in its own.
     format : str, optional
         Told from each file's ending by default.
     user, item : str
@@ -77,8 +79,8 @@ def read_interactions(
     DataError
         A file, column or value that cannot be used; the message names it.
     """
-    frames = []
-    for file in expand(path):
+    files, frames = expand(path), list[pl.DataFrame]()
+    for file in files:
         present = _columns(file, format, MOVIELENS_INTERACTIONS)
         wanted, parsers = {USER: user, ITEM: item}, dict[str, Parser]()
         if timestamp is not None or (order is None and TIMESTAMP in present):
@@ -86,15 +88,15 @@ def read_interactions(
         if order is not None:
             wanted[ORDER], parsers[ORDER] = order, parse_order
         if weight is not None:
-            wanted[WEIGHT], parsers[WEIGHT] = weight, parse_number
+            wanted[WEIGHT], parsers[WEIGHT] = weight, parse_weight
         frame = collect(file, format, MOVIELENS_INTERACTIONS, wanted)
         for name in (USER, ITEM):
-            refuse_nulls(frame[name], f"{file}, column {wanted[name]!r}")
+            check_ids(frame[name], f"{file}, column {wanted[name]!r}")
         frame = frame.with_columns(
             parse(frame[name], f"{file}, column {wanted[name]!r}").alias(name) for name, parse in parsers.items()
         )
         frames.append(_ordered(frame, wanted, file, drop_unordered))
-    return Interactions.from_frame(_stacked(frames))
+    return Interactions.from_frame(_stacked(frames, files))
 
 
 def _ordered(frame: pl.DataFrame, wanted: dict[str, str], file: Path, drop_unordered: bool) -> pl.DataFrame:
@@ -113,16 +115,25 @@ def _ordered(frame: pl.DataFrame, wanted: dict[str, str], file: Path, drop_unord
     return frame
 
 
-def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
+def _stacked(frames: list[pl.DataFrame], files: list[Path]) -> pl.DataFrame:
     """Concatenate; ids that are numbers in one file and text in another become text."""
     if len(frames) == 1:
         return frames[0]
-    columns = set.intersection(*(set(frame.columns) for frame in frames))
-    names = [name for name in frames[0].columns if name in columns]
-    if any(len(frame.columns) != len(names) for frame in frames):
-        raise DataError("some of the files have a timestamp column and some have not; name the order column")
+    timed = [TIMESTAMP in frame.columns for frame in frames]
+    if any(timed) and not all(timed):
+        raise DataError(
+            f"{files[timed.index(True)]} has a column {TIMESTAMP!r} and {files[timed.index(False)]} has none; "
+            f"name the column that orders all of them, order= (--order)"
+        )
     frames = [frame.with_columns(canonical_ids(frame[name]) for name in (USER, ITEM)) for frame in frames]
-    return pl.concat([frame.select(names) for frame in frames], how="vertical_relaxed")
+    if any(timed) and len({frame[TIMESTAMP].dtype for frame in frames}) > 1:  # seconds in one file, dates in another
+        frames = [
+            frame.with_columns(as_instants(frame[TIMESTAMP], f"{file}, the timestamps").alias(TIMESTAMP))
+            if frame[TIMESTAMP].dtype.is_integer()
+            else frame
+            for frame, file in zip(frames, files, strict=True)
+        ]
+    return pl.concat(frames, how="vertical_relaxed")
 
 
 def read_catalog(
@@ -130,7 +141,7 @@ def read_catalog(
     *,
     format: Format | None = None,
     item: str = ITEM,
-    text: Sequence[str] | None = None,
+    text: str | Sequence[str] | None = None,
     title: str | None = None,
 ) -> Catalog:
     """Read an item catalogue.
@@ -141,8 +152,8 @@ def read_catalog(
         As for :func:`read_interactions`.
     item : str
         The column that holds the id.
-    text : sequence of str, optional
-        Columns that the item's text is made of, in this order. By default those present of ``title``, ``name``,
+    text : str or sequence of str, optional
+        Columns that the item's text is made of, in this order. By default those that a file has of ``title``, ``name``,
         ``description``, ``categories``, ``category``, ``genres`` and ``brand``.
     title : str, optional
         The column shown to people; by default the first text column.
@@ -156,16 +167,22 @@ def read_catalog(
     DataError
         A file, column or value that cannot be used, or an item that occurs twice.
     """
-    frames = []
-    for file in expand(path):
+    text = [text] if isinstance(text, str) else text
+    files, frames, used = expand(path), list[pl.DataFrame](), set[str]()
+    for file in files:
         present = _columns(file, format, MOVIELENS_CATALOG)
         chosen = list(text) if text is not None else [name for name in TEXT_COLUMNS if name in present]
+        used.update(chosen)
+        if item != ITEM and ITEM in present:
+            raise DataError(
+                f"{file}: has a column {ITEM!r} beside {item!r}, which you named as the item's id; rename one of them"
+            )
         if not chosen:
             raise DataError(f"{file}: say which columns make the text, text=[...] (--text); it has {', '.join(present)}")
         wanted = {ITEM: item} | {name: name for name in present if name not in (item, ITEM)}
         wanted |= {name: name for name in (*chosen, *([title] if title else [])) if name not in wanted}
         frame = collect(file, format, MOVIELENS_CATALOG, wanted)
-        refuse_nulls(frame[ITEM], f"{file}, column {item!r}")
+        check_ids(frame[ITEM], f"{file}, column {item!r}")
         repeated = frame.filter(frame[ITEM].is_duplicated())
         if repeated.height:
             first = repeated[ITEM][0]
@@ -175,5 +192,23 @@ def read_catalog(
                 f"({repeated[ITEM].n_unique()} items are repeated); each item must have one row"
             )
         frames.append(frame)
-    frame = pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
-    return Catalog.from_frame(frame, text=chosen, title=title or chosen[0])
+    chosen = list(text) if text is not None else [name for name in TEXT_COLUMNS if name in used]
+    return Catalog.from_frame(_joined(frames, files), text=chosen, title=title or chosen[0])
+
+
+def _joined(frames: list[pl.DataFrame], files: list[Path]) -> pl.DataFrame:
+    """Concatenate catalogue files, whose columns may differ; an item must stand in one of them only."""
+    if len(frames) == 1:
+        return frames[0]
+    try:
+        frame = pl.concat([one.with_columns(canonical_ids(one[ITEM])) for one in frames], how="diagonal_relaxed")
+    except pl.exceptions.PolarsError as error:
+        names = ", ".join(str(file) for file in files)
+        raise DataError(f"a column differs in type between the files {names}: {str(error).splitlines()[0]}") from error
+    repeated = frame[ITEM].is_duplicated().arg_true()
+    if len(repeated):
+        first = frame[ITEM][repeated[0]]
+        ends = np.cumsum([one.height for one in frames])
+        where = [files[int(np.searchsorted(ends, row, side="right"))] for row in (frame[ITEM] == first).arg_true()[:2]]
+        raise DataError(f"item {first!r} stands in {where[0]} and again in {where[1]}; each item must have one row")
+    return frame

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Bool, Int32, RowLists
+from recsys.data.row_lists import Bool, Int32, Int64, RowLists
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError, LeakageError
 
@@ -28,11 +28,13 @@ class Holdout:
         Item rows to be found; at least one a user, none twice.
     protocol : str
         How it was made, for reports.
+    times : int64 (n_targets,), optional
+        Seconds since 1970 of each target, aligned with ``targets.rows``; None where the log has no timestamps.
 
     Raises
     ------
-    LeakageError
-        A user has no target, a target twice, or the arrays differ in length.
+    DataError
+        There is nobody, a user has no target or one twice, or the arrays differ in length.
     """
 
     users: Vocabulary
@@ -41,6 +43,7 @@ class Holdout:
     histories: RowLists
     targets: RowLists
     protocol: str
+    times: Int64 | None = None
 
     def __post_init__(self) -> None:
         if not len(self.user_rows) == len(self.histories) == len(self.targets):
@@ -73,12 +76,18 @@ class Holdout:
             user_rows=self.user_rows[chosen],
             histories=self.histories.take(chosen),
             targets=self.targets.take(chosen),
+            times=None if self.times is None else self.times[keep[self.targets.owners()]],
         )
 
     def head(self, n: int) -> Holdout:
         """The first ``n`` users."""
+        n = min(n, len(self))
         return replace(
-            self, user_rows=self.user_rows[:n], histories=self.histories.block(0, n), targets=self.targets.block(0, n)
+            self,
+            user_rows=self.user_rows[:n],
+            histories=self.histories.block(0, n),
+            targets=self.targets.block(0, n),
+            times=None if self.times is None else self.times[: self.targets.offsets[n]],
         )
 
 
@@ -139,6 +148,7 @@ def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
             whole.head(whole.lengths - back),
             targets,
             f"leave-last-out, {name}",
+            None if log.timestamps is None else log.timestamps[ends - back],
         )
 
     return Split(log.select(keep), holdout(2, "validation") if validation else None, holdout(1, "test"))
@@ -173,28 +183,63 @@ def time_split(log: Interactions, *, quantile: float = 0.9, validation: bool = T
     """
     if not 0.0 < quantile < 1.0:
         raise ConfigError(f"quantile must lie between 0 and 1, not {quantile}")
-    train, test = _cut(log, quantile, "time split, test")
+    train, test = cut_at(log, _instant(log, quantile), "time split, test")
     if not validation:
         return Split(train, None, test)
-    earlier, held = _cut(train, quantile, "time split, validation")
+    earlier, held = cut_at(train, _instant(train, quantile), "time split, validation")
     return Split(earlier, held, test)
 
 
-def _cut(log: Interactions, quantile: float, name: str) -> tuple[Interactions, Holdout]:
+def instants_of(log: Interactions, what: str) -> Int64:
+    """int64 (len(log),): the timestamps, which ``what`` needs; a log without them raises LeakageError."""
     if log.timestamps is None:
-        raise LeakageError("a time split needs timestamps; this log has only an order within each user (name timestamp=)")
-    cut = int(np.quantile(log.timestamps, quantile, method="higher"))
-    before = log.timestamps < cut
+        raise LeakageError(f"{what} needs timestamps; this log has only an order within each user (name timestamp=)")
+    return log.timestamps
+
+
+def cut_at(log: Interactions, start: int, name: str, *, end: int | None = None) -> tuple[Interactions, Holdout]:
+    """Cut the whole log at the instant ``start``: what comes before, and what is new to each user from then on.
+
+    ``end`` is the first instant that is in neither; without it all the rest is judged. ``name`` is the protocol.
+
+    Raises
+    ------
+    LeakageError
+        The log has no timestamps.
+    DataError
+        One side of the cut is empty, or nobody can be judged.
+    """
+    times = instants_of(log, "a time split")
+    before = times < start
     if not before.any() or before.all():
-        raise DataError(f"{name}: all events lie on one side of the instant {cut}; choose another quantile")
-    train = log.select(before)
-    past, future = log.histories.where(before), log.histories.where(~before)
-    fresh = _first_of_pair(future, len(log.items)) & ~_contained(future, past, len(log.items))
-    targets = future.where(fresh)
-    judged = np.flatnonzero((past.lengths > 0) & (targets.lengths > 0))
+        raise DataError(f"{name}: all events lie on one side of the instant {start}; choose another quantile or horizon")
+    within = ~before if end is None else ~before & (times < end)
+    span = "after it" if end is None else f"between it and {end}"
+    nobody = f"no user has a history before the instant {start} and a new item {span}; choose another quantile or horizon"
+    return log.select(before), hold_out(log, before, within, name, nobody)
+
+
+def hold_out(log: Interactions, past: Bool, future: Bool, name: str, nobody: str) -> Holdout:
+    """Judge all who have a past, bool (len(log),), on the items of their future that it lacks, likewise, each once.
+
+    Raises
+    ------
+    DataError
+        There is nobody; the message ends with ``nobody``.
+    """
+    seen, later = log.histories.where(past), log.histories.where(future)
+    fresh = _first_of_pair(later, len(log.items)) & ~_contained(later, seen, len(log.items))
+    targets = later.where(fresh)
+    able = (seen.lengths > 0) & (targets.lengths > 0)
+    judged = np.flatnonzero(able)
     if len(judged) == 0:
-        raise DataError(f"{name}: no user has a history before the instant {cut} and a new item after it")
-    return train, Holdout(log.users, log.items, judged.astype(np.int32), past.take(judged), targets.take(judged), name)
+        raise DataError(f"{name}: {nobody}")
+    times = None if log.timestamps is None else log.timestamps[future][fresh][able[targets.owners()]]
+    return Holdout(log.users, log.items, judged.astype(np.int32), seen.take(judged), targets.take(judged), name, times)
+
+
+def _instant(log: Interactions, quantile: float) -> int:
+    return int(np.quantile(instants_of(log, "a time split"), quantile, method="higher"))
 
 
 def _first_of_pair(lists: RowLists, n_items: int) -> Bool:

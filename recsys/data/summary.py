@@ -42,8 +42,7 @@ def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]
     if log.timestamps is not None:
         facts["from"], facts["to"] = (_day(int(log.timestamps.min())), _day(int(log.timestamps.max())))
     if catalog is not None:
-        known = catalog.aligned(log.items)
-        found = catalog.items.find(log.items.ids if log.items.ids.dtype == catalog.items.ids.dtype else known.items.ids)
+        found = catalog.items.find(log.items.ids.gather(np.flatnonzero(log.item_counts)))
         has_text = catalog.texts.is_not_null()
         facts["catalogue"] = {
             "items": len(catalog),

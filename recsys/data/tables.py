@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import gzip
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -29,15 +30,23 @@ _BY_SUFFIX: dict[str, Format] = {
 
 
 def expand(path: PathLike | Sequence[PathLike]) -> list[Path]:
-    """The files that a path, a glob, a folder or a list of these stands for, in sorted order.
+    """The files that a path, a glob, a folder or a list of these stands for.
+
+    A folder's or a glob's files come in sorted order; a list keeps its own.
 
     Raises
     ------
     DataError
-        Nothing is there.
+        Nothing is there, or a file is named twice.
     """
     if not isinstance(path, str | Path):
-        return [file for one in path for file in expand(one)]
+        listed = [file for one in path for file in expand(one)]
+        if not listed:
+            raise DataError("the list of files is empty; name at least one")
+        twice = [file for i, file in enumerate(listed) if file in listed[:i]]
+        if twice:
+            raise DataError(f"{twice[0]} is named twice; its rows would count double, so name each file once")
+        return listed
     here = Path(path)
     if here.is_file():
         return [here]
@@ -125,7 +134,7 @@ def scan(file: Path, fmt: Format | None, movielens_columns: Sequence[str]) -> pl
     """
     fmt = format_of(file) if fmt is None else fmt
     if fmt not in get_args(Format):
-        raise DataError(f"format {fmt!r} is not known; use one of {', '.join(get_args(Format))}")
+        raise DataError(f"{file}: format {fmt!r} is not known; use one of {', '.join(get_args(Format))}")
     if file.stat().st_size == 0:
         raise DataError(f"{file} is empty")
     if fmt == "movielens":
@@ -133,7 +142,7 @@ def scan(file: Path, fmt: Format | None, movielens_columns: Sequence[str]) -> pl
     if fmt == "parquet":
         return pl.scan_parquet(file)
     if fmt == "ndjson":
-        return pl.scan_ndjson(file, infer_schema_length=10_000)
+        return pl.scan_ndjson(file, infer_schema_length=None)  # a key first met late in the file is a column too
     return pl.scan_csv(file, separator="," if fmt == "csv" else "\t", infer_schema=False)
 
 
@@ -161,7 +170,7 @@ def collect(file: Path, fmt: Format | None, movielens_columns: Sequence[str], wa
                     f"{file} has no column {theirs!r} (asked for as {ours}); its columns are {', '.join(present)}"
                 )
         frame = lazy.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
-    except (pl.exceptions.NoDataError, EOFError, gzip.BadGzipFile) as error:
+    except (pl.exceptions.NoDataError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{file} is empty or cut off: {error}") from error
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).splitlines()[0]

@@ -57,15 +57,19 @@ class Vocabulary:
         return {raw: row for row, raw in enumerate(self.ids.to_list())}
 
     def cast(self, raw: Iterable[Hashable] | pl.Series) -> pl.Series:
-        """Raw ids in this vocabulary's dtype; an id that does not fit becomes null."""
+        """Raw ids in this vocabulary's dtype; an id that is written otherwise (``"042"``, ``42.5``) becomes null."""
         if isinstance(raw, pl.Series):
             series = raw
         else:
             values = list(raw)
-            if self.ids.dtype == pl.String or any(isinstance(v, str) for v in values):
-                values = [None if v is None else str(v) for v in values]
-            series = pl.Series(values) if values else pl.Series([], dtype=self.ids.dtype)
-        return series.cast(self.ids.dtype, strict=False)
+            if self.ids.dtype == pl.Int64 and all(_is_whole(v) for v in values):
+                return pl.Series(values, dtype=pl.Int64, strict=False)
+            series = pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)
+        if self.ids.dtype == pl.String or series.dtype.is_integer():
+            return series.cast(self.ids.dtype, strict=False)
+        text = series.cast(pl.String)
+        number = text.cast(pl.Int64, strict=False)
+        return number.set(number.cast(pl.String) != text, None)
 
     def find(self, raw: Iterable[Hashable] | pl.Series) -> Int32:
         """Rows of raw ids, −1 where an id is unknown. For code that handles the unknown itself.
@@ -119,6 +123,10 @@ class Vocabulary:
         if len(fresh) == 0:
             return self
         return Vocabulary(pl.concat([mine, fresh.alias(mine.name)]), self.kind)
+
+
+def _is_whole(raw: Hashable) -> bool:
+    return raw is None or (isinstance(raw, int | np.integer) and not isinstance(raw, bool))
 
 
 def encode(raw: pl.Series, kind: str) -> tuple[Vocabulary, Int32]:

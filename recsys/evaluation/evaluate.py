@@ -2,110 +2,47 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
-import polars as pl
+import scipy.sparse as sp
 
-from recsys.data.row_lists import RowLists
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.protocols import check_leakage
+from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
-from recsys.evaluation.metrics import PER_USER, Values, coverage, hit_matrix
+from recsys.evaluation import beyond
+from recsys.evaluation.metrics import PER_USER, Values, hit_matrix
+from recsys.evaluation.result import Evaluation
 from recsys.progress import track
-from recsys.recommender import Ranked, Ranker, check_k
+from recsys.recommender import Ranker, check_k
 
-DEFINITION = (
-    "full ranking of all items; recall = hits / relevant (not min(k, relevant)); NDCG binary, ideal of min(k, relevant); "
-    "equal scores rank in row order"
-)
+_BLOCK = 2048
+
+Blocks: TypeAlias = Iterator[tuple[int, int, RowLists]]
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
-    """What :func:`evaluate` found.
+class Background:
+    """What is known of the items besides the lists, for the metrics beyond accuracy; what is None is not measured.
 
     Attributes
     ----------
-    model, protocol : str
-    k : tuple of int
-        Ascending.
-    per_user : dict of float64 (n_users,)
-        ``"recall@10"`` and so on, in the holdout's order.
-    coverage : dict of float
-        ``"coverage@10"`` and so on: a figure of all lists together.
-    n_items : int
-        Items ranked.
-    seen_filtered : bool
-    unknown_targets, unknown_history : int
-        Targets the model has never heard of (each a certain miss), and history events that it cannot read.
+    train : Interactions, optional
+        For novelty, popularity and serendipity.
+    vectors : float32 (n_items, D), optional
+        For diversity.
+    categories : bool CSR (n_items, n_categories), optional
+        For diversity by category and calibration.
     """
 
-    model: str
-    protocol: str
-    k: tuple[int, ...]
-    per_user: dict[str, Values]
-    coverage: dict[str, float]
-    n_items: int
-    seen_filtered: bool
-    unknown_targets: int
-    unknown_history: int
-
-    def __getitem__(self, metric: str) -> float:
-        """The mean of a metric, such as ``report["recall@10"]``."""
-        return self.means[metric]
-
-    @property
-    def means(self) -> dict[str, float]:
-        """Every metric's mean over users, and coverage."""
-        return {name: float(values.mean()) for name, values in self.per_user.items()} | self.coverage
-
-    @property
-    def n_users(self) -> int:
-        """Users judged."""
-        return len(next(iter(self.per_user.values())))
-
-    def frame(self) -> pl.DataFrame:
-        """One row per metric, one column per k."""
-        means = self.means
-        names = [*PER_USER, "coverage"]
-        columns = {f"@{k}": [means[f"{name}@{k}"] for name in names] for k in self.k}
-        return pl.DataFrame({"metric": names} | columns)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "model": self.model,
-            "protocol": self.protocol,
-            "users": self.n_users,
-            "items": self.n_items,
-            "seen_filtered": self.seen_filtered,
-            "unknown_targets": self.unknown_targets,
-            "unknown_history": self.unknown_history,
-            "definition": DEFINITION,
-            "metrics": self.means,
-        }
-
-    def to_json(self) -> str:
-        """:meth:`to_dict` as JSON."""
-        return json.dumps(self.to_dict(), indent=2)
-
-    def __str__(self) -> str:
-        seen = "seen items filtered" if self.seen_filtered else "seen items not filtered"
-        head = f"{self.model} · {self.protocol} · {self.n_users:,} users · {self.n_items:,} items · {seen}"
-        width = 10
-        lines = [head, " " * 10 + "".join(f"{f'@{k}':>{width}}" for k in self.k)]
-        lines += [
-            f"{row[0]:<10}" + "".join(f"{value:>{width}.4f}" for value in row[1:]) for row in self.frame().iter_rows()
-        ]
-        if self.unknown_targets or self.unknown_history:
-            lines.append(
-                f"unknown to the model: {self.unknown_targets:,} targets (counted as misses), "
-                f"{self.unknown_history:,} history events (not read)"
-            )
-        return "\n".join([*lines, DEFINITION])
+    train: Interactions | None = None
+    vectors: Float32 | None = None
+    categories: sp.csr_matrix[np.bool_] | None = None
 
 
 def evaluate(
@@ -114,20 +51,37 @@ def evaluate(
     k: int | Sequence[int] = (10, 20, 50),
     *,
     filter_seen: bool = True,
+    catalog: Catalog | None = None,
+    category: str | None = None,
+    candidates: Int32 | None = None,
+    allow_leakage: bool = False,
     block: int = 2048,
 ) -> Evaluation:
     """Rank the whole catalogue for every held-out user and measure what comes first.
 
+    The k best are found once, for the deepest k; every metric at every k, and every segment of the result, comes from that.
+    Users go through in blocks and their scores in blocks of 64 MiB, so that memory does not grow with users times
+    items; what grows with users alone are the results, 8 bytes per user, metric and k.
+
     Parameters
     ----------
     model : Ranker
+        Its training log, where it tells it, gives the popularity that novelty is measured by.
     holdout : Holdout
         Made from the same or another log; ids are matched by name.
     k : int or sequence of int
     filter_seen : bool
         Whether items of the user's history are left out of the ranking.
+    catalog : Catalog, optional
+        With ``category``: measure diversity by category and calibration too.
+    category : str, optional
+        A column of the catalogue; several categories of an item are separated by "|".
+    candidates : int32 rows of ``holdout.items``, optional
+        Rank these items only, such as the cold ones.
+    allow_leakage : bool
+        Judge a model even on pairs of user and item that it was trained on.
     block : int
-        Users at a time; memory grows with it, results do not depend on it.
+        Users at a time; results do not depend on it.
 
     Returns
     -------
@@ -137,60 +91,196 @@ def evaluate(
     ------
     ConfigError
         A k or the block is below 1, or no k is given.
+    LeakageError
+        The model was trained on what it is to find; the message counts it.
     """
+    cuts = _cuts(k)
+    if block < 1:
+        raise ConfigError(f"block must be at least 1, not {block}")
+    trained_on: Interactions | None = getattr(model, "trained_on", None)
+    if trained_on is not None and not allow_leakage:
+        check_leakage(trained_on, holdout)
+    own, counts = _translated(model, holdout)
+    if candidates is not None:
+        found = model.items.find(holdout.items.raw(candidates))
+        candidates = np.sort(found[found >= 0]).astype(np.int32)
+    background = Background(
+        train=trained_on if trained_on is not None and trained_on.items.same(model.items) else None,
+        vectors=getattr(model, "vectors", None),
+        categories=None if catalog is None or category is None else catalog.aligned(model.items).memberships(category)[0],
+    )
+
+    def ranked_blocks() -> Blocks:
+        starts = range(0, len(own), block)
+        for start in track(starts, total=len(starts), what=f"evaluating {model.name}", unit="block"):
+            stop = min(start + block, len(own))
+            histories = own.histories.block(start, stop)
+            ranked = model.recommend_rows(
+                histories,
+                min(cuts[-1], len(model.items)),
+                exclude=histories if filter_seen else None,
+                users=own.user_rows[start:stop],
+                candidates=candidates,
+            )
+            yield start, stop, ranked.lists
+
+    n_ranked = len(model.items) if candidates is None else len(candidates)
+    return _measured(model.name, ranked_blocks(), own, cuts, background, counts, len(model.items), n_ranked, filter_seen)
+
+
+def evaluate_lists(
+    lists: RowLists, holdout: Holdout, k: int | Sequence[int], *, background: Background | None = None, name: str = "lists"
+) -> Evaluation:
+    """Measure lists that something else made.
+
+    Parameters
+    ----------
+    lists : RowLists (n_users)
+        Item rows of ``holdout.items``, best first, aligned with the holdout's users.
+    holdout : Holdout
+    k : int or sequence of int
+    background : Background, optional
+    name : str
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ConfigError
+        There is not one list per user.
+    """
+    if len(lists) != len(holdout):
+        raise ConfigError(f"{len(lists)} lists do not fit {len(holdout)} held-out users")
+    blocks = (
+        (start, min(start + _BLOCK, len(lists)), lists.block(start, start + _BLOCK))
+        for start in range(0, len(lists), _BLOCK)
+    )
+    n = len(holdout.items)
+    return _measured(name, blocks, holdout, _cuts(k), background or Background(), {}, n, n, seen_filtered=False)
+
+
+def _cuts(k: int | Sequence[int]) -> tuple[int, ...]:
     cuts = tuple(sorted({k} if isinstance(k, int) else set(k)))
     if not cuts:
         raise ConfigError("evaluate needs at least one k")
     for cut in cuts:
         check_k(cut)
-    if block < 1:
-        raise ConfigError(f"block must be at least 1, not {block}")
-    own, unknown_targets, unknown_history = _translated(model, holdout)
-    deepest = min(cuts[-1], len(model.items))
+    return cuts
+
+
+def _measured(
+    name: str,
+    blocks: Blocks,
+    own: Holdout,
+    cuts: tuple[int, ...],
+    background: Background,
+    counts: dict[str, int],
+    n_items: int,
+    n_ranked: int,
+    seen_filtered: bool,
+) -> Evaluation:
     relevant = own.targets.lengths
-    parts: dict[str, list[Values]] = {f"{name}@{cut}": [] for name in PER_USER for cut in cuts}
-    shown: list[Ranked] = []
-    starts = range(0, len(own), block)
-    for start in track(starts, total=len(starts), what=f"evaluating {model.name}", unit="block"):
-        stop = min(start + block, len(own))
-        histories = own.histories.block(start, stop)
-        ranked = model.recommend_rows(
-            histories, deepest, exclude=histories if filter_seen else None, users=own.user_rows[start:stop]
-        )
-        hits = hit_matrix(ranked.lists, own.targets.block(start, stop), cuts[-1])
-        for name, metric in PER_USER.items():
+    parts: dict[str, list[Values]] = {}
+    exposure: dict[int, Int64] = {cut: np.zeros(n_items, dtype=np.int64) for cut in cuts}
+    places = np.zeros(len(own.targets.rows), dtype=np.int32)
+    quality: dict[str, int] = {}
+    for start, stop, lists in blocks:
+        targets, histories = own.targets.block(start, stop), own.histories.block(start, stop)
+        hits = hit_matrix(lists, targets, cuts[-1])
+        for metric, function in PER_USER.items():
             for cut in cuts:
-                parts[f"{name}@{cut}"].append(metric(hits, relevant[start:stop], cut))
-        shown.append(ranked)
-    lists = Ranked.joined(shown).lists
+                parts.setdefault(f"{metric}@{cut}", []).append(function(hits, relevant[start:stop], cut))
+        for metric, values in _beyond(lists, hits, histories, background, cuts).items():
+            parts.setdefault(metric, []).append(values)
+        for cut in cuts:
+            exposure[cut] += beyond.exposure(lists, n_items, cut)
+        for metric, count in beyond.quality(lists, n_items, cuts[-1]).items():
+            quality[metric] = quality.get(metric, 0) + count
+        places[own.targets.offsets[start] : own.targets.offsets[stop]] = target_places(lists, targets, n_items)
+    overall = {f"coverage@{cut}": float((exposure[cut] > 0).sum() / n_ranked) for cut in cuts}
+    overall |= {f"gini@{cut}": beyond.gini(exposure[cut]) for cut in cuts}
     return Evaluation(
-        model=model.name,
-        protocol=holdout.protocol,
+        model=name,
+        protocol=own.protocol,
         k=cuts,
-        per_user={name: np.concatenate(values) for name, values in parts.items()},
-        coverage={f"coverage@{cut}": coverage(lists, len(model.items), cut) for cut in cuts},
-        n_items=len(model.items),
-        seen_filtered=filter_seen,
-        unknown_targets=unknown_targets,
-        unknown_history=unknown_history,
+        per_user={metric: np.concatenate(values) for metric, values in parts.items()},
+        overall=overall,
+        exposure=exposure,
+        target_places=places,
+        holdout=own,
+        counts=quality | counts,
+        n_items=n_ranked,
+        seen_filtered=seen_filtered,
     )
 
 
-def _translated(model: Ranker, holdout: Holdout) -> tuple[Holdout, int, int]:
+def _beyond(
+    lists: RowLists, hits: Bool, histories: RowLists, background: Background, cuts: tuple[int, ...]
+) -> dict[str, Values]:
+    found: dict[str, Values] = {}
+    for cut in cuts:
+        if background.train is not None:
+            users, counts = background.train.item_users, background.train.item_counts
+            found[f"novelty@{cut}"] = beyond.novelty(lists, users, int((background.train.histories.lengths > 0).sum()), cut)
+            found[f"popularity@{cut}"] = beyond.average_popularity(lists, counts, cut)
+            found[f"popularity_lift@{cut}"] = beyond.popularity_lift(lists, histories, counts, cut)
+            found[f"serendipity@{cut}"] = beyond.serendipity(lists, hits, users, cut)
+        if background.vectors is not None and cut > 1:
+            found[f"diversity@{cut}"] = beyond.diversity(lists, background.vectors, cut)
+        if background.categories is not None:
+            if cut > 1:
+                found[f"category_diversity@{cut}"] = beyond.category_diversity(lists, background.categories, cut)
+            found[f"calibration@{cut}"] = beyond.calibration(lists, histories, background.categories, cut)
+    return found
+
+
+def target_places(lists: RowLists, targets: RowLists, n_items: int) -> Int32:
+    """Where each target stands in its user's list.
+
+    Parameters
+    ----------
+    lists, targets : RowLists (n)
+    n_items : int
+
+    Returns
+    -------
+    int32 (len(targets.rows),)
+        From 1; 0 where the target is not in the list.
+    """
+    width = max(n_items, 1 + int(targets.rows.max(initial=0)))
+    keys = lists.owners() * width + lists.rows
+    order = np.argsort(keys, kind="stable")
+    wanted = targets.owners() * width + targets.rows
+    if len(keys) == 0:
+        return np.zeros(len(wanted), dtype=np.int32)
+    at = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
+    places = at - lists.offsets[targets.owners()] + 1
+    return np.where(keys[at] == wanted, places, 0).astype(np.int32)
+
+
+def _translated(model: Ranker, holdout: Holdout) -> tuple[Holdout, dict[str, int]]:
     """The holdout in the model's rows; targets unknown to it get rows past its last, which can never be recommended."""
-    if model.items is holdout.items and model.users is holdout.users:
-        return holdout, 0, 0
-    everything = model.items.extended(holdout.items.ids)
-    place = everything.find(holdout.items.ids)
-    targets = RowLists(holdout.targets.offsets, place[holdout.targets.rows])
-    read = RowLists(holdout.histories.offsets, place[holdout.histories.rows])
-    readable = read.rows < len(model.items)
-    moved = Holdout(
-        users=model.users,
-        items=everything,
-        user_rows=model.users.find(holdout.users.raw(holdout.user_rows)),
-        histories=read.where(readable),
-        targets=targets,
-        protocol=holdout.protocol,
-    )
-    return moved, int((targets.rows >= len(model.items)).sum()), int((~readable).sum())
+    n = len(model.items)
+    moved = holdout
+    counts = {"unknown_targets": 0, "unknown_history": 0}
+    if model.items is not holdout.items or model.users is not holdout.users:
+        everything = model.items.extended(holdout.items.ids)
+        place = everything.find(holdout.items.ids)
+        targets = RowLists(holdout.targets.offsets, place[holdout.targets.rows])
+        read = RowLists(holdout.histories.offsets, place[holdout.histories.rows])
+        readable = read.rows < n
+        moved = replace(
+            holdout,
+            users=model.users,
+            items=everything,
+            user_rows=model.users.find(holdout.users.raw(holdout.user_rows)),
+            histories=read.where(readable),
+            targets=targets,
+        )
+        counts = {"unknown_targets": int((targets.rows >= n).sum()), "unknown_history": int((~readable).sum())}
+    width = len(moved.items)
+    wanted = moved.targets.owners() * width + moved.targets.rows
+    known = moved.histories.owners() * width + moved.histories.rows
+    return moved, counts | {"targets_already_in_history": int(np.isin(wanted, known).sum())}

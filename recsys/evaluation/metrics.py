@@ -109,9 +109,3 @@ PER_USER = {
     "map": average_precision,
 }
 """The metrics that :func:`recsys.evaluate` computes for each user and each k, by the name it prints."""
-
-
-def coverage(ranked: RowLists, n_items: int, k: int) -> float:
-    """coverage@k = distinct items among the first k of all lists / items in the catalogue; in [0, 1]."""
-    shown = ranked.head(np.full(len(ranked), k, dtype=np.int64))
-    return len(np.unique(shown.rows)) / n_items

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 
-from recsys.data.row_lists import Bool, Float32, Int64, RowLists
+from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists
 from recsys.errors import BundleError, ConfigError, DataError
 from recsys.index.library import faiss
+from recsys.models.topk import top_k, users_per_block
 from recsys.recommender import Ranked, check_exclude, check_k
 
 _BLOCK_CANDIDATES = 4_000_000
@@ -87,7 +89,7 @@ class ExactIndex:
             raise BundleError(f"{file} holds a {type(index).__name__}, expected IndexFlatIP")
         return cls(index)
 
-    def search(self, queries: Float32, k: int, exclude: RowLists | None = None) -> Ranked:
+    def search(self, queries: Float32, k: int, exclude: RowLists | None = None, candidates: Int32 | None = None) -> Ranked:
         """The k best items of each query.
 
         Parameters
@@ -96,6 +98,8 @@ class ExactIndex:
         k : int
         exclude : RowLists (n), optional
             Item rows that must not be returned, query by query.
+        candidates : int32 (C,), optional
+            The only item rows that may be returned, ascending; the search is then a dense one over these.
 
         Returns
         -------
@@ -117,6 +121,8 @@ class ExactIndex:
         if exclude is None:
             exclude = RowLists.empty(len(queries))
         check_exclude(exclude, len(queries))
+        if candidates is not None:
+            return self._search_among(queries, k, exclude, candidates)
         fetch = np.minimum(k + exclude.lengths + 1, len(self))
         parts: list[Ranked] = []
         order = np.argsort(fetch, kind="stable")  # alike together, so that one long history costs only its own block
@@ -129,6 +135,20 @@ class ExactIndex:
             parts.append(self._search_block(queries[chosen], k, exclude.take(chosen), int(fetch[chosen[-1]])))
             begin = end
         return Ranked.joined(parts).take(np.argsort(order, kind="stable"))
+
+    def _search_among(self, queries: Float32, k: int, exclude: RowLists, candidates: Int32) -> Ranked:
+        few = self.vectors()[candidates]
+        place = np.full(len(self), -1, dtype=np.int32)
+        place[candidates] = np.arange(len(candidates), dtype=np.int32)
+        hidden = RowLists(exclude.offsets, place[exclude.rows])
+        hidden = hidden.where(hidden.rows >= 0)
+        block = users_per_block(len(candidates))
+        parts = [
+            top_k(torch.from_numpy(queries[start : start + block] @ few.T), k, hidden.block(start, start + block))
+            for start in range(0, len(queries), block)
+        ]
+        found = Ranked.joined(parts)
+        return Ranked(RowLists(found.lists.offsets, candidates[found.lists.rows]), found.scores)
 
     def _search_block(self, queries: Float32, k: int, exclude: RowLists, fetch: int) -> Ranked:
         scores, rows = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), fetch)

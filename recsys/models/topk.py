@@ -6,12 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.data.row_lists import RowLists
+from recsys.data.row_lists import Int32, RowLists
 from recsys.errors import DataError
 from recsys.recommender import Ranked, check_exclude, check_k
 
+BLOCK_BYTES = 64 * 2**20
+"""Scores held at once, in bytes; ranking needs about three times as much at its peak."""
 
-def top_k(scores: Tensor, k: int, exclude: RowLists | None = None) -> Ranked:
+
+def users_per_block(n_items: int) -> int:
+    """How many users' float32 scores over ``n_items`` items fit into :data:`BLOCK_BYTES`; at least 1."""
+    return max(1, BLOCK_BYTES // (4 * max(1, n_items)))
+
+
+def top_k(scores: Tensor, k: int, exclude: RowLists | None = None, candidates: Int32 | None = None) -> Ranked:
     """Rank the columns of each row of scores.
 
     Equal scores rank in column order, also across the k-th place, so that neither block size nor thread count can change
@@ -25,6 +33,8 @@ def top_k(scores: Tensor, k: int, exclude: RowLists | None = None) -> Ranked:
         More than M is allowed and gives at most M.
     exclude : RowLists (B), optional
         Columns to leave out, row by row.
+    candidates : int32 (C,), optional
+        The only columns that may be returned, ascending.
 
     Returns
     -------
@@ -45,6 +55,11 @@ def top_k(scores: Tensor, k: int, exclude: RowLists | None = None) -> Ranked:
         owners = torch.from_numpy(exclude.owners()).to(scores.device)
         rows = torch.from_numpy(exclude.rows.astype(np.int64)).to(scores.device)
         scores[owners, rows] = -torch.inf
+    if candidates is not None:
+        chosen = torch.from_numpy(candidates.astype(np.int64)).to(scores.device)
+        scores, width = scores[:, chosen], len(chosen)
+        if width == 0:
+            return Ranked(RowLists.empty(len(scores)), np.empty(0, dtype=np.float32))
     kept = min(k, width)
     values, columns = torch.topk(scores, min(kept + 1, width), dim=1)  # one more than asked shows a tie at the border
     if bool(values.isnan().any()):
@@ -59,6 +74,8 @@ def top_k(scores: Tensor, k: int, exclude: RowLists | None = None) -> Ranked:
     values, by_value = values.gather(1, by_column).sort(dim=1, descending=True, stable=True)
     columns = columns.gather(1, by_value)
     eligible = values > -torch.inf
+    if candidates is not None:
+        columns = chosen[columns]
     lengths = eligible.sum(1).cpu().numpy()
     return Ranked(
         RowLists.from_lengths(lengths, columns[eligible].cpu().numpy().astype(np.int32)),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.data.row_lists import Float32, Int32, RowLists, ragged_positions
@@ -16,12 +15,12 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError, UnsupportedError
 from recsys.models.encoder import TextEncoder
 from recsys.models.network import TwoTowerNet
-from recsys.models.topk import top_k
+from recsys.models.topk import top_k, users_per_block
 from recsys.models.whiten import Whitening
 from recsys.recommender import Ranked, check_k
 
-_BLOCK_SCORES = 16_000_000
 _BLOCK_TOKENS = 16_384
+_NO_TEXT = "this model was trained without text (encoder=None); it cannot read any"
 
 
 def padded(histories: RowLists) -> tuple[Tensor, Tensor]:
@@ -101,6 +100,12 @@ class Towers:
     device: str = "cpu"
 
     name = "two towers"
+    trained_on = None
+
+    @cached_property
+    def vectors(self) -> Float32:
+        """float32 (n_items, D): :attr:`item_vectors` on the host."""
+        return numpy_of(self.item_vectors)
 
     @cached_property
     def table(self) -> Tensor:
@@ -118,17 +123,26 @@ class Towers:
         return vectors
 
     @cached_property
-    def text_vectors(self) -> Tensor:
-        """float32 (n_items, D): item vectors from text alone, which free text is compared with."""
-        self.net.eval()
-        with torch.inference_mode():
-            return F.normalize(self.net.items.from_text(self.net.items.text).float(), dim=-1)
+    def text_vectors(self) -> Float32:
+        """float32 (n_items, E): the items' texts in the encoder's own space, of unit length; zeros without a text.
+
+        Training bends the projection behind the encoder towards taste, which blurs language; free text is therefore
+        compared before it.
+
+        Raises
+        ------
+        UnsupportedError
+            The model reads no text.
+        """
+        whitening = self._whitening()
+        whitened = numpy_of(self.net.items.text)
+        return _unit(whitening.undo(whitened)) * whitened.any(axis=1, keepdims=True)
 
     @cached_property
     def encoder(self) -> TextEncoder:
         """The text encoder, loaded at first use."""
         if self.encoder_folder is None:
-            raise UnsupportedError("this model was trained without text (encoder=None); it cannot read any")
+            raise UnsupportedError(_NO_TEXT)
         return TextEncoder(self.encoder_folder, self.device)
 
     def user_vectors(self, histories: RowLists) -> Tensor:
@@ -136,33 +150,46 @@ class Towers:
         self.net.eval()
         return encode_histories(self.net, self.table, histories)
 
-    def query_vectors(self, texts: list[str]) -> Tensor:
-        """float32 (n, D): free text through the item tower, of unit length.
+    def query_vectors(self, texts: list[str]) -> Float32:
+        """float32 (n, E): free text in the same space as :attr:`text_vectors`.
 
         Raises
         ------
         UnsupportedError
             The model reads no text.
         """
-        encoder = self.encoder
-        assert self.whitening is not None  # noqa: S101 - whoever has an encoder has this too
-        self.net.eval()
-        with torch.inference_mode():
-            whitened = torch.from_numpy(self.whitening(encoder.encode(texts))).to(self.device)
-            return F.normalize(self.net.items.from_text(whitened).float(), dim=-1)
+        whitening = self._whitening()
+        return _unit(whitening.undo(whitening(self.encoder.encode(texts))))
+
+    def _whitening(self) -> Whitening:
+        if self.whitening is None:
+            raise UnsupportedError(_NO_TEXT)
+        return self.whitening
 
     def recommend_rows(
-        self, histories: RowLists, k: int, *, exclude: RowLists | None = None, users: Int32 | None = None
+        self,
+        histories: RowLists,
+        k: int,
+        *,
+        exclude: RowLists | None = None,
+        users: Int32 | None = None,
+        candidates: Int32 | None = None,
     ) -> Ranked:
         """Rank all items for each history; users are functions of their history, so ``users`` is not read."""
         check_k(k)
-        block = max(1, _BLOCK_SCORES // len(self.items))
+        block = users_per_block(len(self.items))
         vectors = self.user_vectors(histories)
         parts = []
         for start in range(0, len(histories), block):
             scores = vectors[start : start + block] @ self.item_vectors.T
-            parts.append(top_k(scores, k, None if exclude is None else exclude.block(start, start + block)))
+            hidden = None if exclude is None else exclude.block(start, start + block)
+            parts.append(top_k(scores, k, hidden, candidates))
         return Ranked.joined(parts)
+
+
+def _unit(vectors: Float32) -> Float32:
+    unit: Float32 = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
 
 
 def numpy_of(vectors: Tensor) -> Float32:

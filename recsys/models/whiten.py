@@ -57,6 +57,20 @@ class Whitening:
         out: Float32 = ((vectors - self.mean) @ self.matrix).astype(np.float32)
         return out
 
+    def undo(self, whitened: Float32) -> Float32:
+        """Back into the encoder's space, save for the directions that were not kept.
+
+        Parameters
+        ----------
+        whitened : float32 (n, T)
+
+        Returns
+        -------
+        float32 (n, E)
+        """
+        out: Float32 = (whitened @ np.linalg.pinv(self.matrix) + self.mean).astype(np.float32)
+        return out
+
     def table(self, vectors: Float32, known: Bool) -> Float32:
         """One row per item: whitened where the item has a text, zeros elsewhere.
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Int32, RowLists
+from recsys.data.row_lists import Float32, Int32, Int64, RowLists
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
@@ -51,6 +51,8 @@ class Retriever:
         Users and targets kept from training, for ``recsys evaluate``.
     data : dict
         Fingerprint and size of the log.
+    trained : int64 (n_users,) or None
+        How many events from the start of each history the model was trained on; None where it was trained on others.
     """
 
     towers: Towers
@@ -62,6 +64,7 @@ class Retriever:
     record: dict[str, Any] = field(default_factory=dict)
     holdout: Holdout | None = None
     data: dict[str, Any] = field(default_factory=dict)
+    trained: Int64 | None = None
 
     name = "two towers"
 
@@ -75,6 +78,7 @@ class Retriever:
         options: dict[str, Any],
         record: dict[str, Any],
         holdout: Holdout | None = None,
+        train: Interactions | None = None,
     ) -> Retriever:
         """Index the towers' item vectors and take over the histories of ``log``.
 
@@ -89,12 +93,14 @@ class Retriever:
             raise DataError(
                 f"{len(unknown)} items of the log are unknown to the model, such as {log.items.ids[int(unknown[0])]!r}"
             )
+        histories = RowLists(log.histories.offsets, places[log.histories.rows])
         return cls(
             towers=towers,
             index=ExactIndex.build(numpy_of(towers.item_vectors)),
             catalog=catalog,
             users=log.users,
-            histories=RowLists(log.histories.offsets, places[log.histories.rows]),
+            histories=histories,
+            trained=None if train is None else _prefix_lengths(train, log.users, histories),
             options=options,
             record=record,
             holdout=holdout,
@@ -111,17 +117,36 @@ class Retriever:
         """The items that can be recommended, in row order."""
         return self.towers.items
 
+    @cached_property
+    def trained_on(self) -> Interactions | None:
+        """The part of the histories that the model was trained on, in its own item rows."""
+        if self.trained is None:
+            return None
+        return Interactions(self.users, self.items, self.histories.head(self.trained))
+
+    @property
+    def vectors(self) -> Float32:
+        """float32 (n_items, D): item vectors as they are compared and indexed."""
+        return self.towers.vectors
+
     def __repr__(self) -> str:
         return f"Retriever({len(self.users):,} users, {len(self.items):,} items, {self.index.dim} dimensions)"
 
     def recommend_rows(
-        self, histories: RowLists, k: int, *, exclude: RowLists | None = None, users: Int32 | None = None
+        self,
+        histories: RowLists,
+        k: int,
+        *,
+        exclude: RowLists | None = None,
+        users: Int32 | None = None,
+        candidates: Int32 | None = None,
     ) -> Ranked:
         """Rank by user tower and index; see :class:`recsys.recommender.Ranker`."""
         parts = []
         for start in range(0, len(histories), _BLOCK):
             vectors = numpy_of(self.towers.user_vectors(histories.block(start, start + _BLOCK)))
-            parts.append(self.index.search(vectors, k, None if exclude is None else exclude.block(start, start + _BLOCK)))
+            hidden = None if exclude is None else exclude.block(start, start + _BLOCK)
+            parts.append(self.index.search(vectors, k, hidden, candidates))
         return Ranked.joined(parts)
 
     def recommend(
@@ -202,7 +227,9 @@ class Retriever:
         return self._frame(self.index.search(queries, k, itself), self.items.raw(rows), ITEM, SIMILAR)
 
     def search(self, texts: str | Sequence[str], *, k: int = 10) -> pl.DataFrame:
-        """Items that free text describes: the text goes through the item tower and meets the items' own texts there.
+        """Items that free text describes: the item tower's text encoder compares it with the items' own texts.
+
+        Items without a text are never found.
 
         Returns
         -------
@@ -220,12 +247,17 @@ class Retriever:
         asked = [texts] if isinstance(texts, str) else list(texts)
         if any(not text.strip() for text in asked):
             raise DataError("a search text is blank")
-        ranked = self._text_index.search(numpy_of(self.towers.query_vectors(asked)), k)
+        queries = self.towers.query_vectors(asked)
+        ranked = self._text_index.search(queries, k, _repeated(self._textless, len(queries)))
         return self._frame(ranked, pl.Series(asked), QUERY, ITEM)
 
     @cached_property
     def _text_index(self) -> ExactIndex:
-        return ExactIndex.build(numpy_of(self.towers.text_vectors))
+        return ExactIndex.build(self.towers.text_vectors)
+
+    @cached_property
+    def _textless(self) -> Int32:
+        return np.flatnonzero(~self.towers.text_vectors.any(axis=1)).astype(np.int32)
 
     def titled(self, frame: pl.DataFrame, column: str = ITEM) -> pl.DataFrame:
         """The same frame with the title of each item in ``column`` beside it, for people to read."""
@@ -267,6 +299,20 @@ def _listed(ids: RawIds) -> pl.Series | list[Hashable]:
     if isinstance(ids, str) or not isinstance(ids, Iterable):
         return [ids]
     return list(ids)
+
+
+def _prefix_lengths(train: Interactions, users: Vocabulary, histories: RowLists) -> Int64 | None:
+    """How long a start of each history is what was trained on; None where some history does not start with it.
+
+    ``train`` is in the same item rows as ``histories``.
+    """
+    rows = users.find(train.users.ids)
+    if (rows < 0).any():
+        return None
+    lengths = np.zeros(len(users), dtype=np.int64)
+    lengths[rows] = train.histories.lengths
+    same = np.array_equal(histories.take(rows).head(train.histories.lengths).rows, train.histories.rows)
+    return lengths if same else None
 
 
 def _repeated(rows: Int32, times: int) -> RowLists:

@@ -51,7 +51,7 @@ class Training:
     """
 
     epochs: int = 30
-    batch_tokens: int = 6400
+    batch_tokens: int = 4096
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.05

@@ -16,7 +16,9 @@ def make(n: int = 50, m: int = 20, d: int = 8) -> tuple[torch.Tensor, torch.Tens
     return queries, candidates, torch.randint(0, m, (n,), generator=generator)
 
 
-def plain(queries: torch.Tensor, candidates: torch.Tensor, targets: torch.Tensor, log_q: torch.Tensor | None) -> torch.Tensor:
+def plain(
+    queries: torch.Tensor, candidates: torch.Tensor, targets: torch.Tensor, log_q: torch.Tensor | None
+) -> torch.Tensor:
     """Equation by equation, one position at a time."""
     total = torch.zeros((), dtype=queries.dtype)
     for query, target in zip(queries, targets.tolist(), strict=True):

@@ -15,11 +15,15 @@ from recsys.two_tower import TwoTower
 
 
 @pytest.fixture(scope="module")
-def retriever(ring: Interactions, ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path, tmp_path_factory) -> Retriever:
+def retriever(
+    ring: Interactions, ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path, tmp_path_factory
+) -> Retriever:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_CACHE", str(tmp_path_factory.mktemp("cache")))
         training = Training(epochs=15, batch_tokens=64, learning_rate=1e-2, device="cpu")
-        model = TwoTower(encoder=str(tiny_encoder), dim=16, max_length=8).fit(ring_split.train, ring_catalog, training=training)
+        model = TwoTower(encoder=str(tiny_encoder), dim=16, max_length=8).fit(
+            ring_split.train, ring_catalog, training=training
+        )
     return model.retriever(log=ring, holdout=ring_split.test)
 
 

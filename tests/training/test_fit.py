@@ -26,7 +26,9 @@ def test_the_towers_learn_what_follows_what(ring_split: Split) -> None:
 
 
 def test_the_sampled_softmax_learns_it_too(ring_split: Split) -> None:
-    training = Training(epochs=25, batch_tokens=64, learning_rate=1e-2, loss="sampled", negatives=8, patience=0, device="cpu")
+    training = Training(
+        epochs=25, batch_tokens=64, learning_rate=1e-2, loss="sampled", negatives=8, patience=0, device="cpu"
+    )
     model = small().fit(ring_split.train, training=training)
     assert recsys.evaluate(model, ring_split.test, 1)["recall@1"] > 0.9
 

@@ -1,0 +1,343 @@
+"""Splits for other questions than the next item (cold items, new users, backtests), and checks that nothing leaks.
+
+Seeds alone decide what is drawn: no global generator is read or advanced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import Bool, Int32, Int64
+from recsys.data.split import Holdout, Split, cut_at, hold_out, instants_of, leave_last_out
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import ConfigError, DataError, LeakageError
+
+
+@dataclass(frozen=True, eq=False)
+class ItemSplit:
+    """A log from whose training part some items are gone altogether.
+
+    Attributes
+    ----------
+    train : Interactions
+        Without any event of a cold item and without the hot targets; the vocabularies cover the whole log.
+    validation : Holdout or None
+        Leave-last-out on the hot items: each user's last event but one.
+    hot : Holdout
+        Leave-last-out on the hot items: each user's last event. The price of being able to rank the cold ones.
+    cold : Holdout
+        History: what the user did before the first cold event. Targets: all the cold items that the user touched.
+    cold_rows : int32 (n_cold,)
+        Rows of the cold items, ascending; a caller may rank among these only.
+    skipped : int
+        Users who touched a cold item with no event before it, and so are not in ``cold``.
+    """
+
+    train: Interactions
+    validation: Holdout | None
+    hot: Holdout
+    cold: Holdout
+    cold_rows: Int32
+    skipped: int
+
+
+def item_split(
+    log: Interactions, *, share: float = 0.1, seed: int = 0, min_count: int = 1, validation: bool = True
+) -> ItemSplit:
+    """Remove a random share of the items from training, to be ranked by their text alone (protocol COLD).
+
+    Hot targets are as in :func:`leave_last_out`, repeats included. A user's hot events after the first cold one stay in
+    training (as other users' later events do in leave-last-out), but never enter a cold history.
+
+    Parameters
+    ----------
+    log : Interactions
+    share : float
+        Of the items with ``min_count`` events or more, between 0 and 1; the number is rounded.
+    seed : int
+    min_count : int
+        Items with fewer events are never drawn.
+    validation : bool
+        Whether to hold out the last hot event but one too.
+
+    Returns
+    -------
+    ItemSplit
+
+    Raises
+    ------
+    ConfigError
+        ``share`` is not between 0 and 1, ``min_count`` is below 1 or ``seed`` below 0.
+    DataError
+        No item would be cold, or none hot, or one of the holdouts would have nobody.
+    """
+    _check_share("share", share)
+    if min_count < 1:
+        raise ConfigError(f"min_count must be at least 1, not {min_count}")
+    eligible = np.flatnonzero(log.item_counts >= min_count)
+    n_cold, n_alive = round(share * len(eligible)), np.count_nonzero(log.item_counts)
+    if not 0 < n_cold < n_alive:
+        raise DataError(
+            f"item split: a share of {share} of the {len(eligible)} items with {min_count} or more events makes {n_cold} "
+            f"of {n_alive} items cold; choose another share or min_count"
+        )
+    cold_rows = np.sort(eligible[_shuffled(len(eligible), seed)[:n_cold]]).astype(np.int32)
+    is_cold = np.zeros(len(log.items), dtype=np.bool_)
+    is_cold[cold_rows] = True
+    cold = is_cold[log.histories.rows]
+    so_far = np.concatenate([[0], np.cumsum(cold)])
+    early = so_far[1:] == np.repeat(so_far[log.histories.offsets[:-1]], log.histories.lengths)
+    judged = hold_out(
+        log, early, cold, "item split, cold", f"no user has an event before one of the {n_cold} cold items; raise share"
+    )
+    rest = leave_last_out(log.select(~cold), validation=validation)
+    return ItemSplit(
+        train=rest.train,
+        validation=None if rest.validation is None else replace(rest.validation, protocol="item split, hot validation"),
+        hot=replace(rest.test, protocol="item split, hot test"),
+        cold=judged,
+        cold_rows=cold_rows,
+        skipped=len(np.unique(log.histories.owners()[cold])) - len(judged),
+    )
+
+
+def user_split(
+    log: Interactions,
+    *,
+    users: float = 0.1,
+    fold_in: float = 0.8,
+    seed: int = 0,
+    random: bool = False,
+    validation: bool = True,
+) -> Split:
+    """Hold out whole users, and judge each on the rest of a history of which a part is shown (protocol STRONG).
+
+    Of ``n`` events the rest is ``(1 - fold_in) * n`` rounded down, but at least one. Targets are the items of the rest that
+    the shown part lacks; users in whom there are none (those with one event, say) are trained on and never drawn.
+
+    Parameters
+    ----------
+    log : Interactions
+    users : float or int
+        A share of the users who can be judged, or their number, for test; validation takes as many others.
+    fold_in : float
+        Share of a held-out user's events that is shown, between 0 and 1.
+    seed : int
+    random : bool
+        Draw the shown events at random, as published (Liang et al. 2018), instead of taking the first; histories keep
+        their time order, yet hold events that came after the targets.
+    validation : bool
+
+    Returns
+    -------
+    Split
+        Of which ``train`` has no event of a held-out user; the vocabularies stay whole.
+
+    Raises
+    ------
+    ConfigError
+        A share is not between 0 and 1, the number of users below 1 or ``seed`` below 0.
+    DataError
+        There are too few users.
+    """
+    _check_share("fold_in", fold_in)
+    lists, owners = log.histories, log.histories.owners()
+    place = np.arange(len(log)) - np.repeat(lists.offsets[:-1], lists.lengths)
+    if random:
+        place[np.lexsort((_keys(len(log), seed, stream=1), owners))] = place.copy()
+    # Rounded first: 0.55 * 100 is 55.00000000000001, which must not become 56.
+    shown = np.clip(np.ceil(np.round(fold_in * lists.lengths, 6)), 1, np.maximum(lists.lengths - 1, 1))
+    first = place < shown[owners]
+    name = f"user split, {'random' if random else 'first'} {fold_in:.0%} shown"
+    everyone = hold_out(log, first, ~first, name, "no user has two different items, one to show and one to find")
+    count = _number_of_users(users, len(everyone))
+    folds = 2 if validation else 1
+    if not 0 < count * folds < len(everyone):
+        raise DataError(
+            f"user split: users={users} holds out {folds} x {count} of the {len(everyone)} users who can be judged; at "
+            "least one must be held out and one left to train on: choose another number"
+        )
+    order = _shuffled(len(everyone), seed)
+
+    def fold(number: int, part: str) -> Holdout:
+        chosen = np.isin(np.arange(len(everyone)), order[number * count : (number + 1) * count])
+        return replace(everyone.where(chosen), protocol=f"{name}, {part}")
+
+    held = np.zeros(len(log.users), dtype=np.bool_)
+    held[everyone.user_rows[order[: folds * count]]] = True
+    return Split(log.select(~held[owners]), fold(1, "validation") if validation else None, fold(0, "test"))
+
+
+def rolling_splits(log: Interactions, *, windows: int = 3, horizon: float = 0.1, min_train: float = 0.5) -> list[Split]:
+    """Cut the end of the log into windows; judge each on a model of everything before it (a backtest).
+
+    Judged in a window are the users with a history before it, on the items in it that are new to them. There is no
+    validation part; where fitting needs one, cut ``train`` once more with :func:`time_split`.
+
+    Parameters
+    ----------
+    log : Interactions
+        With timestamps.
+    windows : int
+    horizon : float or int
+        Length of a window: a share of all events, or whole seconds. Events of one instant are never parted, so that windows
+        by share may differ in size.
+    min_train : float
+        The least share of all events that must lie before the first window, between 0 and 1.
+
+    Returns
+    -------
+    list of Split
+        One a window, earliest first; the windows touch and do not overlap, and the last ends with the log.
+
+    Raises
+    ------
+    LeakageError
+        The log has only an order and no instants.
+    ConfigError
+        ``windows`` is below 1 or above the number of events, ``horizon`` is neither a share nor seconds, or the windows are
+        more than the whole log.
+    DataError
+        Too little lies before the first window, or nobody can be judged in one.
+    """
+    _check_share("min_train", min_train)
+    if not 1 <= windows <= len(log):
+        raise ConfigError(f"windows must be at least 1 and at most the {len(log)} events, not {windows}")
+    times = instants_of(log, "a rolling split")
+    if isinstance(horizon, int | np.integer):
+        if horizon < 1:
+            raise ConfigError(f"horizon must be at least 1 second, or a share between 0 and 1, not {horizon}")
+        starts = [int(times.max()) + 1 - back * int(horizon) for back in range(windows, 0, -1)]
+    else:
+        _check_share("horizon (a share; whole numbers are seconds)", horizon)
+        if windows * horizon >= 1:
+            raise ConfigError(f"{windows} windows of {horizon} are more than the whole log; use fewer or shorter ones")
+        starts = [int(np.quantile(times, 1 - back * horizon, method="higher")) for back in range(windows, 0, -1)]
+    trained = float(np.mean(times < starts[0]))
+    if trained < min_train:
+        raise DataError(
+            f"rolling split: {windows} windows of {horizon} leave {trained:.1%} of the events before the first, below "
+            f"min_train={min_train}; use fewer or shorter windows, or lower min_train"
+        )
+    names = [f"rolling split, window {number + 1} of {windows}" for number in range(windows)]
+    cuts = [cut_at(log, *one[:2], end=one[2]) for one in zip(starts, names, [*starts[1:], None], strict=True)]
+    return [Split(train, None, test) for train, test in cuts]
+
+
+def check_leakage(train: Interactions, holdout: Holdout, *, test_timestamps: Int64 | None = None) -> None:
+    """Refuse a holdout of which a model fitted on ``train`` has seen an answer. Ids are matched by name.
+
+    Parameters
+    ----------
+    train : Interactions
+    holdout : Holdout
+    test_timestamps : int64 (any number,), optional
+        When the judged events took place; then none may come before a training event (:func:`check_time_order`).
+
+    Raises
+    ------
+    LeakageError
+        A user's target is among that user's training events, or the future is trained on.
+    """
+    held = _pairs(holdout, train.users, train.items)
+    trained = train.histories.owners() * (len(train.items) + 1) + train.histories.rows
+    _refuse_shared(holdout, np.isin(held, trained), "training", "take them out of the training log")
+    if test_timestamps is not None:
+        check_time_order(train.timestamps, test_timestamps)
+
+
+def check_time_order(train: Int64 | None, test: Int64 | None) -> None:
+    """Refuse test events that come before a training event; the same instant is allowed.
+
+    Parameters
+    ----------
+    train, test : int64 (n,), int64 (m,)
+        Timestamps, in any order; None (a log without) is refused.
+
+    Raises
+    ------
+    LeakageError
+        A test event comes before a training event, or there are no timestamps.
+    """
+    if train is None or test is None:
+        raise LeakageError("the order in time cannot be checked: one of the logs has no timestamps (name timestamp=)")
+    if len(train) == 0 or len(test) == 0:
+        return
+    latest = int(train.max())
+    early = int(np.count_nonzero(test < latest))
+    if early:
+        raise LeakageError(
+            f"{early} of {len(test)} test events come before the last training event: the first at instant {test.min()}, "
+            f"that one at {latest}; cut the whole log at one instant (time_split, rolling_splits)"
+        )
+
+
+def check_disjoint(holdouts: Sequence[Holdout]) -> None:
+    """Refuse holdouts (validation and test, say, or folds) two of which ask for the same item of the same user.
+
+    Raises
+    ------
+    LeakageError
+        Two share a user's target. Ids are matched by name.
+    """
+    for one, other in combinations(holdouts, 2):
+        users, items = one.users.extended(other.users.ids), one.items.extended(other.items.ids)
+        shared = np.isin(_pairs(other, users, items), _pairs(one, users, items))
+        _refuse_shared(other, shared, repr(one.protocol), "judge each user's item in one of the two only")
+
+
+def _refuse_shared(holdout: Holdout, shared: Bool, where: str, remedy: str) -> None:
+    """Raise if any of the holdout's pairs, bool (n_targets,), is also elsewhere; name the first."""
+    if not shared.any():
+        return
+    first = int(np.argmax(shared))
+    user = holdout.users.ids[int(holdout.user_rows[holdout.targets.owners()[first]])]
+    item = holdout.items.ids[int(holdout.targets.rows[first])]
+    raise LeakageError(
+        f"{holdout.protocol}: {np.count_nonzero(shared)} of {len(shared)} held-out pairs are in {where} too, such as user "
+        f"{user!r} with item {item!r}; {remedy}"
+    )
+
+
+def _pairs(holdout: Holdout, users: Vocabulary, items: Vocabulary) -> Int64:
+    """int64 (n_targets,): a number for each user and target in the rows of other vocabularies.
+
+    A row is −1 where the other does not know the id; each user has a place to spare, so that no known pair gets its number.
+    """
+    user_rows, rows = holdout.user_rows, holdout.targets.rows
+    if not users.same(holdout.users):
+        user_rows = users.find(holdout.users.raw(user_rows))
+    if not items.same(holdout.items):
+        rows = items.find(holdout.items.ids)[rows]
+    return np.repeat(user_rows.astype(np.int64), holdout.targets.lengths) * (len(items) + 1) + rows
+
+
+def _keys(n: int, seed: int, stream: int = 0) -> NDArray[np.float64]:
+    """float64 (n,): random keys to sort by; ``stream`` tells two draws of one split apart."""
+    if seed < 0:
+        raise ConfigError(f"seed must be at least 0, not {seed}")
+    return np.random.Generator(np.random.PCG64((seed, stream))).random(n)
+
+
+def _shuffled(n: int, seed: int) -> Int64:
+    return np.argsort(_keys(n, seed), kind="stable")
+
+
+def _number_of_users(users: float, total: int) -> int:
+    if isinstance(users, int | np.integer):
+        if users < 1:
+            raise ConfigError(f"users must be at least 1, or a share between 0 and 1, not {users}")
+        return int(users)
+    _check_share("users (a share; whole numbers count)", users)
+    return round(users * total)
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0.0 < value < 1.0:
+        raise ConfigError(f"{name} must lie between 0 and 1, not {value}")

@@ -1,0 +1,166 @@
+"""Several models on the same users: one table that says plainly which differences are real."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from recsys.data.catalog import Catalog
+from recsys.data.split import Holdout
+from recsys.errors import ConfigError
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.inference import holm, paired_test
+from recsys.evaluation.result import ACCURACY, Evaluation
+from recsys.recommender import Ranker
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What :func:`compare` found.
+
+    Attributes
+    ----------
+    reports : list of Evaluation
+        Best first, by ``metric``.
+    metric : str
+        What the models are ranked and tested by, such as ``"ndcg@10"``.
+    tests : DataFrame
+        One row per pair: ``better``, ``worse``, ``difference``, ``p`` (paired randomisation), ``p_holm``, ``real``.
+    """
+
+    reports: list[Evaluation]
+    metric: str
+    tests: pl.DataFrame
+
+    def frame(self, metrics: Sequence[str] | None = None) -> pl.DataFrame:
+        """One row per model, best first; each metric with its 95 % interval."""
+        names = list(metrics) if metrics else self._shown()
+        rows = []
+        for report in self.reports:
+            row: dict[str, Any] = {"model": report.model}
+            for name in names:
+                row[name] = report[name]
+                row[f"{name}_low"], row[f"{name}_high"] = report.intervals.get(name, (None, None))
+            rows.append(row)
+        return pl.DataFrame(rows)
+
+    def _shown(self) -> list[str]:
+        first = self.reports[0]
+        names = [f"recall@{k}" for k in first.k] + [self.metric, f"coverage@{first.k[0]}"]
+        return list(dict.fromkeys(names))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"metric": self.metric, "models": [r.to_dict() for r in self.reports], "tests": self.tests.to_dicts()}
+
+    def __str__(self) -> str:
+        first = self.reports[0]
+        names = self._shown()
+        wide = max(12, *(len(report.model) + 2 for report in self.reports))
+        lines = [f"{first.protocol} · {first.n_users:,} users", " " * wide + "".join(f"{name:>18}" for name in names)]
+        lines += [f"{one.model:<{wide}}" + "".join(f"{one.cell(name):>18}" for name in names) for one in self.reports]
+        lines.append(f"differences in {self.metric}, paired on the same users (Holm-corrected p)")
+        for row in self.tests.iter_rows(named=True):
+            verdict = "real" if row["real"] else "not told apart"
+            lines.append(
+                f"  {row['better']} over {row['worse']}: {row['difference']:+.4f}, p = {row['p_holm']:.2g}: {verdict}"
+            )
+        return "\n".join(lines)
+
+
+def compare(
+    models: Sequence[Ranker | Evaluation],
+    holdout: Holdout,
+    k: int | Sequence[int] = (10, 20, 50),
+    *,
+    metric: str = "ndcg@10",
+    filter_seen: bool = True,
+    catalog: Catalog | None = None,
+    category: str | None = None,
+) -> Comparison:
+    """Judge several models on the same users and test every pair.
+
+    Parameters
+    ----------
+    models : sequence of Ranker or Evaluation
+        At least two, with different names; an Evaluation must be of this very holdout.
+    holdout, k, filter_seen, catalog, category
+        As for :func:`recsys.evaluate`.
+    metric : str
+        A per-user metric at one of the ks.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ConfigError
+        Fewer than two models, two of the same name, an unknown metric, or an evaluation of other users.
+    LeakageError
+        A model was trained on what it is to find.
+    """
+    if len(models) < 2:
+        raise ConfigError("compare needs at least two models")
+    reports = [
+        one
+        if isinstance(one, Evaluation)
+        else evaluate(one, holdout, k, filter_seen=filter_seen, catalog=catalog, category=category)
+        for one in models
+    ]
+    names = [report.model for report in reports]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"models to compare need different names; these are {', '.join(names)}")
+    for report in reports:
+        check_same_users(report.holdout, holdout, report.model)
+        if metric not in report.per_user or metric.partition("@")[0] not in ACCURACY:
+            raise ConfigError(f"cannot compare by {metric!r}; choose one of {', '.join(ACCURACY)} at one of the ks")
+    reports.sort(key=lambda report: (-report[metric], report.model))
+    return Comparison(reports, metric, _tested(reports, metric))
+
+
+def check_same_users(one: Holdout, other: Holdout, name: str) -> None:
+    """Refuse two holdouts that differ in users or targets.
+
+    Raises
+    ------
+    ConfigError
+        They differ; the message says in what.
+    """
+    if (
+        not one.users.raw(one.user_rows.clip(min=0))
+        .cast(pl.String)
+        .equals(other.users.raw(other.user_rows).cast(pl.String))
+    ):
+        raise ConfigError(
+            f"{name} was judged on other users ({len(one):,} against {len(other):,}); fit both on the same split"
+        )
+    known = one.targets.rows < len(one.items)
+    mine = one.items.raw(one.targets.rows[known]).cast(pl.String)
+    if len(one.targets.rows) != len(other.targets.rows) or not mine.equals(
+        other.items.raw(other.targets.rows[known]).cast(pl.String)
+    ):
+        raise ConfigError(f"{name} was judged on other targets; fit both on the same split")
+
+
+def _tested(reports: list[Evaluation], metric: str) -> pl.DataFrame:
+    rows = []
+    for i, better in enumerate(reports):
+        for worse in reports[i + 1 :]:
+            a, b = better.per_user[metric], worse.per_user[metric]
+            rows.append(
+                {
+                    "better": better.model,
+                    "worse": worse.model,
+                    "difference": float((a - b).mean()),
+                    "p": paired_test(a, b),
+                }
+            )
+    frame = pl.DataFrame(rows)
+    adjusted = holm(frame["p"].to_numpy())
+    return frame.with_columns(p_holm=pl.Series(adjusted), real=pl.Series(adjusted < LEVEL))

@@ -1,0 +1,136 @@
+"""The report: an evaluated bundle as one HTML page, the same figures as JSON, and a model card.
+
+``build`` measures and collects, ``write`` puts page and JSON on disk, ``model_card`` puts the figures into Markdown::
+
+    figures = build(recsys.load("runs/ml"))
+    write(figures, Path("report.html"))
+    Path("MODEL_CARD.md").write_text(model_card(figures))
+
+The figures are one plain dict: whatever the page or the card says can be read from it, and from the JSON file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recsys.errors import ConfigError
+from recsys.evaluation.report.card import model_card
+from recsys.files import atomic_file
+from recsys.progress import log
+
+if TYPE_CHECKING:
+    from recsys.data.catalog import Catalog
+    from recsys.data.interactions import Interactions
+    from recsys.recommender import Ranker
+    from recsys.serving.retriever import Retriever
+
+__all__ = ["build", "model_card", "write"]
+
+EASE_LIMIT = 20_000
+"""EASE is fitted up to this many items: it inverts a dense matrix of their square."""
+
+
+def build(
+    retriever: Retriever,
+    *,
+    k: Sequence[int] = (1, 2, 5, 10, 20, 50, 100),
+    category: str | None = None,
+    baselines: bool = True,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Judge a bundle and simple baselines on the users it kept apart, and collect all that the report shows.
+
+    Parameters
+    ----------
+    retriever : Retriever
+        With a holdout.
+    k : sequence of int
+        List lengths; those above the catalogue's size are left out, and 10, by which models are compared, is added.
+    category : str, optional
+        A column of the catalogue for groups, diversity, calibration and the map's colours; by default the first of
+        ``category``, ``categories``, ``genres`` and ``brand`` that there is.
+    baselines : bool
+        Whether to fit popularity, item-kNN and, up to 20,000 items, EASE on what the model was trained on.
+    seed : int
+        For the choice of examples and for the map.
+
+    Returns
+    -------
+    dict
+        Plain values only; what cannot be shown is named under ``"left_out"`` with the reason.
+
+    Raises
+    ------
+    ConfigError
+        The retriever has no holdout, or the catalogue has no such column.
+    """
+    from recsys.evaluation.compare import Comparison, compare  # noqa: PLC0415 - torch
+    from recsys.evaluation.evaluate import evaluate  # noqa: PLC0415
+    from recsys.evaluation.report import figures, groups  # noqa: PLC0415
+
+    if retriever.holdout is None:
+        raise ConfigError("there is nobody to judge the model on: it keeps no holdout; fit it with --split last or time")
+    holdout, catalog, train = retriever.holdout, retriever.catalog, retriever.trained_on
+    category = _category(catalog, category)
+    cuts = sorted({figures.K} | {cut for cut in k if cut <= len(retriever.items)})
+    rankers: list[Ranker] = [retriever]
+    if baselines and train is not None:
+        rankers += _fitted(train, catalog)
+    reports = [evaluate(ranker, holdout, cuts, catalog=catalog, category=category) for ranker in rankers]
+    if len(reports) > 1:
+        comparison = compare(reports, holdout, cuts, metric=figures.METRIC)
+    else:
+        comparison = Comparison(reports, figures.METRIC, figures.no_tests())
+    log("report: groups of users and items")
+    shown = [reports[0], *[one for one in comparison.reports if one is not reports[0]][:1]]
+    return figures.collect(
+        retriever,
+        comparison,
+        groups.user_segments(shown),
+        groups.item_groups(shown, catalog, train, category),
+        category=category,
+        baselines=baselines,
+        seed=seed,
+    )
+
+
+def write(figures: dict[str, Any], out: Path) -> None:
+    """Write the page at ``out`` and the same figures as JSON beside it; each file appears whole or not at all.
+
+    Raises
+    ------
+    ConfigError
+        ``out`` does not end in .html.
+    """
+    from recsys.evaluation.report.page import page  # noqa: PLC0415
+
+    if out.suffix not in (".html", ".htm"):
+        raise ConfigError(f"the report is a web page: name a file that ends in .html, not {out}")
+    with atomic_file(out) as file:
+        file.write_text(page(figures), encoding="utf-8")
+    with atomic_file(out.with_suffix(".json")) as file:
+        file.write_text(json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _category(catalog: Catalog, asked: str | None) -> str | None:
+    """The column of categories: the one asked for, or the first that is named like one."""
+    from recsys.evaluation.report.groups import CATEGORY_COLUMNS  # noqa: PLC0415
+
+    there = catalog.columns.columns
+    if asked is not None and asked not in there:
+        raise ConfigError(f"the catalogue has no column {asked!r}; it has {', '.join(there) or 'none'}")
+    return asked or next((name for name in CATEGORY_COLUMNS if name in there), None)
+
+
+def _fitted(train: Interactions, catalog: Catalog) -> list[Ranker]:
+    from recsys.baselines import EASE, ItemKNN, Popularity  # noqa: PLC0415
+
+    chosen = [Popularity(), ItemKNN(), *([EASE()] if len(catalog) <= EASE_LIMIT else [])]
+    fitted: list[Ranker] = []
+    for baseline in chosen:
+        log(f"report: fitting {baseline.name}")
+        fitted.append(baseline.fit(train, catalog))
+    return fitted

@@ -1,0 +1,270 @@
+"""Figures as Plotly specifications: plain dicts of ``data`` and ``layout``, made from the report's figures.
+
+Colours of text and grid are set by ``page.js``, so that they follow the reader's light or dark screen. Plotly reads tags
+and entities in texts: every text that comes from data goes through :func:`safe`.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+Spec: TypeAlias = dict[str, Any]
+
+COLOURS = ("#3182ce", "#e08a1e", "#2f9e6e", "#b065c4", "#d64550", "#17a2b8", "#8c6d46", "#c2559d")
+"""Told apart by colour-blind readers, on white and on black; the first is the model's own."""
+GREY = "#8a8f98"
+_WIDEST = 26
+_NO_HOVER: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False}
+
+
+def safe(text: str) -> str:
+    """Text that Plotly shows as it is."""
+    return html.escape(text, quote=False)
+
+
+def short(text: str) -> str:
+    """Text for an axis: cut where it is long."""
+    return safe(text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…")
+
+
+def colour_of(models: Sequence[str]) -> dict[str, str]:
+    """A colour for each model, the same in every figure; the first is the one that the report is about."""
+    return {model: COLOURS[i % len(COLOURS)] for i, model in enumerate(models)}
+
+
+def curve(figures: dict[str, Any]) -> Spec:
+    """Recall against the length of the list, a line and a band per model."""
+    found = figures["curve"]
+    colours = colour_of([line["model"] for line in found["models"]])
+    data: list[dict[str, Any]] = []
+    for line in found["models"]:
+        colour, name = colours[line["model"]], safe(line["model"])
+        edge = {"x": found["k"], "mode": "lines", "line": {"width": 0}, "legendgroup": name} | _NO_HOVER
+        data += [
+            edge | {"y": line["low"]},
+            edge | {"y": line["high"], "fill": "tonexty", "fillcolor": _faint(colour)},
+            {
+                "x": found["k"],
+                "y": line["mean"],
+                "customdata": [list(ends) for ends in zip(line["low"], line["high"], strict=True)],
+                "name": name,
+                "legendgroup": name,
+                "mode": "lines+markers",
+                "line": {"color": colour, "width": 2.5},
+                "hovertemplate": "recall@%{x}: %{y:.4f} (%{customdata[0]:.4f}–%{customdata[1]:.4f})",
+            },
+        ]
+    layout = {
+        "hovermode": "x",
+        "xaxis": {"type": "log", "tickvals": found["k"], "ticktext": [str(k) for k in found["k"]]} | _titled("k"),
+        "yaxis": {"rangemode": "tozero"} | _titled("recall@k"),
+    }
+    return _spec(data, layout, 420)
+
+
+def segment_bars(segment: dict[str, Any], models: Sequence[str], metric: str) -> Spec:
+    """A bar with its interval per group and model, the groups from top to bottom."""
+    labels = list(dict.fromkeys(row["label"] for row in segment["rows"]))
+    sizes = {row["label"]: row["n"] for row in segment["rows"]}
+    ticks = [f"{short(label)} ({sizes[label]:,})" for label in labels]
+    colours = colour_of(models)
+    data = []
+    shown = [model for model in models if any(row["model"] == model for row in segment["rows"])]
+    for model in shown:
+        rows = {row["label"]: row for row in segment["rows"] if row["model"] == model}
+        values = [rows[label][metric] for label in labels]
+        lows, highs = ([rows[label][f"{metric}_{end}"] for label in labels] for end in ("low", "high"))
+        data.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": safe(model),
+                "y": ticks,
+                "x": values,
+                "marker": {"color": colours[model]},
+                "error_x": {
+                    "type": "data",
+                    "symmetric": False,
+                    "array": _apart(highs, values),
+                    "arrayminus": _apart(values, lows),
+                    "thickness": 1.2,
+                    "width": 3,
+                },
+                "customdata": list(zip(lows, highs, strict=True)),
+                "hovertemplate": "%{y}: %{x:.4f} (%{customdata[0]:.4f}–%{customdata[1]:.4f})",
+            }
+        )
+    layout = {
+        "barmode": "group",
+        "bargap": 0.25,
+        "legend": {"traceorder": "normal"},
+        "xaxis": {"rangemode": "tozero"} | _titled(metric),
+        "yaxis": _categories(),
+    }
+    return _spec(data, layout, 110 + len(labels) * (14 + 17 * len(shown)))
+
+
+def long_tail(figures: dict[str, Any]) -> Spec:
+    """Cumulative shares over the items by popularity; training is the dashed line."""
+    found = figures["long_tail"]
+    colours = colour_of([line["model"] for line in figures["curve"]["models"]])
+    data = [
+        {
+            "x": found["items"],
+            "y": one["share"],
+            "name": safe(one["name"]),
+            "mode": "lines",
+            "line": {"color": colours[one["name"]], "width": 2.5}
+            if one["name"] in colours
+            else {"color": GREY, "width": 2.5, "dash": "dash"},
+            "hovertemplate": "%{y:.1%}",
+        }
+        for one in found["curves"]
+    ]
+    layout = {
+        "hovermode": "x",
+        "xaxis": {"type": "log", "dtick": 1, "hoverformat": ",d"} | _titled("so many of the most popular items"),
+        "yaxis": {"range": [0, 1.02], "tickformat": ".0%"} | _titled("their share"),
+    }
+    return _spec(data, layout, 420)
+
+
+def shares(group: dict[str, Any]) -> Spec:
+    """A group's share of the catalogue, of training and of what is shown, beside each other."""
+    rows = group["rows"]
+    bars = (
+        ("catalogue", "of the catalogue", GREY),
+        ("interactions", "of training", COLOURS[1]),
+        ("exposure", "of what is shown", COLOURS[0]),
+    )
+    data = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": name,
+            "y": [short(row["label"]) for row in rows],
+            "x": [row[key] for row in rows],
+            "marker": {"color": colour},
+            "hovertemplate": "%{y}: %{x:.1%}",
+        }
+        for key, name, colour in bars
+        if any(row[key] is not None for row in rows)
+    ]
+    layout = {
+        "barmode": "group",
+        "bargap": 0.25,
+        "legend": {"traceorder": "normal"},
+        "xaxis": {"tickformat": ".0%", "rangemode": "tozero"} | _titled("share"),
+        "yaxis": _categories(),
+    }
+    return _spec(data, layout, 110 + len(rows) * (14 + 15 * len(data)))
+
+
+def epochs(figures: dict[str, Any], keys: Sequence[str], title: str) -> Spec:
+    """Figures of each epoch as lines, the best epoch marked."""
+    found = figures["training"]
+    data: list[dict[str, Any]] = [
+        {
+            "x": [int(one["epoch"]) for one in found["epochs"]],
+            "y": [one.get(key) for one in found["epochs"]],
+            "name": key.removeprefix("val_"),
+            "mode": "lines+markers",
+            "line": {"color": COLOURS[i % len(COLOURS)], "width": 2.5},
+            "hovertemplate": "%{y:.4f}",
+        }
+        for i, key in enumerate(keys)
+    ]
+    layout: dict[str, Any] = {
+        "hovermode": "x",
+        "showlegend": len(keys) > 1,
+        "xaxis": {"tickformat": "d", "nticks": 10} | _titled("epoch"),
+        "yaxis": _titled(title),
+    }
+    if best := found.get("best_epoch"):
+        layout["shapes"] = [
+            {
+                "type": "line",
+                "x0": best,
+                "x1": best,
+                "yref": "paper",
+                "y0": 0,
+                "y1": 1,
+                "line": {"dash": "dot", "width": 1.5},
+            }
+        ]
+    return _spec(data, layout, 320)
+
+
+def item_map(figures: dict[str, Any]) -> Spec:
+    """A dot per item, coloured by category, the commonest first."""
+    found = figures["map"]
+    sizes: dict[str, int] = {}
+    for label in found["label"]:
+        sizes[label] = sizes.get(label, 0) + 1
+    ordered = sorted(sizes, key=lambda label: (label in ("other", "unknown"), -sizes[label], label))
+    data = []
+    for i, label in enumerate(ordered):
+        members = [j for j, one in enumerate(found["label"]) if one == label]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": short(label),
+                "x": [found["x"][j] for j in members],
+                "y": [found["y"][j] for j in members],
+                "text": [safe(found["title"][j]) for j in members],
+                "marker": {
+                    "size": 5,
+                    "opacity": 0.75,
+                    "color": GREY if label in ("other", "unknown") else COLOURS[i % len(COLOURS)],
+                },
+                "hovertemplate": "%{text}",
+            }
+        )
+    bare = {"visible": False, "fixedrange": False}
+    layout = {
+        "hovermode": "closest",
+        "dragmode": "pan",
+        "showlegend": len(ordered) > 1,
+        "legend": {"itemsizing": "constant"},
+        "xaxis": bare,
+        "yaxis": bare | {"scaleanchor": "x"},
+    }
+    return _spec(data, layout, 620)
+
+
+def _spec(data: list[dict[str, Any]], layout: dict[str, Any], height: int) -> Spec:
+    common = {
+        "height": height,
+        "autosize": True,
+        "font": {"size": 13},
+        "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+    }
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "yref": "container", "y": 0, "yanchor": "bottom"}
+    below = {"legend": legend | layout.get("legend", {})}
+    for one in data:
+        one.setdefault("type", "scatter")
+        if "hovertemplate" in one:
+            one["hovertemplate"] += "<extra></extra>" if len(data) == 1 or one["type"] == "bar" else ""
+    return {"data": data, "layout": {"dragmode": False} | common | layout | below}
+
+
+def _titled(text: str) -> dict[str, Any]:
+    return {"title": {"text": text, "standoff": 8}, "automargin": True, "fixedrange": True}
+
+
+def _categories() -> dict[str, Any]:
+    return {"type": "category", "autorange": "reversed", "automargin": True, "fixedrange": True, "ticksuffix": "  "}
+
+
+def _apart(above: Sequence[float | None], below: Sequence[float | None]) -> list[float | None]:
+    return [None if a is None or b is None else a - b for a, b in zip(above, below, strict=True)]
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.14)"

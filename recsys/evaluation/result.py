@@ -1,0 +1,169 @@
+"""What an evaluation found: one value per user and metric, and everything that is said from these."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys.data.row_lists import Int32, Int64
+from recsys.data.split import Holdout
+from recsys.errors import ConfigError
+from recsys.evaluation.inference import bootstrap_intervals
+from recsys.evaluation.metrics import PER_USER, Values
+
+DEFINITION = (
+    "full ranking; recall = hits / relevant (not min(k, relevant)); NDCG binary, ideal of min(k, relevant); equal scores "
+    "in row order; ± is half of a 95 % bootstrap interval over users"
+)
+
+_PHRASES = {
+    "users_with_fewer_than_k": "{:,} users got fewer than k items",
+    "users_with_none": "{:,} users got none",
+    "repeated_items": "{:,} items stand twice in a list",
+    "unknown_items": "{:,} places hold an item outside the catalogue",
+    "unknown_targets": "unknown to the model: {:,} targets (counted as misses)",
+    "unknown_history": "unknown to the model: {:,} history events (not read)",
+    "targets_already_in_history": "{:,} targets stand in the history already (never found while seen items are filtered)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What :func:`evaluate` found.
+
+    Attributes
+    ----------
+    model, protocol : str
+    k : tuple of int
+        Ascending.
+    per_user : dict of float64 (n_users,)
+        ``"recall@10"`` and so on, in the holdout's order; NaN where a metric is undefined for a user.
+    overall : dict of float
+        Figures of all lists together: ``"coverage@10"``, ``"gini@10"``.
+    exposure : dict of int64 (n_items,)
+        For each k, how often each item row was shown.
+    target_places : int32 (n_targets,)
+        Place of each target in its user's list, from 1; 0 where it is not among the deepest k.
+    holdout : Holdout
+        What was judged, in the model's rows.
+    counts : dict of int
+        Data quality: users with fewer than k items, repeats, unknown targets and history events, repeated targets.
+    n_items : int
+        Items ranked.
+    seen_filtered : bool
+    """
+
+    model: str
+    protocol: str
+    k: tuple[int, ...]
+    per_user: dict[str, Values]
+    overall: dict[str, float]
+    exposure: dict[int, Int64]
+    target_places: Int32
+    holdout: Holdout
+    counts: dict[str, int] = field(default_factory=dict)
+    n_items: int = 0
+    seen_filtered: bool = True
+
+    def __getitem__(self, metric: str) -> float:
+        """The mean of a metric, such as ``report["recall@10"]``."""
+        try:
+            return self.means[metric]
+        except KeyError:
+            raise ConfigError(f"no figure {metric!r} was computed; there are {', '.join(self.means)}") from None
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """Every metric's mean over the users for whom it is defined (no entry without one), and the overall figures."""
+        defined = {name: values[~np.isnan(values)] for name, values in self.per_user.items()}
+        return {name: float(values.mean()) for name, values in defined.items() if len(values)} | self.overall
+
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % bootstrap interval of each per-user metric's mean; resamples are the same for all metrics."""
+        names = [name for name in self.per_user if name in self.means]
+        low, high = bootstrap_intervals(np.column_stack([self.per_user[name] for name in names]))
+        return {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
+
+    @property
+    def n_users(self) -> int:
+        """Users judged."""
+        return len(self.holdout)
+
+    @property
+    def unknown_targets(self) -> int:
+        """Targets that the model has never heard of, each a certain miss."""
+        return self.counts.get("unknown_targets", 0)
+
+    @property
+    def unknown_history(self) -> int:
+        """History events that the model cannot read."""
+        return self.counts.get("unknown_history", 0)
+
+    @property
+    def families(self) -> list[str]:
+        """Metric names without their k, in order."""
+        return list(dict.fromkeys(name.partition("@")[0] for name in self.means))
+
+    def frame(self) -> pl.DataFrame:
+        """One row per metric, one column per k; null where a metric is undefined at that k."""
+        return pl.DataFrame(
+            {"metric": self.families} | {f"@{k}": [self.means.get(f"{name}@{k}") for name in self.families] for k in self.k}
+        )
+
+    def long_frame(self) -> pl.DataFrame:
+        """One row per metric and k: ``metric``, ``k``, ``mean``, ``low``, ``high`` (null for overall figures)."""
+        rows = []
+        for name, mean in self.means.items():
+            family, _, k = name.partition("@")
+            low, high = self.intervals.get(name, (None, None))
+            rows.append({"metric": family, "k": int(k), "mean": mean, "low": low, "high": high})
+        return pl.DataFrame(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "model": self.model,
+            "protocol": self.protocol,
+            "users": self.n_users,
+            "targets": len(self.target_places),
+            "items": self.n_items,
+            "seen_filtered": self.seen_filtered,
+            "counts": self.counts,
+            "definition": DEFINITION,
+            "metrics": self.means,
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
+        }
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def __str__(self) -> str:
+        seen = "seen items filtered" if self.seen_filtered else "seen items not filtered"
+        head = f"{self.model} · {self.protocol} · {self.n_users:,} users · {self.n_items:,} items · {seen}"
+        lines = [head, " " * 22 + "".join(f"{f'@{k}':>18}" for k in self.k)]
+        for name in self.families:
+            cells = [self.cell(f"{name}@{k}") for k in self.k]
+            lines.append(f"{name:<22}" + "".join(f"{cell:>18}" for cell in cells))
+        noted = [_PHRASES[name].format(count) for name, count in self.counts.items() if count]
+        return "\n".join([*lines, *(["noted: " + "; ".join(noted)] if noted else []), DEFINITION])
+
+    def cell(self, name: str) -> str:
+        """A metric for a table: its mean and half its interval; empty where it is undefined."""
+        if name not in self.means:
+            return ""
+        shown = f"{self.means[name]:.4f}"
+        if name not in self.intervals:
+            return shown + " " * 8
+        low, high = self.intervals[name]
+        return f"{shown} ±{(high - low) / 2:.4f}"
+
+
+ACCURACY = tuple(PER_USER)
+"""The metrics of which more hits mean more."""

@@ -1,0 +1,200 @@
+"""Cut an evaluation by who the users are and what the items are."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import Int64
+from recsys.errors import ConfigError
+from recsys.evaluation.beyond import popularity_thirds
+from recsys.evaluation.inference import bootstrap_interval
+from recsys.evaluation.metrics import Values
+from recsys.evaluation.result import Evaluation
+
+_BANDS = (5, 10, 20, 50, 100, 200)
+_POPULARITY = ("head", "middle", "tail", "untouched")
+
+
+def by_user(report: Evaluation, labels: pl.Series, metrics: list[str] | None = None) -> pl.DataFrame:
+    """Means by group of users.
+
+    Parameters
+    ----------
+    report : Evaluation
+    labels : Series (n_users,)
+        One label per judged user, in the holdout's order; a null leaves the user out.
+    metrics : list of str, optional
+        Such as ``["recall@10"]``; by default recall and NDCG at every k.
+
+    Returns
+    -------
+    DataFrame
+        ``label``, ``users``, and for each metric its mean with ``_low`` and ``_high``, the 95 % bootstrap interval.
+
+    Raises
+    ------
+    ConfigError
+        There is not one label per user.
+    """
+    if len(labels) != report.n_users:
+        raise ConfigError(f"{len(labels)} labels do not fit {report.n_users} judged users")
+    metrics = metrics or [f"{name}@{k}" for k in report.k for name in ("recall", "ndcg")]
+    rows = []
+    for label in _ordered(labels):
+        chosen = (labels == label).fill_null(False).to_numpy()
+        row: dict[str, object] = {"label": str(label), "users": int(chosen.sum())}
+        for metric in metrics:
+            row |= _summary(metric, report.per_user[metric][chosen])
+        rows.append(row)
+    return pl.DataFrame(rows)
+
+
+def by_item(report: Evaluation, labels: pl.Series) -> pl.DataFrame:
+    """Recall and exposure by group of items: who is found, and who is shown.
+
+    The recall of a group is the mean over users of hits among their targets in the group / their targets in the group,
+    taken over the users who have such targets; the exposure of a group is its share of all places in the lists.
+
+    Parameters
+    ----------
+    report : Evaluation
+    labels : Series (n_items,)
+        One label per item of the model, in row order; a null leaves the item out.
+
+    Returns
+    -------
+    DataFrame
+        ``label``, ``items``, ``targets``, ``users``, then for each k ``recall@k`` with its interval and ``exposure@k``.
+
+    Raises
+    ------
+    ConfigError
+        There is not one label per item.
+    """
+    n_items = len(report.exposure[report.k[0]])
+    if len(labels) != n_items:
+        raise ConfigError(f"{len(labels)} labels do not fit {n_items} items")
+    owners, rows = report.holdout.targets.owners(), report.holdout.targets.rows
+    known = rows < n_items
+    result = []
+    for label in _ordered(labels):
+        members = (labels == label).fill_null(False).to_numpy()
+        chosen = np.zeros(len(rows), dtype=np.bool_)
+        chosen[known] = members[rows[known]]
+        wanted = np.bincount(owners[chosen], minlength=report.n_users)
+        row: dict[str, object] = {
+            "label": str(label),
+            "items": int(members.sum()),
+            "targets": int(chosen.sum()),
+            "users": int((wanted > 0).sum()),
+        }
+        for k in report.k:
+            found = chosen & (report.target_places > 0) & (report.target_places <= k)
+            hits = np.bincount(owners[found], minlength=report.n_users)
+            row |= _summary(f"recall@{k}", hits[wanted > 0] / wanted[wanted > 0])
+            row[f"exposure@{k}"] = float(report.exposure[k][members].sum() / max(1, report.exposure[k].sum()))
+        result.append(row)
+    return pl.DataFrame(result)
+
+
+def standard_segments(
+    report: Evaluation, train: Interactions | None, catalog: Catalog | None = None, category: str | None = None
+) -> dict[str, pl.DataFrame]:
+    """The cuts that every report shows, as far as the data allow.
+
+    Parameters
+    ----------
+    report : Evaluation
+    train : Interactions, optional
+        In the model's item rows; for popularity and for items that training never saw.
+    catalog : Catalog, optional
+        In the model's item rows; with ``category``, a cut by that column.
+    category : str, optional
+
+    Returns
+    -------
+    dict of DataFrame
+        Users by ``history length`` and ``time``; items by ``popularity``, ``temperature`` and ``category``.
+    """
+    cuts = {"history length": by_user(report, history_bands(report))}
+    if report.holdout.times is not None:
+        cuts["time"] = by_user(report, time_bands(report))
+    if train is not None:
+        cuts["popularity"] = by_item(report, popularity(train))
+        cuts["temperature"] = by_item(report, temperature(train))
+    if catalog is not None and category is not None:
+        cuts[category] = by_item(report, column(catalog, category))
+    return cuts
+
+
+def history_bands(report: Evaluation) -> pl.Series:
+    """A label per judged user: how long the history is that the model could read."""
+    return _banded(report.holdout.histories.lengths)
+
+
+def time_bands(report: Evaluation, bands: int = 4) -> pl.Series:
+    """A label per judged user: in which part of the judged time the first target lies (parts of equal many users).
+
+    Raises
+    ------
+    ConfigError
+        The holdout was made from a log without timestamps.
+    """
+    times = report.holdout.times
+    if times is None:
+        raise ConfigError("time bands need a holdout made from a log with timestamps")
+    first = times[report.holdout.targets.offsets[:-1]]
+    edges = np.unique(np.quantile(first, np.linspace(0, 1, bands + 1)[1:-1], method="higher"))
+    days = pl.from_epoch(pl.Series(np.concatenate([[first.min()], edges])), time_unit="s").dt.date().cast(pl.String)
+    place = np.searchsorted(edges, first, side="right")
+    return pl.Series([f"from {days[int(i)]}" for i in place])
+
+
+def temperature(train: Interactions) -> pl.Series:
+    """A label per item: ``hot`` with interactions in training, ``warm`` where it is known by features alone."""
+    return pl.Series(np.where(train.item_counts > 0, "hot", "warm"))
+
+
+def popularity(train: Interactions) -> pl.Series:
+    """A label per item: ``head`` (the most popular items that make up a third of all events), ``middle``, ``tail``."""
+    return pl.Series(np.array(_POPULARITY)[popularity_thirds(train.item_counts)])
+
+
+def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
+    """A label per item from a catalogue column; of a "|" list the first; the rarer labels become ``other``.
+
+    Raises
+    ------
+    ConfigError
+        There is no such column.
+    """
+    if name not in catalog.columns.columns:
+        raise ConfigError(f"the catalogue has no column {name!r}; it has {', '.join(catalog.columns.columns)}")
+    first = catalog.columns[name].cast(pl.String).str.split("|").list.first()
+    common = first.drop_nulls().value_counts(sort=True).head(most)[name]
+    return first.to_frame().select(
+        pl.when(pl.col(name).is_in(common.implode())).then(pl.col(name)).otherwise(pl.lit("other"))
+    )[name]
+
+
+def _banded(values: Int64) -> pl.Series:
+    names = [f"1–{_BANDS[0]}", *(f"{a + 1}–{b}" for a, b in pairwise(_BANDS)), f"over {_BANDS[-1]}"]
+    labels = np.array(names)[np.searchsorted(_BANDS, values, side="left")]
+    return pl.Series(labels, dtype=pl.Enum(names))
+
+
+def _ordered(labels: pl.Series) -> list[object]:
+    """The labels that occur: an Enum's in its own order, others sorted."""
+    return labels.drop_nulls().unique().sort().to_list()
+
+
+def _summary(metric: str, values: Values) -> dict[str, object]:
+    if len(values) == 0:
+        return {metric: None, f"{metric}_low": None, f"{metric}_high": None}
+    low, high = bootstrap_interval(values)
+    return {metric: float(np.nanmean(values)), f"{metric}_low": low, f"{metric}_high": high}

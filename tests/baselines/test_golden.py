@@ -1,0 +1,216 @@
+"""Each baseline's scores against its definition, worked out another way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+
+from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ease
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import RowLists
+from recsys.errors import ConfigError, NotFittedError
+from recsys.models import topk
+from recsys.recommender import Recommender
+
+Dense = NDArray[np.float64]
+
+
+def random_log(n_users: int = 60, n_items: int = 14, seed: int = 0) -> Interactions:
+    """A log in which popular items exist, some pairs repeat, and weights differ."""
+    rng = np.random.default_rng(seed)
+    liking = rng.random((n_users, n_items)) < np.linspace(0.1, 0.6, n_items)
+    pairs = [(user, item) for user in range(n_users) for item in np.flatnonzero(liking[user]).tolist()]
+    pairs += pairs[::7]
+    frame = pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row")
+    return Interactions.from_frame(frame.with_columns(weight=pl.Series(rng.integers(1, 6, len(pairs)))))
+
+
+LOG = random_log()
+N_ITEMS = len(LOG.items)
+
+
+def touched(log: Interactions) -> Dense:
+    """Users by items, 1 where the user touched the item, however often."""
+    matrix = np.zeros((len(log.users), len(log.items)))
+    for user, rows in enumerate(log.histories.to_lists()):
+        for row in rows:
+            matrix[user, row] = 1.0
+    return matrix
+
+
+def scores_of(model: Recommender, history: list[int]) -> Dense:
+    """Every item's score for one history, by item row."""
+    ranked = model.recommend_rows(RowLists.from_lists([history]), len(model.items))
+    scores = np.full(len(model.items), np.nan)
+    scores[ranked.lists.rows] = ranked.scores
+    return scores
+
+
+def cosines(log: Interactions) -> Dense:
+    """Item by item: users in common / sqrt(users of one · users of the other); 0 for an item with itself."""
+    histories = log.histories.to_lists()
+    users_of = [{user for user, rows in enumerate(histories) if item in rows} for item in range(len(log.items))]
+    table = np.zeros((len(users_of), len(users_of)))
+    for i, mine in enumerate(users_of):
+        for j, others in enumerate(users_of):
+            if i != j and mine and others:
+                table[i, j] = len(mine & others) / math.sqrt(len(mine) * len(others))
+    return table
+
+
+def test_popularity_counts_the_users_of_an_item_not_its_events() -> None:
+    counts = [sum(item in row for row in LOG.histories.to_lists()) for item in range(N_ITEMS)]
+    assert counts != LOG.item_counts.tolist()
+    assert scores_of(Popularity().fit(LOG), [3]).tolist() == counts
+
+
+def test_item_knn_with_room_for_all_neighbours_sums_cosines_over_the_history() -> None:
+    model, table = ItemKNN(N_ITEMS).fit(LOG), cosines(LOG)
+    for history in ([0], [4, 9], [1, 2, 3, 13]):
+        assert scores_of(model, history) == pytest.approx(table[history].sum(0), abs=1e-6)
+
+
+def test_item_knn_counts_an_item_of_the_history_once() -> None:
+    model = ItemKNN(N_ITEMS).fit(LOG)
+    assert scores_of(model, [4, 9, 4, 4]).tolist() == scores_of(model, [4, 9]).tolist()
+
+
+@pytest.mark.parametrize("neighbours", [1, 3, 5])
+def test_item_knn_keeps_the_nearest_neighbours_of_an_item_and_no_others(neighbours: int) -> None:
+    model, table = ItemKNN(neighbours).fit(LOG), cosines(LOG)
+    for item in range(N_ITEMS):
+        scores = scores_of(model, [item])
+        kept = np.flatnonzero(scores)
+        assert len(kept) == neighbours
+        assert scores[kept] == pytest.approx(table[item, kept], abs=1e-6)
+        assert sorted(scores[kept]) == pytest.approx(sorted(table[item])[-neighbours:], abs=1e-6)
+
+
+@pytest.mark.parametrize("neighbours", [1, 2, 3])
+def test_item_knn_keeps_no_neighbour_too_many_where_others_are_as_near_as_the_item_itself(neighbours: int) -> None:
+    frame = pl.DataFrame({"user_id": np.repeat(["p", "q", "r"], 5), "item_id": list("vwxyz") * 3})
+    model = ItemKNN(neighbours).fit(Interactions.from_frame(frame))
+    for item in range(5):
+        scores = scores_of(model, [item])
+        assert (scores > 0).sum() == neighbours
+        assert scores[item] == 0.0
+
+
+@pytest.mark.parametrize("regularisation", [0.5, 200.0])
+def test_ease_is_a_ridge_regression_of_each_item_on_all_others(regularisation: float) -> None:
+    matrix = touched(LOG)
+    weights = np.zeros((N_ITEMS, N_ITEMS))
+    for item in range(N_ITEMS):
+        others = [row for row in range(N_ITEMS) if row != item]
+        design = np.vstack([matrix[:, others], math.sqrt(regularisation) * np.eye(N_ITEMS - 1)])
+        answer = np.concatenate([matrix[:, item], np.zeros(N_ITEMS - 1)])
+        weights[others, item] = np.linalg.lstsq(design, answer)[0]
+    model = EASE(regularisation).fit(LOG)
+    for history in ([0], [4, 9], [1, 2, 3, 13], [5, 5]):
+        assert scores_of(model, history) == pytest.approx(weights[sorted(set(history))].sum(0), abs=1e-5)
+
+
+def test_ease_refuses_more_items_than_it_can_hold_and_stays_unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "_MOST_ITEMS", N_ITEMS - 1)
+    model = EASE()
+    with pytest.raises(ConfigError, match=f"EASE on {N_ITEMS} items .* its limit here is {N_ITEMS - 1} items"):
+        model.fit(LOG)
+    with pytest.raises(NotFittedError):
+        model.recommend_rows(RowLists.from_lists([[0]]), 1)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 4.0])
+def test_als_folds_a_history_in_by_the_closed_form_of_its_paper(alpha: float) -> None:
+    # implicit: confidence alpha in a touched cell and 1 in an empty one; x = (YᵀCY + λI)⁻¹ YᵀCp.
+    regularisation = 0.3
+    model = ALS(5, alpha=alpha, regularisation=regularisation, iterations=5).fit(LOG)
+    items = model._model.item_factors.astype(np.float64)
+    for history in ([0], [4, 9, 4], [1, 2, 3, 13]):
+        liked = np.isin(np.arange(N_ITEMS), history)
+        confidence = np.where(liked, alpha, 1.0)
+        left = items.T @ (confidence[:, None] * items) + regularisation * np.eye(5)
+        user = np.linalg.solve(left, items.T @ (confidence * liked))
+        assert scores_of(model, history) == pytest.approx(items @ user, rel=1e-4, abs=1e-5)
+
+
+def test_als_comes_close_to_the_log_with_as_many_factors_as_items() -> None:
+    model = ALS(N_ITEMS, regularisation=1e-3, iterations=30).fit(LOG)
+    matrix = touched(LOG)
+    found = np.array([scores_of(model, history) for history in LOG.histories.to_lists()])
+    assert found == pytest.approx(matrix, abs=0.1)
+
+
+@pytest.mark.parametrize("make", [lambda seed: ALS(4, seed=seed), lambda seed: BPR(4, seed=seed)])
+def test_the_seed_decides_the_factors(make: Callable[[int], Recommender]) -> None:
+    users = np.arange(len(LOG.users), dtype=np.int32)
+
+    def scores(seed: int) -> list[float]:
+        return make(seed).fit(LOG).recommend_rows(LOG.histories, N_ITEMS, users=users).scores.tolist()
+
+    assert scores(1) == scores(1)
+    assert scores(1) != scores(2)
+
+
+def test_bpr_ranks_what_a_user_touched_above_what_the_user_did_not() -> None:
+    model = BPR(8, learning_rate=0.05, iterations=300).fit(LOG)
+    matrix = touched(LOG)
+    users = np.arange(len(LOG.users), dtype=np.int32)
+    lists = model.recommend_rows(LOG.histories, N_ITEMS, users=users).lists.to_lists()
+    pairs = [
+        (one.index(liked) < one.index(other))
+        for user, one in enumerate(lists)
+        for liked in np.flatnonzero(matrix[user]).tolist()
+        for other in np.flatnonzero(matrix[user] == 0).tolist()
+    ]
+    assert np.mean(pairs) > 0.9  # 0.5 by chance
+
+
+def test_bpr_knows_a_user_by_row_whatever_the_history_says() -> None:
+    model = BPR(4, iterations=20).fit(LOG)
+    users = np.array([7, 3], dtype=np.int32)
+    nothing = model.recommend_rows(RowLists.empty(2), 5, users=users)
+    something = model.recommend_rows(LOG.histories.take(users[::-1]), 5, users=users)
+    assert nothing.lists.to_lists() == something.lists.to_lists()
+
+
+@pytest.mark.parametrize("make", [ItemKNN, lambda: BPR(4, iterations=20)])
+def test_answers_do_not_depend_on_how_many_scores_are_held_at_once(
+    make: Callable[[], Recommender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, users = make().fit(LOG), np.arange(len(LOG.users), dtype=np.int32)
+    whole = model.recommend_rows(LOG.histories, 5, exclude=LOG.histories, users=users)
+    monkeypatch.setattr(topk, "BLOCK_BYTES", 4 * 7 * N_ITEMS)
+    blocked = model.recommend_rows(LOG.histories, 5, exclude=LOG.histories, users=users)
+    assert blocked.lists.to_lists() == whole.lists.to_lists()
+    assert blocked.scores == pytest.approx(whole.scores, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (ItemKNN, {"neighbours": 0}, "neighbours must be at least 1, not 0"),
+        (EASE, {"regularisation": 0.0}, "regularisation must be above 0 and finite, not 0.0"),
+        (EASE, {"regularisation": -1.0}, "regularisation must be above 0 and finite, not -1.0"),
+        (EASE, {"regularisation": math.nan}, "regularisation must be above 0 and finite, not nan"),
+        (EASE, {"regularisation": math.inf}, "regularisation must be above 0 and finite, not inf"),
+        (ALS, {"factors": 0}, "factors must be at least 1, not 0"),
+        (ALS, {"iterations": 0}, "iterations must be at least 1, not 0"),
+        (ALS, {"regularisation": -0.1}, "regularisation must be at least 0 and finite, not -0.1"),
+        (ALS, {"alpha": 0.0}, "alpha must be above 0 and finite, not 0.0"),
+        (BPR, {"factors": -2}, "factors must be at least 1, not -2"),
+        (BPR, {"iterations": 0}, "iterations must be at least 1, not 0"),
+        (BPR, {"regularisation": math.nan}, "regularisation must be at least 0 and finite, not nan"),
+        (BPR, {"learning_rate": 0.0}, "learning_rate must be above 0 and finite, not 0.0"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_when_the_model_is_made(
+    make: Callable[..., Recommender], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**options)

@@ -1,0 +1,533 @@
+import dataclasses
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.data.interactions import Interactions
+from recsys.data.protocols import (
+    ItemSplit,
+    check_disjoint,
+    check_leakage,
+    check_time_order,
+    item_split,
+    rolling_splits,
+    user_split,
+)
+from recsys.data.row_lists import RowLists
+from recsys.data.split import Holdout, Split, leave_last_out, time_split
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import ConfigError, DataError, LeakageError
+from tests.data.worlds import Event, in_time_order, log_of, refused, small
+
+busy_logs = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(0, 12)), min_size=12, max_size=50)
+"""Long enough to be split by any protocol more often than not; pairs and instants repeat."""
+seeds = st.integers(0, 3)
+
+Judged = dict[int, tuple[list[int], list[int]]]
+"""User → (items of the history, items that are targets)."""
+
+
+def judged(holdout: Holdout) -> Judged:
+    items = holdout.items.ids.to_list()
+    lists = zip(holdout.histories.to_lists(), holdout.targets.to_lists(), strict=True)
+    users = holdout.users.raw(holdout.user_rows)
+    return {
+        user: ([items[i] for i in seen], [items[i] for i in new]) for user, (seen, new) in zip(users, lists, strict=True)
+    }
+
+
+def events_of(log: Interactions) -> Counter[tuple[int, int]]:
+    return Counter(log.frame().select("user_id", "item_id").iter_rows())
+
+
+def targets_of(*holdouts: Holdout) -> Counter[tuple[int, int]]:
+    return Counter((user, item) for one in holdouts for user, (_, own) in judged(one).items() for item in own)
+
+
+def item_lists(events: list[Event]) -> dict[int, list[int]]:
+    return {user: [item for _, item, _ in own] for user, own in in_time_order(events).items()}
+
+
+def big_log(n: int = 3000) -> Interactions:
+    generator = np.random.default_rng(5)
+    return log_of([(int(u), int(i), int(t)) for u, i, t in generator.integers(0, (60, 80, 500), (n, 3))])
+
+
+SPLITS: dict[str, Callable[[Interactions, int], ItemSplit | Split]] = {
+    "item": lambda log, seed: item_split(log, share=0.3, seed=seed),
+    "user": lambda log, seed: user_split(log, users=0.2, seed=seed),
+    "user at random": lambda log, seed: user_split(log, users=0.2, seed=seed, random=True),
+}
+
+
+def parts(split: ItemSplit | Split) -> list[object]:
+    others = [split.hot, split.cold] if isinstance(split, ItemSplit) else [split.test]
+    return [split.train.fingerprint, *(judged(one) for one in (split.validation, *others))]
+
+
+# Cold items
+
+
+@small
+@given(busy_logs, seeds, st.sampled_from([0.2, 0.5]), st.booleans())
+def test_item_split_takes_cold_items_out_of_all_but_the_cold_holdout(events, seed, share, validation):
+    log = log_of(events)
+    try:
+        split = item_split(log, share=share, seed=seed, validation=validation)
+    except DataError:
+        return
+    cold = set(log.items.raw(split.cold_rows))
+    assert len(cold) == len(split.cold_rows) == round(share * len(log.items))
+    assert split.train.items.same(log.items)
+    assert split.train.users.same(log.users)
+    hot = [split.hot, *([split.validation] if validation else [])]
+    of_cold = Counter({pair: n for pair, n in events_of(log).items() if pair[1] in cold})
+    assert events_of(split.train) + targets_of(*hot) + of_cold == events_of(log)
+    for holdout in hot:
+        assert not {item for seen, new in judged(holdout).values() for item in (*seen, *new)} & cold
+    expected = {}
+    for user, own in item_lists(events).items():
+        first = next((place for place, item in enumerate(own) if item in cold), 0)
+        if first:
+            expected[user] = (own[:first], list(dict.fromkeys(item for item in own if item in cold)))
+    assert judged(split.cold) == expected
+    assert split.skipped == len({user for user, _ in of_cold}) - len(expected)
+    check_leakage(split.train, split.cold)
+
+
+@small
+@given(busy_logs, seeds)
+def test_the_hot_side_of_an_item_split_is_leave_last_out_without_the_cold_items(events, seed):
+    log = log_of(events)
+    try:
+        split = item_split(log, share=0.3, seed=seed)
+    except DataError:
+        return
+    rest = leave_last_out(log.select(~np.isin(log.histories.rows, split.cold_rows)))
+    assert split.train.fingerprint == rest.train.fingerprint
+    assert judged(split.hot) == judged(rest.test)
+    assert judged(split.validation) == judged(rest.validation)
+
+
+POPULAR_NINE = [
+    *((1, 10, 0), (1, 11, 1), (1, 9, 2), (1, 12, 3), (1, 9, 4)),  # 9 comes in the middle, and again
+    *((2, 9, 0), (2, 13, 1), (2, 14, 2)),  # nothing before it
+    *((3, 15, 0), (3, 16, 1), (3, 17, 2), (3, 18, 3)),  # never
+]
+
+
+def test_item_split_by_hand():
+    split = item_split(log_of(POPULAR_NINE), share=0.6, min_count=3)  # 9 is the only item of three events
+    assert list(split.train.items.raw(split.cold_rows)) == [9]
+    assert split.cold_rows.dtype == np.int32
+    assert judged(split.cold) == {1: ([10, 11], [9])}
+    assert split.skipped == 1
+    assert judged(split.hot) == {1: ([10, 11], [12]), 3: ([15, 16, 17], [18])}
+    assert judged(split.validation) == {1: ([10], [11]), 3: ([15, 16], [17])}
+    assert events_of(split.train) == Counter([(1, 10), (2, 13), (2, 14), (3, 15), (3, 16)])
+    names = [one.protocol for one in (split.validation, split.hot, split.cold)]
+    assert names == ["item split, hot validation", "item split, hot test", "item split, cold"]
+
+
+def test_item_split_without_validation_draws_the_same_items_and_trains_on_more():
+    log = big_log()
+    one, other = item_split(log, seed=3), item_split(log, seed=3, validation=False)
+    assert other.validation is None
+    assert one.cold_rows.tolist() == other.cold_rows.tolist()
+    assert judged(one.cold) == judged(other.cold)
+    assert judged(one.hot) == judged(other.hot)
+    assert events_of(one.train) + targets_of(one.validation) == events_of(other.train)
+
+
+def test_items_that_nobody_touched_are_never_cold():
+    log = log_of(POPULAR_NINE).with_items(pl.Series(range(100, 200)))
+    split = item_split(log, share=0.3, seed=2)
+    assert len(split.cold_rows) == 3
+    assert set(log.items.raw(split.cold_rows)) <= set(range(9, 20))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 10, float("nan")])
+def test_a_share_of_items_outside_zero_to_one_is_refused(share):
+    with refused("share must lie between 0 and 1", f"not {share}", error=ConfigError):
+        item_split(log_of(POPULAR_NINE), share=share)
+
+
+@pytest.mark.parametrize(
+    ("events", "options", "words"),
+    [
+        (POPULAR_NINE, {"share": 0.01}, ["share of 0.01 of the 10 items", "makes 0 of 10 items cold"]),
+        (POPULAR_NINE, {"min_count": 4}, ["the 0 items with 4 or more events"]),
+        ([(1, 9, 0), (1, 8, 1), (1, 8, 2)], {"share": 0.9}, ["makes 2 of 2 items cold", "another share"]),
+        (
+            [(1, 9, 0), (1, 9, 1), (1, 8, 2)],
+            {"share": 0.6, "min_count": 2},
+            ["no user has an event before one of the 1 cold"],
+        ),
+        ([(1, 8, 0), (1, 9, 1), (1, 9, 2)], {"share": 0.6, "min_count": 2}, ["leave-last-out", "at least 3 events"]),
+    ],
+)
+def test_a_log_from_which_no_items_can_be_split_is_refused(events, options, words):
+    with refused(*words):
+        item_split(log_of(events), **options)
+
+
+def test_min_count_is_at_least_one():
+    with refused("min_count must be at least 1, not 0", error=ConfigError):
+        item_split(log_of(POPULAR_NINE), min_count=0)
+
+
+# Held-out users
+
+
+@small
+@given(busy_logs, seeds, st.booleans(), st.booleans(), st.sampled_from([0.5, 0.8]))
+def test_held_out_users_are_never_trained_on(events, seed, at_random, validation, fold_in):
+    log, whole = log_of(events), item_lists(events)
+    try:
+        split = user_split(log, users=1, fold_in=fold_in, seed=seed, random=at_random, validation=validation)
+    except DataError:
+        return
+    holdouts = [split.test, *([split.validation] if validation else [])]
+    held = {user for one in holdouts for user in judged(one)}
+    assert len(held) == len(holdouts)
+    assert events_of(split.train) == Counter({pair: n for pair, n in events_of(log).items() if pair[0] not in held})
+    assert split.train.items.same(log.items)
+    assert split.train.users.same(log.users)
+    for holdout in holdouts:
+        for user, (seen, new) in judged(holdout).items():
+            own = whole[user]
+            shown = min(max(len(own) - int((1 - fold_in) * len(own) + 1e-9), 1), len(own) - 1)
+            assert len(seen) == shown
+            assert set(new) == set(own) - set(seen)  # what else is in the rest repeats a target or the history
+            if not at_random:
+                assert seen == own[:shown]
+                assert new == [item for item in dict.fromkeys(own[shown:]) if item not in seen]
+        check_leakage(split.train, holdout)
+    check_disjoint(holdouts)
+
+
+@pytest.mark.parametrize(
+    ("n", "fold_in", "shown"), [(5, 0.8, 4), (9, 0.8, 8), (10, 0.8, 8), (3, 0.8, 2), (100, 0.55, 55), (2, 0.1, 1)]
+)
+@pytest.mark.parametrize("at_random", [False, True])
+def test_the_rest_of_a_history_is_rounded_down_as_published_but_never_to_nothing(n, fold_in, shown, at_random):
+    log = log_of([(user, 100 * user + number, number) for user in (1, 2) for number in range(n)])
+    split = user_split(log, users=1, fold_in=fold_in, random=at_random, validation=False)
+    assert (len(split.test.histories.rows), len(split.test.targets.rows)) == (shown, n - shown)
+
+
+def test_user_split_by_hand():
+    own = {1: [10, 11, 10, 12, 12, 10], 2: [20, 21]}
+    log = log_of([(user, item, time) for user, items in own.items() for time, item in enumerate(items)] + [(3, 10, 0)])
+    split = user_split(log, users=1, fold_in=0.5, validation=False)
+    (held,) = judged(split.test)
+    assert judged(split.test)[held] == {1: ([10, 11, 10], [12]), 2: ([20], [21])}[held]
+    assert events_of(split.train) == Counter([(3, 10), *((3 - held, item) for item in own[3 - held])])
+    assert split.validation is None
+    assert split.test.protocol == "user split, first 50% shown, test"
+
+
+def test_users_with_nothing_to_find_are_trained_on_and_never_drawn():
+    events = [(user, 10 * user + time, time) for user in range(5) for time in range(3)] + [(7, 1, 0), (8, 1, 0), (8, 1, 1)]
+    for seed in range(20):
+        split = user_split(log_of(events), users=2, seed=seed)
+        assert len(split.test) == len(split.validation) == 2
+        assert {7, 8} <= {user for user, _ in events_of(split.train)}
+
+
+def test_a_random_fold_in_shows_every_place_of_a_history_equally_often_and_keeps_time_order():
+    log = log_of([(user, 10 * user + place, place) for user in range(400) for place in range(5)])
+    split = user_split(log, users=300, fold_in=0.6, random=True, validation=False)
+    assert split.test.protocol == "user split, random 60% shown, test"
+    places = [[item % 10 for item in seen] for seen, _ in judged(split.test).values()]
+    assert all(own == sorted(own) for own in places)
+    shown = Counter(place for own in places for place in own)
+    assert all(150 < shown[place] < 210 for place in range(5))  # 180 expected, deviation 8.5
+    everyone = user_split(log, users=300, fold_in=0.6, validation=False).test
+    assert everyone.user_rows.tolist() == split.test.user_rows.tolist()
+
+
+def test_a_share_of_users_is_one_of_those_who_can_be_judged_and_a_number_a_number():
+    log = log_of([(user, 10 * user + time, time) for user in range(20) for time in range(3)] + [(99, 1, 0)] * 30)
+    for asked, held in ((0.1, 2), (0.24, 5), (3, 3), (np.int64(3), 3)):
+        split = user_split(log, users=asked)
+        assert len(split.test) == len(split.validation) == held
+    one, other = user_split(log, users=3), user_split(log, users=3, validation=False)
+    assert judged(one.test) == judged(other.test)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"users": 0.0}, ["users (a share; whole numbers count) must lie between 0 and 1", "not 0.0"]),
+        ({"users": 1.0}, ["users", "between 0 and 1", "not 1.0"]),
+        ({"users": 0}, ["users must be at least 1", "not 0"]),
+        ({"fold_in": 0.0}, ["fold_in must lie between 0 and 1", "not 0.0"]),
+        ({"fold_in": 1}, ["fold_in must lie between 0 and 1", "not 1"]),
+    ],
+)
+def test_a_share_of_users_or_events_outside_zero_to_one_is_refused(options, words):
+    with refused(*words, error=ConfigError):
+        user_split(big_log(), **options)
+
+
+@pytest.mark.parametrize(("users", "held"), [(3, 3), (0.5, 2), (0.1, 0), (2, 2)])
+def test_too_few_users_are_refused(users, held):
+    log = log_of([(user, 10 * user + time, time) for user in range(4) for time in range(3)])
+    with refused(f"users={users} holds out 2 x {held} of the 4 users", "choose another number"):
+        user_split(log, users=users)
+
+
+def test_users_of_one_event_each_cannot_be_split():
+    with refused("no user has two different items"):
+        user_split(log_of([(1, 10, 0), (2, 10, 0), (3, 11, 0), (3, 11, 1)]))
+
+
+# Backtests
+
+
+@small
+@given(busy_logs, st.integers(1, 3), st.one_of(st.integers(1, 3), st.sampled_from([0.1, 0.2])))
+def test_rolling_windows_are_disjoint_and_each_is_trained_on_all_before_it(events, windows, horizon):
+    log = log_of(events)
+    try:
+        splits = rolling_splits(log, windows=windows, horizon=horizon, min_train=0.01)
+    except DataError:
+        return
+    assert len(splits) == windows
+    times = sorted(time for _, _, time in events)
+    if isinstance(horizon, int):
+        starts = [times[-1] + 1 - back * horizon for back in range(windows, 0, -1)]
+    else:
+        starts = [int(np.quantile(times, 1 - back * horizon, method="higher")) for back in range(windows, 0, -1)]
+    for number, (split, start) in enumerate(zip(splits, starts, strict=True)):
+        end = starts[number + 1] if number + 1 < windows else times[-1] + 1
+        before = [event for event in events if event[2] < start]
+        assert events_of(split.train) == Counter((user, item) for user, item, _ in before)
+        seen = item_lists(before)
+        new = item_lists([event for event in events if start <= event[2] < end])
+        fresh = {user: [i for i in dict.fromkeys(own) if i not in seen.get(user, [])] for user, own in new.items()}
+        assert judged(split.test) == {u: (seen[u], fresh[u]) for u in item_lists(events) if seen.get(u) and fresh.get(u)}
+        assert split.validation is None
+        check_leakage(split.train, split.test, test_timestamps=log.timestamps[log.timestamps >= start])
+    check_disjoint([split.test for split in splits])
+
+
+def test_rolling_splits_by_hand():
+    events = [
+        *((1, 10, 0), (2, 20, 5), (3, 30, 9)),
+        *((1, 11, 10), (1, 10, 12), (2, 20, 19), (4, 40, 19)),  # window 1: 2 finds nothing new, 4 has no history
+        *((1, 11, 20), (1, 12, 20), (2, 21, 28), (4, 41, 29)),  # window 2: 11 is no longer new to 1
+    ]
+    first, second = rolling_splits(log_of(events), windows=2, horizon=10, min_train=0.2)
+    assert judged(first.test) == {1: ([10], [11])}
+    assert judged(second.test) == {1: ([10, 11, 10], [12]), 2: ([20, 20], [21]), 4: ([40], [41])}
+    assert events_of(first.train) == Counter([(1, 10), (2, 20), (3, 30)])
+    assert int(second.train.timestamps.max()) == 19
+    assert [one.test.protocol for one in (first, second)] == [
+        "rolling split, window 1 of 2",
+        "rolling split, window 2 of 2",
+    ]
+
+
+def test_the_last_window_of_a_tenth_is_the_time_split_at_nine_tenths():
+    log = big_log()
+    last, single = rolling_splits(log)[-1], time_split(log, quantile=0.9, validation=False)
+    assert judged(last.test) == judged(single.test)
+    assert last.train.fingerprint == single.train.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "error"),
+    [
+        ({"windows": 0}, ["windows must be at least 1", "not 0"], ConfigError),
+        ({"windows": 10**9, "horizon": 1}, ["at most the 3000 events, not 1000000000"], ConfigError),
+        ({"horizon": 0}, ["horizon must be at least 1 second", "not 0"], ConfigError),
+        ({"horizon": 1.0}, ["horizon", "between 0 and 1", "not 1.0"], ConfigError),
+        ({"horizon": 86400.0}, ["horizon", "whole numbers are seconds", "not 86400.0"], ConfigError),
+        ({"min_train": 0.0}, ["min_train must lie between 0 and 1, not 0.0"], ConfigError),
+        ({"min_train": 1.0}, ["min_train must lie between 0 and 1, not 1.0"], ConfigError),
+        ({"windows": 10, "horizon": 0.1}, ["10 windows of 0.1 are more than the whole log"], ConfigError),
+        ({"windows": 6, "horizon": 0.1}, ["6 windows of 0.1 leave", "below min_train=0.5", "fewer or shorter"], DataError),
+        ({"windows": 4, "horizon": 100}, ["4 windows of 100 leave", "below min_train=0.5"], DataError),
+        ({"windows": 9, "horizon": 10**20}, ["leave 0.0% of the events"], DataError),
+        (
+            {"windows": 9, "horizon": 0.0001},
+            ["rolling split, window", "of 9", "no user", "another quantile or horizon"],
+            DataError,
+        ),
+    ],
+)
+def test_windows_that_the_log_cannot_hold_are_refused(options, words, error):
+    with refused(*words, error=error):
+        rolling_splits(big_log(), **options)
+
+
+def test_a_log_without_timestamps_cannot_be_rolled():
+    with refused("a rolling split needs timestamps", "timestamp=", error=LeakageError):
+        rolling_splits(dataclasses.replace(big_log(), timestamps=None))
+
+
+# Seeds
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_split_follows_from_its_seed_alone(name):
+    log, made = big_log(), []
+    for state in (1, 2):
+        np.random.seed(state)  # noqa: NPY002
+        random.seed(state)
+        before = (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+        made.append(parts(SPLITS[name](log, 7)))
+        assert before == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    assert made[0] == made[1]
+    different = [parts(SPLITS[name](log, seed)) for seed in range(5)]
+    assert all(one != other for place, one in enumerate(different) for other in different[:place])
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_seed_below_zero_is_refused(name):
+    with refused("seed must be at least 0, not -1", error=ConfigError):
+        SPLITS[name](big_log(), -1)
+
+
+PINNED_ITEMS = [2, 9, 16, 18]
+PINNED_USERS: Judged = {2: ([2, 4, 5, 6], [3]), 9: ([9, 10, 11, 12], [13]), 16: ([16, 17, 18, 19], [0])}
+
+
+def test_what_a_seed_draws_does_not_change_from_release_to_release():
+    log = log_of([(user, (user + step) % 20, step) for user in range(20) for step in range(5)])
+    assert item_split(log, share=0.2, seed=1).cold_rows.tolist() == PINNED_ITEMS
+    drawn = user_split(log, users=3, seed=1, random=True)
+    assert judged(drawn.test) == PINNED_USERS
+    assert item_split(log, share=0.2, seed=2**70).cold_rows.tolist() != PINNED_ITEMS
+
+
+def test_splitting_leaves_the_log_as_it_was():
+    log = big_log(300)
+    before = log.frame().clone()
+    for split in SPLITS.values():
+        split(log, 0)
+    rolling_splits(log)
+    assert log.frame().equals(before)
+
+
+# Leakage
+
+
+def asked(pairs: list[tuple[object, object]], users: list[object], items: list[object], name: str = "by hand") -> Holdout:
+    """One judged user a pair, in vocabularies of their own."""
+    user_ids, item_ids = Vocabulary(pl.Series(users), "user"), Vocabulary(pl.Series(items), "item")
+    rows = user_ids.rows([user for user, _ in pairs])
+    targets = RowLists.from_lists([[row] for row in item_ids.rows([item for _, item in pairs])])
+    return Holdout(user_ids, item_ids, rows, RowLists.empty(len(pairs)), targets, name)
+
+
+TRAIN = [(1, 10, 0), (1, 11, 1), (2, 12, 2), (3, 10, 3), (3, 12, 4)]
+
+
+def test_a_pair_that_is_trained_on_and_judged_is_leakage():
+    train = log_of(TRAIN)
+    check_leakage(train, asked([(1, 12), (2, 10), (3, 11)], [1, 2, 3], [10, 11, 12]))
+    leaky = asked([(1, 12), (2, 12), (3, 10)], [1, 2, 3], [10, 11, 12])
+    with refused("by hand: 2 of 3 held-out pairs are in training too", "user 2 with item 12;", "take", error=LeakageError):
+        check_leakage(train, leaky)
+
+
+def test_the_named_pair_is_found_behind_users_of_several_targets():
+    train = log_of(TRAIN)
+    targets = RowLists.from_lists([[2], [0, 1], [1, 2]])
+    held = Holdout(train.users, train.items, np.array([0, 1, 2], dtype=np.int32), RowLists.empty(3), targets, "by hand")
+    with refused("1 of 5", "user 3 with item 12", error=LeakageError):
+        check_leakage(train, held)
+
+
+def test_leakage_is_found_by_name_in_whatever_order_and_type_the_ids_are():
+    train = log_of(TRAIN)
+    clean = asked([("3", "11"), ("new", "10"), ("1", "other")], ["new", "3", "2", "1"], ["other", "12", "11", "10"])
+    check_leakage(train, clean)
+    leaky = asked([("3", "11"), ("2", "12")], ["new", "3", "2", "1"], ["other", "12", "11", "10"])
+    with refused("1 of 2", "user '2' with item '12'", error=LeakageError):
+        check_leakage(train, leaky)
+
+
+def test_ids_unknown_to_training_match_nothing():
+    train = log_of(TRAIN)  # its last item is 12, its last user 3
+    check_leakage(train, asked([(3, 99), (98, 12), (98, 99), (97, 10)], [3, 98, 97], [12, 99, 10]))
+
+
+@small
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, unique=True),
+    st.lists(st.integers(0, 4), min_size=1),
+)
+def test_leaking_pairs_are_counted_as_a_loop_would_count_them(pairs, trained):
+    train = log_of([(item % 3, item, 0) for item in trained])
+    count = len(set(pairs) & set(events_of(train)))
+    held = asked(pairs, [4, 3, 2, 1, 0], [4, 3, 2, 1, 0])
+    if count == 0:
+        check_leakage(train, held)
+        return
+    with refused(f"{count} of {len(pairs)} held-out pairs", error=LeakageError):
+        check_leakage(train, held)
+
+
+def test_a_repeated_item_makes_leave_last_out_leak_and_is_told():
+    split = leave_last_out(log_of([(1, 10, 0), (1, 11, 1), (1, 12, 2), (1, 10, 3)]))
+    with refused("leave-last-out, test: 1 of 1", error=LeakageError):
+        check_leakage(split.train, split.test)
+    check_leakage(split.train, split.validation)
+
+
+def test_test_events_before_training_events_are_leakage():
+    check_time_order(np.array([1, 9, 3]), np.array([9, 10]))
+    check_time_order(np.array([5]), np.array([], dtype=np.int64))
+    check_time_order(np.array([], dtype=np.int64), np.array([5]))
+    words = ["2 of 3 test events come before", "the first at instant 4", "that one at 9", "time_split"]
+    with refused(*words, error=LeakageError):
+        check_time_order(np.array([1, 9, 3]), np.array([8, 20, 4]))
+
+
+@pytest.mark.parametrize(("train", "test"), [(None, np.array([1])), (np.array([1]), None)])
+def test_order_cannot_be_checked_without_timestamps(train, test):
+    with refused("no timestamps", "timestamp=", error=LeakageError):
+        check_time_order(train, test)
+
+
+def test_check_leakage_looks_at_times_where_they_are_given():
+    train, held = log_of(TRAIN), asked([(1, 12)], [1], [12])
+    check_leakage(train, held, test_timestamps=np.array([4, 5]))
+    with refused("1 of 2 test events", error=LeakageError):
+        check_leakage(train, held, test_timestamps=np.array([3, 5]))
+
+
+def test_holdouts_that_share_a_pair_are_not_disjoint():
+    one = asked([(1, 10), (2, 11)], [1, 2], [10, 11], "one")
+    other = asked([("2", "10"), ("x", "11")], ["x", "2"], ["11", "y", "10"], "other")
+    third = asked([(7, 10), (2, 11), (1, 10)], [7, 1, 2], [11, 10], "third")
+    for fine in ([], [one], [one, other]):
+        check_disjoint(fine)
+    words = ["third: 2 of 3 held-out pairs are in 'one' too", "user 2 with item 11", "one of the two only"]
+    with refused(*words, error=LeakageError):
+        check_disjoint([one, other, third])
+    with refused("are in 'other' too", "user 'x' with item 11", error=LeakageError):
+        check_disjoint([third, other, asked([("x", "11")], ["x"], ["11"])])
+
+
+@small
+@given(busy_logs)
+def test_the_parts_of_leave_last_out_without_repeats_are_disjoint(events):
+    once = list({(user, item): (user, item, time) for user, item, time in events}.values())
+    log = log_of(once)
+    if int(log.histories.lengths.max()) < 3:
+        return
+    split = leave_last_out(log)
+    check_disjoint([split.validation, split.test])
+    for holdout in (split.validation, split.test):
+        check_leakage(split.train, holdout)

@@ -1,0 +1,111 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.data.row_lists import RowLists, ragged_positions
+from tests.data.worlds import small
+
+some_lists = st.lists(st.lists(st.integers(0, 9), max_size=5), max_size=6)
+
+
+@small
+@given(some_lists)
+def test_lists_come_back_as_they_went_in(lists):
+    made = RowLists.from_lists(lists)
+    assert made.to_lists() == lists
+    assert [made[i].tolist() for i in range(len(made))] == lists
+    assert len(made) == len(lists)
+    assert made.lengths.tolist() == [len(one) for one in lists]
+    assert made.owners().tolist() == [i for i, one in enumerate(lists) for _ in one]
+
+
+@small
+@given(some_lists)
+def test_offsets_and_rows_have_the_dtypes_they_promise(lists):
+    made = RowLists.from_lists(lists)
+    for one in (made, made.tail(2), made.merged(made), made.block(0, 2), made.where(np.ones(len(made.rows), dtype=bool))):
+        assert one.offsets.dtype == np.int64
+        assert one.rows.dtype == np.int32
+        assert one.offsets[0] == 0
+        assert one.offsets[-1] == len(one.rows)
+
+
+@small
+@given(some_lists, st.data())
+def test_take_gives_the_lists_asked_for_in_that_order(lists, data):
+    indices = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=8)) if lists else []
+    taken = RowLists.from_lists(lists).take(np.array(indices, dtype=np.int64))
+    assert taken.to_lists() == [lists[i] for i in indices]
+
+
+@small
+@given(some_lists, st.data())
+def test_block_is_a_slice_of_the_lists(lists, data):
+    start = data.draw(st.integers(0, len(lists)))
+    stop = data.draw(st.integers(start, len(lists) + 2))
+    assert RowLists.from_lists(lists).block(start, stop).to_lists() == lists[start:stop]
+
+
+def test_block_copies_no_rows():
+    made = RowLists.from_lists([[1], [2, 3], [4]])
+    assert np.shares_memory(made.block(1, 3).rows, made.rows)
+
+
+@small
+@given(some_lists, st.data())
+def test_head_keeps_the_first_of_each_list(lists, data):
+    lengths = data.draw(st.lists(st.integers(0, 7), min_size=len(lists), max_size=len(lists)))
+    headed = RowLists.from_lists(lists).head(np.array(lengths, dtype=np.int64))
+    assert headed.to_lists() == [one[:length] for one, length in zip(lists, lengths, strict=True)]
+
+
+@small
+@given(some_lists, st.integers(0, 7))
+def test_tail_keeps_the_last_of_each_list(lists, length):
+    assert RowLists.from_lists(lists).tail(length).to_lists() == [one[len(one) - min(len(one), length) :] for one in lists]
+
+
+@small
+@given(some_lists, st.data())
+def test_where_drops_elements_and_keeps_every_list(lists, data):
+    made = RowLists.from_lists(lists)
+    keep = data.draw(st.lists(st.booleans(), min_size=len(made.rows), max_size=len(made.rows)))
+    flags = iter(keep)
+    assert made.where(np.array(keep, dtype=bool)).to_lists() == [[row for row in one if next(flags)] for one in lists]
+
+
+@small
+@given(st.lists(st.tuples(st.lists(st.integers(0, 9), max_size=4), st.lists(st.integers(0, 9), max_size=4)), max_size=5))
+def test_merged_puts_the_others_rows_after_its_own(pairs):
+    ours, theirs = RowLists.from_lists([a for a, _ in pairs]), RowLists.from_lists([b for _, b in pairs])
+    assert ours.merged(theirs).to_lists() == [a + b for a, b in pairs]
+
+
+@small
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 5)), max_size=6))
+def test_ragged_positions_are_the_slices_one_after_the_other(slices):
+    starts, lengths = (np.array([one[i] for one in slices], dtype=np.int64) for i in (0, 1))
+    assert ragged_positions(starts, lengths).tolist() == [start + i for start, length in slices for i in range(length)]
+
+
+def test_empty_lists_are_lists_too():
+    assert RowLists.empty(3).to_lists() == [[], [], []]
+    assert len(RowLists.empty(0)) == 0
+    assert RowLists.empty(2).merged(RowLists.from_lists([[1], []])).to_lists() == [[1], []]
+
+
+def test_a_very_long_list_is_cut_like_any_other():
+    long = RowLists.from_lists([np.arange(300_000), np.arange(2)])
+    assert [one.tolist() for one in (long.tail(3)[0], long.tail(3)[1])] == [[299_997, 299_998, 299_999], [0, 1]]
+
+
+def test_fields_cannot_be_replaced():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RowLists.empty(1).rows = np.zeros(1, dtype=np.int32)
+
+
+def test_repr_counts_lists_and_rows():
+    assert repr(RowLists.from_lists([[1, 2], [3]])) == "RowLists(2 lists, 3 rows)"

@@ -1,0 +1,326 @@
+"""evaluate(): a ranker and a holdout in, numbers out that one can work out by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.baselines import Popularity
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import Int32, RowLists
+from recsys.data.split import Holdout, leave_last_out
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import ConfigError
+from recsys.evaluation.evaluate import Evaluation, evaluate
+from recsys.recommender import Ranked, Ranker
+
+
+class FixedLists:
+    """Ranks the items of each user in a fixed order, given as raw ids; a user it does not know gets the row order."""
+
+    name = "fixed lists"
+    trained_on = None
+
+    def __init__(self, items: list[str], orders: dict[str, list[str]]) -> None:
+        self.items = Vocabulary(pl.Series(items), "item")
+        self.users = Vocabulary(pl.Series(list(orders)), "user")
+        self.orders = [self.items.rows(order).tolist() for order in orders.values()]
+        self.asked: list[int] = []
+        self.read: list[list[str]] = []
+        self.known: list[int] = []
+
+    def recommend_rows(
+        self,
+        histories: RowLists,
+        k: int,
+        *,
+        exclude: RowLists | None = None,
+        users: Int32 | None = None,
+        candidates: Int32 | None = None,
+    ) -> Ranked:
+        assert users is not None
+        self.asked.append(k)
+        self.known += users.tolist()
+        self.read += [self.items.raw(histories[i]).to_list() for i in range(len(histories))]
+        lists = []
+        for place, user in enumerate(users):
+            order = self.orders[user] if user >= 0 else list(range(len(self.items)))
+            gone = [] if exclude is None else exclude[place].tolist()
+            lists.append([row for row in order if row not in gone][:k])
+        scores = [-float(place) for one in lists for place in range(len(one))]
+        return Ranked(RowLists.from_lists(lists), np.array(scores, dtype=np.float32))
+
+
+def make_holdout(items: list[str], judged: list[tuple[str, str, str]]) -> Holdout:
+    """A holdout from (user, history, targets), the latter two as strings of one-letter items."""
+    vocabulary = Vocabulary(pl.Series(items), "item")
+    return Holdout(
+        users=Vocabulary(pl.Series([user for user, _, _ in judged]), "user"),
+        items=vocabulary,
+        user_rows=np.arange(len(judged), dtype=np.int32),
+        histories=RowLists.from_lists([vocabulary.rows(list(history)) for _, history, _ in judged]),
+        targets=RowLists.from_lists([vocabulary.rows(list(targets)) for _, _, targets in judged]),
+        protocol="by hand",
+    )
+
+
+LETTERS = list("abcdef")
+ORDERS = {"ann": list("abcdef"), "bob": list("fedcba"), "cat": list("abcdef")}
+JUDGED = [("ann", "a", "c"), ("bob", "fe", "da"), ("cat", "b", "f")]
+
+
+@pytest.fixture
+def model() -> FixedLists:
+    return FixedLists(LETTERS, ORDERS)
+
+
+@pytest.fixture
+def holdout() -> Holdout:
+    return make_holdout(LETTERS, JUDGED)
+
+
+def test_the_hand_made_ranker_is_all_that_evaluate_asks_for(model: FixedLists) -> None:
+    assert isinstance(model, Ranker)
+
+
+def test_every_metric_is_what_one_works_out_by_hand(model: FixedLists, holdout: Holdout) -> None:
+    # Seen items filtered: ann is shown b C d e f, bob D c b A, cat a c d e F; targets in capitals.
+    report = evaluate(model, holdout, k=(1, 2, 4))
+    at_2, at_4 = 1 / math.log2(3), 1 / math.log2(5)
+    by_hand = {
+        "recall@1": [0, 1 / 2, 0],
+        "recall@2": [1, 1 / 2, 0],
+        "recall@4": [1, 1, 0],
+        "hit_rate@1": [0, 1, 0],
+        "hit_rate@2": [1, 1, 0],
+        "hit_rate@4": [1, 1, 0],
+        "precision@1": [0, 1, 0],
+        "precision@2": [1 / 2, 1 / 2, 0],
+        "precision@4": [1 / 4, 2 / 4, 0],
+        "ndcg@1": [0, 1, 0],
+        "ndcg@2": [at_2, 1 / (1 + at_2), 0],
+        "ndcg@4": [at_2, (1 + at_4) / (1 + at_2), 0],
+        "mrr@1": [0, 1, 0],
+        "mrr@2": [1 / 2, 1, 0],
+        "mrr@4": [1 / 2, 1, 0],
+        "map@1": [0, 1 / 2, 0],
+        "map@2": [1 / 2, 1 / 2, 0],
+        "map@4": [1 / 2, (1 + 2 / 4) / 2, 0],
+    }
+    assert set(report.per_user) == set(by_hand)
+    for name, expected in by_hand.items():
+        assert report.per_user[name].tolist() == pytest.approx(expected), name
+        assert report[name] == pytest.approx(sum(expected) / 3), name
+
+
+def test_coverage_is_the_share_of_the_catalogue_that_anybody_is_shown(model: FixedLists, holdout: Holdout) -> None:
+    report = evaluate(model, holdout, k=(1, 2, 4))
+    found = {name: value for name, value in report.overall.items() if name.startswith("coverage")}
+    assert found == {"coverage@1": 3 / 6, "coverage@2": 4 / 6, "coverage@4": 5 / 6}  # b d a; + c; + e
+    assert report["coverage@2"] == 4 / 6
+
+
+def test_without_the_seen_filter_seen_items_take_places(model: FixedLists, holdout: Holdout) -> None:
+    report = evaluate(model, holdout, k=(2, 4), filter_seen=False)  # ann a b C d, bob f e D c, cat a b c d
+    assert report.per_user["recall@2"].tolist() == [0, 0, 0]
+    assert report.per_user["recall@4"].tolist() == [1, 1 / 2, 0]
+    assert report.per_user["mrr@4"].tolist() == pytest.approx([1 / 3, 1 / 3, 0])
+    assert (report.seen_filtered, evaluate(model, holdout).seen_filtered) == (False, True)
+
+
+def many_users(n: int) -> tuple[FixedLists, Holdout]:
+    """A ranker and a holdout of n users over 60 items, at random."""
+    rng = np.random.default_rng(5)
+    items = [f"i{row}" for row in range(60)]
+    orders = {f"u{row}": [items[i] for i in rng.permutation(60)] for row in range(n)}
+    model = FixedLists(items, orders)
+    drawn = [rng.permutation(60) for _ in range(n)]
+    ends = [(rng.integers(0, 20), rng.integers(21, 40)) for _ in range(n)]
+    histories = [one[:start] for one, (start, _) in zip(drawn, ends, strict=True)]
+    targets = [one[start:stop] for one, (start, stop) in zip(drawn, ends, strict=True)]
+    held = Holdout(
+        model.users, model.items, np.arange(n, dtype=np.int32), RowLists.from_lists(histories),
+        RowLists.from_lists(targets), "at random",
+    )  # fmt: skip
+    return model, held
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 149, 150])
+def test_the_block_size_changes_no_number_not_even_in_the_last_bit(block: int) -> None:
+    model, held = many_users(150)
+    whole, blocked = evaluate(model, held, k=(5, 20, 50)), evaluate(model, held, k=(5, 20, 50), block=block)
+    assert blocked.to_json() == whole.to_json()
+    for name, values in whole.per_user.items():
+        assert blocked.per_user[name].tolist() == values.tolist(), name
+
+
+@pytest.mark.parametrize("block", [0, -1])
+def test_a_block_of_no_users_is_refused(model: FixedLists, holdout: Holdout, block: int) -> None:
+    with pytest.raises(ConfigError, match=f"block must be at least 1, not {block}"):
+        evaluate(model, holdout, block=block)
+
+
+def test_ids_are_matched_by_name_where_the_rows_differ(model: FixedLists, holdout: Holdout) -> None:
+    shuffled = make_holdout(list("fbdace"), [JUDGED[2], JUDGED[0], JUDGED[1]])
+    moved, plain = evaluate(model, shuffled, k=(1, 2, 4)), evaluate(model, holdout, k=(1, 2, 4))
+    for name, values in plain.per_user.items():
+        assert moved.per_user[name].tolist() == values[[2, 0, 1]].tolist(), name
+    assert moved.overall == plain.overall
+    assert (moved.unknown_targets, moved.unknown_history) == (0, 0)
+
+
+def test_the_model_is_told_its_own_row_of_each_user_and_minus_one_for_a_stranger(model: FixedLists) -> None:
+    report = evaluate(model, make_holdout(LETTERS, [("cat", "b", "f"), ("zoe", "b", "a"), ("ann", "a", "c")]), k=2)
+    assert model.known == [2, -1, 0]
+    assert report.per_user["recall@2"].tolist() == [0, 1, 1]
+
+
+def test_an_id_that_only_looks_like_a_known_number_is_unknown() -> None:
+    model = FixedLists(["42", "7"], {"ann": ["42", "7"]})
+    items = Vocabulary(pl.Series(["042", "7", "8"]), "item")  # "042" is not 42
+    users = Vocabulary(pl.Series(["ann"]), "user")
+    held = Holdout(
+        users, items, np.zeros(1, dtype=np.int32), RowLists.from_lists([[1]]), RowLists.from_lists([[0]]), "by hand"
+    )
+    report = evaluate(model, held, k=2)
+    assert (report["recall@2"], report.unknown_targets) == (0.0, 1)
+
+
+def test_a_target_that_the_model_does_not_know_is_a_miss_and_is_reported(model: FixedLists) -> None:
+    report = evaluate(model, make_holdout([*LETTERS, "x", "y"], [("ann", "a", "bx"), ("bob", "f", "xy")]), k=6)
+    assert report.per_user["recall@6"].tolist() == [1 / 2, 0]
+    assert report.per_user["map@6"].tolist() == [1 / 2, 0]
+    assert report.unknown_targets == 3
+    assert report.n_items == 6
+    assert "3 targets (counted as misses)" in str(report)
+
+
+def test_an_unknown_target_is_not_mistaken_for_the_next_users_known_one(model: FixedLists) -> None:
+    # x gets the first row past the model's last; counted through, that is where the next user's first item stands.
+    report = evaluate(model, make_holdout([*LETTERS, "x"], [("ann", "b", "x"), ("cat", "b", "a")]), k=1)
+    assert report.per_user["recall@1"].tolist() == [0, 1]
+
+
+def test_history_events_that_the_model_cannot_read_are_left_out_and_reported(model: FixedLists) -> None:
+    report = evaluate(model, make_holdout(["x", *LETTERS], [("ann", "xax", "c"), ("cat", "bd", "f")]), k=4)
+    assert model.read == [["a"], ["b", "d"]]
+    assert report.unknown_history == 2
+    assert report.per_user["mrr@4"].tolist() == [1 / 2, 1 / 4]  # b C d e; a c e F
+    assert "2 history events (not read)" in str(report)
+
+
+def test_nothing_unknown_is_mentioned_where_everything_is_known(model: FixedLists, holdout: Holdout) -> None:
+    assert "unknown" not in str(evaluate(model, holdout))
+
+
+def test_one_k_may_be_given_alone(model: FixedLists, holdout: Holdout) -> None:
+    report = evaluate(model, holdout, k=2)
+    assert report.k == (2,)
+    assert report["recall@2"] == evaluate(model, holdout, k=[2])["recall@2"] == pytest.approx(1 / 2)
+
+
+def test_ks_are_sorted_and_named_once(model: FixedLists, holdout: Holdout) -> None:
+    report = evaluate(model, holdout, k=[4, 1, 4, 2, 1])
+    assert report.k == (1, 2, 4)
+    assert report.to_dict() == evaluate(model, holdout, k=(1, 2, 4)).to_dict()
+    assert report.frame().columns == ["metric", "@1", "@2", "@4"]
+
+
+def test_each_k_reads_the_same_as_when_asked_alone(model: FixedLists, holdout: Holdout) -> None:
+    together = evaluate(model, holdout, k=(1, 2, 4)).means
+    alone = {name: value for k in (1, 2, 4) for name, value in evaluate(model, holdout, k=k).means.items()}
+    assert together == alone
+
+
+@pytest.mark.parametrize("k", [0, -3, (10, 0)])
+def test_a_k_below_1_is_refused(model: FixedLists, holdout: Holdout, k: int | tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="k must be at least 1, not"):
+        evaluate(model, holdout, k=k)
+
+
+def test_no_k_at_all_is_refused(model: FixedLists, holdout: Holdout) -> None:
+    with pytest.raises(ConfigError, match="at least one k"):
+        evaluate(model, holdout, k=())
+
+
+def test_a_k_above_the_catalogue_ranks_all_there_is_and_still_divides_precision_by_k(
+    model: FixedLists, holdout: Holdout
+) -> None:
+    report = evaluate(model, holdout, k=50)
+    assert model.asked == [6]
+    assert report.per_user["recall@50"].tolist() == [1, 1, 1]
+    assert report.per_user["precision@50"].tolist() == [1 / 50, 2 / 50, 1 / 50]
+    assert report["coverage@50"] == 1.0
+
+
+def test_a_list_that_ends_before_k_counts_as_what_it_holds(model: FixedLists) -> None:
+    report = evaluate(model, make_holdout(LETTERS, [("ann", "abcde", "f"), ("bob", "abcdef", "a")]), k=3)
+    assert report.per_user["recall@3"].tolist() == [1, 0]  # ann is shown f alone; bob, who has seen it all, nothing
+    assert report.per_user["precision@3"].tolist() == [1 / 3, 0]
+
+
+def tied_report(block: int = 2048) -> Evaluation:
+    """Four users, each of whom is judged by the one of four equally popular items that the others touched."""
+    pairs = list(zip("pqrs", "abcd", strict=True))
+    events = [(user, item) for user in "pqrs" for item in "abcd" if (user, item) not in pairs]
+    log = Interactions.from_frame(pl.DataFrame(events, schema=["user_id", "item_id"], orient="row"))
+    tied = Popularity().fit(log.with_items(pl.Series(["e"])))
+    return evaluate(tied, make_holdout(list("abcde"), [(user, "e", item) for user, item in pairs]), k=3, block=block)
+
+
+def test_equal_scores_rank_in_row_order() -> None:
+    report = tied_report()
+    rows = {"b": 0, "c": 1, "d": 2, "a": 3}  # order of first appearance: the first user has b, c, d
+    expected = [1 / (rows[item] + 1) if rows[item] < 3 else 0.0 for item in "abcd"]
+    assert report.per_user["mrr@3"].tolist() == pytest.approx(expected)
+    assert report["coverage@3"] == 3 / 5
+
+
+def test_ties_give_the_same_numbers_in_every_block_size() -> None:
+    assert {tied_report(block).to_json() for block in (1, 3, 4)} == {tied_report().to_json()}
+
+
+def test_json_carries_the_counts_the_definition_and_every_mean(model: FixedLists, holdout: Holdout) -> None:
+    report = evaluate(model, holdout, k=(1, 4))
+    found = json.loads(report.to_json())
+    assert {key: found[key] for key in found if key not in ("metrics", "definition", "intervals")} == {
+        "model": "fixed lists",
+        "protocol": "by hand",
+        "users": 3,
+        "targets": 4,
+        "items": 6,
+        "seen_filtered": True,
+        "counts": report.counts,
+    }
+    assert found["counts"]["unknown_targets"] == found["counts"]["unknown_history"] == 0
+    assert found["intervals"] == {name: list(ends) for name, ends in report.intervals.items()}
+    assert "recall = hits / relevant (not min(k, relevant))" in found["definition"]
+    assert found["metrics"] == report.means
+    assert set(found["metrics"]) == {*report.per_user, "coverage@1", "coverage@4", "gini@1", "gini@4"}
+
+
+def test_the_text_carries_the_counts_the_definition_and_every_mean(model: FixedLists, holdout: Holdout) -> None:
+    report = evaluate(model, holdout, k=(1, 4))
+    head, ks, *body, definition = str(report).splitlines()
+    assert head == "fixed lists · by hand · 3 users · 6 items · seen items filtered"
+    assert ks.split() == ["@1", "@4"]
+    assert {line.split()[0]: [word for word in line.split()[1:] if "±" not in word] for line in body} == {
+        name: [f"{report[f'{name}@1']:.4f}", f"{report[f'{name}@4']:.4f}"]
+        for name in ("recall", "hit_rate", "precision", "ndcg", "mrr", "map", "coverage", "gini")
+    }
+    low, high = report.intervals["recall@4"]
+    assert f"±{(high - low) / 2:.4f}" in body[0]
+    assert "recall = hits / relevant (not min(k, relevant))" in definition
+    assert "seen items not filtered" in str(evaluate(model, holdout, filter_seen=False))
+
+
+def test_a_split_of_the_log_that_was_learned_from_needs_no_translation() -> None:
+    frame = pl.DataFrame({"user_id": list("aaabbb"), "item_id": list("xyzyxz")})
+    split = leave_last_out(Interactions.from_frame(frame), validation=False)
+    report = evaluate(Popularity().fit(split.train), split.test, k=1)
+    assert report.means["recall@1"] == 1.0  # x and y are seen; z is all that is left, and both users' target
+    assert report.n_users == 2

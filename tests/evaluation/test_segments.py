@@ -1,0 +1,112 @@
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recsys.baselines import Popularity
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import RowLists
+from recsys.data.split import Holdout, Split, leave_last_out
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import ConfigError
+from recsys.evaluation import segments
+from recsys.evaluation.evaluate import evaluate, evaluate_lists, target_places
+from recsys.evaluation.result import Evaluation
+
+
+def small() -> Evaluation:
+    """Three users, six items: user 0 finds both targets (places 1 and 3), user 1 one of two (place 2), user 2 none."""
+    items, users = (Vocabulary(pl.Series(range(n)), kind) for n, kind in ((6, "item"), (3, "user")))
+    targets = RowLists.from_lists([[0, 2], [1, 5], [4]])
+    histories = RowLists.from_lists([[3], [2, 3, 4, 0, 2, 3], [5]])
+    holdout = Holdout(
+        users, items, np.arange(3, dtype=np.int32), histories, targets, "hand", np.array([0, 5, 86400 * 10, 2, 86400 * 20])
+    )
+    return evaluate_lists(RowLists.from_lists([[0, 1, 2], [3, 1, 0], [0, 1, 2]]), holdout, (1, 3))
+
+
+def test_each_target_knows_its_place() -> None:
+    assert small().target_places.tolist() == [1, 3, 2, 0, 0]
+
+
+def test_a_target_beyond_the_list_has_no_place() -> None:
+    places = target_places(RowLists.from_lists([[1], []]), RowLists.from_lists([[1, 0], [2]]), 3)
+    assert places.tolist() == [1, 0, 0]
+
+
+def test_user_groups_have_their_own_means() -> None:
+    frame = segments.by_user(small(), pl.Series(["a", "b", "b"]), ["recall@3"])
+    assert frame["label"].to_list() == ["a", "b"]
+    assert frame["users"].to_list() == [1, 2]
+    assert frame["recall@3"].to_list() == [1.0, 0.25]
+    assert (frame["recall@3_low"] <= frame["recall@3"]).all()
+
+
+def test_a_user_without_label_is_left_out() -> None:
+    assert segments.by_user(small(), pl.Series(["a", None, None]))["users"].to_list() == [1]
+
+
+def test_item_groups_have_their_own_recall_and_exposure() -> None:
+    labels = pl.Series(["old", "old", "new", "old", "new", "new"])
+    frame = segments.by_item(small(), labels)
+    new, old = frame.row(0, named=True), frame.row(1, named=True)
+    assert (new["label"], new["items"], new["targets"], new["users"]) == ("new", 3, 3, 3)
+    assert new["recall@3"] == pytest.approx((1 + 0 + 0) / 3)  # item 2 found by user 0; 5 and 4 by nobody
+    assert old["recall@3"] == pytest.approx((1 + 1) / 2)
+    assert new["exposure@3"] == pytest.approx(2 / 9)
+    assert old["exposure@1"] == 1.0
+
+
+def test_the_exposures_of_all_groups_make_up_the_whole() -> None:
+    frame = segments.by_item(small(), pl.Series(["a", "b", "c", "a", "b", "c"]))
+    assert frame["exposure@3"].sum() == pytest.approx(1.0)
+    assert frame["targets"].sum() == 5
+
+
+def test_history_bands_stand_in_their_own_order() -> None:
+    frame = segments.by_user(small(), segments.history_bands(small()))
+    assert frame.select("label", "users").rows() == [("1–5", 2), ("6–10", 1)]
+
+
+def test_time_bands_follow_the_first_target() -> None:
+    labels = segments.time_bands(small(), bands=2)
+    assert labels.to_list() == ["from 1970-01-01", "from 1970-01-11", "from 1970-01-11"]
+
+
+def test_time_bands_need_times(ring_split: Split) -> None:
+    report = evaluate(Popularity().fit(ring_split.train), replace(ring_split.test, times=None), 5)
+    with pytest.raises(ConfigError, match="timestamps"):
+        segments.time_bands(report)
+
+
+def test_temperature_and_popularity_label_every_item(ring: Interactions) -> None:
+    wider = ring.with_items(pl.Series(["new"]))
+    assert segments.temperature(wider).to_list() == ["hot"] * 30 + ["warm"]
+    labels = segments.popularity(wider)
+    assert labels[-1] == "untouched"
+    assert set(labels) == {"head", "middle", "tail", "untouched"}
+
+
+def test_a_column_keeps_its_common_labels() -> None:
+    frame = pl.DataFrame({"item_id": range(5), "title": list("abcde"), "genre": ["x|y", "x", "z", None, "x"]})
+    catalog = Catalog.from_frame(frame, text=["title"])
+    assert segments.column(catalog, "genre", most=1).to_list() == ["x", "x", "other", "other", "x"]
+    with pytest.raises(ConfigError, match="no column 'kind'"):
+        segments.column(catalog, "kind")
+
+
+def test_labels_must_fit() -> None:
+    with pytest.raises(ConfigError, match="2 labels do not fit 3 judged users"):
+        segments.by_user(small(), pl.Series(["a", "b"]))
+    with pytest.raises(ConfigError, match="2 labels do not fit 6 items"):
+        segments.by_item(small(), pl.Series(["a", "b"]))
+
+
+def test_the_standard_cuts_follow_what_is_known(ring: Interactions, ring_catalog: Catalog) -> None:
+    split = leave_last_out(ring)
+    model = Popularity().fit(split.train, ring_catalog)
+    cuts = segments.standard_segments(evaluate(model, split.test, 5), model.trained_on)
+    assert set(cuts) == {"history length", "time", "popularity", "temperature"}
+    assert all(frame.height for frame in cuts.values())
