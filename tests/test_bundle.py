@@ -183,3 +183,18 @@ def test_inspecting_verifies_too(folder: Path) -> None:
     (folder / "config.json").write_text("{}")
     with pytest.raises(BundleError, match=r"config\.json is damaged"):
         bundle.describe(folder)
+
+
+def test_the_bundle_knows_what_its_model_was_trained_on(folder: Path, ring_split: Split) -> None:
+    trained_on = recsys.load(folder).trained_on
+    assert trained_on is not None
+    assert trained_on.histories.to_lists() == ring_split.train.histories.to_lists()
+    assert trained_on.items.ids[:30].equals(ring_split.train.items.ids)
+
+
+def test_the_times_of_the_targets_travel_too(folder: Path, ring_split: Split) -> None:
+    holdout = recsys.load(folder).holdout
+    assert holdout is not None
+    assert holdout.times is not None
+    assert ring_split.test.times is not None
+    assert holdout.times.tolist() == ring_split.test.times.tolist()

@@ -5,18 +5,15 @@ Seeds alone decide what is drawn: no global generator is read or advanced.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Bool, Int32, Int64
+from recsys.data.row_lists import Int32, Int64
 from recsys.data.split import Holdout, Split, cut_at, hold_out, instants_of, leave_last_out
-from recsys.data.vocabulary import Vocabulary
-from recsys.errors import ConfigError, DataError, LeakageError
+from recsys.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,94 +225,6 @@ def rolling_splits(log: Interactions, *, windows: int = 3, horizon: float = 0.1,
     names = [f"rolling split, window {number + 1} of {windows}" for number in range(windows)]
     cuts = [cut_at(log, *one[:2], end=one[2]) for one in zip(starts, names, [*starts[1:], None], strict=True)]
     return [Split(train, None, test) for train, test in cuts]
-
-
-def check_leakage(train: Interactions, holdout: Holdout, *, test_timestamps: Int64 | None = None) -> None:
-    """Refuse a holdout of which a model fitted on ``train`` has seen an answer. Ids are matched by name.
-
-    Parameters
-    ----------
-    train : Interactions
-    holdout : Holdout
-    test_timestamps : int64 (any number,), optional
-        When the judged events took place; then none may come before a training event (:func:`check_time_order`).
-
-    Raises
-    ------
-    LeakageError
-        A user's target is among that user's training events, or the future is trained on.
-    """
-    held = _pairs(holdout, train.users, train.items)
-    trained = train.histories.owners() * (len(train.items) + 1) + train.histories.rows
-    _refuse_shared(holdout, np.isin(held, trained), "training", "take them out of the training log")
-    if test_timestamps is not None:
-        check_time_order(train.timestamps, test_timestamps)
-
-
-def check_time_order(train: Int64 | None, test: Int64 | None) -> None:
-    """Refuse test events that come before a training event; the same instant is allowed.
-
-    Parameters
-    ----------
-    train, test : int64 (n,), int64 (m,)
-        Timestamps, in any order; None (a log without) is refused.
-
-    Raises
-    ------
-    LeakageError
-        A test event comes before a training event, or there are no timestamps.
-    """
-    if train is None or test is None:
-        raise LeakageError("the order in time cannot be checked: one of the logs has no timestamps (name timestamp=)")
-    if len(train) == 0 or len(test) == 0:
-        return
-    latest = int(train.max())
-    early = int(np.count_nonzero(test < latest))
-    if early:
-        raise LeakageError(
-            f"{early} of {len(test)} test events come before the last training event: the first at instant {test.min()}, "
-            f"that one at {latest}; cut the whole log at one instant (time_split, rolling_splits)"
-        )
-
-
-def check_disjoint(holdouts: Sequence[Holdout]) -> None:
-    """Refuse holdouts (validation and test, say, or folds) two of which ask for the same item of the same user.
-
-    Raises
-    ------
-    LeakageError
-        Two share a user's target. Ids are matched by name.
-    """
-    for one, other in combinations(holdouts, 2):
-        users, items = one.users.extended(other.users.ids), one.items.extended(other.items.ids)
-        shared = np.isin(_pairs(other, users, items), _pairs(one, users, items))
-        _refuse_shared(other, shared, repr(one.protocol), "judge each user's item in one of the two only")
-
-
-def _refuse_shared(holdout: Holdout, shared: Bool, where: str, remedy: str) -> None:
-    """Raise if any of the holdout's pairs, bool (n_targets,), is also elsewhere; name the first."""
-    if not shared.any():
-        return
-    first = int(np.argmax(shared))
-    user = holdout.users.ids[int(holdout.user_rows[holdout.targets.owners()[first]])]
-    item = holdout.items.ids[int(holdout.targets.rows[first])]
-    raise LeakageError(
-        f"{holdout.protocol}: {np.count_nonzero(shared)} of {len(shared)} held-out pairs are in {where} too, such as user "
-        f"{user!r} with item {item!r}; {remedy}"
-    )
-
-
-def _pairs(holdout: Holdout, users: Vocabulary, items: Vocabulary) -> Int64:
-    """int64 (n_targets,): a number for each user and target in the rows of other vocabularies.
-
-    A row is −1 where the other does not know the id; each user has a place to spare, so that no known pair gets its number.
-    """
-    user_rows, rows = holdout.user_rows, holdout.targets.rows
-    if not users.same(holdout.users):
-        user_rows = users.find(holdout.users.raw(user_rows))
-    if not items.same(holdout.items):
-        rows = items.find(holdout.items.ids)[rows]
-    return np.repeat(user_rows.astype(np.int64), holdout.targets.lengths) * (len(items) + 1) + rows
 
 
 def _keys(n: int, seed: int, stream: int = 0) -> NDArray[np.float64]:

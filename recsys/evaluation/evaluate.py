@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.protocols import check_leakage
+from recsys.data.leakage import check_leakage
 from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError

@@ -38,7 +38,7 @@ class TrainingLog:
     Attributes
     ----------
     epochs : list of dict
-        ``epoch``, ``loss`` (nats), ``seconds`` of training, and the validation figures where there is validation.
+        ``epoch``, ``loss`` (nats), ``seconds`` of training; with validation its figures and ``validation_seconds``.
     best_epoch : int
         The epoch whose weights were kept, counted from 1.
     seconds : float
@@ -75,11 +75,15 @@ class _Watch(Callback):
         if self.validation is not None:
             self._validate(row, pl_module)
         self.record.epochs.append(row)
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "seconds"))
-        log(f"epoch {row['epoch']:.0f}/{self.config.epochs}  {figures}  {row['seconds']:.1f} s")
+        figures = "  ".join(
+            f"{name} {value:.4f}" for name, value in row.items() if "seconds" not in name and name != "epoch"
+        )
+        spent = f"{row['seconds']:.1f} s" + (f" + {row['validation_seconds']:.1f} s" if "validation_seconds" in row else "")
+        log(f"epoch {row['epoch']:.0f}/{self.config.epochs}  {figures}  {spent}")
 
     def _validate(self, row: dict[str, float], pl_module: L.LightningModule) -> None:
         assert self.validation is not None  # noqa: S101 - asked by the caller
+        begun = time.monotonic()
         pl_module.eval()
         judged = Towers(self.towers.net, self.towers.users, self.towers.items, None, None, device=str(pl_module.device))
         metric, _, cut = self.config.monitor.partition("@")
@@ -87,6 +91,7 @@ class _Watch(Callback):
         pl_module.train()
         row |= {f"val_{name}@{cut}": report[f"{name}@{cut}"] for name in dict.fromkeys(("recall", "ndcg", metric))}
         pl_module.log_dict({name: value for name, value in row.items() if name.startswith("val_")})
+        row["validation_seconds"] = time.monotonic() - begun
         score = report[self.config.monitor]
         if self.best is None or score > self.best[0]:
             self.best = (score, {name: value.detach().clone() for name, value in self.towers.net.state_dict().items()})

@@ -324,3 +324,46 @@ def test_a_split_of_the_log_that_was_learned_from_needs_no_translation() -> None
     report = evaluate(Popularity().fit(split.train), split.test, k=1)
     assert report.means["recall@1"] == 1.0  # x and y are seen; z is all that is left, and both users' target
     assert report.n_users == 2
+
+
+def test_ranking_cold_candidates_alone_counts_only_these() -> None:
+    frame = pl.DataFrame({"user_id": list("aaabbb"), "item_id": list("xyzyxw")})
+    split = leave_last_out(Interactions.from_frame(frame), validation=False)
+    among = split.test.items.rows(["z", "w"])
+    report = evaluate(Popularity().fit(split.train), split.test, k=(1, 2), candidates=among)
+    assert report.n_items == 2
+    assert report["recall@2"] == 1.0
+    assert report.exposure[2].sum() == 4
+
+
+def test_a_target_that_the_history_holds_is_reported() -> None:
+    repeated = make_holdout(LETTERS, [("ann", "ac", "c"), ("bob", "f", "d")])
+    report = evaluate(FixedLists(LETTERS, ORDERS), repeated, k=3)
+    assert report.counts["targets_already_in_history"] == 1
+    assert "1 targets stand in the history already" in str(report)
+
+
+def test_peak_memory_does_not_grow_with_users_times_items() -> None:
+    import tracemalloc
+
+    class Wide:
+        """Ranks 20,000 items for 20,000 users by row: only lists are ever held."""
+
+        name, trained_on = "wide", None
+        users = Vocabulary(pl.Series(range(20_000)), "user")
+        items = Vocabulary(pl.Series(range(20_000)), "item")
+
+        def recommend_rows(self, histories: RowLists, k: int, **_: object) -> Ranked:
+            rows = np.tile(np.arange(k, dtype=np.int32), len(histories))
+            lengths = np.full(len(histories), k, dtype=np.int64)
+            return Ranked(RowLists.from_lengths(lengths, rows), np.zeros(len(rows), dtype=np.float32))
+
+    model = Wide()
+    one = RowLists.from_lengths(np.ones(20_000, dtype=np.int64), np.arange(20_000, dtype=np.int32))
+    other = RowLists(one.offsets, (one.rows + 1) % 20_000)
+    holdout = Holdout(model.users, model.items, one.rows, one, other, "wide")
+    tracemalloc.start()
+    evaluate(model, holdout, (10, 50))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60 * 2**20  # a dense mask of users times items would take 400 MB

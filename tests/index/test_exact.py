@@ -290,3 +290,17 @@ def test_one_build_is_enough_and_so_is_a_module_that_no_package_owns(
     pretend_installed(monkeypatch, *builds)
     assert library.installed_builds() == list(builds)
     assert library.faiss().IndexFlatIP(3).d == 3
+
+
+def test_searching_among_candidates_is_ranking_them_alone() -> None:
+    generator = np.random.default_rng(0)
+    vectors, queries = (
+        generator.integers(-2, 3, (40, 4)).astype(np.float32),
+        generator.integers(-2, 3, (5, 4)).astype(np.float32),
+    )
+    candidates = np.array([1, 2, 3, 20, 39], dtype=np.int32)
+    exclude = RowLists.from_lists([[2, 5], [], [1, 2, 3, 20, 39], [39], [0]])
+    found = ExactIndex.build(vectors).search(queries, 4, exclude, candidates)
+    dense = top_k(torch.from_numpy(queries @ vectors.T), 4, exclude, candidates)
+    assert found.lists.to_lists() == dense.lists.to_lists()
+    assert found.lists.to_lists()[2] == []

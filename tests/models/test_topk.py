@@ -120,3 +120,17 @@ def test_a_row_has_the_same_answer_alone_and_in_a_large_batch() -> None:
         alone = top_k(torch.from_numpy(scores[row : row + 1].copy()), 7, exclude.block(row, row + 1))
         assert alone.lists.to_lists() == [together.lists[row].tolist()]
         assert alone.scores.tolist() == together.take(np.array([row])).scores.tolist()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(-2, 2), min_size=1, max_size=12), st.integers(1, 15), st.data())
+def test_only_candidates_come_back_in_the_order_they_would_have_among_all(
+    values: list[int], k: int, data: st.DataObject
+) -> None:
+    chosen = sorted(data.draw(st.sets(st.integers(0, len(values) - 1))))
+    gone = sorted(data.draw(st.sets(st.integers(0, len(values) - 1))))
+    found = top_k(
+        torch.tensor([values], dtype=torch.float32), k, RowLists.from_lists([gone]), np.array(chosen, dtype=np.int32)
+    )
+    wanted = sorted((-values[column], column) for column in chosen if column not in gone)[:k]
+    assert found.lists.to_lists() == [[column for _, column in wanted]]

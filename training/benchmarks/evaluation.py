@@ -3,8 +3,8 @@
     python training/benchmarks/evaluation.py path/to/ml-1m --rectools path/to/rectools-venv/bin/python \
         --out training/results
 
-Two cases: ml-1m leave-last-out with ALS vectors, and a synthetic one of 100,000 users, 50,000 items. Each contestant runs in
-a process of its own, so that its peak memory is its own, and reads the same file of vectors, seen items and targets.
+Two cases: ml-1m leave-last-out with ALS vectors, and a synthetic one of 100,000 users, 50,000 items. Each contestant runs
+in a process of its own, so that its peak memory is its own, and reads the same file of vectors, seen items and targets.
 RecTools runs in its own environment (``pip install rectools==0.19.0`` beside torch; it needs numpy < 2).
 """
 

@@ -110,7 +110,7 @@ def _evaluation(figures: dict[str, Any]) -> str:
     parts = [
         "## Evaluation",
         f"Protocol: {_safe(head['protocol'])}; {head['users']:,} users, {head['targets']:,} targets, {head['items']:,} "
-        f"items ranked, seen items {seen}. {_safe(head['definition'])}. In brackets: 95 % interval.",
+        f"items ranked, seen items {seen}. Definitions: {_safe(head['definition'])}. In brackets: 95 % interval.",
         _table(["metric", *(model["model"] for model in models)], rows),
         "\n".join(f"- {name}: {MEANING[name]}" for name in _FAMILIES if any(row[0].startswith(f"{name}@") for row in rows)),
     ]

@@ -21,7 +21,9 @@
     for (const [id, spec] of Object.entries(specs)) {
       const errors = getComputedStyle(document.documentElement).getPropertyValue("--soft").trim();
       const data = spec.data.map((one) => (one.error_x ? { ...one, error_x: { ...one.error_x, color: errors } } : one));
-      Plotly.react(id, data, coloured(spec.layout), config);
+      const layout = coloured(spec.layout);
+      if (id === "plot-map") layout.height = Math.min(layout.height, 150 + document.getElementById(id).clientWidth);
+      Plotly.react(id, data, layout, config);
     }
   }
 

@@ -14,7 +14,7 @@ Spec: TypeAlias = dict[str, Any]
 
 COLOURS = ("#3182ce", "#e08a1e", "#2f9e6e", "#b065c4", "#d64550", "#17a2b8", "#8c6d46", "#c2559d")
 """Told apart by colour-blind readers, on white and on black; the first is the model's own."""
-GREY = "#8a8f98"
+GREY, PALE = "#7d848e", "#c3c9d1"
 _WIDEST = 26
 _NO_HOVER: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False}
 
@@ -87,8 +87,8 @@ def segment_bars(segment: dict[str, Any], models: Sequence[str], metric: str) ->
                 "error_x": {
                     "type": "data",
                     "symmetric": False,
-                    "array": _apart(highs, values),
-                    "arrayminus": _apart(values, lows),
+                    "array": _whiskers(highs, values),
+                    "arrayminus": _whiskers(values, lows),
                     "thickness": 1.2,
                     "width": 3,
                 },
@@ -132,11 +132,11 @@ def long_tail(figures: dict[str, Any]) -> Spec:
 
 
 def shares(group: dict[str, Any]) -> Spec:
-    """A group's share of the catalogue, of training and of what is shown, beside each other."""
+    """A group's share of the catalogue, of training (grey, as in the long tail) and of what is shown."""
     rows = group["rows"]
     bars = (
-        ("catalogue", "of the catalogue", GREY),
-        ("interactions", "of training", COLOURS[1]),
+        ("catalogue", "of the catalogue", PALE),
+        ("interactions", "of training", GREY),
         ("exposure", "of what is shown", COLOURS[0]),
     )
     data = [
@@ -180,7 +180,7 @@ def epochs(figures: dict[str, Any], keys: Sequence[str], title: str) -> Spec:
         "hovermode": "x",
         "showlegend": len(keys) > 1,
         "xaxis": {"tickformat": "d", "nticks": 10} | _titled("epoch"),
-        "yaxis": _titled(title),
+        "yaxis": ({} if keys == ["loss"] else {"rangemode": "tozero"}) | _titled(title),
     }
     if best := found.get("best_epoch"):
         layout["shapes"] = [
@@ -230,7 +230,7 @@ def item_map(figures: dict[str, Any]) -> Spec:
         "showlegend": len(ordered) > 1,
         "legend": {"itemsizing": "constant"},
         "xaxis": bare,
-        "yaxis": bare | {"scaleanchor": "x"},
+        "yaxis": bare,
     }
     return _spec(data, layout, 620)
 
@@ -261,8 +261,8 @@ def _categories() -> dict[str, Any]:
     return {"type": "category", "autorange": "reversed", "automargin": True, "fixedrange": True, "ticksuffix": "  "}
 
 
-def _apart(above: Sequence[float | None], below: Sequence[float | None]) -> list[float | None]:
-    return [None if a is None or b is None else a - b for a, b in zip(above, below, strict=True)]
+def _whiskers(above: Sequence[float | None], below: Sequence[float | None]) -> list[float | None]:
+    return [None if a is None or b is None or a == b else a - b for a, b in zip(above, below, strict=True)]
 
 
 def _faint(colour: str) -> str:

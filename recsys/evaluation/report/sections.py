@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from recsys.evaluation.report import plots
 from recsys.evaluation.report.tables import definitions, models_at, segment_table, shares_table, tests_table
-from recsys.evaluation.report.words import MEANING, finding, group_words, number, percent
+from recsys.evaluation.report.words import MEANING, ends, finding, group_words, number, percent
 
 Figures: TypeAlias = dict[str, Any]
 Specs: TypeAlias = dict[str, plots.Spec]
@@ -22,7 +22,7 @@ def summary(figures: Figures, specs: Specs) -> str:
     head = figures["headline"]
     cards = []
     for name, value in head["metrics"].items():
-        interval = "" if value["low"] is None else f"<small>95 %: {number(value['low'])} – {number(value['high'])}</small>"
+        interval = "" if value["low"] is None else f"<small>{ends(value)}</small>"
         cards.append(f"<div><small>{escape(name)}</small><b>{number(value['mean'])}</b>{interval}</div>")
     facts = {"users judged": head["users"], "items ranked": head["items"], "targets": head["targets"]}
     if events := head["data"].get("interactions"):
@@ -67,7 +67,7 @@ def segments(figures: Figures, specs: Specs) -> str:
     """Recall by group of users and of items."""
     models = [line["model"] for line in figures["curve"]["models"]]
     k = figures["headline"]["k"]
-    parts = []
+    parts = [f"<p>{escape(models[0])}{escape(_beside(figures))}.</p>"]
     for i, segment in enumerate(figures["segments"]):
         title, text = group_words(segment["name"])
         specs[f"plot-segment-{i}"] = plots.segment_bars(segment, models, f"recall@{k}")
@@ -76,12 +76,21 @@ def segments(figures: Figures, specs: Specs) -> str:
             figure(
                 f"plot-segment-{i}",
                 f"{text} Bars are recall@{k}, whiskers 95 % intervals, and the number behind each name is how many "
-                f"{segment['unit']} the group has: the fewer, the wider the interval.",
+                f"{segment['unit']} the group has: the fewer, the less a bar says. A bar without whisker is of a group in which all "
+                "or none were found.",
             ),
             f"<details><summary>Numbers</summary>{segment_table(segment, k)}</details>",
         ]
     missing = (("popularity", "By popularity"), ("category", "By category"), ("time", "By time"))
     return "\n".join([*parts, *(note(figures, name, title) for name, title in missing)])
+
+
+def _beside(figures: Figures) -> str:
+    models = {row["model"] for segment in figures["segments"] for row in segment["rows"]}
+    other = next(
+        (model["model"] for model in figures["models"] if model["model"] in models - {figures["headline"]["model"]}), ""
+    )
+    return f" beside {other}, the best of the others by {figures['tests']['metric']}" if other else ""
 
 
 def tail(figures: Figures, specs: Specs) -> str:
@@ -209,16 +218,17 @@ def method(figures: Figures, specs: Specs) -> str:
     seen = "Items of the history are filtered." if head["seen_filtered"] else "Items of the history are not filtered."
     noted = {name.replace("_", " "): f"{count:,}" for name, count in head["counts"].items() if count}
     parts = [
-        f"<p>Protocol: {escape(head['protocol'])}. {seen} {escape(head['definition'])}.</p>",
+        f"<p>Protocol: {escape(head['protocol'])}. {seen} Definitions: {escape(head['definition'])}.</p>",
         "<h3>Reproduce</h3>",
         f"<pre>{escape(head['command'])}</pre>",
-        "<h3>Model</h3>",
+        '<div class="pair"><div><h3>Model</h3>',
         definitions({name.replace("_", " "): _shown(value) for name, value in head["options"].items()}),
-        "<h3>Data</h3>",
+        "</div><div><h3>Data</h3>",
         definitions({name.replace("_", " "): _shown(value) for name, value in head["data"].items()}),
         *(["<h3>Noted in the lists</h3>", definitions(noted)] if noted else []),
         "<h3>Versions</h3>",
         definitions(head["versions"]),
+        "</div></div>",
     ]
     return "\n".join(parts)
 

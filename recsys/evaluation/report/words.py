@@ -57,17 +57,19 @@ def number(value: float | None, decimals: int = 4) -> str:
 
 def percent(value: float | None) -> str:
     """A share in percent, or a dash where there is none."""
-    return "–" if value is None else f"{value:.1%}"
+    return "–" if value is None else f"{100 * value:.1f}\u00a0%"
 
 
 def metric_number(name: str, value: float | None) -> str:
-    """A metric's figure: counts of events with one decimal, all else with four."""
+    """A metric's figure: counts of events with one decimal, all else with four, or two digits where it is tiny."""
+    if value is not None and 0 < abs(value) < 0.001:
+        return f"{value:.1e}"
     return number(value, 1 if name.startswith("popularity@") else 4)
 
 
 def ends(valued: dict[str, Any], name: str = "") -> str:
-    """An interval, or nothing where there is none."""
-    if valued.get("low") is None or valued.get("high") is None:
+    """An interval, or nothing where there is none: of users who all have the same value, resamples cannot tell one."""
+    if valued.get("low") is None or valued.get("high") is None or valued["low"] == valued["high"]:
         return ""
     return f"{metric_number(name, valued['low'])}–{metric_number(name, valued['high'])}"
 
@@ -76,10 +78,10 @@ def finding(figures: dict[str, Any]) -> str:
     """The main result as one or two sentences."""
     head = figures["headline"]
     recall = head["metrics"][f"recall@{head['k']}"]
-    low_high = "" if recall["low"] is None else f" (95 % interval {recall['low']:.1%} to {recall['high']:.1%})"
+    low_high = "" if recall["low"] is None else f" (95 % interval {percent(recall['low'])} to {percent(recall['high'])})"
     said = (
-        f"Of what {head['users']:,} users took next, {head['model']} has {percent(recall['mean'])}{low_high} among its "
-        f"first {head['k']} of {head['items']:,} items."
+        f"{percent(recall['mean'])}{low_high} of what {head['users']:,} users took next is among the first {head['k']} that "
+        f"{head['model']} picks from {head['items']:,} items."
     )
     return f"{said} {verdict(figures)}".strip()
 
