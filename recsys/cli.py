@@ -89,6 +89,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--keep-seen", action="store_true", help="do not filter items of the history")
     evaluate.add_argument("--segments", action="store_true", help="also by history length, popularity, time and category")
     evaluate.add_argument("--category", help="catalogue column for diversity, calibration and groups")
+    evaluate.add_argument("--user-table", help="file with one row per user, for groups of users")
+    evaluate.add_argument("--user-columns", nargs="+", default=[], help="its columns to group by, such as gender age")
+    evaluate.add_argument("--user", default="user_id", help="its column of user ids (default: user_id)")
 
     compare = _command(
         subs,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.read import read_catalog, read_interactions
+from recsys.data.read import read_catalog, read_interactions, read_users
 from recsys.data.split import Holdout, leave_last_out, time_split
 from recsys.data.summary import summary, summary_text
 from recsys.errors import ConfigError
@@ -94,7 +96,7 @@ def _split(log: Interactions, how: str) -> tuple[Interactions, Holdout | None, H
 def run_evaluate(arguments: Namespace) -> Answer:
     """``recsys evaluate``."""
     import recsys  # noqa: PLC0415
-    from recsys.evaluation.segments import standard_segments  # noqa: PLC0415
+    from recsys.evaluation.segments import by_user, standard_segments, user_column  # noqa: PLC0415
 
     retriever = _judgeable(arguments.run_folder)
     assert retriever.holdout is not None  # noqa: S101 - _judgeable saw to it
@@ -107,8 +109,15 @@ def run_evaluate(arguments: Namespace) -> Answer:
         category=arguments.category,
     )
     parts, data = [str(report)], report.to_dict()
+    cuts = dict[str, pl.DataFrame]()
     if arguments.segments:
         cuts = standard_segments(report, retriever.trained_on, retriever.catalog, arguments.category)
+    for column in arguments.user_columns:
+        if arguments.user_table is None:
+            raise ConfigError("--user-columns needs --user-table FILE, a table with one row per user")
+        table = read_users(arguments.user_table, arguments.user, column)
+        cuts[column] = by_user(report, user_column(report, table, column))
+    if cuts:
         parts += [f"by {name}\n{as_text(with_intervals(frame))}" for name, frame in cuts.items()]
         data["segments"] = {name: frame.to_dicts() for name, frame in cuts.items()}
     return Answer("\n\n".join(parts), data)

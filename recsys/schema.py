@@ -21,6 +21,8 @@ SIMILAR: Final = "similar_item_id"
 
 MOVIELENS_INTERACTIONS: Final = (USER, ITEM, RATING, TIMESTAMP)
 """Columns of a MovieLens ``ratings.dat``, which has no header."""
+MOVIELENS_USERS: Final = (USER, "gender", "age", "occupation", "zip")
+"""Columns of a MovieLens ``users.dat``, which has no header."""
 MOVIELENS_CATALOG: Final = (ITEM, TITLE, GENRES)
 """Columns of a MovieLens ``movies.dat``, which has no header."""
 

@@ -174,3 +174,23 @@ def test_help_explains_every_option_of_model_and_training(capsys: pytest.Capture
     text = capsys.readouterr().out
     assert "Probability that an item's id is dropped" in " ".join(text.split())
     assert " (default: 128)" in text
+
+
+def test_evaluate_groups_users_by_a_table(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pl.DataFrame({"who": [f"u{i}" for i in range(40)], "team": ["red", "blue"] * 20})
+    table.write_csv(world / "users.csv")
+    wanted = ["--user-table", str(world / "users.csv"), "--user", "who", "--user-columns", "team"]
+    code, out, _ = answer(capsys, "evaluate", str(world / "run"), *wanted, "--segments", "--json")
+    cuts = json.loads(out)["segments"]
+    assert code == 0
+    assert [(row["label"], row["users"]) for row in cuts["team"]] == [("blue", 20), ("red", 20)]
+    assert "history length" in cuts
+    assert "no column 'squad'" in refused(capsys, "evaluate", str(world / "run"), *wanted[:-1], "squad")
+
+
+def test_compare_puts_bundles_and_baselines_side_by_side(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = answer(capsys, "compare", str(world / "run"), "--baselines", "popularity", "item-knn", "--k", "5", "10")
+    assert code == 0
+    assert "run over popularity" in out
+    assert "Holm" in out
+    assert "two models or more" in refused(capsys, "compare", str(world / "run"))

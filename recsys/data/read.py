@@ -17,6 +17,7 @@ from recsys.schema import (
     ITEM,
     MOVIELENS_CATALOG,
     MOVIELENS_INTERACTIONS,
+    MOVIELENS_USERS,
     ORDER,
     TEXT_COLUMNS,
     TIMESTAMP,
@@ -194,6 +195,32 @@ def read_catalog(
         frames.append(frame)
     chosen = list(text) if text is not None else [name for name in TEXT_COLUMNS if name in used]
     return Catalog.from_frame(_joined(frames, files), text=chosen, title=title or chosen[0])
+
+
+def read_users(path: PathLike, user: str, column: str) -> pl.DataFrame:
+    """Read one column of a table of users, for groups in an evaluation.
+
+    Parameters
+    ----------
+    path : path
+        Any format that a log may have.
+    user, column : str
+        The column of ids, and the wanted one.
+
+    Returns
+    -------
+    DataFrame
+        ``user_id`` and ``column``.
+
+    Raises
+    ------
+    DataError
+        The file or a column cannot be used.
+    """
+    frames = [collect(file, None, MOVIELENS_USERS, {USER: user, column: column}) for file in expand(path)]
+    for frame in frames:
+        check_ids(frame[USER], f"{path}, column {user!r}")
+    return pl.concat([frame.with_columns(canonical_ids(frame[USER])) for frame in frames])
 
 
 def _joined(frames: list[pl.DataFrame], files: list[Path]) -> pl.DataFrame:

@@ -10,11 +10,13 @@ import polars as pl
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Int64
+from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError
 from recsys.evaluation.beyond import popularity_thirds
 from recsys.evaluation.inference import bootstrap_interval
 from recsys.evaluation.metrics import Values
 from recsys.evaluation.result import Evaluation
+from recsys.schema import USER
 
 _BANDS = (5, 10, 20, 50, 100, 200)
 _POPULARITY = ("head", "middle", "tail", "untouched")
@@ -180,6 +182,35 @@ def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
     return first.to_frame().select(
         pl.when(pl.col(name).is_in(common.implode())).then(pl.col(name)).otherwise(pl.lit("other"))
     )[name]
+
+
+def user_column(report: Evaluation, table: pl.DataFrame, name: str) -> pl.Series:
+    """A label per judged user from a table of users, such as gender or country.
+
+    Parameters
+    ----------
+    report : Evaluation
+    table : DataFrame
+        One row per user: ``user_id`` and the column ``name``.
+    name : str
+
+    Returns
+    -------
+    Series of String (n_users,)
+        Null for users that the table lacks.
+
+    Raises
+    ------
+    ConfigError
+        The column is missing, or a user stands in the table twice.
+    """
+    for wanted in (USER, name):
+        if wanted not in table.columns:
+            raise ConfigError(f"the table of users has no column {wanted!r}; it has {', '.join(table.columns)}")
+    known = Vocabulary(table[USER], "user")
+    place = known.find(report.holdout.users.raw(report.holdout.user_rows))
+    rows = pl.Series(place, dtype=pl.Int64).set(pl.Series(place < 0), None)
+    return table[name].cast(pl.String).gather(rows)
 
 
 def _banded(values: Int64) -> pl.Series:

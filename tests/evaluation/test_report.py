@@ -135,12 +135,10 @@ def test_the_page_loads_nothing_from_elsewhere(html: str) -> None:
 
 
 def test_titles_and_categories_stay_text(html: str) -> None:
-    assert html.count("<script") - html.count("<script>function") == 3 or len(Elements(html).scripts) == 3
-    assert EVIL not in html.replace(Elements(html).scripts[1], "")
-    text = "".join(Elements(html).text)
-    assert EVIL in text
-    for tag, attributes in Elements(html).elements:
-        assert tag != "b" or not attributes
+    found = Elements(html)
+    assert len(found.scripts) == 3
+    assert EVIL not in html.replace(found.scripts[1], "")
+    assert EVIL in "".join(found.text)
 
 
 def test_titles_in_the_plots_cannot_end_the_script_and_are_shown_as_written(html: str) -> None:

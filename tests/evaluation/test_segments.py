@@ -110,3 +110,10 @@ def test_the_standard_cuts_follow_what_is_known(ring: Interactions, ring_catalog
     cuts = segments.standard_segments(evaluate(model, split.test, 5), model.trained_on)
     assert set(cuts) == {"history length", "time", "popularity", "temperature"}
     assert all(frame.height for frame in cuts.values())
+
+
+def test_users_are_grouped_by_a_column_of_their_table() -> None:
+    table = pl.DataFrame({"user_id": [2, 0], "gender": ["f", "m"]})
+    assert segments.user_column(small(), table, "gender").to_list() == ["m", None, "f"]
+    with pytest.raises(ConfigError, match="no column 'age'"):
+        segments.user_column(small(), table, "age")

@@ -26,6 +26,7 @@ __all__ = ["METRIC", "K", "collect", "no_tests", "plain"]
 METRIC = f"ndcg@{K}"
 """What models are ranked and tested by."""
 _LIBRARIES = ("recsys", "torch", "transformers", "sentence-transformers", "polars", "numpy", "faiss-cpu", "faiss-gpu")
+_LINE = 70
 _NO_LOG = "the bundle does not tell which part of the log the model was trained on"
 
 
@@ -146,7 +147,7 @@ def _curve(reports: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def _command(retriever: Retriever) -> str:
-    """How to fit such a model again; where the files lie is for the reader to say."""
+    """How to fit such a model again, as lines for a shell; where the files lie is for the reader to say."""
     words = ["recsys", "fit", "LOG"]
     if retriever.catalog.text_columns:
         words += ["--catalog", "ITEMS", "--text", *retriever.catalog.text_columns]
@@ -155,7 +156,12 @@ def _command(retriever: Retriever) -> str:
     for name, value in retriever.options.items():
         flag = name.replace("_", "-")
         words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", _word(value)]
-    return shlex.join([*words, "--out", "RUN"]) + "\nrecsys report RUN --out report.html"
+    lines = [""]
+    for word in [*words, "--out", "RUN"]:
+        if word.startswith("--") and len(lines[-1]) > _LINE:
+            lines.append(" ")
+        lines[-1] = f"{lines[-1]} {shlex.quote(word)}"
+    return " \\\n".join(lines).strip() + "\nrecsys report RUN --out report.html"
 
 
 def _word(value: Any) -> str:

@@ -2,6 +2,7 @@
 (function () {
   const specs = JSON.parse(document.getElementById("specs").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const touch = window.matchMedia("(pointer: coarse)");
   const config = { responsive: true, displayModeBar: false, scrollZoom: false, plotlyServerURL: "" };
 
   function coloured(layout) {
@@ -22,6 +23,7 @@
       const errors = getComputedStyle(document.documentElement).getPropertyValue("--soft").trim();
       const data = spec.data.map((one) => (one.error_x ? { ...one, error_x: { ...one.error_x, color: errors } } : one));
       const layout = coloured(spec.layout);
+      if (touch.matches) layout.dragmode = false; // a finger on a plot scrolls the page
       if (id === "plot-map") layout.height = Math.min(layout.height, 150 + document.getElementById(id).clientWidth);
       Plotly.react(id, data, layout, config);
     }

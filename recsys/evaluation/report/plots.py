@@ -125,7 +125,7 @@ def long_tail(figures: dict[str, Any]) -> Spec:
     ]
     layout = {
         "hovermode": "x",
-        "xaxis": {"type": "log", "dtick": 1, "hoverformat": ",d"} | _titled("so many of the most popular items"),
+        "xaxis": {"type": "log", "dtick": 1, "hoverformat": ",d"} | _titled("n most popular items"),
         "yaxis": {"range": [0, 1.02], "tickformat": ".0%"} | _titled("their share"),
     }
     return _spec(data, layout, 420)
@@ -226,7 +226,7 @@ def item_map(figures: dict[str, Any]) -> Spec:
     bare = {"visible": False, "fixedrange": False}
     layout = {
         "hovermode": "closest",
-        "dragmode": "pan",
+        "dragmode": "zoom",
         "showlegend": len(ordered) > 1,
         "legend": {"itemsizing": "constant"},
         "xaxis": bare,
@@ -244,7 +244,15 @@ def _spec(data: list[dict[str, Any]], layout: dict[str, Any], height: int) -> Sp
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
     }
-    legend = {"orientation": "h", "x": 0, "xanchor": "left", "yref": "container", "y": 0, "yanchor": "bottom"}
+    legend = {
+        "orientation": "h",
+        "xref": "container",
+        "x": 0,
+        "xanchor": "left",
+        "yref": "container",
+        "y": 0,
+        "yanchor": "bottom",
+    }
     below = {"legend": legend | layout.get("legend", {})}
     for one in data:
         one.setdefault("type", "scatter")

@@ -67,7 +67,7 @@ def segments(figures: Figures, specs: Specs) -> str:
     """Recall by group of users and of items."""
     models = [line["model"] for line in figures["curve"]["models"]]
     k = figures["headline"]["k"]
-    parts = [f"<p>{escape(models[0])}{escape(_beside(figures))}.</p>"]
+    parts = [f"<p>The bars are of {escape(models[0])}{escape(_beside(figures))}.</p>"]
     for i, segment in enumerate(figures["segments"]):
         title, text = group_words(segment["name"])
         specs[f"plot-segment-{i}"] = plots.segment_bars(segment, models, f"recall@{k}")
@@ -76,8 +76,8 @@ def segments(figures: Figures, specs: Specs) -> str:
             figure(
                 f"plot-segment-{i}",
                 f"{text} Bars are recall@{k}, whiskers 95 % intervals, and the number behind each name is how many "
-                f"{segment['unit']} the group has: the fewer, the less a bar says. A bar without whisker is of a group in which all "
-                "or none were found.",
+                f"{segment['unit']} the group has: the fewer, the less a bar says. Where all or none were found there is no "
+                "whisker.",
             ),
             f"<details><summary>Numbers</summary>{segment_table(segment, k)}</details>",
         ]
@@ -90,7 +90,7 @@ def _beside(figures: Figures) -> str:
     other = next(
         (model["model"] for model in figures["models"] if model["model"] in models - {figures["headline"]["model"]}), ""
     )
-    return f" beside {other}, the best of the others by {figures['tests']['metric']}" if other else ""
+    return f" and {other}, the best of the others by {figures['tests']['metric']}" if other else ""
 
 
 def tail(figures: Figures, specs: Specs) -> str:
@@ -103,7 +103,7 @@ def tail(figures: Figures, specs: Specs) -> str:
     place = max(i for i, n in enumerate(found["items"]) if n <= max(1, found["items"][-1] // 100))
     said = (
         f"Items are put in order of popularity in training; a line tells what share of all places in the first {found['k']}"
-        " goes to so many of the most popular ones. The further it lies below the dashed line, the more room less popular "
+        " goes to the n most popular ones. The further it lies below the dashed line, the more room less popular "
         f"items get than training gave them; above it, popularity is amplified. Of {own['name']}, the "
         f"{found['items'][place]:,} most popular items take {percent(own['share'][place])} of the places; in training they "
         f"had {percent(found['curves'][0]['share'][place])}."
@@ -207,8 +207,8 @@ def vectors(figures: Figures, specs: Specs) -> str:
     return figure(
         "plot-map",
         f"{which}{coloured}. Each dot is an item's vector brought down to two dimensions by PCA and t-SNE; hover or tap "
-        "for the title. Neighbours are what the model takes for alike; distances between far groups, and the axes, mean "
-        "nothing.",
+        "for the title, drag to zoom, double-click to return. Neighbours are what the model takes for alike; distances "
+        "between far groups, and the axes, mean nothing.",
     ) + note(figures, "category", "Colours")
 
 

@@ -10,10 +10,9 @@ from recsys.evaluation.report.words import MEANING, ends, metric_number, number,
 
 
 def models_at(figures: dict[str, Any], k: int) -> str:
-    """Every metric at one k: a row per metric, a column per model."""
-    models = figures["models"]
-    own_first = sorted(models, key=lambda model: bool(model["model"] != figures["headline"]["model"]))
-    names = list(dict.fromkeys(name for model in own_first for name in model["metrics"] if name.endswith(f"@{k}")))
+    """Every metric at one k: a row per metric, a column per model, the report's own first."""
+    models = sorted(figures["models"], key=lambda model: bool(model["model"] != figures["headline"]["model"]))
+    names = list(dict.fromkeys(name for model in models for name in model["metrics"] if name.endswith(f"@{k}")))
     rows = []
     for name in names:
         family = name.partition("@")[0]

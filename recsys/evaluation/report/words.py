@@ -80,8 +80,8 @@ def finding(figures: dict[str, Any]) -> str:
     recall = head["metrics"][f"recall@{head['k']}"]
     low_high = "" if recall["low"] is None else f" (95 % interval {percent(recall['low'])} to {percent(recall['high'])})"
     said = (
-        f"{percent(recall['mean'])}{low_high} of what {head['users']:,} users took next is among the first {head['k']} that "
-        f"{head['model']} picks from {head['items']:,} items."
+        f"{percent(recall['mean'])}{low_high} of what {head['users']:,} users took next is among the first {head['k']} "
+        f"that {head['model']} picks from {head['items']:,} items."
     )
     return f"{said} {verdict(figures)}".strip()
 
