@@ -33,7 +33,14 @@ _ENCODER_FILES = {".json", ".txt", ".model", ".safetensors"}
 _CHECKED_ROWS = 64
 
 
-def save(retriever: Retriever, folder: Path, *, overwrite: bool, metrics: dict[str, Any]) -> None:
+def save(
+    retriever: Retriever,
+    folder: Path,
+    *,
+    overwrite: bool,
+    metrics: dict[str, Any],
+    figures: dict[str, Any] | None = None,
+) -> None:
     """Write a bundle under a temporary name, then give it its own: all or nothing.
 
     Parameters
@@ -44,6 +51,8 @@ def save(retriever: Retriever, folder: Path, *, overwrite: bool, metrics: dict[s
         Whether an older bundle there may be replaced. A folder that is not a bundle never is.
     metrics : dict
         Kept in the manifest.
+    figures : dict, optional
+        What :func:`recsys.evaluation.report.build` found; kept as ``report.json`` and told in ``MODEL_CARD.md``.
 
     Raises
     ------
@@ -55,6 +64,11 @@ def save(retriever: Retriever, folder: Path, *, overwrite: bool, metrics: dict[s
     with atomic_folder(folder, replace=overwrite) as target:
         _write_tables(retriever, target)
         _write_towers(retriever, target)
+        if figures is not None:
+            from recsys.evaluation.report import model_card  # noqa: PLC0415
+
+            (target / "report.json").write_text(json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+            (target / "MODEL_CARD.md").write_text(model_card(figures))
         files = sorted(file for file in target.rglob("*") if file.is_file())
         manifest = {
             "format": FORMAT,

@@ -59,6 +59,7 @@ def _read(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
 def run_fit(arguments: Namespace) -> Answer:
     """``recsys fit``."""
     import recsys  # noqa: PLC0415 - evaluate pulls in torch
+    from recsys.evaluation.report import build as build_report  # noqa: PLC0415
 
     recipe: dict[str, dict[str, Any]] = {"model": {}, "training": {}}
     if arguments.recipe:
@@ -74,7 +75,8 @@ def run_fit(arguments: Namespace) -> Answer:
     model.fit(train, catalog, validation=validation, training=training, log_folder=logs)
     report = None if test is None else recsys.evaluate(model, test)
     retriever = model.retriever(log=log, holdout=test)
-    retriever.save(out, overwrite=arguments.overwrite, metrics=report.means if report else {})
+    figures = None if test is None else build_report(retriever, baselines=False, with_map=False)
+    retriever.save(out, overwrite=arguments.overwrite, metrics=report.means if report else {}, figures=figures)
     assert model.log is not None  # noqa: S101 - fit has just set it
     lines = [
         f"best epoch {model.log.best_epoch} of {len(model.log.epochs)}, {model.log.seconds:.0f} s",

@@ -13,6 +13,7 @@ from recsys.data.read import read_catalog, read_interactions
 from recsys.data.shop import make_shop, write_shop
 from recsys.data.split import leave_last_out
 from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.report import build as build_report
 from recsys.evaluation.result import DEFINITION
 from recsys.progress import log
 from recsys.recommender import Ranker
@@ -56,7 +57,8 @@ def run(folder: Path, seed: int) -> tuple[str, dict[str, Any]]:
     apart = pl.DataFrame([_row(ranker, split.test.where(cold)) for ranker in rankers])
 
     retriever = model.retriever(log=events, holdout=split.test)
-    retriever.save(folder / "bundle", overwrite=True, metrics=everybody.row(0, named=True))
+    figures = build_report(retriever, baselines=False, with_map=False)
+    retriever.save(folder / "bundle", overwrite=True, metrics=everybody.row(0, named=True), figures=figures)
     users = events.users.raw(split.test.user_rows[:: len(split.test) // _SHOWN_USERS][:_SHOWN_USERS])
     bundle = folder / "bundle"
     text = "\n\n".join(
@@ -69,7 +71,8 @@ def run(folder: Path, seed: int) -> tuple[str, dict[str, Any]]:
             f'  recsys search {bundle} "a gift for somebody who loves espresso"\n'
             f"  recsys similar {bundle} {events.items.ids[0]}\n"
             f"  recsys recommend {bundle} --out {folder}/recommendations.parquet --k 20\n"
-            f"  recsys evaluate {bundle}\n"
+            f"  recsys evaluate {bundle} --segments\n"
+            f"  recsys report {bundle} --out {folder}/report.html --category category\n"
             f"  recsys inspect {folder}/data/events.csv --catalog {folder}/data/items.csv",
             f"{DEFINITION}\nthe demo took {time.monotonic() - begun:.0f} s",
         ]

@@ -82,6 +82,7 @@ class TwoTower:
         self._towers: Towers | None = None
         self._train: Interactions | None = None
         self._catalog: Catalog | None = None
+        self._training = Training()
         self.log: TrainingLog | None = None
 
     def options(self) -> dict[str, Any]:
@@ -166,7 +167,7 @@ class TwoTower:
             f"{sum(p.numel() for p in towers.net.parameters()):,} parameters"
         )
         self.log = run(towers, train, validation, training, Path(log_folder) if log_folder else None)
-        self._towers, self._train, self._catalog = towers, train, catalog
+        self._towers, self._train, self._catalog, self._training = towers, train, catalog, training
         return self
 
     def _fresh_towers(self, train: Interactions, catalog: Catalog, training: Training) -> Towers:
@@ -250,8 +251,13 @@ class TwoTower:
             raise ConfigError(f"index must be auto or exact, not {index!r}")
         towers = self.towers
         assert self._train is not None and self._catalog is not None  # noqa: S101, PT018 - set with the towers
+        happened = asdict(self.log) if self.log else {}
         return Retriever.build(
-            towers, self._catalog, log or self._train, options=self.options(), record=asdict(self.log) if self.log else {},
+            towers,
+            self._catalog,
+            log or self._train,
+            options=self.options(),
+            record=happened | {"options": asdict(self._training)},
             holdout=holdout,
             train=self._train,
-        )  # fmt: skip
+        )

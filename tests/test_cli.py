@@ -7,7 +7,7 @@ import pytest
 from recsys.cli import build_parser, main
 from tests.conftest import make_events, make_items
 
-COMMANDS = ["demo", "fit", "evaluate", "recommend", "similar", "search", "inspect"]
+COMMANDS = ["demo", "fit", "evaluate", "compare", "report", "recommend", "similar", "search", "inspect"]
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +194,19 @@ def test_compare_puts_bundles_and_baselines_side_by_side(world: Path, capsys: py
     assert "run over popularity" in out
     assert "Holm" in out
     assert "two models or more" in refused(capsys, "compare", str(world / "run"))
+
+
+def test_fit_puts_a_model_card_and_its_figures_into_the_bundle(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = (world / "run" / "MODEL_CARD.md").read_text()
+    figures = json.loads((world / "run" / "report.json").read_text())
+    assert "recall@10" in card
+    assert "--learning-rate 0.01" in card
+    assert figures["headline"]["users"] == 40
+
+
+def test_report_writes_page_figures_and_card(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = world / "report.html"
+    assert answer(capsys, "report", str(world / "run"), "--out", str(out), "--no-baselines")[0] == 0
+    assert out.read_text().startswith("<!doctype html>")
+    assert json.loads(out.with_suffix(".json").read_text())["models"]
+    assert "name a file that ends in .html" in refused(capsys, "report", str(world / "run"), "--out", str(world / "x.pdf"))

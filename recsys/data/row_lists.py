@@ -125,3 +125,31 @@ class RowLists:
     def to_lists(self) -> list[list[int]]:
         """Ordinary lists, for printing and tests."""
         return [self[i].tolist() for i in range(len(self))]
+
+
+def contained(lists: RowLists, others: RowLists, n_items: int) -> Bool:
+    """Whether each element of ``lists`` also occurs in the list of ``others`` at the same index.
+
+    Parameters
+    ----------
+    lists, others : RowLists (n)
+        ``others`` may be far longer: it is searched in its own order, without sorting it.
+    n_items : int
+        Above every row of both.
+
+    Returns
+    -------
+    bool (len(lists.rows),)
+    """
+    if len(lists.rows) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    if len(lists.rows) == len(lists) and bool((lists.lengths == 1).all()):  # the common case: one target each
+        equal = others.rows == np.repeat(lists.rows, others.lengths)
+        return np.bincount(others.owners()[equal], minlength=len(lists)) > 0
+    asked = lists.owners() * n_items + lists.rows
+    distinct = np.unique(asked)
+    keys = others.owners() * n_items + others.rows
+    place = np.minimum(np.searchsorted(distinct, keys), len(distinct) - 1)
+    met = np.zeros(len(distinct), dtype=np.bool_)
+    met[place[distinct[place] == keys]] = True
+    return met[np.searchsorted(distinct, asked)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Bool, Int32, Int64, RowLists
+from recsys.data.row_lists import Bool, Int32, Int64, RowLists, contained
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError, LeakageError
 
@@ -228,7 +228,7 @@ def hold_out(log: Interactions, past: Bool, future: Bool, name: str, nobody: str
         There is nobody; the message ends with ``nobody``.
     """
     seen, later = log.histories.where(past), log.histories.where(future)
-    fresh = _first_of_pair(later, len(log.items)) & ~_contained(later, seen, len(log.items))
+    fresh = _first_of_pair(later, len(log.items)) & ~contained(later, seen, len(log.items))
     targets = later.where(fresh)
     able = (seen.lengths > 0) & (targets.lengths > 0)
     judged = np.flatnonzero(able)
@@ -248,8 +248,3 @@ def _first_of_pair(lists: RowLists, n_items: int) -> Bool:
     _, positions = np.unique(lists.owners() * n_items + lists.rows, return_index=True)
     first[positions] = True
     return first
-
-
-def _contained(lists: RowLists, others: RowLists, n_items: int) -> Bool:
-    """bool (len(lists.rows),): whether each element also occurs in the list of ``others`` at the same index."""
-    return np.isin(lists.owners() * n_items + lists.rows, others.owners() * n_items + others.rows)

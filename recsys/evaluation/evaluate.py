@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.leakage import check_leakage
-from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists
+from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists, contained
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
 from recsys.evaluation import beyond
@@ -280,7 +280,5 @@ def _translated(model: Ranker, holdout: Holdout) -> tuple[Holdout, dict[str, int
             targets=targets,
         )
         counts = {"unknown_targets": int((targets.rows >= n).sum()), "unknown_history": int((~readable).sum())}
-    width = len(moved.items)
-    wanted = moved.targets.owners() * width + moved.targets.rows
-    known = moved.histories.owners() * width + moved.histories.rows
-    return moved, counts | {"targets_already_in_history": int(np.isin(wanted, known).sum())}
+    repeats = contained(moved.targets, moved.histories, len(moved.items))
+    return moved, counts | {"targets_already_in_history": int(repeats.sum())}

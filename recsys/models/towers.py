@@ -17,7 +17,7 @@ from recsys.models.encoder import TextEncoder
 from recsys.models.network import TwoTowerNet
 from recsys.models.topk import top_k, users_per_block
 from recsys.models.whiten import Whitening
-from recsys.recommender import Ranked, check_k
+from recsys.recommender import Ranked, check_exclude, check_k
 
 _BLOCK_TOKENS = 16_384
 _NO_TEXT = "this model was trained without text (encoder=None); it cannot read any"
@@ -177,14 +177,39 @@ class Towers:
     ) -> Ranked:
         """Rank all items for each history; users are functions of their history, so ``users`` is not read."""
         check_k(k)
-        block = users_per_block(len(self.items))
-        vectors = self.user_vectors(histories)
-        parts = []
-        for start in range(0, len(histories), block):
-            scores = vectors[start : start + block] @ self.item_vectors.T
-            hidden = None if exclude is None else exclude.block(start, start + block)
-            parts.append(top_k(scores, k, hidden, candidates))
-        return Ranked.joined(parts)
+        return rank_vectors(self.user_vectors(histories), self.item_vectors, k, exclude, candidates)
+
+
+@torch.inference_mode()
+def rank_vectors(
+    queries: Tensor, table: Tensor, k: int, exclude: RowLists | None = None, candidates: Int32 | None = None
+) -> Ranked:
+    """Rank all items by inner product, block by block in one buffer.
+
+    A fresh block of scores for each product would cost as much in page faults as the product itself.
+
+    Parameters
+    ----------
+    queries : float32 (n, D)
+    table : float32 (n_items, D)
+    k, exclude, candidates
+        As for :func:`recsys.models.topk.top_k`.
+
+    Returns
+    -------
+    Ranked (n)
+    """
+    if exclude is not None:
+        check_exclude(exclude, len(queries))
+    block = min(users_per_block(len(table)), max(1, len(queries)))
+    buffer = torch.empty(block, len(table), device=table.device, dtype=table.dtype)
+    parts = []
+    for start in range(0, len(queries), block):
+        some = queries[start : start + block]
+        scores = torch.mm(some, table.T, out=buffer[: len(some)])
+        hidden = None if exclude is None else exclude.block(start, start + block)
+        parts.append(top_k(scores, k, hidden, candidates))
+    return Ranked.joined(parts)
 
 
 def _unit(vectors: Float32) -> Float32:

@@ -268,11 +268,18 @@ class Retriever:
         rows = self.histories[int(self.users.rows([user])[0])]
         return pl.DataFrame({ITEM: self.items.raw(rows), TITLE: self.catalog.title_of(rows)})
 
-    def save(self, folder: str | Path, *, overwrite: bool = False, metrics: dict[str, Any] | None = None) -> None:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        overwrite: bool = False,
+        metrics: dict[str, Any] | None = None,
+        figures: dict[str, Any] | None = None,
+    ) -> None:
         """Write the bundle, all or nothing; see :func:`recsys.bundle.save`."""
         from recsys.bundle import save  # noqa: PLC0415 - the bundle knows the retriever, not the other way round
 
-        save(self, Path(folder), overwrite=overwrite, metrics=metrics or {})
+        save(self, Path(folder), overwrite=overwrite, metrics=metrics or {}, figures=figures)
 
     def _check_k(self, k: int) -> None:
         check_k(k)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.row_lists import RowLists, ragged_positions
+from recsys.data.row_lists import RowLists, contained, ragged_positions
 from tests.data.worlds import small
 
 some_lists = st.lists(st.lists(st.integers(0, 9), max_size=5), max_size=6)
@@ -109,3 +109,15 @@ def test_fields_cannot_be_replaced():
 
 def test_repr_counts_lists_and_rows():
     assert repr(RowLists.from_lists([[1, 2], [3]])) == "RowLists(2 lists, 3 rows)"
+
+
+asked_and_held = st.tuples(st.lists(st.integers(0, 5), max_size=3), st.lists(st.integers(0, 5), max_size=6))
+
+
+@small
+@given(st.lists(asked_and_held, max_size=6), st.booleans())
+def test_contained_is_membership_in_the_list_at_the_same_index(pairs, single):
+    if single:
+        pairs = [(asked[:1] or [0], held) for asked, held in pairs]
+    found = contained(RowLists.from_lists([a for a, _ in pairs]), RowLists.from_lists([b for _, b in pairs]), 6)
+    assert found.tolist() == [row in held for asked, held in pairs for row in asked]

@@ -189,7 +189,8 @@ def test_json_is_strict_and_agrees_with_the_page_and_the_card(figures: dict[str,
         assert shown in text
         assert shown in card
     assert f"{read['headline']['users']:,}" in text
-    assert sorted(file.name for file in tmp_path.glob("report*")) == ["report.html", "report.json"]
+    assert (tmp_path / "report.md").read_text() == card
+    assert sorted(file.name for file in tmp_path.glob("report*")) == ["report.html", "report.json", "report.md"]
 
 
 def test_the_figures_are_those_of_evaluate(retriever: Retriever, figures: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -42,7 +41,8 @@ def main() -> None:
     lines = [
         "# Evaluation against RecTools 0.19 and against the bare product",
         "",
-        "Top-k with the seen filter, then recall, hit rate, precision, NDCG, MRR and MAP at k = 10, 20, 50; `bare` is",
+        "RecTools: `model.recommend(..., filter_viewed=True)` and `calc_metrics` on a prepared Dataset. All:",
+        "top-k with the seen filter, then recall, hit rate, precision, NDCG, MRR and MAP at k = 10, 20, 50; `bare` is",
         "the blocked float32 product and `torch.topk(50)` without filter or metric. Best of 3 runs each, in turns.",
         "",
         "| case | contestant | seconds | of it ranking | CPU s | peak MB | ours is |",
@@ -177,8 +177,7 @@ def worker(which: str, file: Path) -> dict[str, Any]:
     from recsys.data.split import Holdout
     from recsys.data.vocabulary import Vocabulary
     from recsys.evaluation.evaluate import evaluate
-    from recsys.models.topk import top_k, users_per_block
-    from recsys.recommender import Ranked
+    from recsys.models.towers import rank_vectors
 
     names = (
         Vocabulary(pl.Series(np.arange(len(arrays["users"]))), "user"),
@@ -202,14 +201,10 @@ def worker(which: str, file: Path) -> dict[str, Any]:
             self, histories: RowLists, k: int, *, exclude: Any = None, users: Any = None, candidates: Any = None
         ):
             begun = time.perf_counter()
-            table, queries = torch.from_numpy(arrays["items"]), torch.from_numpy(arrays["users"][users])
-            step = users_per_block(len(table))
-            parts = [
-                top_k(queries[start : start + step] @ table.T, k, exclude.block(start, start + step))
-                for start in range(0, len(queries), step)
-            ]
+            queries = torch.from_numpy(arrays["users"][users])
+            ranked = rank_vectors(queries, torch.from_numpy(arrays["items"]), k, exclude, candidates)
             clock["rank"] += time.perf_counter() - begun
-            return Ranked.joined(parts)
+            return ranked
 
     begun, cpu = time.perf_counter(), time.process_time()
     report = evaluate(Vectors(), holdout, CUTS)
@@ -218,8 +213,9 @@ def worker(which: str, file: Path) -> dict[str, Any]:
 
 
 def peak() -> float:
-    """This process's largest resident size, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """This process's largest resident size, in MB (getrusage's would include the process that started it)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The report: an evaluated bundle as one HTML page, the same figures as JSON, and a model card.
 
-``build`` measures and collects, ``write`` puts page and JSON on disk, ``model_card`` puts the figures into Markdown::
+``build`` measures and collects, ``write`` puts all three on disk, ``model_card`` gives the card alone::
 
     figures = build(recsys.load("runs/ml"))
-    write(figures, Path("report.html"))
+    write(figures, Path("report.html"))  # and report.json, report.md
     Path("MODEL_CARD.md").write_text(model_card(figures))
 
 The figures are one plain dict: whatever the page or the card says can be read from it, and from the JSON file.
@@ -39,6 +39,7 @@ def build(
     k: Sequence[int] = (1, 2, 5, 10, 20, 50, 100),
     category: str | None = None,
     baselines: bool = True,
+    with_map: bool = True,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Judge a bundle and simple baselines on the users it kept apart, and collect all that the report shows.
@@ -54,6 +55,8 @@ def build(
         ``category``, ``categories``, ``genres`` and ``brand`` that there is.
     baselines : bool
         Whether to fit popularity, item-kNN and, up to 20,000 items, EASE on what the model was trained on.
+    with_map : bool
+        Whether to lay out item vectors in two dimensions, which takes seconds.
     seed : int
         For the choice of examples and for the map.
 
@@ -93,12 +96,15 @@ def build(
         groups.item_groups(shown, catalog, train, category),
         category=category,
         baselines=baselines,
+        with_map=with_map,
         seed=seed,
     )
 
 
 def write(figures: dict[str, Any], out: Path) -> None:
-    """Write the page at ``out`` and the same figures as JSON beside it; each file appears whole or not at all.
+    """Write the page at ``out``, and beside it the same figures as ``.json`` and the model card as ``.md``.
+
+    Each file appears whole or not at all, and replaces an older one of its name.
 
     Raises
     ------
@@ -109,10 +115,14 @@ def write(figures: dict[str, Any], out: Path) -> None:
 
     if out.suffix not in (".html", ".htm"):
         raise ConfigError(f"the report is a web page: name a file that ends in .html, not {out}")
-    with atomic_file(out) as file:
-        file.write_text(page(figures), encoding="utf-8")
-    with atomic_file(out.with_suffix(".json")) as file:
-        file.write_text(json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    made = {
+        out: page(figures),
+        out.with_suffix(".json"): json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        out.with_suffix(".md"): model_card(figures),
+    }
+    for target, text in made.items():
+        with atomic_file(target) as file:
+            file.write_text(text, encoding="utf-8")
 
 
 def _category(catalog: Catalog, asked: str | None) -> str | None:
@@ -122,7 +132,9 @@ def _category(catalog: Catalog, asked: str | None) -> str | None:
     there = catalog.columns.columns
     if asked is not None and asked not in there:
         raise ConfigError(f"the catalogue has no column {asked!r}; it has {', '.join(there) or 'none'}")
-    return asked or next((name for name in CATEGORY_COLUMNS if name in there), None)
+    return asked or next(
+        (name for name in CATEGORY_COLUMNS if name in there and not catalog.columns[name].dtype.is_nested()), None
+    )
 
 
 def _fitted(train: Interactions, catalog: Catalog) -> list[Ranker]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from recsys.evaluation.report.words import MEANING, ends, finding, group_words, metric_number, number, percent
+from recsys.evaluation.report.words import MEANING, ends, finding, group_words, metric_number, number, percent, told
 
 _FAMILIES = ("recall", "ndcg", "mrr", "coverage", "gini", "novelty", "diversity", "calibration")
 _DEEPER = (20, 50, 100)
@@ -43,7 +43,7 @@ def _model(figures: dict[str, Any]) -> str:
     items = f"their text, read by the encoder {_safe(encoder)}" if encoder else "their ids alone"
     if encoder and head["options"].get("use_ids"):
         items += ", and their ids"
-    rows = [[name.replace("_", " "), "none" if value is None else value] for name, value in head["options"].items()]
+    rows = [[name.replace("_", " "), told(value)] for name, value in head["options"].items()]
     return "\n\n".join(
         [
             f"# Model card: {_safe(head['model'])}",
@@ -87,12 +87,7 @@ def _use(figures: dict[str, Any]) -> str:
 
 
 def _data(figures: dict[str, Any]) -> str:
-    rows = []
-    for name, value in figures["headline"]["data"].items():
-        shown = (
-            (", ".join(value) or "none") if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else value
-        )
-        rows.append([name.replace("_", " "), shown])
+    rows = [[name.replace("_", " "), told(value)] for name, value in figures["headline"]["data"].items()]
     return "\n\n".join(["## Data", _table(["fact", "value"], rows)])
 
 

@@ -44,6 +44,7 @@ def collect(
     *,
     category: str | None = None,
     baselines: bool = True,
+    with_map: bool = True,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Bring all figures of a report together.
@@ -59,6 +60,8 @@ def collect(
         The catalogue column that gives the map its colours.
     baselines : bool
         Whether baselines were asked for; says why there are none.
+    with_map : bool
+        Whether to lay out item vectors in two dimensions.
     seed : int
         For the choice of examples and for the map.
 
@@ -82,8 +85,9 @@ def collect(
             "fairness": {"k": K, "model": own.model, "groups": fairness_figures(item_groups, own.model)},
             "training": retriever.record,
             "examples": chosen_users(retriever, own, K, seed),
-            "map": item_map(retriever, counts, category, seed),
-            "left_out": _left_out(retriever, segments, category, baselines),
+            "map": item_map(retriever, counts, category, seed) if with_map else None,
+            "left_out": _left_out(retriever, segments, category, baselines)
+            | ({} if with_map else {"map": "not asked for"}),
         }
     )
     return found
@@ -153,7 +157,7 @@ def _command(retriever: Retriever) -> str:
         words += ["--catalog", "ITEMS", "--text", *retriever.catalog.text_columns]
     if retriever.holdout is not None and retriever.holdout.protocol.startswith("time"):
         words += ["--split", "time"]
-    for name, value in retriever.options.items():
+    for name, value in (retriever.options | retriever.record.get("options", {})).items():
         flag = name.replace("_", "-")
         words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", _word(value)]
     lines = [""]

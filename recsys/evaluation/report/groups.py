@@ -89,10 +89,10 @@ def _events(labels: pl.Series, train: Interactions | None) -> pl.DataFrame:
 
 def segment_figures(frames: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
     """One entry per way of grouping: its name, what is counted, and a row per group and model."""
-    made = []
+    made: list[dict[str, Any]] = []
     for name, frame in frames.items():
         unit = "targets" if "targets" in frame.columns else "users"
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "label": row["label"],
                 "model": row["model"],
@@ -102,7 +102,8 @@ def segment_figures(frames: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
             for row in _in_order(frame).iter_rows(named=True)
             if row[unit]
         ]
-        made.append({"name": name, "unit": unit, "rows": rows})
+        place = {label: i for i, label in enumerate(dict.fromkeys(row["label"] for row in rows))}
+        made.append({"name": name, "unit": unit, "rows": sorted(rows, key=lambda row: place[row["label"]])})
     return made
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from recsys.evaluation.report import plots
 from recsys.evaluation.report.tables import definitions, models_at, segment_table, shares_table, tests_table
-from recsys.evaluation.report.words import MEANING, ends, finding, group_words, number, percent
+from recsys.evaluation.report.words import MEANING, ends, finding, group_words, number, percent, told
 
 Figures: TypeAlias = dict[str, Any]
 Specs: TypeAlias = dict[str, plots.Spec]
@@ -35,10 +35,11 @@ def comparison(figures: Figures, specs: Specs) -> str:
     """Every model with every metric, and which differences are real."""
     k = figures["headline"]["k"]
     others = [cut for cut in figures["curve"]["k"] if cut != k]
+    bold = " Bold is the highest of a row, of the metrics of which more is better; whether it really is, is told below."
+    bold = bold if figures["tests"]["rows"] else ""
     parts = [
         models_at(figures, k),
-        '<p class="soft">Each figure stands above its 95 % bootstrap interval over users. Bold is the highest of a row, '
-        "among the metrics of which more is better; whether the difference is real is told below.</p>",
+        f'<p class="soft">Each figure stands above its 95 % bootstrap interval over users.{bold}</p>',
         *(f"<details><summary>All metrics at k = {cut}</summary>{models_at(figures, cut)}</details>" for cut in others),
         f"<details><summary>What the metrics mean</summary>{definitions(MEANING)}</details>",
         note(figures, "baselines", "Baselines"),
@@ -76,8 +77,8 @@ def segments(figures: Figures, specs: Specs) -> str:
             figure(
                 f"plot-segment-{i}",
                 f"{text} Bars are recall@{k}, whiskers 95 % intervals, and the number behind each name is how many "
-                f"{segment['unit']} the group has: the fewer, the less a bar says. Where all or none were found there is no "
-                "whisker.",
+                f"{segment['unit']} the group has: the fewer, the less a bar says. Where all or none were found there "
+                "is no whisker.",
             ),
             f"<details><summary>Numbers</summary>{segment_table(segment, k)}</details>",
         ]
@@ -117,24 +118,22 @@ def fairness(figures: Figures, specs: Specs) -> str:
     for i, group in enumerate(found["groups"]):
         title, text = group_words(group["name"])
         specs[f"plot-shares-{i}"] = plots.shares(group)
+        known = any(row["interactions"] is not None for row in group["rows"])
+        of_training = ", of the training events," if known else ""
+        compared = "the second" if known else "the first"
         parts += [
             f"<h3>{escape(title)}</h3>",
             figure(
                 f"plot-shares-{i}",
-                f"{text} For each group: its share of the catalogue, of the training events, and of the places in the "
-                f"first {found['k']}. Where the last is far from the second, the model gives the group more or less room "
-                "than users did.",
+                f"{text} For each group: its share of the catalogue{of_training} and of the places in the first "
+                f"{found['k']}. Where the last is far from {compared}, the model gives the group more or less room than "
+                f"{'users did' if known else 'its size'}.",
             ),
             shares_table(group, found["k"]),
         ]
-    if not found["groups"]:
-        parts.append(note(figures, "category", "Groups by category") + note(figures, "popularity", "Groups by popularity"))
-    return "\n".join(
-        [
-            f"<p>How {escape(found['model'])} treats groups of items: who is shown, and who is found when wanted.</p>",
-            *parts,
-        ]
-    )
+    missing = [note(figures, "popularity", "By popularity"), note(figures, "category", "By category")]
+    intro = f"<p>How {escape(found['model'])} treats groups of items: who is shown, and who is found when wanted.</p>"
+    return "\n".join([intro, *parts, *missing])
 
 
 def training(figures: Figures, specs: Specs) -> str:
@@ -222,23 +221,15 @@ def method(figures: Figures, specs: Specs) -> str:
         "<h3>Reproduce</h3>",
         f"<pre>{escape(head['command'])}</pre>",
         '<div class="pair"><div><h3>Model</h3>',
-        definitions({name.replace("_", " "): _shown(value) for name, value in head["options"].items()}),
+        definitions({name.replace("_", " "): told(value) for name, value in head["options"].items()}),
         "</div><div><h3>Data</h3>",
-        definitions({name.replace("_", " "): _shown(value) for name, value in head["data"].items()}),
+        definitions({name.replace("_", " "): told(value) for name, value in head["data"].items()}),
         *(["<h3>Noted in the lists</h3>", definitions(noted)] if noted else []),
         "<h3>Versions</h3>",
         definitions(head["versions"]),
         "</div></div>",
     ]
     return "\n".join(parts)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(str(one) for one in value) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else "none" if value is None else str(value)
 
 
 def figure(place: str, text: str) -> str:

@@ -67,6 +67,15 @@ def metric_number(name: str, value: float | None) -> str:
     return number(value, 1 if name.startswith("popularity@") else 4)
 
 
+def told(value: Any) -> str:
+    """An option or a fact."""
+    if isinstance(value, list):
+        return ", ".join(str(one) for one in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else "none" if value is None else str(value)
+
+
 def ends(valued: dict[str, Any], name: str = "") -> str:
     """An interval, or nothing where there is none: of users who all have the same value, resamples cannot tell one."""
     if valued.get("low") is None or valued.get("high") is None or valued["low"] == valued["high"]:
