@@ -67,6 +67,4 @@ class TwoTowerNet(nn.Module):
         -------
         float (B, D)
         """
-        hidden = self.users(table[histories])  # (B, T, D)
-        last = hidden[torch.arange(len(lengths), device=hidden.device), lengths - 1]
-        return self.for_score(last.float())
+        return self.for_score(self.users.last(F.embedding(histories, table), lengths).float())

@@ -53,8 +53,35 @@ class GatedBlock(nn.Module):
         qkv = self.qkv(self.attention_norm(x)).view(batch, length, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        mixed = self.attention_out(mixed.transpose(1, 2).reshape(batch, length, dim))
-        x = x + torch.sigmoid(self.attention_gate(x)) * self.dropout(mixed)
+        return self._gated(x, mixed.transpose(1, 2).reshape(batch, length, dim))
+
+    def last(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """What :meth:`forward` gives at the last real position of each sequence, without computing the others.
+
+        Parameters
+        ----------
+        x : float (B, T, D)
+            Padded on the right.
+        lengths : int64 (B,)
+            Real lengths, at least 1.
+
+        Returns
+        -------
+        float (B, D)
+        """
+        batch, length, dim = x.shape
+        normed = self.attention_norm(x)
+        rows = torch.arange(batch, device=x.device)
+        into_q, into_kv = self.qkv.weight[:dim], self.qkv.weight[dim:]
+        q = F.linear(normed[rows, lengths - 1], into_q).view(batch, self.heads, 1, dim // self.heads)
+        kv = F.linear(normed, into_kv).view(batch, length, 2, self.heads, dim // self.heads)
+        k, v = kv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
+        real = torch.arange(length, device=x.device) < lengths[:, None]  # (B, T)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=real[:, None, None, :])
+        return self._gated(x[rows, lengths - 1], mixed.reshape(batch, dim))
+
+    def _gated(self, x: Tensor, mixed: Tensor) -> Tensor:
+        x = x + torch.sigmoid(self.attention_gate(x)) * self.dropout(self.attention_out(mixed))
         out: Tensor = x + torch.sigmoid(self.feed_gate(x)) * self.dropout(self.feed(self.feed_norm(x)))
         return out
 
@@ -117,4 +144,26 @@ class UserTower(nn.Module):
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.norm(x)
+        return out
+
+    def last(self, items: Tensor, lengths: Tensor) -> Tensor:
+        """The user vector after the whole of each history; the last block computes that one position alone.
+
+        Parameters
+        ----------
+        items : float (B, T, D)
+            As for :meth:`forward`.
+        lengths : int64 (B,)
+            Real lengths, at least 1.
+
+        Returns
+        -------
+        float (B, D)
+        """
+        x = self.dropout(items + self.position[: items.shape[1]])
+        for block in self.blocks[:-1]:
+            x = block(x)
+        final = self.blocks[-1]
+        assert isinstance(final, GatedBlock)  # noqa: S101 - a ModuleList forgets what it holds
+        out: Tensor = self.norm(final.last(x, lengths))
         return out

@@ -38,6 +38,12 @@ def test_padding_on_the_right_changes_nothing() -> None:
     torch.testing.assert_close(alone, padded)
 
 
+def test_the_last_position_alone_is_what_all_positions_give_there() -> None:
+    tower, items, lengths = make_net().users, torch.randn(4, 6, 8), torch.tensor([6, 1, 3, 5])
+    everywhere = tower(items)[torch.arange(4), lengths - 1]
+    torch.testing.assert_close(tower.last(items, lengths), everywhere)
+
+
 def test_the_gated_block_is_the_published_formula() -> None:
     torch.manual_seed(0)
     block, x = GatedBlock(4, 1, 8, 0.0).eval(), torch.randn(1, 3, 4)
