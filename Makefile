@@ -37,7 +37,7 @@ format: $(READY)  ## mend format and what lint can mend
 
 bench: $(READY)  ## quality on MovieLens-1M against the baselines: make bench DATA=path/to/ml-1m (under an hour)
 	@test -n "$(DATA)" || { echo "say where the data are: make bench DATA=path/to/ml-1m"; exit 2; }
-	$(BIN)/python training/benchmarks/quality.py $(DATA) --recipe training/recipes/ml-1m.toml --out training/results
+	$(BIN)/python training/benchmarks/quality.py $(DATA) --text title genres description --recipe training/recipes/ml-1m.toml --out training/results
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

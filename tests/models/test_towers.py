@@ -130,7 +130,7 @@ def test_a_tower_of_ids_cannot_read_text() -> None:
 def test_the_temperature_never_scales_beyond_a_hundred() -> None:
     net = make_net()
     net.log_scale.data.fill_(20.0)
-    assert float(net.scale()) == pytest.approx(100.0)
+    assert net.scale().item() == pytest.approx(100.0)
 
 
 def test_dot_scores_are_not_normalised() -> None:

@@ -77,6 +77,7 @@ def main() -> None:
                         notes.append(
                             f"  differs: {metric} ours {both['ours']['metrics'][metric]:.9f}, RecTools {value:.9f}"
                         )
+    notes.append(epoch_share(arguments.data))
     lines += ["", *(f"- {note.strip()}" for note in notes), ""]
     lines.append(
         f"Command: `python training/benchmarks/evaluation.py ml-1m --rectools …/bin/python --out {arguments.out}`  "
@@ -86,6 +87,22 @@ def main() -> None:
     print(text)
     if arguments.out:
         (arguments.out / "evaluation.md").write_text(text)
+
+
+def epoch_share(data: Path) -> str:
+    """What judging all validation users after an epoch costs beside that epoch: ml-1m, dim 64, 2 blocks, length 200."""
+    import recsys
+
+    split = recsys.leave_last_out(recsys.read_interactions(data / "interactions.parquet", order="seq", drop_unordered=True))
+    model = recsys.TwoTower(encoder=None, dim=64, blocks=2, max_length=200, dropout=0.1, score="dot")
+    training = recsys.Training(epochs=2, batch_tokens=6400)
+    model.fit(split.train, validation=split.validation, training=training)
+    epoch = model.log.epochs[-1]
+    share = epoch["validation_seconds"] / epoch["seconds"]
+    return (
+        f"ml-1m, ids only, dim 64, 2 blocks: an epoch takes {epoch['seconds']:.1f} s, judging all {len(split.test):,} "
+        f"validation users after it {epoch['validation_seconds']:.1f} s ({share:.1%})"
+    )
 
 
 def worst(found: dict[str, dict[str, Any]]) -> float:
