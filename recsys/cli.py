@@ -159,6 +159,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RecsysError as error:
         print(f"recsys: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"recsys: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("recsys: interrupted; nothing half-written is left", file=sys.stderr)
         return 130

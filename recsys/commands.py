@@ -60,6 +60,7 @@ def run_fit(arguments: Namespace) -> Answer:
     """``recsys fit``."""
     import recsys  # noqa: PLC0415 - evaluate pulls in torch
     from recsys.evaluation.report import build as build_report  # noqa: PLC0415
+    from recsys.index.library import faiss  # noqa: PLC0415
 
     recipe: dict[str, dict[str, Any]] = {"model": {}, "training": {}}
     if arguments.recipe:
@@ -67,8 +68,12 @@ def run_fit(arguments: Namespace) -> Answer:
     model: TwoTower = build(TwoTower, recipe["model"] | given(arguments, TwoTower))
     training: Training = build(Training, recipe["training"] | given(arguments, Training))
     out = Path(arguments.out)
-    if out.exists() and not (out.is_dir() and (arguments.overwrite or not any(out.iterdir()))):
+    occupied = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    if occupied and not arguments.overwrite:
         raise ConfigError(f"{out} is already there; choose another --out, or add --overwrite")
+    if occupied and not (out / "manifest.json").is_file():
+        raise ConfigError(f"{out} is not a recsys bundle; it is not overwritten: choose another --out")
+    faiss()  # a missing or double build is told before the training, not after it
     log, catalog = _read(arguments)
     train, validation, test = _split(log, arguments.split)
     logs = out.parent / "logs" / out.name
@@ -133,8 +138,9 @@ def run_compare(arguments: Namespace) -> Answer:
     if len(arguments.run_folders) + len(arguments.baselines) < 2:
         raise ConfigError("compare needs two models or more: name more bundles, or some --baselines")
     retrievers = [_judgeable(folder) for folder in arguments.run_folders]
-    for folder, retriever in zip(arguments.run_folders, retrievers, strict=True):
-        retriever.name = Path(folder).name
+    names = [Path(folder).name for folder in arguments.run_folders]
+    for name, folder, retriever in zip(names, arguments.run_folders, retrievers, strict=True):
+        retriever.name = name if names.count(name) == 1 else str(Path(folder))
     first = retrievers[0]
     assert first.holdout is not None  # noqa: S101 - _judgeable saw to it
     models: list[Ranker] = list(retrievers)
@@ -151,8 +157,10 @@ def run_report(arguments: Namespace) -> Answer:
     from recsys.evaluation.report import build as build_report  # noqa: PLC0415
     from recsys.evaluation.report import write  # noqa: PLC0415
 
-    retriever = _judgeable(arguments.run_folder)
     out = Path(arguments.out)
+    if out.suffix not in (".html", ".htm"):
+        raise ConfigError(f"the report is a web page: name a file that ends in .html, not {out}")
+    retriever = _judgeable(arguments.run_folder)
     write(build_report(retriever, category=arguments.category, baselines=not arguments.no_baselines), out)
     figures, card = out.with_suffix(".json"), out.with_suffix(".md")
     return Answer(

@@ -85,7 +85,7 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
         found = tomllib.loads(file.read_text())
     except OSError as error:
         raise ConfigError(f"the recipe {file} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the recipe {file} is not valid TOML: {error}") from error
     for table, options in found.items():
         if table not in tables or not isinstance(options, dict):

@@ -210,3 +210,25 @@ def test_report_writes_page_figures_and_card(world: Path, capsys: pytest.Capture
     assert out.read_text().startswith("<!doctype html>")
     assert json.loads(out.with_suffix(".json").read_text())["models"]
     assert "name a file that ends in .html" in refused(capsys, "report", str(world / "run"), "--out", str(world / "x.pdf"))
+
+
+def test_what_cannot_be_written_is_one_line_too(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "/proc/" in refused(capsys, "recommend", str(world / "run"), "--users", "u1", "--out", "/proc/nowhere/x.parquet")
+
+
+def test_what_is_not_a_bundle_is_refused_before_training(
+    world: Path, tiny_encoder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (world / "thesis").mkdir()
+    (world / "thesis" / "chapter.txt").write_text("words")
+    said = refused(capsys, *fit_arguments(world, tiny_encoder), "--out", str(world / "thesis"), "--overwrite")
+    assert "is not a recsys bundle" in said
+
+
+def test_bundles_of_the_same_name_are_told_apart_by_their_path(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    shutil.copytree(world / "run", world / "copy" / "run")
+    code, out, _ = answer(capsys, "compare", str(world / "run"), str(world / "copy" / "run"))
+    assert code == 0
+    assert str(world / "copy" / "run") in out

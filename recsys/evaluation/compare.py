@@ -107,15 +107,15 @@ def compare(
     """
     if len(models) < 2:
         raise ConfigError("compare needs at least two models")
+    names = [one.model if isinstance(one, Evaluation) else one.name for one in models]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"models to compare need different names; these are {', '.join(names)}")
     reports = [
         one
         if isinstance(one, Evaluation)
         else evaluate(one, holdout, k, filter_seen=filter_seen, catalog=catalog, category=category)
         for one in models
     ]
-    names = [report.model for report in reports]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"models to compare need different names; these are {', '.join(names)}")
     for report in reports:
         check_same_users(report.holdout, holdout, report.model)
         if metric not in report.per_user or metric.partition("@")[0] not in ACCURACY:

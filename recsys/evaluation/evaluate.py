@@ -110,19 +110,25 @@ def evaluate(
         categories=None if catalog is None or category is None else catalog.aligned(model.items).memberships(category)[0],
     )
 
+    readable = own.histories.lengths > 0  # who has nothing that the model can read gets nothing: all misses, and counted
+    counts["users_without_readable_history"] = int((~readable).sum())
+
     def ranked_blocks() -> Blocks:
         starts = range(0, len(own), block)
         for start in track(starts, total=len(starts), what=f"evaluating {model.name}", unit="block"):
             stop = min(start + block, len(own))
-            histories = own.histories.block(start, stop)
+            able = np.flatnonzero(readable[start:stop])
+            histories = own.histories.block(start, stop).take(able)
             ranked = model.recommend_rows(
                 histories,
                 min(cuts[-1], len(model.items)),
                 exclude=histories if filter_seen else None,
-                users=own.user_rows[start:stop],
+                users=own.user_rows[start:stop][able],
                 candidates=candidates,
             )
-            yield start, stop, ranked.lists
+            lengths = np.zeros(stop - start, dtype=np.int64)
+            lengths[able] = ranked.lists.lengths
+            yield start, stop, RowLists.from_lengths(lengths, ranked.lists.rows)
 
     n_ranked = len(model.items) if candidates is None else len(candidates)
     return _measured(model.name, ranked_blocks(), own, cuts, background, counts, len(model.items), n_ranked, filter_seen)

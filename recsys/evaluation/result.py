@@ -28,6 +28,7 @@ _PHRASES = {
     "unknown_items": "{:,} places hold an item outside the catalogue",
     "unknown_targets": "unknown to the model: {:,} targets (counted as misses)",
     "unknown_history": "unknown to the model: {:,} history events (not read)",
+    "users_without_readable_history": "{:,} users have no history that the model can read (all misses)",
     "targets_already_in_history": "{:,} targets stand in the history already (never found while seen items are filtered)",
 }
 

@@ -168,7 +168,7 @@ def popularity(train: Interactions) -> pl.Series:
 
 
 def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
-    """A label per item from a catalogue column; of a "|" list the first; the rarer labels become ``other``.
+    """A label per item from a catalogue column; of a "|" list the first; rare labels become ``other``; null stays null.
 
     Raises
     ------
@@ -177,10 +177,11 @@ def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
     """
     if name not in catalog.columns.columns:
         raise ConfigError(f"the catalogue has no column {name!r}; it has {', '.join(catalog.columns.columns)}")
-    first = catalog.columns[name].cast(pl.String).str.split("|").list.first()
+    values = catalog.columns[name]
+    first = (values if values.dtype == pl.List else values.cast(pl.String).str.split("|")).list.first().cast(pl.String)
     common = first.drop_nulls().value_counts(sort=True).head(most)[name]
     return first.to_frame().select(
-        pl.when(pl.col(name).is_in(common.implode())).then(pl.col(name)).otherwise(pl.lit("other"))
+        pl.when(pl.col(name).is_null() | pl.col(name).is_in(common.implode())).then(pl.col(name)).otherwise(pl.lit("other"))
     )[name]
 
 

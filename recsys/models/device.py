@@ -21,6 +21,8 @@ def pick_device(wanted: str = "auto") -> str:
         device = torch.device(wanted)
     except RuntimeError as error:
         raise ConfigError(f"device {wanted!r} is not known to torch; use auto, cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {wanted!r} is not supported; use auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device 'cuda' was asked for, but torch sees no GPU here")
     return wanted

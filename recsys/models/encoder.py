@@ -151,8 +151,11 @@ class TextEncoder:
         else:
             log(f"encoding {len(distinct):,} texts with {self.folder.name}")
             vectors = self.encode(distinct.to_list())
-            with atomic_file(file) as temporary, temporary.open("wb") as stream:
-                np.save(stream, vectors, allow_pickle=False)
+            try:
+                with atomic_file(file) as temporary, temporary.open("wb") as stream:
+                    np.save(stream, vectors, allow_pickle=False)
+            except OSError as error:
+                log(f"the encoded texts cannot be kept for next time in {file.parent}: {error.strerror}")
         place = dict(zip(distinct.to_list(), range(len(distinct)), strict=True))
         chosen: Float32 = vectors[texts.replace_strict(place, return_dtype=pl.Int64).to_numpy()]
         return chosen

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from recsys.errors import ConfigError
 from recsys.files import atomic_file
 from recsys.progress import log, track
 from recsys.serving.retriever import RawId, Retriever
@@ -45,7 +46,9 @@ def recommend_to_parquet(
         if without:
             log(f"{without:,} users have no history and get no recommendations")
     else:
-        rows = retriever.users.rows(users)
+        rows = retriever.users.rows([users] if isinstance(users, str | int) else users)
+    if len(rows) == 0:
+        raise ConfigError("there is nobody to recommend to: users is empty")
     ids = retriever.users.raw(rows)
     starts = range(0, len(ids), _BLOCK)
     whole = pl.concat(

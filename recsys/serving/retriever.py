@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -85,7 +85,7 @@ class Retriever:
         Raises
         ------
         DataError
-            The log has items that the model does not know.
+            The log, or the holdout, has items or users that the model does not know.
         """
         places = towers.items.find(log.items.ids)
         unknown = np.flatnonzero((places < 0) & (log.item_counts > 0))
@@ -103,7 +103,7 @@ class Retriever:
             trained=None if train is None else _prefix_lengths(train, log.users, histories),
             options=options,
             record=record,
-            holdout=holdout,
+            holdout=None if holdout is None else _in_rows_of(holdout, log.users, towers.items),
             data={
                 "fingerprint": log.fingerprint,
                 "interactions": len(log),
@@ -199,6 +199,8 @@ class Retriever:
                 raise DataError(f"the user {owners[int(empty[0])]!r} has no history to read; give histories= instead")
         else:
             assert histories is not None  # noqa: S101 - one of the two is there
+            if any(isinstance(one, str | int) for one in histories):
+                raise ConfigError("histories is a list of lists of item ids, one list per person")
             read = RowLists.from_lists([self.items.rows(list(one)) for one in histories])
             name, owners = QUERY, pl.Series(np.arange(len(read), dtype=np.int64))
         hidden = read if filter_seen else RowLists.empty(len(read))
@@ -306,6 +308,21 @@ def _listed(ids: RawIds) -> pl.Series | list[Hashable]:
     if isinstance(ids, str) or not isinstance(ids, Iterable):
         return [ids]
     return list(ids)
+
+
+def _in_rows_of(holdout: Holdout, users: Vocabulary, items: Vocabulary) -> Holdout:
+    """The holdout in other rows; ids that these do not know are refused (UnknownIdError)."""
+    place = items.find(holdout.items.ids)
+    needed = np.unique(np.concatenate([holdout.histories.rows, holdout.targets.rows]))
+    items.rows(holdout.items.raw(needed))
+    return replace(
+        holdout,
+        users=users,
+        items=items,
+        user_rows=users.rows(holdout.users.raw(holdout.user_rows)),
+        histories=RowLists(holdout.histories.offsets, place[holdout.histories.rows]),
+        targets=RowLists(holdout.targets.offsets, place[holdout.targets.rows]),
+    )
 
 
 def _prefix_lengths(train: Interactions, users: Vocabulary, histories: RowLists) -> Int64 | None:

@@ -79,6 +79,12 @@ class WindowBatches(IterableDataset[Batch]):
     tokens : int
         Padded positions per batch, at most (one window at least).
     seed : int
+
+    Attributes
+    ----------
+    steps : int
+        Batches of the first epoch; later ones differ by a few, as each cuts the histories elsewhere. There is no length,
+        lest a trainer stop at it and leave the last batches of an epoch out.
     """
 
     def __init__(self, histories: RowLists, *, length: int, tokens: int, seed: int) -> None:
@@ -87,7 +93,7 @@ class WindowBatches(IterableDataset[Batch]):
         self.tokens = max(tokens, length)
         self.seed = seed
         self.epoch = 0
-        self.batches_per_epoch = len(self._plan(0)[1])
+        self.steps = len(self._plan(0)[1])
 
     def _plan(self, epoch: int) -> tuple[tuple[Int64, Int64, Int64], list[Int64]]:
         """Windows of an epoch and, batch by batch, which of them belong together."""
@@ -102,9 +108,6 @@ class WindowBatches(IterableDataset[Batch]):
             batches.append(order[begin:end])
             begin = end
         return (owners, starts, sizes), [batches[i] for i in generator.permutation(len(batches))]
-
-    def __len__(self) -> int:
-        return self.batches_per_epoch
 
     def __iter__(self) -> Iterator[Batch]:
         windows, plan = self._plan(self.epoch)

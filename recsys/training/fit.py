@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recsys.data.interactions import Interactions
+from recsys.data.leakage import check_leakage
 from recsys.data.split import Holdout
 from recsys.errors import DataError, RecsysError
 from recsys.evaluation.evaluate import evaluate
@@ -126,14 +127,18 @@ def train(
     ------
     DataError
         No user has two events.
+    LeakageError
+        What validation asks for is among what is trained on.
     RecsysError
         The loss is no longer a number.
     """
     device = pick_device(config.device)
+    if validation is not None:
+        check_leakage(log_in, validation)
     batches = WindowBatches(
         log_in.histories, length=towers.net.users.max_length, tokens=config.batch_tokens, seed=config.seed
     )
-    if len(batches) == 0:
+    if batches.steps == 0:
         raise DataError("no user has two events, so there is no next item to learn from")
     negatives = None
     if config.softmax_over(len(towers.items)) == "sampled":
@@ -144,7 +149,7 @@ def train(
         config,
         negatives,
         bf16_loss=config.precision != "fp32" and has_bf16(device),
-        total_steps=config.epochs * len(batches),
+        total_steps=config.epochs * batches.steps,
     )
     record = TrainingLog()
     if validation is not None and config.validate_users:
@@ -156,28 +161,30 @@ def train(
             EarlyStopping(f"val_{config.monitor}", mode="max", patience=config.patience, check_on_train_epoch_end=True)
         )
     if on_terminal():
-        callbacks.append(TQDMProgressBar(leave=False))
-    autocast = config.precision == "bf16" or (config.precision == "auto" and on_gpu)
+        callbacks.append(_Bar(batches.steps))
+    autocast = config.precision == "bf16" or (config.precision == "auto" and on_gpu and has_bf16(device))
     begun = time.monotonic()
-    with _quiet_lightning(), torch.random.fork_rng(enabled=True):
+    with _quiet_lightning(), _own_determinism(), torch.random.fork_rng(enabled=True):
         torch.manual_seed(config.seed)
         trainer = L.Trainer(
             accelerator="gpu" if on_gpu else "cpu",
-            devices=1,
+            devices=[torch.device(device).index or 0] if on_gpu else 1,
             precision="bf16-mixed" if autocast else "32-true",
             max_epochs=config.epochs,
-            gradient_clip_val=config.clip_norm,
             logger=TensorBoardLogger(log_folder.parent, name=log_folder.name) if log_folder else False,
-            log_every_n_steps=max(1, len(batches) // 10),
+            log_every_n_steps=max(1, batches.steps // 10),
             callbacks=callbacks,
             enable_checkpointing=False,
             enable_progress_bar=on_terminal(),
             enable_model_summary=False,
             deterministic="warn" if on_gpu else True,
         )
-        trainer.fit(module, DataLoader(batches, batch_size=None))
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(module, DataLoader(batches, batch_size=None))
+        except SystemExit:
+            if trainer.interrupted:  # Lightning turns an interrupt into an exit of the whole process
+                raise KeyboardInterrupt from None
+            raise
     if watch.best is not None:
         towers.net.load_state_dict(watch.best[1])
     else:
@@ -186,6 +193,28 @@ def train(
     towers.net.to(device)
     record.seconds = time.monotonic() - begun
     return record
+
+
+class _Bar(TQDMProgressBar):
+    """A bar that knows about how many steps an epoch has, which the supply of batches itself finds out only at its end."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(leave=False)
+        self._steps = steps
+
+    @property
+    def total_train_batches(self) -> int | float:
+        return self._steps
+
+
+@contextmanager
+def _own_determinism() -> Iterator[None]:
+    """Give the caller back the determinism that it had chosen for its own work."""
+    enabled, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 @contextmanager

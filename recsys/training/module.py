@@ -60,6 +60,10 @@ class TowerModule(L.LightningModule):
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.targets))
         return loss
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # Not left to the trainer, which refuses to clip for a fused optimiser under autocast.
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
+
     def configure_optimizers(self) -> Any:
         decayed = [p for name, p in self.net.named_parameters() if p.requires_grad and _decays(name, p)]
         plain = [p for name, p in self.net.named_parameters() if p.requires_grad and not _decays(name, p)]

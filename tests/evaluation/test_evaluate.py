@@ -367,3 +367,12 @@ def test_peak_memory_does_not_grow_with_users_times_items() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 60 * 2**20  # a dense mask of users times items would take 400 MB
+
+
+def test_a_user_whose_history_is_all_unknown_gets_nothing_and_is_counted(model: FixedLists) -> None:
+    holdout = make_holdout([*LETTERS, "z"], [("ann", "zz"[:1], "c"), ("bob", "f", "e")])
+    report = evaluate(model, holdout, k=2)
+    assert report.per_user["recall@2"].tolist() == [0.0, 1.0]
+    assert report.counts["users_without_readable_history"] == 1
+    assert report.counts["users_with_none"] == 1
+    assert "1 users have no history that the model can read" in str(report)

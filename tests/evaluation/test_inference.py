@@ -144,7 +144,8 @@ def exact_p(differences: list[float]) -> float:
         abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
         for signs in product((1, -1), repeat=len(differences))
     ]
-    return sum(one >= seen - 1e-9 for one in sums) / len(sums)
+    rounding = 1e-12 * sum(abs(d) for d in differences)
+    return sum(one >= seen - rounding for one in sums) / len(sums)
 
 
 @settings(deadline=None, max_examples=60)

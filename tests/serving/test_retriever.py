@@ -6,7 +6,7 @@ import pytest
 import recsys
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.split import Split
+from recsys.data.split import Split, leave_last_out
 from recsys.errors import ConfigError, DataError, UnknownIdError, UnsupportedError
 from recsys.serving.batch import recommend_to_parquet
 from recsys.serving.retriever import Retriever
@@ -149,3 +149,21 @@ def test_a_refused_batch_leaves_the_old_file(retriever: Retriever, tmp_path: Pat
 
 def test_a_retriever_can_be_judged_like_any_model(retriever: Retriever, ring_split: Split) -> None:
     assert recsys.evaluate(retriever, ring_split.test, 5)["recall@5"] > 0.5
+
+
+def test_a_flat_list_of_items_is_not_taken_for_histories(retriever: Retriever) -> None:
+    with pytest.raises(ConfigError, match="list of lists"):
+        retriever.recommend(histories=["i1", "i2"])  # type: ignore[list-item]
+
+
+def test_nobody_to_recommend_to_is_refused(retriever: Retriever, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="users is empty"):
+        recommend_to_parquet(retriever, tmp_path / "recs.parquet", users=[])
+
+
+def test_a_holdout_in_other_rows_is_kept_by_its_ids(retriever: Retriever, ring: Interactions, tmp_path: Path) -> None:
+    other = leave_last_out(Interactions.from_frame(ring.frame().reverse().sort("timestamp"))).test
+    built = Retriever.build(retriever.towers, retriever.catalog, ring, options=retriever.options, record={}, holdout=other)
+    assert built.holdout is not None
+    assert built.holdout.items.raw(built.holdout.targets.rows).to_list() == other.items.raw(other.targets.rows).to_list()
+    assert recsys.evaluate(built, built.holdout, 5).means == recsys.evaluate(built, other, 5).means

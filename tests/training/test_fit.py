@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ import recsys
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
-from recsys.errors import ConfigError, DataError, NotFittedError, RecsysError
+from recsys.errors import ConfigError, DataError, LeakageError, NotFittedError, RecsysError
 from recsys.training.config import Training
 from recsys.training.schedule import warmup_cosine
 from recsys.two_tower import TwoTower
@@ -157,6 +158,7 @@ def test_impossible_models_are_refused_at_once(options: dict[str, object], says:
         ({"precision": "fp8"}, "precision must be one of"),
         ({"monitor": "auc"}, "ndcg@10"),
         ({"device": "tpu0"}, "not known to torch"),
+        ({"device": "meta"}, "not supported"),
     ],
 )
 def test_impossible_trainings_are_refused(options: dict[str, object], says: str, ring_split: Split) -> None:
@@ -177,3 +179,51 @@ def test_the_rate_rises_then_falls_along_a_cosine() -> None:
     assert rate[55] == pytest.approx(0.02 + 0.98 * 0.5)
     assert rate[100] == pytest.approx(0.02)
     assert rate[10:] == sorted(rate[10:], reverse=True)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled"])
+def test_bfloat16_autocast_trains_and_stays_close_to_float32(ring_split: Split, loss: str) -> None:
+    losses = []
+    for precision in ("fp32", "bf16"):
+        training = Training(epochs=3, batch_tokens=64, precision=precision, loss=loss, negatives=8, device="cpu")  # type: ignore[arg-type]
+        model = small().fit(ring_split.train, validation=ring_split.validation, training=training)
+        assert model.log is not None
+        losses.append(model.log.epochs[-1]["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_every_batch_of_every_epoch_is_trained_on(ring_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recsys.training.module import TowerModule
+
+    taken = [0]
+    real = TowerModule.training_step
+
+    def count(self: TowerModule, batch: Any, index: int) -> torch.Tensor:
+        taken[0] += len(batch.targets)
+        return real(self, batch, index)
+
+    monkeypatch.setattr(TowerModule, "training_step", count)
+    small(max_length=2).fit(ring_split.train, training=Training(epochs=5, batch_tokens=8, device="cpu"))
+    assert taken[0] == 5 * int((ring_split.train.histories.lengths - 1).clip(min=0).sum())
+
+
+def test_an_interrupt_reaches_the_caller_as_one(ring_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recsys.training import module
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "softmax_loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small().fit(ring_split.train, training=QUICK)
+
+
+def test_fitting_leaves_the_callers_choice_of_determinism_alone(ring_split: Split) -> None:
+    assert not torch.are_deterministic_algorithms_enabled()
+    small().fit(ring_split.train, training=QUICK)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_validation_set_that_was_trained_on_is_refused(ring: Interactions, ring_split: Split) -> None:
+    with pytest.raises(LeakageError, match="40 of 40"):
+        small().fit(ring, validation=ring_split.validation, training=QUICK)
