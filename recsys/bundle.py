@@ -65,9 +65,9 @@ def save(
         _write_tables(retriever, target)
         _write_towers(retriever, target)
         if figures is not None:
-            from recsys.evaluation.report import model_card  # noqa: PLC0415
+            from recsys.evaluation.report import as_json, model_card  # noqa: PLC0415
 
-            (target / "report.json").write_text(json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+            (target / "report.json").write_text(as_json(figures))
             (target / "MODEL_CARD.md").write_text(model_card(figures))
         files = sorted(file for file in target.rglob("*") if file.is_file())
         manifest = {

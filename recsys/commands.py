@@ -155,11 +155,10 @@ def run_compare(arguments: Namespace) -> Answer:
 def run_report(arguments: Namespace) -> Answer:
     """``recsys report``."""
     from recsys.evaluation.report import build as build_report  # noqa: PLC0415
-    from recsys.evaluation.report import write  # noqa: PLC0415
+    from recsys.evaluation.report import check_page_name, write  # noqa: PLC0415
 
     out = Path(arguments.out)
-    if out.suffix not in (".html", ".htm"):
-        raise ConfigError(f"the report is a web page: name a file that ends in .html, not {out}")
+    check_page_name(out)
     retriever = _judgeable(arguments.run_folder)
     write(build_report(retriever, category=arguments.category, baselines=not arguments.no_baselines), out)
     figures, card = out.with_suffix(".json"), out.with_suffix(".md")

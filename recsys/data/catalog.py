@@ -102,6 +102,19 @@ class Catalog:
         columns = pl.DataFrame([gather(column) for column in self.columns.iter_columns()])
         return Catalog(items, gather(self.texts), gather(self.titles), columns, self.text_columns)
 
+    def listed(self, column: str) -> pl.Series:
+        """A column as one list per item: a list column as it is, of others the parts between "|" as text.
+
+        Raises
+        ------
+        ConfigError
+            There is no such column.
+        """
+        if column not in self.columns.columns:
+            raise ConfigError(f"the catalogue has no column {column!r}; it has {', '.join(self.columns.columns)}")
+        values = self.columns[column]
+        return values if values.dtype == pl.List else values.cast(pl.String).str.split("|")
+
     def memberships(self, column: str) -> tuple[sp.csr_matrix[np.bool_], list[str]]:
         """Which categories each item is in, from a column with one value or several separated by "|" (or a list).
 
@@ -119,11 +132,9 @@ class Catalog:
         ConfigError
             There is no such column.
         """
-        if column not in self.columns.columns:
-            raise ConfigError(f"the catalogue has no column {column!r}; it has {', '.join(self.columns.columns)}")
-        values = self.columns[column]
-        lists = values if values.dtype == pl.List else values.cast(pl.String).str.split("|")
-        frame = lists.alias("category").to_frame().with_row_index("row").explode("category", empty_as_null=True)
+        frame = (
+            self.listed(column).alias("category").to_frame().with_row_index("row").explode("category", empty_as_null=True)
+        )
         frame = frame.with_columns(pl.col("category").cast(pl.String).str.strip_chars())
         frame = frame.filter(pl.col("category").is_not_null() & (pl.col("category") != "")).unique()
         names = frame["category"].unique().sort()

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Bool, Int64, contained
+from recsys.data.row_lists import Bool, Int64, contained, found_among
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import LeakageError
@@ -33,8 +33,10 @@ def check_leakage(train: Interactions, holdout: Holdout, *, test_timestamps: Int
     """
     held = _pairs(holdout, train.users, train.items)
     trained = train.histories.owners() * (len(train.items) + 1) + train.histories.rows
-    repeats = contained(holdout.targets, holdout.histories, len(holdout.items))
-    _refuse_shared(holdout, np.isin(held, trained) & ~repeats, "training", "take them out of the training log")
+    shared = found_among(held, trained)
+    if shared.any():
+        shared &= ~contained(holdout.targets, holdout.histories, len(holdout.items))
+        _refuse_shared(holdout, shared, "training", "take them out of the training log")
     if test_timestamps is not None:
         check_time_order(train.timestamps, test_timestamps)
 

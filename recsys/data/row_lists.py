@@ -146,10 +146,24 @@ def contained(lists: RowLists, others: RowLists, n_items: int) -> Bool:
     if len(lists.rows) == len(lists) and bool((lists.lengths == 1).all()):  # the common case: one target each
         equal = others.rows == np.repeat(lists.rows, others.lengths)
         return np.bincount(others.owners()[equal], minlength=len(lists)) > 0
-    asked = lists.owners() * n_items + lists.rows
-    distinct = np.unique(asked)
-    keys = others.owners() * n_items + others.rows
-    place = np.minimum(np.searchsorted(distinct, keys), len(distinct) - 1)
+    return found_among(lists.owners() * n_items + lists.rows, others.owners() * n_items + others.rows)
+
+
+def found_among(few: Int64, many: Int64) -> Bool:
+    """Whether each of a few numbers is among many, which are searched as they stand, without sorting or hashing them.
+
+    Parameters
+    ----------
+    few, many : int64 (n,), int64 (m,)
+
+    Returns
+    -------
+    bool (n,)
+    """
+    if len(few) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    distinct = np.unique(few)
+    place = np.minimum(np.searchsorted(distinct, many), len(distinct) - 1)
     met = np.zeros(len(distinct), dtype=np.bool_)
-    met[place[distinct[place] == keys]] = True
-    return met[np.searchsorted(distinct, asked)]
+    met[place[distinct[place] == many]] = True
+    return met[np.searchsorted(distinct, few)]

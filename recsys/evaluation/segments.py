@@ -18,6 +18,7 @@ from recsys.evaluation.metrics import Values
 from recsys.evaluation.result import Evaluation
 from recsys.schema import USER
 
+HISTORY, TIME, POPULARITY, TEMPERATURE = "history length", "time", "popularity", "temperature"
 _BANDS = (5, 10, 20, 50, 100, 200)
 _POPULARITY = ("head", "middle", "tail", "untouched")
 
@@ -123,15 +124,20 @@ def standard_segments(
     dict of DataFrame
         Users by ``history length`` and ``time``; items by ``popularity``, ``temperature`` and ``category``.
     """
-    cuts = {"history length": by_user(report, history_bands(report))}
-    if report.holdout.times is not None:
-        cuts["time"] = by_user(report, time_bands(report))
-    if train is not None:
-        cuts["popularity"] = by_item(report, popularity(train))
-        cuts["temperature"] = by_item(report, temperature(train))
-    if catalog is not None and category is not None:
-        cuts[category] = by_item(report, column(catalog, category))
-    return cuts
+    cuts = {name: by_user(report, labels) for name, labels in user_labels(report).items()}
+    return cuts | {name: by_item(report, labels) for name, labels in item_labels(train, catalog, category).items()}
+
+
+def user_labels(report: Evaluation) -> dict[str, pl.Series]:
+    """The standard labels of judged users: ``history length``, and ``time`` where the targets have times."""
+    labels = {HISTORY: history_bands(report)}
+    return labels if report.holdout.times is None else labels | {TIME: time_bands(report)}
+
+
+def item_labels(train: Interactions | None, catalog: Catalog | None, category: str | None) -> dict[str, pl.Series]:
+    """The standard labels of items: ``popularity`` and ``temperature`` in training, and a catalogue column."""
+    labels = {} if train is None else {POPULARITY: popularity(train), TEMPERATURE: temperature(train)}
+    return labels if catalog is None or category is None else labels | {category: column(catalog, category)}
 
 
 def history_bands(report: Evaluation) -> pl.Series:
@@ -175,10 +181,7 @@ def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
     ConfigError
         There is no such column.
     """
-    if name not in catalog.columns.columns:
-        raise ConfigError(f"the catalogue has no column {name!r}; it has {', '.join(catalog.columns.columns)}")
-    values = catalog.columns[name]
-    first = (values if values.dtype == pl.List else values.cast(pl.String).str.split("|")).list.first().cast(pl.String)
+    first = catalog.listed(name).list.first().cast(pl.String)
     common = first.drop_nulls().value_counts(sort=True).head(most)[name]
     return first.to_frame().select(
         pl.when(pl.col(name).is_null() | pl.col(name).is_in(common.implode())).then(pl.col(name)).otherwise(pl.lit("other"))

@@ -11,7 +11,7 @@ import torch
 from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists
 from recsys.errors import BundleError, ConfigError, DataError
 from recsys.index.library import faiss
-from recsys.models.topk import top_k, users_per_block
+from recsys.models.towers import rank_vectors
 from recsys.recommender import Ranked, check_exclude, check_k
 
 _BLOCK_CANDIDATES = 4_000_000
@@ -142,12 +142,7 @@ class ExactIndex:
         place[candidates] = np.arange(len(candidates), dtype=np.int32)
         hidden = RowLists(exclude.offsets, place[exclude.rows])
         hidden = hidden.where(hidden.rows >= 0)
-        block = users_per_block(len(candidates))
-        parts = [
-            top_k(torch.from_numpy(queries[start : start + block] @ few.T), k, hidden.block(start, start + block))
-            for start in range(0, len(queries), block)
-        ]
-        found = Ranked.joined(parts)
+        found = rank_vectors(torch.from_numpy(queries), torch.from_numpy(few), k, hidden)
         return Ranked(RowLists(found.lists.offsets, candidates[found.lists.rows]), found.scores)
 
     def _search_block(self, queries: Float32, k: int, exclude: RowLists, fetch: int) -> Ranked:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from recsys.recommender import Ranker
     from recsys.serving.retriever import Retriever
 
-__all__ = ["build", "model_card", "write"]
+__all__ = ["as_json", "build", "check_page_name", "model_card", "write"]
 
 EASE_LIMIT = 20_000
 """EASE is fitted up to this many items: it inverts a dense matrix of their square."""
@@ -113,16 +113,32 @@ def write(figures: dict[str, Any], out: Path) -> None:
     """
     from recsys.evaluation.report.page import page  # noqa: PLC0415
 
-    if out.suffix not in (".html", ".htm"):
-        raise ConfigError(f"the report is a web page: name a file that ends in .html, not {out}")
+    check_page_name(out)
     made = {
         out: page(figures),
-        out.with_suffix(".json"): json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+        out.with_suffix(".json"): as_json(figures),
         out.with_suffix(".md"): model_card(figures),
     }
     for target, text in made.items():
         with atomic_file(target) as file:
             file.write_text(text, encoding="utf-8")
+
+
+def check_page_name(out: Path) -> None:
+    """Refuse a name that is not a web page's, which can be done before anything is judged.
+
+    Raises
+    ------
+    ConfigError
+        ``out`` does not end in .html.
+    """
+    if out.suffix not in (".html", ".htm"):
+        raise ConfigError(f"the report is a web page: name a file that ends in .html, not {out}")
+
+
+def as_json(figures: dict[str, Any]) -> str:
+    """The figures as strict JSON."""
+    return json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _category(catalog: Catalog, asked: str | None) -> str | None:

@@ -14,9 +14,10 @@ import polars as pl
 
 from recsys.evaluation.compare import Comparison
 from recsys.evaluation.report.examples import chosen_users
-from recsys.evaluation.report.groups import HISTORY, TIME, K, fairness_figures, long_tail, segment_figures
+from recsys.evaluation.report.groups import K, fairness_figures, long_tail, segment_figures
 from recsys.evaluation.report.item_map import FEWEST, item_map
 from recsys.evaluation.result import ACCURACY, DEFINITION, Evaluation
+from recsys.evaluation.segments import HISTORY, TIME
 
 if TYPE_CHECKING:
     from recsys.serving.retriever import Retriever

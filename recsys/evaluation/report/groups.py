@@ -19,7 +19,6 @@ K = 10
 """The length of list that groups, exposure and examples are told for."""
 CATEGORY_COLUMNS = ("category", "categories", GENRES, "brand")
 """Catalogue columns that are taken for categories where nobody names one."""
-HISTORY, TIME, POPULARITY, TEMPERATURE = "history length", "time", "popularity", "temperature"
 _METRICS = [f"recall@{K}", f"ndcg@{K}"]
 _REST = "other"
 _POINTS = 160
@@ -33,11 +32,10 @@ def user_segments(reports: Sequence[Evaluation]) -> dict[str, pl.DataFrame]:
     dict of DataFrame
         What :func:`recsys.evaluation.segments.by_user` gives, for all reports, with a column ``model``.
     """
-    made = {
-        HISTORY: [_of(report, segments.by_user(report, segments.history_bands(report), _METRICS)) for report in reports]
-    }
-    if all(report.holdout.times is not None for report in reports):
-        made[TIME] = [_of(report, segments.by_user(report, segments.time_bands(report), _METRICS)) for report in reports]
+    made: dict[str, list[pl.DataFrame]] = {}
+    for report in reports:
+        for name, labels in segments.user_labels(report).items():
+            made.setdefault(name, []).append(_of(report, segments.by_user(report, labels, _METRICS)))
     return {name: pl.concat(frames, how="vertical_relaxed") for name, frames in made.items()}
 
 
@@ -60,18 +58,9 @@ def item_groups(
         What :func:`recsys.evaluation.segments.by_item` gives, for all reports, with the columns ``model`` and
         ``interactions`` (the group's events in training; null where they are not known).
     """
-    labels: dict[str, pl.Series] = {}
-    if train is not None:
-        labels[POPULARITY] = segments.popularity(train)
-        labels[TEMPERATURE] = segments.temperature(train)
-    if category is not None:
-        labels[category] = segments.column(catalog, category)
     found = {}
-    for name, given in labels.items():
-        parts = []
-        for report in reports:
-            own = given.extend_constant(None, len(report.holdout.items) - len(given))
-            parts.append(_of(report, segments.by_item(report, own)))
+    for name, given in segments.item_labels(train, catalog, category).items():
+        parts = [_of(report, segments.by_item(report, given)) for report in reports]
         found[name] = pl.concat(parts, how="vertical_relaxed").join(_events(given, train), on="label", how="left")
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recsys.evaluation.report.groups import HISTORY, POPULARITY, TEMPERATURE, TIME
+from recsys.evaluation.segments import HISTORY, POPULARITY, TEMPERATURE, TIME
 
 MEANING = {
     "recall": "share of a user's held-out items that are among the first k",
