@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,3 +56,11 @@ def written(file: Path, content: str | bytes) -> Path:
 def parquet(file: Path, **columns: object) -> Path:
     pl.DataFrame(columns).write_parquet(file)
     return file
+
+
+busy_logs = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(0, 12)), min_size=12, max_size=50)
+"""Long enough to be split by any protocol more often than not; pairs and instants repeat."""
+
+
+def events_of(log: Interactions) -> Counter[tuple[int, int]]:
+    return Counter(log.frame().select("user_id", "item_id").iter_rows())
