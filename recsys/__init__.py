@@ -9,34 +9,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity
+    from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot
     from recsys.bundle import load
+    from recsys.data.augment import Augment
     from recsys.data.catalog import Catalog
     from recsys.data.interactions import Interactions
     from recsys.data.protocols import item_split, rolling_splits, user_split
-    from recsys.data.read import read_catalog, read_interactions
+    from recsys.data.read import read_catalog, read_interactions, read_user_table
     from recsys.data.split import leave_last_out, time_split
     from recsys.errors import RecsysError
     from recsys.evaluation.compare import compare
     from recsys.evaluation.evaluate import evaluate
+    from recsys.recipe import Recipe
     from recsys.serving.retriever import Retriever
-    from recsys.training.config import Training
+    from recsys.training.config import Objective, Training
     from recsys.two_tower import TwoTower
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "ALS": "recsys.baselines",
+    "Augment": "recsys.data.augment",
     "BPR": "recsys.baselines",
     "Catalog": "recsys.data.catalog",
     "EASE": "recsys.baselines",
     "Interactions": "recsys.data.interactions",
     "ItemKNN": "recsys.baselines",
+    "Objective": "recsys.training.config",
     "Popularity": "recsys.baselines",
+    "Recipe": "recsys.recipe",
     "RecsysError": "recsys.errors",
     "Retriever": "recsys.serving.retriever",
     "Training": "recsys.training.config",
     "TwoTower": "recsys.two_tower",
+    "ZeroShot": "recsys.baselines",
     "compare": "recsys.evaluation.compare",
     "evaluate": "recsys.evaluation.evaluate",
     "item_split": "recsys.data.protocols",
@@ -44,6 +50,7 @@ _HOMES = {
     "load": "recsys.bundle",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",
+    "read_user_table": "recsys.data.read",
     "rolling_splits": "recsys.data.protocols",
     "time_split": "recsys.data.split",
     "user_split": "recsys.data.protocols",
@@ -53,14 +60,18 @@ __all__ = [
     "ALS",
     "BPR",
     "EASE",
+    "Augment",
     "Catalog",
     "Interactions",
     "ItemKNN",
+    "Objective",
     "Popularity",
+    "Recipe",
     "RecsysError",
     "Retriever",
     "Training",
     "TwoTower",
+    "ZeroShot",
     "compare",
     "evaluate",
     "item_split",
@@ -68,6 +79,7 @@ __all__ = [
     "load",
     "read_catalog",
     "read_interactions",
+    "read_user_table",
     "rolling_splits",
     "time_split",
     "user_split",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data.catalog import Catalog
-from recsys.data.row_lists import Int64, RowLists
+from recsys.data.row_lists import RowLists
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import BundleError, ConfigError, DataError
@@ -87,22 +88,20 @@ def save(
 
 def _write_tables(retriever: Retriever, target: Path) -> None:
     catalog = retriever.catalog
-    retriever.users.ids.to_frame().write_parquet(target / "users.parquet")
+    codes = retriever.towers.codes_for(retriever.users)
+    features = [] if codes is None else [pl.Series(f"feature_{i}", codes[:, i]) for i in range(codes.shape[1])]
+    retriever.users.ids.to_frame().hstack(features).write_parquet(target / "users.parquet")
     own = {ITEM: retriever.items.ids, f"_{TEXT}": catalog.texts, f"_{TITLE}": catalog.titles}
     pl.DataFrame(own).hstack(catalog.columns).write_parquet(target / "items.parquet")
-    columns = {"items": _nested(retriever.histories.offsets, retriever.histories.rows)}
+    histories = _nested(retriever.histories, "items", "times", "events")
     if retriever.trained is not None:
-        columns["trained"] = pl.Series(retriever.trained)
-    pl.DataFrame(columns).write_parquet(target / "histories.parquet")
+        histories = histories.with_columns(pl.Series("trained", retriever.trained))
+    histories.write_parquet(target / "histories.parquet")
     if (holdout := retriever.holdout) is not None:
-        columns = {
-            USER: holdout.users.raw(holdout.user_rows),
-            "history": _nested(holdout.histories.offsets, holdout.histories.rows),
-            "targets": _nested(holdout.targets.offsets, holdout.targets.rows),
-        }
-        if holdout.times is not None:
-            columns["times"] = _nested(holdout.targets.offsets, holdout.times)
-        pl.DataFrame(columns).write_parquet(target / "holdout.parquet")
+        users = holdout.users.raw(holdout.user_rows).alias(USER).to_frame()
+        history = _nested(holdout.histories, "history", "history_times", "history_events")
+        targets = _nested(replace(holdout.targets.bare(), times=holdout.times), "targets", "times", "events")
+        pl.concat([users, history, targets], how="horizontal").write_parquet(target / "holdout.parquet")
 
 
 def _write_towers(retriever: Retriever, target: Path) -> None:
@@ -120,6 +119,7 @@ def _write_towers(retriever: Retriever, target: Path) -> None:
     config = {
         "model": retriever.options,
         "catalog": {"text_columns": list(retriever.catalog.text_columns)},
+        "event_names": list(retriever.event_names),
         "holdout": retriever.holdout.protocol if retriever.holdout else None,
         "training": retriever.record,
     }
@@ -200,10 +200,14 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     manifest = verify(folder)
     config = json.loads((folder / "config.json").read_text())
     try:
-        users = Vocabulary(pl.read_parquet(folder / "users.parquet")[USER], "user")
+        people = pl.read_parquet(folder / "users.parquet")
+        users = Vocabulary(people[USER], "user")
         table = pl.read_parquet(folder / "items.parquet")
         items = Vocabulary(table[ITEM], "item")
         towers = _load_towers(folder, config["model"], users, items, device)
+        towers.event_names = tuple(config.get("event_names", ()))
+        if len(people.columns) > 1:
+            towers.user_codes = people.drop(USER).to_numpy().astype(np.int32)
     except (KeyError, ConfigError, DataError, pl.exceptions.PolarsError) as error:
         raise BundleError(f"{folder} is not whole: {error}") from error
     hidden = (ITEM, f"_{TEXT}", f"_{TITLE}")
@@ -215,6 +219,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
         tuple(config["catalog"]["text_columns"]),
     )
     histories = pl.read_parquet(folder / "histories.parquet")
+    event_names = tuple(config.get("event_names", ()))  # bundles of older versions have none
     index = ExactIndex.load(folder / "index.faiss")
     _check_belonging(folder, towers, index)
     retriever = Retriever(
@@ -222,30 +227,33 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
         index=index,
         catalog=catalog,
         users=users,
-        histories=_lists(histories["items"]),
+        histories=_lists(histories, "items", "times", "events"),
         trained=histories["trained"].to_numpy() if "trained" in histories.columns else None,
         options=config["model"],
         record=config["training"],
         data=manifest["data"],
+        event_names=event_names,
     )
     if config["holdout"] is not None:
         held = pl.read_parquet(folder / "holdout.parquet")
+        history, targets = _lists(held, "history", "history_times", "history_events"), _lists(held, "targets", "times", "")
         retriever.holdout = Holdout(
             users,
             items,
             users.rows(held[USER]),
-            _lists(held["history"]),
-            _lists(held["targets"]),
+            history,
+            targets.bare(),
             config["holdout"],
-            held["times"].explode(empty_as_null=False).to_numpy() if "times" in held.columns else None,
+            targets.times,
+            () if history.events is None else event_names,
         )
     return retriever
 
 
 def _load_towers(folder: Path, options: dict[str, Any], users: Vocabulary, items: Vocabulary, device: str) -> Towers:
-    import torch  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
 
+    from recsys.assemble import network_like  # noqa: PLC0415
     from recsys.models.device import pick_device  # noqa: PLC0415
     from recsys.models.towers import Towers  # noqa: PLC0415
     from recsys.models.whiten import Whitening  # noqa: PLC0415
@@ -255,11 +263,10 @@ def _load_towers(folder: Path, options: dict[str, Any], users: Vocabulary, items
     whitening = None
     if "whitening.mean" in state:
         whitening = Whitening(state.pop("whitening.mean").numpy(), state.pop("whitening.matrix").numpy())
-    text = state["items.text"] if whitening is not None else None
     has_id = state["items.has_id"]
     if len(has_id) != len(items):
         raise BundleError(f"{folder}: towers.safetensors knows {len(has_id)} items, items.parquet {len(items)}")
-    net = TwoTower(**options).network(len(items), text, torch.zeros_like(has_id))
+    net = network_like(TwoTower(**options), state)
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
@@ -285,17 +292,27 @@ def _check_belonging(folder: Path, towers: Towers, index: ExactIndex) -> None:
         raise BundleError(f"{folder}: item_vectors.npy was not made by the towers beside it")
 
 
-def _nested(offsets: Int64, values: NDArray[np.integer]) -> pl.Series:
-    """A list column: flat values, cut at the offsets."""
-    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    filled = pl.DataFrame({"owner": owners, "value": values}).group_by("owner", maintain_order=True).agg("value")
-    every = pl.DataFrame({"owner": np.arange(len(offsets) - 1)})
-    return filled.join(every, on="owner", how="right", maintain_order="right")["value"].fill_null([])
+def _nested(lists: RowLists, rows: str, times: str, events: str) -> pl.DataFrame:
+    """One list column for the rows and, where there are any, one for the times and one for the event types."""
+    columns = {rows: lists.rows, times: lists.times, events: lists.events}
+    flat = pl.DataFrame({"owner": lists.owners()} | {name: one for name, one in columns.items() if one is not None})
+    filled = flat.group_by("owner", maintain_order=True).agg(pl.all())
+    every = pl.DataFrame({"owner": np.arange(len(lists))})
+    joined = filled.join(every, on="owner", how="right", maintain_order="right").drop("owner")
+    return joined.with_columns(pl.all().fill_null([]))
 
 
-def _lists(column: pl.Series) -> RowLists:
+def _lists(frame: pl.DataFrame, rows: str, times: str, events: str) -> RowLists:
+    """The lists of columns that :func:`_nested` made; times and event types only where the frame has them."""
+
+    def flat(name: str, dtype: type[pl.DataType]) -> NDArray[Any]:
+        return frame[name].explode(empty_as_null=False).cast(dtype).to_numpy()
+
     return RowLists.from_lengths(
-        column.list.len().to_numpy(), column.explode(empty_as_null=False).cast(pl.Int32).to_numpy()
+        frame[rows].list.len().to_numpy(),
+        flat(rows, pl.Int32),
+        flat(times, pl.Int64) if times in frame.columns else None,
+        flat(events, pl.Int8) if events in frame.columns else None,
     )
 
 

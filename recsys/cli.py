@@ -13,15 +13,24 @@ from recsys import __version__, commands
 from recsys.data.tables import Format
 from recsys.errors import RecsysError
 from recsys.options import add_flags
+from recsys.recipe import TABLES
 from recsys.schema import BASELINES
-from recsys.training.config import Training
-from recsys.two_tower import TwoTower
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         print(f"recsys: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
+
+
+def _name_and_weight(text: str) -> tuple[str, float]:
+    name, separator, weight = text.rpartition("=")
+    try:
+        if separator:
+            return name, float(weight)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not written TYPE=WEIGHT, such as view=1")
 
 
 def _log_flags(parser: argparse.ArgumentParser, *, needed: bool) -> None:
@@ -33,6 +42,11 @@ def _log_flags(parser: argparse.ArgumentParser, *, needed: bool) -> None:
     group.add_argument("--timestamp", help="column of instants (default: timestamp, where there is one)")
     group.add_argument("--order", help="column that orders each user's events, instead of a timestamp")
     group.add_argument("--weight", help="column with an event's strength, such as a rating")
+    group.add_argument("--event", help="column with an event's type, such as view or buy")
+    group.add_argument(
+        "--event-weights", nargs="+", type=_name_and_weight, metavar="TYPE=WEIGHT",
+        help="each event type's strength, instead of --weight: view=1 cart=3 buy=5",
+    )  # fmt: skip
     group.add_argument("--drop-unordered", action="store_true", help="leave out rows whose timestamp or order is missing")
     group = parser.add_argument_group("the catalogue")
     group.add_argument("--catalog", nargs="+", help="item files, globs or folders")
@@ -40,6 +54,12 @@ def _log_flags(parser: argparse.ArgumentParser, *, needed: bool) -> None:
     group.add_argument("--catalog-item", help="column of item ids in the catalogue (default: that of the log)")
     group.add_argument("--text", nargs="+", help="columns that make an item's text (default: title, description, ...)")
     group.add_argument("--title", help="column shown to people (default: the first text column)")
+
+
+def _user_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--user-table", help="file with one row per user, for features of users")
+    parser.add_argument("--user-columns", nargs="+", default=[], help="its columns of categories, such as gender")
+    parser.add_argument("--user-numbers", nargs="+", default=[], help="its columns of numbers, such as age")
 
 
 def _command(
@@ -79,9 +99,32 @@ def build_parser() -> argparse.ArgumentParser:
         help="what to keep for validation and test: each user's last two events, what comes after the 0.9 quantile of "
         "time, or nothing (default: last)",
     )  # fmt: skip
-    fit.add_argument("--recipe", help="TOML file with [model] and [training]; flags win over it")
-    add_flags(fit, TwoTower, "model")
-    add_flags(fit, Training, "training")
+    fit.add_argument("--recipe", help="TOML file with [model], [objective], [augment] and [training]; flags win over it")
+    _user_flags(fit)
+    fit.add_argument("--resume", action="store_true", help="go on with a run that was killed, exactly where it was")
+    fit.add_argument("--dry-run", action="store_true", help="tell time per epoch and memory, and stop")
+    fit.add_argument("--find-rate", action="store_true", help="try rising learning rates, suggest one, and stop")
+    for title, owner in TABLES.items():
+        add_flags(fit, owner, title)
+
+    tune = _command(
+        subs, "tune", "search for the options that do best on validation",
+        "recsys tune ratings.csv --catalog movies.csv --space training/recipes/search-default.toml --out runs/search",
+    )  # fmt: skip
+    before = len(tune._actions)
+    _log_flags(tune, needed=True)
+    _user_flags(tune)
+    tune.set_defaults(data_flags=tune._actions[before:])
+    tune.add_argument("--space", required=True, help="TOML file: a recipe with lists and ranges under [search.model] etc.")
+    tune.add_argument("--out", required=True, help="folder for best.toml, trials.csv, search.html and the study")
+    tune.add_argument("--trials", type=int, default=50, help="trials in all, earlier runs included (default: 50)")
+    tune.add_argument("--minutes", type=float, help="begin no further trial after so long (default: no limit)")
+    tune.add_argument(
+        "--split", choices=["last", "time"], default="last",
+        help="what to keep for validation and test, as for fit (default: last)",
+    )  # fmt: skip
+    tune.add_argument("--storage", help="SQLite file of the study, to go on with (default: study.db in --out)")
+    tune.add_argument("--seed", type=int, default=0, help="of what is proposed (default: 0)")
 
     evaluate = _command(subs, "evaluate", "judge a bundle on the users it kept apart", "recsys evaluate runs/ml --k 10 50")
     evaluate.add_argument("run_folder", metavar="RUN", help="a bundle")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+import shlex
+import shutil
+from argparse import Action, Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +13,15 @@ import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.read import read_catalog, read_interactions, read_users
+from recsys.data.read import read_catalog, read_interactions, read_user_table, read_users
 from recsys.data.split import Holdout, leave_last_out, time_split
 from recsys.data.summary import summary, summary_text
+from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError
-from recsys.options import build, given, read_recipe
+from recsys.recipe import TABLES, Recipe
 from recsys.recommender import Ranker
 from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
 from recsys.tables import as_text, with_intervals
-from recsys.training.config import Training
-from recsys.two_tower import TwoTower
 
 if TYPE_CHECKING:
     from recsys.serving.retriever import Retriever
@@ -43,6 +44,8 @@ def _read(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         timestamp=arguments.timestamp,
         order=arguments.order,
         weight=arguments.weight,
+        event=arguments.event,
+        event_weights=_event_weights(arguments.event_weights),
         drop_unordered=arguments.drop_unordered,
     )
     if arguments.catalog is None:
@@ -56,17 +59,22 @@ def _read(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
     )
 
 
+def _event_weights(given_: list[tuple[str, float]] | None) -> dict[str, float] | None:
+    if given_ is None:
+        return None
+    if len(weights := dict(given_)) != len(given_):
+        raise ConfigError("--event-weights names an event type twice; name each once")
+    return weights
+
+
 def run_fit(arguments: Namespace) -> Answer:
     """``recsys fit``."""
     import recsys  # noqa: PLC0415 - evaluate pulls in torch
     from recsys.evaluation.report import build as build_report  # noqa: PLC0415
     from recsys.index.library import faiss  # noqa: PLC0415
 
-    recipe: dict[str, dict[str, Any]] = {"model": {}, "training": {}}
-    if arguments.recipe:
-        recipe = read_recipe(Path(arguments.recipe), {"model": TwoTower, "training": Training})
-    model: TwoTower = build(TwoTower, recipe["model"] | given(arguments, TwoTower))
-    training: Training = build(Training, recipe["training"] | given(arguments, Training))
+    recipe = Recipe.of(arguments.recipe, arguments)
+    model = recipe.model
     out = Path(arguments.out)
     occupied = out.exists() and not (out.is_dir() and not any(out.iterdir()))
     if occupied and not arguments.overwrite:
@@ -75,13 +83,33 @@ def run_fit(arguments: Namespace) -> Answer:
         raise ConfigError(f"{out} is not a recsys bundle; it is not overwritten: choose another --out")
     faiss()  # a missing or double build is told before the training, not after it
     log, catalog = _read(arguments)
+    users = None
+    if arguments.user_table is not None:
+        users = _user_features(arguments)
     train, validation, test = _split(log, arguments.split)
-    logs = out.parent / "logs" / out.name
-    model.fit(train, catalog, validation=validation, training=training, log_folder=logs)
+    if arguments.dry_run or arguments.find_rate:
+        from recsys.training.fit import look_ahead  # noqa: PLC0415
+
+        found = look_ahead(recipe, train, catalog, users, sweep=arguments.find_rate)
+        return Answer(str(found), found.to_dict())
+    logs, checkpoint = out.parent / "logs" / out.name, out.parent / "checkpoints" / out.name
+    model.fit(
+        train,
+        catalog,
+        validation=validation,
+        training=recipe.training,
+        objective=recipe.objective,
+        augment=recipe.augment,
+        users=users,
+        log_folder=logs,
+        checkpoint=checkpoint,
+        resume=arguments.resume,
+    )
     report = None if test is None else recsys.evaluate(model, test)
     retriever = model.retriever(log=log, holdout=test)
     figures = None if test is None else build_report(retriever, baselines=False, with_map=False)
     retriever.save(out, overwrite=arguments.overwrite, metrics=report.means if report else {}, figures=figures)
+    shutil.rmtree(checkpoint, ignore_errors=True)  # the bundle is there: nothing is left to resume
     assert model.log is not None  # noqa: S101 - fit has just set it
     lines = [
         f"best epoch {model.log.best_epoch} of {len(model.log.epochs)}, {model.log.seconds:.0f} s",
@@ -93,11 +121,61 @@ def run_fit(arguments: Namespace) -> Answer:
     return Answer("\n".join(lines), data | {"test": report.to_dict() if report else None})
 
 
+def _user_features(arguments: Namespace) -> UserTable:
+    if not arguments.user_columns and not arguments.user_numbers:
+        raise ConfigError("--user-table needs --user-columns or --user-numbers, the columns to read as features")
+    return read_user_table(
+        arguments.user_table, user=arguments.user, categorical=arguments.user_columns, numeric=arguments.user_numbers
+    )
+
+
 def _split(log: Interactions, how: str) -> tuple[Interactions, Holdout | None, Holdout | None]:
     if how == "none":
         return log, None, None
     split = leave_last_out(log) if how == "last" else time_split(log)
     return split.train, split.validation, split.test
+
+
+def run_tune(arguments: Namespace) -> Answer:
+    """``recsys tune``."""
+    from recsys.training.search_space import read_space  # noqa: PLC0415
+    from recsys.training.tune import tune  # noqa: PLC0415 - optuna
+    from recsys.training.tune_report import table_text, write  # noqa: PLC0415
+
+    space = read_space(Path(arguments.space), TABLES)
+    out = Path(arguments.out)
+    log, catalog = _read(arguments)
+    users = None if arguments.user_table is None else _user_features(arguments)
+    train, validation, _ = _split(log, arguments.split)
+    assert validation is not None  # noqa: S101 - both splits have one
+    found = tune(
+        train,
+        catalog,
+        validation,
+        space,
+        users=users,
+        trials=arguments.trials,
+        storage=Path(arguments.storage or out / "study.db"),
+        name=out.resolve().name,
+        seed=arguments.seed,
+        minutes=arguments.minutes,
+    )
+    files = write(found, out)
+    words = [word for flag in arguments.data_flags for word in _written(flag, getattr(arguments, flag.dest))]
+    words += ["--split", arguments.split, "--recipe", str(files["recipe"]), "--out", str(out / "model")]
+    command = shlex.join(["recsys", "fit", *words])
+    text = f"{table_text(found)}\n\nbest recipe: {files['recipe']}    page: {files['page']}\nnext: {command}"
+    data: dict[str, Any] = {name: str(file) for name, file in files.items()}
+    data |= {"storage": str(found.storage), "next": command, "best": found.best, "best_trial": found.best_row}
+    return Answer(text, data)
+
+
+def _written(flag: Action, value: Any) -> list[str]:
+    """How a flag of the data is written on a command line; nothing where it has its default."""
+    if value == flag.default:
+        return []
+    values = [] if value is True else value if isinstance(value, list) else [value]
+    return [*flag.option_strings[:1], *(f"{one[0]}={one[1]:g}" if isinstance(one, tuple) else str(one) for one in values)]
 
 
 def run_evaluate(arguments: Namespace) -> Answer:

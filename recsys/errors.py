@@ -29,6 +29,10 @@ class BundleError(RecsysError):
     """A saved bundle that is damaged, incomplete, foreign or of a newer format."""
 
 
+class CheckpointError(RecsysError):
+    """A checkpoint that is missing, damaged, or of another run."""
+
+
 class DependencyError(RecsysError, ImportError):
     """A package that is needed and absent, or two that exclude each other."""
 

@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
     ----------
     parser : ArgumentParser
     owner : type
-        A dataclass whose fields are int, float, bool, str, ``str | None`` or Literal.
+        A dataclass whose fields are int, float, bool, str, ``str | None``, ``tuple[str, ...]`` or Literal.
     title : str
         Heading of the group in the help text.
     """
@@ -47,6 +47,8 @@ def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
         shown = f"{texts.get(field.name, '')} (default: {field.default})"
         if hint is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=shown)
+        elif get_origin(hint) is tuple:
+            group.add_argument(flag, nargs="*", metavar="NAME", default=argparse.SUPPRESS, help=shown)
         elif get_origin(hint) is Literal:
             group.add_argument(flag, choices=get_args(hint), default=argparse.SUPPRESS, help=shown)
         else:
@@ -109,6 +111,10 @@ def build(owner: type, options: dict[str, Any]) -> Any:
     hints = get_type_hints(owner)
     for name, value in options.items():
         hint = hints[name]
+        if get_origin(hint) is tuple:
+            if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+                raise ConfigError(f"{name} must be a list of names, not {value!r}")
+            continue
         allowed = tuple(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else (hint,)
         if get_origin(hint) is Literal:
             continue  # the dataclass names the allowed words itself

@@ -91,7 +91,7 @@ class Ranker(Protocol):
         Parameters
         ----------
         histories : RowLists (n)
-            Item rows in time order.
+            Item rows in time order; with times and event types where these are known.
         k : int
             Most items per list.
         exclude : RowLists (n), optional

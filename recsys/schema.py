@@ -9,6 +9,7 @@ ITEM: Final = "item_id"
 TIMESTAMP: Final = "timestamp"
 ORDER: Final = "order"
 WEIGHT: Final = "weight"
+EVENT: Final = "event_type"
 RATING: Final = "rating"
 TITLE: Final = "title"
 GENRES: Final = "genres"
@@ -26,7 +27,7 @@ MOVIELENS_USERS: Final = (USER, "gender", "age", "occupation", "zip")
 MOVIELENS_CATALOG: Final = (ITEM, TITLE, GENRES)
 """Columns of a MovieLens ``movies.dat``, which has no header."""
 
-BASELINES: Final = ("popularity", "item-knn", "ease", "als", "bpr")
+BASELINES: Final = ("popularity", "item-knn", "ease", "als", "bpr", "zero-shot")
 """Baselines by the name that the command line takes."""
 
 

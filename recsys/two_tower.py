@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_origin, get_type_hints
 
+import numpy as np
+
+from recsys.data.augment import Augment
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Float32, Int32, RowLists
+from recsys.data.row_lists import Float32, Int32, Int64, RowLists
 from recsys.data.split import Holdout
+from recsys.data.user_table import UserTable
 from recsys.data.vocabulary import Vocabulary
-from recsys.errors import ConfigError, DataError, NotFittedError
+from recsys.errors import ConfigError, NotFittedError
 from recsys.progress import log
 from recsys.recommender import Ranked
-from recsys.training.config import Training
+from recsys.training.config import Objective, Training
 
 if TYPE_CHECKING:
     from recsys.models.towers import Towers
     from recsys.serving.retriever import Retriever
-    from recsys.training.fit import TrainingLog
+    from recsys.training.fit import Extras
+    from recsys.training.logs import TrainingLog
 
 
 @dataclass(kw_only=True, eq=False)
@@ -29,56 +35,103 @@ class TwoTower:
     Attributes
     ----------
     encoder : str or None
-        Text encoder: a folder or a Hugging Face name; None: ids alone.
+        Text encoder: a folder or a Hugging Face name; None: no text vectors.
+    encoder_mode : str
+        ``"frozen"``: texts are encoded once; ``"lora"`` or ``"full"``: the encoder is trained along.
+    trained_layers : int
+        How many of the encoder's topmost layers are trained; 0: all. Those below run once.
+    live_texts : int
+        Texts that a trained encoder reads per step; the others keep the vector that they were last given.
+    text_dim : int
+        Directions kept when text (or image) vectors are whitened.
+    words : bool
+        Learn a vector for each word, and pair of neighbouring words, of the texts, beside the encoder's.
+    word_dropout : float
+        Probability that a word or category is left out in a training step.
+    categories, numbers : tuple of str
+        Columns of the catalogue that are read as categories (one or several, by "|") and as numbers.
+    images, image_encoder : str or None
+        Column with image files, and the sentence-transformers model that reads them.
+    use_ids : bool
+        False: items are known by their content alone.
+    id_dropout : float
+        Probability that an item's id is dropped in a training step, so that content learns to stand alone.
     dim : int
         Width of user and item vectors.
     blocks, heads : int
         Depth of the user tower and attention heads per block.
     max_length : int
         Longest history that is read, in items.
-    dropout : float
-        In the user tower.
-    id_dropout : float
-        Probability that an item's id is dropped in a training step, so that text learns to stand alone.
-    use_ids : bool
-        False: items are known by text alone.
-    text_dim : int
-        Directions kept when text vectors are whitened.
+    dropout, attention_dropout : float
+        In the user tower: on inputs and branches, on attention weights.
+    depth_dropout : float
+        Stochastic depth: how often the last block's branches are left out.
+    positions : str
+        How the user tower tells order: ``"learned"``, ``"rotary"``, ``"relative"`` or ``"none"``.
+    time_bias : str
+        Attention by elapsed time: ``"none"``, between past events (``"history"``), or to the clock of the request
+        (``"request"``).
+    event_heads : bool
+        Learn the next event of each type apart (needs a log with event types).
     score : str
-        ``"cosine"`` over a learned temperature, or ``"dot"``.
+        ``"cosine"`` over a temperature, or ``"dot"``.
     temperature : float
-        Where the learned temperature starts (cosine only).
+        Where the temperature starts (cosine only).
+    learn_temperature : bool
+        False: it stays there.
     """
 
     encoder: str | None = "all-MiniLM-L6-v2"
+    encoder_mode: Literal["frozen", "lora", "full"] = "frozen"
+    trained_layers: int = 0
+    live_texts: int = 512
+    text_dim: int = 256
+    words: bool = False
+    word_dropout: float = 0.0
+    categories: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    images: str | None = None
+    image_encoder: str | None = None
+    use_ids: bool = True
+    id_dropout: float = 0.1
     dim: int = 128
     blocks: int = 2
     heads: int = 2
     max_length: int = 100
     dropout: float = 0.2
-    id_dropout: float = 0.1
-    use_ids: bool = True
-    text_dim: int = 256
+    attention_dropout: float = 0.0
+    depth_dropout: float = 0.0
+    positions: Literal["learned", "rotary", "relative", "none"] = "learned"
+    time_bias: Literal["none", "history", "request"] = "none"
+    event_heads: bool = False
     score: Literal["cosine", "dot"] = "cosine"
     temperature: float = 0.07
+    learn_temperature: bool = True
 
     name = "two towers"
 
     def __post_init__(self) -> None:
-        for field in ("dim", "blocks", "heads", "max_length", "text_dim"):
+        for field in ("dim", "blocks", "heads", "max_length", "text_dim", "live_texts"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} must be at least 1, not {getattr(self, field)}")
-        for field in ("dropout", "id_dropout"):
+        for field in ("dropout", "attention_dropout", "depth_dropout", "id_dropout", "word_dropout"):
             if not 0.0 <= getattr(self, field) < 1.0:
                 raise ConfigError(f"{field} is a probability in [0, 1), not {getattr(self, field)}")
         if self.dim % self.heads:
             raise ConfigError(f"dim {self.dim} is not divisible by heads {self.heads}")
-        if self.score not in ("cosine", "dot"):
-            raise ConfigError(f"score must be cosine or dot, not {self.score!r}")
+        for field, hint in get_type_hints(type(self)).items():
+            if get_origin(hint) is Literal and getattr(self, field) not in get_args(hint):
+                raise ConfigError(f"{field} must be one of {', '.join(get_args(hint))}, not {getattr(self, field)!r}")
+        if self.trained_layers < 0:
+            raise ConfigError(f"trained_layers must not be negative, but is {self.trained_layers}")
         if not self.temperature > 0:
             raise ConfigError(f"temperature must be above 0, not {self.temperature}")
-        if self.encoder is None and not self.use_ids:
-            raise ConfigError("encoder=None with use_ids=False leaves nothing to tell items apart by")
+        if self.encoder is None and self.encoder_mode != "frozen":
+            raise ConfigError(f"encoder_mode={self.encoder_mode!r} needs an encoder to train")
+        content = self.encoder or self.words or self.categories or self.numbers or self.images
+        if not content and not self.use_ids:
+            raise ConfigError("use_ids=False without text or other content leaves nothing to tell items apart by")
+        self.categories, self.numbers = tuple(self.categories), tuple(self.numbers)
         self._towers: Towers | None = None
         self._train: Interactions | None = None
         self._catalog: Catalog | None = None
@@ -87,7 +140,8 @@ class TwoTower:
 
     def options(self) -> dict[str, Any]:
         """The configuration as a dict that :class:`TwoTower` accepts again."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @property
     def towers(self) -> Towers:
@@ -115,6 +169,16 @@ class TwoTower:
         return self._train
 
     @property
+    def event_names(self) -> tuple[str, ...]:
+        """The event types that the model was trained on, by code."""
+        return self.towers.event_names
+
+    @property
+    def reads_request_time(self) -> bool:
+        """Whether recommendations depend on when they are asked for."""
+        return self.towers.reads_request_time
+
+    @property
     def vectors(self) -> Float32:
         """float32 (n_items, D): item vectors as they are compared and indexed."""
         return self.towers.vectors
@@ -126,7 +190,13 @@ class TwoTower:
         *,
         validation: Holdout | None = None,
         training: Training | None = None,
+        objective: Objective | None = None,
+        augment: Augment | None = None,
+        users: UserTable | None = None,
         log_folder: str | Path | None = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        on_epoch: Callable[[dict[str, float]], None] | None = None,
     ) -> Self:
         """Train both towers.
 
@@ -135,13 +205,27 @@ class TwoTower:
         train : Interactions
             What may be learned from, such as ``split.train``.
         catalog : Catalog, optional
-            Item texts; items of the catalogue without interactions become candidates too. Needed unless ``encoder=None``.
+            Item texts and other columns; items of the catalogue without interactions become candidates too. Needed unless
+            ids are all that is read.
         validation : Holdout, optional
             Picks the best epoch and stops early.
         training : Training, optional
             How to train; its defaults are meant to do well without tuning.
+        objective : Objective, optional
+            What to learn.
+        augment : Augment, optional
+            How to vary the windows of the log.
+        users : UserTable, optional
+            Features of users.
         log_folder : path, optional
-            Where TensorBoard events go.
+            Where the training curves go.
+        checkpoint : path, optional
+            Folder in which the run's state is kept, so that a killed run can go on.
+        resume : bool
+            Go on from the checkpoint there, exactly.
+        on_epoch : callable, optional
+            Gets each epoch's row of the training log (``epoch``, ``loss``, ``val_ndcg@10``, …); what it raises ends the
+            training and reaches the caller.
 
         Returns
         -------
@@ -150,10 +234,38 @@ class TwoTower:
 
         Raises
         ------
-        DataError, ConfigError, EncoderError
+        DataError, ConfigError, EncoderError, CheckpointError
             What is missing or contradictory.
         """
         from recsys.training.fit import train as run  # noqa: PLC0415
+
+        towers, train, catalog, extras = self.prepare(train, catalog, training=training, augment=augment, users=users)
+        extras = replace(
+            extras,
+            log_folder=Path(log_folder) if log_folder else None,
+            checkpoint=Path(checkpoint) if checkpoint else None,
+            resume=resume,
+            on_epoch=on_epoch,
+        )
+        training = training or Training()
+        record = run(towers, train, validation, training, objective=objective, augmentation=augment, extras=extras)
+        self.take_over(towers, train, catalog, training, record)
+        return self
+
+    def prepare(
+        self,
+        train: Interactions,
+        catalog: Catalog | None = None,
+        *,
+        training: Training | None = None,
+        augment: Augment | None = None,
+        users: UserTable | None = None,
+    ) -> tuple[Towers, Interactions, Catalog, Extras]:
+        """Untrained towers and data in their rows, for :func:`recsys.training.fit.train` and for looking ahead."""
+        from recsys.assemble import fresh_towers  # noqa: PLC0415
+        from recsys.data.neighbours import nearest_by_text  # noqa: PLC0415
+        from recsys.models.device import pick_device  # noqa: PLC0415
+        from recsys.training.fit import Extras  # noqa: PLC0415
 
         training = training or Training()
         if catalog is not None:
@@ -161,54 +273,34 @@ class TwoTower:
             catalog = catalog.aligned(train.items)
         else:
             catalog = Catalog.without_text(train.items)
-        towers = self._fresh_towers(train, catalog, training)
+        towers = fresh_towers(self, train, catalog, users, pick_device(training.device), training.seed)
+        neighbours = None
+        if augment is not None and augment.substitute > 0 and self.encoder is not None:
+            text = towers.net.items.text.cpu().numpy()
+            neighbours = nearest_by_text(text, np.asarray(text.any(axis=1)), augment.neighbours)
+        extras = Extras(
+            features=None if towers.user_codes is None else towers.user_codes.astype(np.int64),
+            neighbours=neighbours,
+            identity={"model": self.options()},
+        )
         log(
             f"training on {len(train):,} interactions, {len(train.users):,} users, {len(train.items):,} items; "
-            f"{sum(p.numel() for p in towers.net.parameters()):,} parameters"
+            f"{sum(p.numel() for p in towers.net.parameters() if p.requires_grad):,} parameters"
         )
-        self.log = run(towers, train, validation, training, Path(log_folder) if log_folder else None)
+        return towers, train, catalog, extras
+
+    def take_over(
+        self, towers: Towers, train: Interactions, catalog: Catalog, training: Training, record: TrainingLog
+    ) -> None:
+        """Become the model that these trained towers are; a text encoder that was trained is written to the cache."""
+        from recsys.models.encoder import keep_encoder  # noqa: PLC0415
+
+        tuned = towers.net.items.encoder
+        if tuned is not None:
+            towers.encoder_folder = keep_encoder(tuned)
+            towers.net.items.encoder = None
+        self.log = record
         self._towers, self._train, self._catalog, self._training = towers, train, catalog, training
-        return self
-
-    def _fresh_towers(self, train: Interactions, catalog: Catalog, training: Training) -> Towers:
-        """Untrained towers for this data, initialised from the seed."""
-        import torch  # noqa: PLC0415
-
-        from recsys.models.device import pick_device  # noqa: PLC0415
-        from recsys.models.encoder import TextEncoder, resolve_encoder  # noqa: PLC0415
-        from recsys.models.towers import Towers  # noqa: PLC0415
-        from recsys.models.whiten import Whitening  # noqa: PLC0415
-
-        text, whitening, folder = None, None, None
-        device = pick_device(training.device)
-        if self.encoder is not None:
-            known = catalog.texts.is_not_null()
-            if not known.any():
-                raise DataError(
-                    "no item has a text to encode: pass a catalogue with text columns (--catalog, --text), "
-                    "or train on ids alone with encoder=None (--encoder none)"
-                )
-            folder = resolve_encoder(self.encoder)
-            encoder = TextEncoder(folder, device)
-            texts = catalog.texts.filter(known)
-            vectors = encoder.encode_cached(texts)
-            distinct = texts.to_frame("text").with_row_index().unique("text", keep="first", maintain_order=True)["index"]
-            whitening = Whitening.fit(vectors[distinct.to_numpy()], self.text_dim)
-            text = torch.from_numpy(whitening.table(vectors, known.to_numpy()))
-        with torch.random.fork_rng():
-            torch.manual_seed(training.seed)
-            net = self.network(len(train.items), text, torch.from_numpy(train.item_counts > 0))
-        return Towers(net, train.users, train.items, whitening, folder, device)
-
-    def network(self, n_items: int, text: Any, has_id: Any) -> Any:
-        """The untrained network for so many items; see :class:`recsys.models.network.TwoTowerNet`."""
-        from recsys.models.item_tower import ItemTower  # noqa: PLC0415
-        from recsys.models.network import TwoTowerNet  # noqa: PLC0415
-        from recsys.models.user_tower import UserTower  # noqa: PLC0415
-
-        items = ItemTower(n_items, self.dim, text, has_id, use_id=self.use_ids, id_dropout=self.id_dropout)
-        users = UserTower(self.dim, self.blocks, self.heads, self.max_length, self.dropout)
-        return TwoTowerNet(items, users, cosine=self.score == "cosine", temperature=self.temperature)
 
     def recommend_rows(
         self,
@@ -218,9 +310,15 @@ class TwoTower:
         exclude: RowLists | None = None,
         users: Int32 | None = None,
         candidates: Int32 | None = None,
+        requests: Int64 | None = None,
     ) -> Ranked:
-        """Rank all items for each history; see :class:`recsys.recommender.Ranker`."""
-        return self.towers.recommend_rows(histories, k, exclude=exclude, users=users, candidates=candidates)
+        """Rank all items for each history; see :class:`recsys.recommender.Ranker`.
+
+        A model with ``time_bias="request"`` reads the clock of each request too, ``requests`` int64 (n,) in seconds.
+        """
+        return self.towers.recommend_rows(
+            histories, k, exclude=exclude, users=users, candidates=candidates, requests=requests
+        )
 
     def retriever(
         self,

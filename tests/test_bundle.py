@@ -3,13 +3,15 @@ import os
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import recsys
 from recsys import bundle
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.split import Split
+from recsys.data.row_lists import RowLists
+from recsys.data.split import Holdout, Split, leave_last_out
 from recsys.errors import BundleError, DataError
 from recsys.files import sha256_of
 from recsys.serving.retriever import Retriever
@@ -136,8 +138,6 @@ def test_an_index_of_another_model_is_refused(fitted: Retriever, folder: Path) -
 
 
 def test_towers_of_other_items_are_refused(folder: Path) -> None:
-    import polars as pl
-
     items = pl.read_parquet(folder / "items.parquet")
     items.head(10).write_parquet(folder / "items.parquet")
     rewrite_manifest(folder)
@@ -198,3 +198,102 @@ def test_the_times_of_the_targets_travel_too(folder: Path, ring_split: Split) ->
     assert holdout.times is not None
     assert ring_split.test.times is not None
     assert holdout.times.tolist() == ring_split.test.times.tolist()
+
+
+# Times and event types of histories.
+
+
+@pytest.fixture(scope="module")
+def typed(ring: Interactions) -> Interactions:
+    """The ring, every event with a type."""
+    kinds = pl.Series(["view", "cart", "view", "buy"] * (len(ring) // 4))
+    return Interactions.from_frame(ring.frame().with_columns(event_type=kinds))
+
+
+def built(
+    fitted: Retriever, log: Interactions, holdout: Holdout | None = None, train: Interactions | None = None
+) -> Retriever:
+    return Retriever.build(
+        fitted.towers, fitted.catalog, log, options=fitted.options, record=fitted.record, holdout=holdout, train=train
+    )
+
+
+def events_of(retriever: Retriever, lists: RowLists) -> list[tuple]:
+    """Item, time and type of every event."""
+    names = [None if lists.events is None else retriever.event_names[code] for code in lists.events]
+    return list(zip(retriever.items.raw(lists.rows), lists.times.tolist(), names, strict=True))
+
+
+def test_histories_keep_the_time_and_the_type_of_each_event(fitted: Retriever, typed: Interactions) -> None:
+    split = leave_last_out(typed)
+    retriever = built(fitted, typed, split.test, split.train)
+    told = typed.frame().select("item_id", "timestamp", "event_type").rows()
+    assert events_of(retriever, retriever.histories) == told
+    assert retriever.trained_on is not None
+    assert retriever.trained_on.frame().equals(split.train.frame())
+
+
+def test_times_and_event_types_travel_with_the_bundle(fitted: Retriever, typed: Interactions, tmp_path: Path) -> None:
+    split = leave_last_out(typed)
+    retriever = built(fitted, typed, split.test, split.train)
+    retriever.save(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["event_names"] == ["buy", "cart", "view"]
+    loaded = recsys.load(tmp_path / "run")
+    assert loaded.event_names == ("buy", "cart", "view")
+    assert loaded.holdout is not None
+    assert loaded.holdout.event_names == loaded.event_names
+    assert loaded.holdout.times.tolist() == split.test.times.tolist()
+    for before, after in (
+        (retriever.histories, loaded.histories),
+        (retriever.holdout.histories, loaded.holdout.histories),
+        (retriever.holdout.targets, loaded.holdout.targets),
+    ):
+        for name in ("offsets", "rows", "times", "events"):
+            one, other = getattr(before, name), getattr(after, name)
+            assert (one is None) == (other is None)
+            assert one is None or (one.dtype == other.dtype and one.tolist() == other.tolist())
+    assert loaded.trained_on.frame().equals(split.train.frame())
+    assert loaded.recommend(["u1"], k=7, exclude="i3").equals(retriever.recommend(["u1"], k=7, exclude="i3"))
+
+
+def test_users_without_a_history_travel_too(fitted: Retriever, typed: Interactions, tmp_path: Path) -> None:
+    some = typed.select(typed.histories.owners() % 3 == 1)
+    built(fitted, some).save(tmp_path / "run")
+    loaded = recsys.load(tmp_path / "run").histories
+    assert loaded.to_lists() == some.histories.to_lists()
+    assert loaded.times.tolist() == some.timestamps.tolist()
+    assert loaded.events.tolist() == some.events.tolist()
+
+
+def test_a_bundle_from_before_there_were_times_and_types_still_loads(folder: Path, fitted: Retriever) -> None:
+    for name, columns in (("histories", ["times"]), ("holdout", ["history_times"])):
+        file = folder / f"{name}.parquet"
+        pl.read_parquet(file).drop(columns).write_parquet(file)
+    config = json.loads((folder / "config.json").read_text())
+    del config["event_names"]
+    (folder / "config.json").write_text(json.dumps(config))
+    rewrite_manifest(folder)
+    loaded = recsys.load(folder)
+    assert (loaded.histories.times, loaded.histories.events, loaded.event_names) == (None, None, ())
+    assert loaded.histories.to_lists() == fitted.histories.to_lists()
+    assert loaded.holdout is not None
+    assert loaded.holdout.histories.times is None
+    assert loaded.holdout.times.tolist() == fitted.holdout.times.tolist()
+    assert loaded.recommend(["u1"], k=7).equals(fitted.recommend(["u1"], k=7))
+
+
+def test_event_types_are_put_into_the_codes_that_the_model_was_trained_on(fitted: Retriever, typed: Interactions) -> None:
+    split = leave_last_out(typed)
+    other = Interactions.from_frame(typed.frame().filter(pl.col("event_type") != "buy"))  # cart and view alone
+    retriever = built(fitted, other, leave_last_out(other).test, split.train)
+    assert retriever.event_names == ("buy", "cart", "view")
+    assert [event[2] for event in events_of(retriever, retriever.histories)] == other.frame()["event_type"].to_list()
+    judged = leave_last_out(other).test.histories
+    assert retriever.holdout is not None
+    assert retriever.holdout.histories.events.tolist() == (judged.events + 1).tolist()
+
+
+def test_a_log_with_event_types_unknown_to_the_model_is_refused(fitted: Retriever, typed: Interactions) -> None:
+    strange = Interactions.from_frame(typed.frame().with_columns(pl.col("event_type").replace("cart", "wish")))
+    with pytest.raises(DataError, match=r"events of type 'wish' are not among the known event types \(buy, cart, view\)"):
+        built(fitted, strange, train=leave_last_out(typed).train)

@@ -232,3 +232,23 @@ def test_bundles_of_the_same_name_are_told_apart_by_their_path(world: Path, caps
     code, out, _ = answer(capsys, "compare", str(world / "run"), str(world / "copy" / "run"))
     assert code == 0
     assert str(world / "copy" / "run") in out
+
+
+def test_inspect_reads_event_types_and_their_weights(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = ["view", "buy"] * 160
+    make_events().with_columns(did=pl.Series(kinds)).write_csv(world / "typed.csv")
+    arguments = ["inspect", str(world / "typed.csv"), "--event", "did"]
+    assert json.loads(answer(capsys, *arguments, "--json")[1])["weights"] is False
+    _, out, _ = answer(capsys, *arguments, "--event-weights", "view=1", "buy=2.5", "--json")
+    assert json.loads(out)["weights"] is True
+    assert "no weight for the event type 'view'" in refused(capsys, *arguments, "--event-weights", "buy=2")
+    assert "needs event= (--event)" in refused(capsys, *arguments[:2], "--event-weights", "buy=2")
+    assert "names an event type twice" in refused(capsys, *arguments, "--event-weights", "buy=2", "buy=3")
+    assert "no column 'nope'" in refused(capsys, *arguments[:2], "--event", "nope")
+
+
+@pytest.mark.parametrize("word", ["buy", "buy=much", "5"])
+def test_an_event_weight_that_is_not_written_so_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["inspect", "x.csv", "--event", "did", "--event-weights", word])
+    assert f"{word!r} is not written TYPE=WEIGHT, such as view=1" in capsys.readouterr().err

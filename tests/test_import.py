@@ -4,9 +4,9 @@ import sys
 import recsys
 
 PUBLIC = {
-    "ALS", "BPR", "EASE", "Catalog", "Interactions", "ItemKNN", "Popularity", "RecsysError", "Retriever", "Training",
-    "TwoTower", "compare", "evaluate", "item_split", "leave_last_out", "load", "read_catalog", "read_interactions",
-    "rolling_splits", "time_split", "user_split",
+    "ALS", "Augment", "BPR", "EASE", "Catalog", "Interactions", "ItemKNN", "Objective", "Popularity", "Recipe",
+    "RecsysError", "Retriever", "Training", "TwoTower", "ZeroShot", "compare", "evaluate", "item_split", "leave_last_out",
+    "load", "read_catalog", "read_interactions", "read_user_table", "rolling_splits", "time_split", "user_split",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from recsys.baselines.factors import ALS, BPR
 from recsys.baselines.knn import ItemKNN
 from recsys.baselines.popularity import Popularity
 from recsys.baselines.scoring import DenseScorer
+from recsys.baselines.zero_shot import ZeroShot
 from recsys.errors import ConfigError
 from recsys.schema import BASELINES
 
@@ -17,10 +18,10 @@ def by_name(name: str) -> DenseScorer:
     ConfigError
         There is none of that name.
     """
-    made: dict[str, type[DenseScorer]] = dict(zip(BASELINES, (Popularity, ItemKNN, EASE, ALS, BPR), strict=True))
+    made: dict[str, type[DenseScorer]] = dict(zip(BASELINES, (Popularity, ItemKNN, EASE, ALS, BPR, ZeroShot), strict=True))
     if name not in made:
         raise ConfigError(f"no baseline {name!r}; there are {', '.join(BASELINES)}")
     return made[name]()
 
 
-__all__ = ["ALS", "BPR", "EASE", "ItemKNN", "Popularity", "by_name"]
+__all__ = ["ALS", "BPR", "EASE", "ItemKNN", "Popularity", "ZeroShot", "by_name"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +13,14 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.data.parse import check_ids, parse_order, parse_timestamp, parse_weight
-from recsys.data.row_lists import Bool, Float32, Int64, RowLists
+from recsys.data.parse import check_ids, parse_event, parse_order, parse_timestamp, parse_weight
+from recsys.data.row_lists import Bool, Float32, Int8, Int64, RowLists
 from recsys.data.vocabulary import Vocabulary, encode
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 from recsys.files import atomic_folder
-from recsys.schema import ITEM, ORDER, TIMESTAMP, USER, WEIGHT
+from recsys.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
+
+MOST_EVENT_TYPES = 127
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,18 +32,39 @@ class Interactions:
     users, items : Vocabulary
         Raw ids; the position of an id is its row. Items may include some that nobody touched.
     histories : RowLists
-        For each user row, the item rows in time order; ties keep file order.
-    timestamps : int64 (n,) or None
-        Seconds since 1970 of each event, aligned with ``histories.rows``; None where only an order is known.
+        For each user row, the item rows in time order; ties keep file order. With the time and the type of each event
+        where the log tells them.
     weights : float32 (n,) or None
-        Strength of each event (a rating, say), aligned likewise; None means 1 throughout.
+        Strength of each event (a rating, say), aligned with ``histories.rows``; None means 1 throughout.
+    event_names : tuple of str
+        The event types in sorted order, at most 127; ``histories.events`` holds each event's place in it. Empty where the
+        log tells no types.
+
+    Raises
+    ------
+    DataError
+        The histories have event types and there are no names for them, or names and no types.
     """
 
     users: Vocabulary
     items: Vocabulary
     histories: RowLists
-    timestamps: Int64 | None = None
     weights: Float32 | None = None
+    event_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.histories.events is None) != (not self.event_names):
+            raise DataError("event types and event_names go together: give both or neither (histories.bare() has no types)")
+
+    @property
+    def timestamps(self) -> Int64 | None:
+        """int64 (n,): seconds since 1970 of each event in history order; None where only an order is known."""
+        return self.histories.times
+
+    @property
+    def events(self) -> Int8 | None:
+        """int8 (n,): the place of each event's type in ``event_names``; None where the log tells no types."""
+        return self.histories.events
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> Interactions:
@@ -49,12 +74,13 @@ class Interactions:
         ----------
         frame : DataFrame
             Columns ``user_id`` and ``item_id``; optionally ``timestamp`` (integer seconds, dates or ISO 8601 text),
-            ``order`` (any numbers; sorted by instead of the timestamp) and ``weight``. No nulls.
+            ``order`` (any numbers; sorted by instead of the timestamp), ``weight`` and ``event_type`` (text or whole
+            numbers). No nulls.
 
         Raises
         ------
         DataError
-            A column is missing, a value is null or of a wrong kind, or there are no rows.
+            A column is missing, a value is null or of a wrong kind, there are no rows, or more than 127 event types.
         """
         for name in (USER, ITEM):
             if name not in frame.columns:
@@ -63,7 +89,8 @@ class Interactions:
             raise DataError("the frame has no rows")
         for name in (USER, ITEM):
             check_ids(frame[name], f"the frame, column {name!r}")
-        for name, parse in ((TIMESTAMP, parse_timestamp), (ORDER, parse_order), (WEIGHT, parse_weight)):
+        parsers = {TIMESTAMP: parse_timestamp, ORDER: parse_order, WEIGHT: parse_weight, EVENT: parse_event}
+        for name, parse in parsers.items():
             if name in frame.columns:
                 parsed = parse(frame[name], f"the frame, column {name!r}")
                 if parsed.null_count():
@@ -81,12 +108,18 @@ class Interactions:
         instants = frame[TIMESTAMP] if TIMESTAMP in frame.columns else None
         if instants is not None and instants.dtype.is_temporal():
             instants = instants.dt.epoch("s")
+        names, codes = _event_codes(frame[EVENT]) if EVENT in frame.columns else ((), None)
         return cls(
             users=users,
             items=items,
-            histories=RowLists.from_lengths(lengths, item_rows[order]),
-            timestamps=None if instants is None else instants.to_numpy()[order],
+            histories=RowLists.from_lengths(
+                lengths,
+                item_rows[order],
+                None if instants is None else instants.to_numpy()[order],
+                None if codes is None else codes[order],
+            ),
             weights=frame[WEIGHT].to_numpy()[order] if WEIGHT in frame.columns else None,
+            event_names=names,
         )
 
     def __len__(self) -> int:
@@ -123,27 +156,54 @@ class Interactions:
         """The same log over more items: those of ``ids`` it lacks come after its own, whose rows stay."""
         return replace(self, items=self.items.extended(ids))
 
+    def weighted_by_event(self, weights: Mapping[str, float]) -> Interactions:
+        """The same log, each event as strong as its type.
+
+        Parameters
+        ----------
+        weights : mapping
+            Every event type of the log → a finite number.
+
+        Raises
+        ------
+        ConfigError
+            The log has no event types or weights of its own, a type has no weight, or a weight no type or is not finite.
+        """
+        if self.events is None:
+            raise ConfigError("event weights need event types; name the column that holds them, event= (--event)")
+        if self.weights is not None:
+            raise ConfigError("the log has weights already; give either weight= or event_weights=")
+        known = f"the log's event types are {', '.join(self.event_names)}"
+        for name in weights:
+            if name not in self.event_names:
+                raise ConfigError(f"event_weights names the event type {name!r}, which no event is of; {known}")
+        for name in self.event_names:
+            if name not in weights:
+                raise ConfigError(f"event_weights has no weight for the event type {name!r}; {known}")
+            if not abs(weights[name]) <= float(np.finfo(np.float32).max):
+                raise ConfigError(f"the weight of the event type {name!r} must be a finite number, not {weights[name]}")
+        by_code = np.array([weights[name] for name in self.event_names], dtype=np.float32)
+        return replace(self, weights=by_code[self.events])
+
     def select(self, keep: Bool) -> Interactions:
-        """Only the events with ``keep`` true, bool (n,) in history order; both vocabularies stay as they are."""
+        """Only the events with ``keep`` true, bool (n,) in history order; vocabularies and event names stay as they are."""
         return replace(
             self,
             histories=self.histories.where(keep),
-            timestamps=None if self.timestamps is None else self.timestamps[keep],
             weights=None if self.weights is None else self.weights[keep],
         )
 
     def compact(self) -> Interactions:
-        """Without the users and items that have no event; rows are renumbered in their old order."""
+        """Without the users and items that have no event; rows are renumbered in their old order. Event names stay."""
         alive_users = np.flatnonzero(self.histories.lengths)
         alive_items = np.flatnonzero(self.item_counts)
         renumbered = np.full(len(self.items), -1, dtype=np.int32)
         renumbered[alive_items] = np.arange(len(alive_items), dtype=np.int32)
-        lists = RowLists.from_lengths(self.histories.lengths[alive_users], renumbered[self.histories.rows])
         return replace(
             self,
             users=Vocabulary(self.users.ids.gather(alive_users), "user"),
             items=Vocabulary(self.items.ids.gather(alive_items), "item"),
-            histories=lists,
+            histories=self.histories.take(alive_users).renamed(renumbered),  # in the old order, as the weights are
         )
 
     def k_core(self, *, user_min: int = 5, item_min: int = 5) -> Interactions:
@@ -177,11 +237,13 @@ class Interactions:
             columns[TIMESTAMP] = pl.Series(self.timestamps)
         if self.weights is not None:
             columns[WEIGHT] = pl.Series(self.weights)
+        if self.events is not None:
+            columns[EVENT] = pl.Series(self.event_names, dtype=pl.String).gather(pl.Series(self.events, dtype=pl.UInt32))
         return pl.DataFrame(columns)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, histories, times and weights: equal logs have equal fingerprints."""
+        """sha256 over ids, histories, times, weights and event types: equal logs have equal fingerprints."""
         digest = hashlib.sha256()
         for vocabulary in (self.users, self.items):
             ids = vocabulary.ids.cast(pl.String)
@@ -190,14 +252,18 @@ class Interactions:
             digest.update("".join(ids.to_list()).encode())
         for array in (self.histories.offsets, self.histories.rows, self.timestamps, self.weights):
             digest.update(b"|none" if array is None else b"|" + np.ascontiguousarray(array).tobytes())
+        if self.events is not None:
+            digest.update(b"|" + json.dumps(self.event_names).encode() + self.events.tobytes())
         return digest.hexdigest()
 
     def save(self, folder: str | Path) -> None:
-        """Write three Parquet files (events, users, items) into a new folder, all or nothing."""
+        """Write Parquet files (events, users, items; event_types if there are any) into a new folder, all or nothing."""
         with atomic_folder(Path(folder)) as target:
             self.frame().write_parquet(target / "events.parquet")
             self.users.ids.to_frame().write_parquet(target / "users.parquet")
             self.items.ids.to_frame().write_parquet(target / "items.parquet")
+            if self.event_names:
+                pl.DataFrame({EVENT: self.event_names}).write_parquet(target / "event_types.parquet")
 
     @classmethod
     def load(cls, folder: str | Path) -> Interactions:
@@ -214,6 +280,9 @@ class Interactions:
             )
             users, items = Vocabulary(user_ids[USER], "user"), Vocabulary(item_ids[ITEM], "item")
             user_rows, item_rows = users.rows(events[USER]), items.rows(events[ITEM])
+            names, codes = tuple[str, ...](), None
+            if EVENT in events.columns:
+                names, codes = _event_codes(events[EVENT], pl.read_parquet(Path(folder) / "event_types.parquet")[EVENT])
         except (OSError, pl.exceptions.PolarsError, DataError) as error:
             raise DataError(f"{folder} does not hold saved interactions: {str(error).splitlines()[0]}") from error
         if (np.diff(user_rows) < 0).any():
@@ -221,7 +290,30 @@ class Interactions:
         return cls(
             users=users,
             items=items,
-            histories=RowLists.from_lengths(np.bincount(user_rows, minlength=len(users)), item_rows),
-            timestamps=events[TIMESTAMP].to_numpy() if TIMESTAMP in events.columns else None,
+            histories=RowLists.from_lengths(
+                np.bincount(user_rows, minlength=len(users)),
+                item_rows,
+                events[TIMESTAMP].to_numpy() if TIMESTAMP in events.columns else None,
+                codes,
+            ),
             weights=events[WEIGHT].to_numpy() if WEIGHT in events.columns else None,
+            event_names=names,
         )
+
+
+def _event_codes(column: pl.Series, names: pl.Series | None = None) -> tuple[tuple[str, ...], Int8]:
+    """The event types of a String column without nulls, sorted (or as given), and each row's place among them, int8 (n,).
+
+    Raises
+    ------
+    DataError
+        There are more than 127 types.
+    """
+    if names is None:
+        names = column.unique().sort()
+    if len(names) > MOST_EVENT_TYPES:
+        raise DataError(
+            f"the column of event types has {len(names):,} different values, at most {MOST_EVENT_TYPES} are allowed; "
+            f"name a column of kinds such as view, cart and buy"
+        )
+    return tuple(names.to_list()), column.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int8)

@@ -1,4 +1,4 @@
-"""Turn raw columns into checked ids, times and numbers; every refusal names file, column, row and value."""
+"""Turn raw columns into checked ids, event types, times and numbers; every refusal names file, column, row and value."""
 
 from __future__ import annotations
 
@@ -37,6 +37,26 @@ def check_ids(column: pl.Series, where: str) -> None:
             f"{where}: {len(rows)} of {len(column)} rows have no value, the first is row {rows[0] + 1}; "
             f"an id is needed in each: fill it in, or take the row out"
         )
+
+
+def parse_event(raw: pl.Series, where: str) -> pl.Series:
+    """A column of event types (text, categories, whole numbers or truth values) as String, just as they are written.
+
+    Raises
+    ------
+    DataError
+        The column is of another type, or a row has no value.
+    """
+    if not (raw.dtype.is_integer() or raw.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)):
+        raise DataError(f"{where}: is of type {raw.dtype}, expected event types: text or whole numbers")
+    text = raw.cast(pl.String)
+    rows = (text.is_null() | (text.str.strip_chars() == "")).arg_true()
+    if len(rows):
+        raise DataError(
+            f"{where}: {len(rows)} of {len(raw)} rows have no value, the first is row {rows[0] + 1}; "
+            f"each event needs a type: fill it in, or take the row out"
+        )
+    return text
 
 
 def _first_bad(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> None:

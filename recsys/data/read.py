@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,12 @@ import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.parse import as_instants, check_ids, parse_order, parse_timestamp, parse_weight
+from recsys.data.parse import as_instants, check_ids, parse_event, parse_order, parse_timestamp, parse_weight
 from recsys.data.tables import Format, PathLike, collect, expand, format_of, scan
-from recsys.errors import DataError
+from recsys.data.user_table import UserTable
+from recsys.errors import ConfigError, DataError
 from recsys.schema import (
+    EVENT,
     ITEM,
     MOVIELENS_CATALOG,
     MOVIELENS_INTERACTIONS,
@@ -47,6 +49,8 @@ def read_interactions(
     timestamp: str | None = None,
     order: str | None = None,
     weight: str | None = None,
+    event: str | None = None,
+    event_weights: Mapping[str, float] | None = None,
     drop_unordered: bool = False,
 ) -> Interactions:
     """Read an interaction log.
@@ -68,6 +72,10 @@ def read_interactions(
         neither column, file order is the order.
     weight : str, optional
         Column with the strength of an event, such as a rating.
+    event : str, optional
+        Column with the type of an event, such as view, cart or buy: at most 127 different ones.
+    event_weights : mapping, optional
+        Event type → strength, for every type that occurs; instead of ``weight``.
     drop_unordered : bool
         Leave out rows whose timestamp or order is null, instead of refusing them.
 
@@ -79,7 +87,13 @@ def read_interactions(
     ------
     DataError
         A file, column or value that cannot be used; the message names it.
+    ConfigError
+        ``event_weights`` stands beside ``weight`` or without ``event``, or does not give each type a finite strength.
     """
+    if event_weights is not None and weight is not None:
+        raise ConfigError("give either weight= (--weight) or event_weights= (--event-weights), not both")
+    if event_weights is not None and event is None:
+        raise ConfigError("event_weights= (--event-weights) needs event= (--event), the column of event types")
     files, frames = expand(path), list[pl.DataFrame]()
     for file in files:
         present = _columns(file, format, MOVIELENS_INTERACTIONS)
@@ -90,6 +104,8 @@ def read_interactions(
             wanted[ORDER], parsers[ORDER] = order, parse_order
         if weight is not None:
             wanted[WEIGHT], parsers[WEIGHT] = weight, parse_weight
+        if event is not None:
+            wanted[EVENT], parsers[EVENT] = event, parse_event
         frame = collect(file, format, MOVIELENS_INTERACTIONS, wanted)
         for name in (USER, ITEM):
             check_ids(frame[name], f"{file}, column {wanted[name]!r}")
@@ -97,7 +113,8 @@ def read_interactions(
             parse(frame[name], f"{file}, column {wanted[name]!r}").alias(name) for name, parse in parsers.items()
         )
         frames.append(_ordered(frame, wanted, file, drop_unordered))
-    return Interactions.from_frame(_stacked(frames, files))
+    log = Interactions.from_frame(_stacked(frames, files))
+    return log if event_weights is None else log.weighted_by_event(event_weights)
 
 
 def _ordered(frame: pl.DataFrame, wanted: dict[str, str], file: Path, drop_unordered: bool) -> pl.DataFrame:
@@ -197,30 +214,67 @@ def read_catalog(
     return Catalog.from_frame(_joined(frames, files), text=chosen, title=title or chosen[0])
 
 
-def read_users(path: PathLike, user: str, column: str) -> pl.DataFrame:
-    """Read one column of a table of users, for groups in an evaluation.
+def read_users(path: PathLike | Sequence[PathLike], user: str, *columns: str) -> pl.DataFrame:
+    """Read columns of a table of users, for groups in an evaluation.
 
     Parameters
     ----------
-    path : path
+    path : path, glob, folder, or a list of these
         Any format that a log may have.
-    user, column : str
-        The column of ids, and the wanted one.
+    user, columns : str
+        The column of ids, and the wanted ones.
 
     Returns
     -------
     DataFrame
-        ``user_id`` and ``column``.
+        ``user_id`` and ``columns``, as they are written.
 
     Raises
     ------
     DataError
         The file or a column cannot be used.
     """
-    frames = [collect(file, None, MOVIELENS_USERS, {USER: user, column: column}) for file in expand(path)]
-    for frame in frames:
-        check_ids(frame[USER], f"{path}, column {user!r}")
-    return pl.concat([frame.with_columns(canonical_ids(frame[USER])) for frame in frames])
+    files, wanted = expand(path), {USER: user} | {name: name for name in columns}
+    frames = [collect(file, None, MOVIELENS_USERS, wanted) for file in files]
+    for frame, file in zip(frames, files, strict=True):
+        check_ids(frame[USER], f"{file}, column {user!r}")
+    return pl.concat([frame.with_columns(canonical_ids(frame[USER])) for frame in frames], how="vertical_relaxed")
+
+
+def read_user_table(
+    path: PathLike | Sequence[PathLike],
+    *,
+    user: str = USER,
+    categorical: Sequence[str] = (),
+    numeric: Sequence[str] = (),
+    buckets: int = 10,
+) -> UserTable:
+    """Read what is known of users besides their histories, as codes that a model can read.
+
+    Parameters
+    ----------
+    path : path, glob, folder, or a list of these
+        Any format that a log may have; one row per user.
+    user : str
+        The column of ids.
+    categorical, numeric : sequence of str
+        Columns of categories, and of numbers to be cut into buckets of about equally many users.
+    buckets : int
+        Of each numeric column, at most.
+
+    Returns
+    -------
+    UserTable
+
+    Raises
+    ------
+    DataError
+        A file, column or value cannot be used, or a user occurs twice.
+    ConfigError
+        No column is named, one is named twice, or ``buckets`` is below 2.
+    """
+    frame = read_users(path, user, *categorical, *numeric)
+    return UserTable.from_frame(frame, categorical=categorical, numeric=numeric, buckets=buckets)
 
 
 def _joined(frames: list[pl.DataFrame], files: list[Path]) -> pl.DataFrame:

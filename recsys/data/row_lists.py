@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.errors import DataError
+
+Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
+
+_Kind = TypeVar("_Kind", bound=np.generic)
 
 
 def ragged_positions(starts: Int64, lengths: Int64) -> Int64:
@@ -35,7 +41,9 @@ def ragged_positions(starts: Int64, lengths: Int64) -> Int64:
 
 @dataclass(frozen=True, eq=False)
 class RowLists:
-    """``n`` lists of item rows in one flat array.
+    """``n`` lists of item rows in one flat array, each row with the time and the type of its event where these are known.
+
+    Whatever selects or joins lists takes ``times`` and ``events`` along; targets, exclusions and ranked lists have neither.
 
     Attributes
     ----------
@@ -43,10 +51,26 @@ class RowLists:
         List ``i`` is ``rows[offsets[i]:offsets[i + 1]]``; starts at 0, never decreases.
     rows : int32 (offsets[-1],)
         Item rows.
+    times : int64 (offsets[-1],) or None
+        Seconds since 1970 of each event.
+    events : int8 (offsets[-1],) or None
+        Type of each event: its place in the ``event_names`` of whatever holds the lists.
+
+    Raises
+    ------
+    DataError
+        ``times`` or ``events`` is not of one value per row.
     """
 
     offsets: Int64
     rows: Int32
+    times: Int64 | None = None
+    events: Int8 | None = None
+
+    def __post_init__(self) -> None:
+        for name, column in (("times", self.times), ("events", self.events)):
+            if column is not None and len(column) != len(self.rows):
+                raise DataError(f"{len(column)} {name} do not fit {len(self.rows)} rows; each row needs one")
 
     @classmethod
     def from_lists(cls, lists: Iterable[Sequence[int] | Int32]) -> RowLists:
@@ -57,11 +81,13 @@ class RowLists:
         return cls.from_lengths(lengths, flat.astype(np.int32))
 
     @classmethod
-    def from_lengths(cls, lengths: NDArray[np.integer], rows: Int32) -> RowLists:
-        """Build from the length of each list and the flat rows."""
+    def from_lengths(
+        cls, lengths: NDArray[np.integer], rows: Int32, times: Int64 | None = None, events: Int8 | None = None
+    ) -> RowLists:
+        """Build from the length of each list and the flat rows, with what is known of each."""
         offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        return cls(offsets, rows)
+        return cls(offsets, rows, times, events)
 
     @classmethod
     def empty(cls, n: int) -> RowLists:
@@ -72,7 +98,8 @@ class RowLists:
         return len(self.offsets) - 1
 
     def __repr__(self) -> str:
-        return f"RowLists({len(self):,} lists, {len(self.rows):,} rows)"
+        known = [name for name in ("times", "events") if getattr(self, name) is not None]
+        return f"RowLists({', '.join([f'{len(self):,} lists', f'{len(self.rows):,} rows', *known])})"
 
     def __getitem__(self, index: int) -> Int32:
         return self.rows[self.offsets[index] : self.offsets[index + 1]]
@@ -86,41 +113,106 @@ class RowLists:
         """int64 (len(rows),): the index of the list that each element belongs to."""
         return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
 
+    def bare(self) -> RowLists:
+        """The same lists without times and events, as targets and exclusions are."""
+        return self if self.times is None and self.events is None else RowLists(self.offsets, self.rows)
+
+    def renamed(self, place: Int32) -> RowLists:
+        """The same lists in other item rows: row ``r`` becomes ``place[r]``; times and events stay."""
+        return replace(self, rows=place[self.rows])
+
+    def recoded(self, names: Sequence[str], wanted: Sequence[str]) -> RowLists:
+        """The same lists with event types by another list of names; lists without event types stay as they are.
+
+        Parameters
+        ----------
+        names, wanted : sequence of str
+            The event types that the codes stand for, and those that they are to stand for.
+
+        Raises
+        ------
+        DataError
+            An event is of a type that ``wanted`` lacks.
+        """
+        if self.events is None or tuple(names) == tuple(wanted):
+            return self
+        place = np.array([wanted.index(name) if name in wanted else -1 for name in names], dtype=np.int8)
+        events = place[self.events]
+        if (events < 0).any():
+            strange = [names[code] for code in np.unique(self.events[events < 0])]
+            raise DataError(
+                f"events of type {', '.join(map(repr, strange))} are not among the known event types "
+                f"({', '.join(wanted)}); leave them out, or fit on a log that has them"
+            )
+        return replace(self, events=events)
+
     def take(self, indices: NDArray[np.integer]) -> RowLists:
         """The lists at ``indices``, in that order."""
         wanted = np.asarray(indices, dtype=np.int64)
         lengths = self.lengths[wanted]
-        return RowLists.from_lengths(lengths, self.rows[ragged_positions(self.offsets[wanted], lengths)])
+        return self._picked(lengths, ragged_positions(self.offsets[wanted], lengths))
 
     def block(self, start: int, stop: int) -> RowLists:
         """Lists ``start .. stop`` as a view of the same rows."""
         stop = min(stop, len(self))
         low, high = self.offsets[start], self.offsets[stop]
-        return RowLists(self.offsets[start : stop + 1] - low, self.rows[low:high])
+        return RowLists(
+            self.offsets[start : stop + 1] - low,
+            self.rows[low:high],
+            None if self.times is None else self.times[low:high],
+            None if self.events is None else self.events[low:high],
+        )
 
     def head(self, lengths: NDArray[np.integer]) -> RowLists:
         """The first ``lengths[i]`` elements of list ``i`` (all of them where it is shorter)."""
         kept = np.minimum(self.lengths, lengths)
-        return RowLists.from_lengths(kept, self.rows[ragged_positions(self.offsets[:-1], kept)])
+        return self._picked(kept, ragged_positions(self.offsets[:-1], kept))
 
     def tail(self, length: int) -> RowLists:
         """The last ``length`` elements of each list (all of them where it is shorter)."""
         kept = np.minimum(self.lengths, length)
-        return RowLists.from_lengths(kept, self.rows[ragged_positions(self.offsets[1:] - kept, kept)])
+        return self._picked(kept, ragged_positions(self.offsets[1:] - kept, kept))
 
     def where(self, keep: Bool) -> RowLists:
         """Only the elements with ``keep`` true, bool (len(rows),); the lists stay, some may become empty."""
-        lengths = np.bincount(self.owners()[keep], minlength=len(self))
-        return RowLists.from_lengths(lengths, self.rows[keep])
+        return self._picked(np.bincount(self.owners()[keep], minlength=len(self)), keep)
+
+    def _picked(self, lengths: NDArray[np.integer], chosen: Int64 | Bool) -> RowLists:
+        """Lists of these lengths, made of the chosen elements (positions, or a mask)."""
+        return RowLists.from_lengths(
+            lengths,
+            self.rows[chosen],
+            None if self.times is None else self.times[chosen],
+            None if self.events is None else self.events[chosen],
+        )
 
     def merged(self, other: RowLists) -> RowLists:
-        """List ``i`` of self followed by list ``i`` of ``other``."""
+        """List ``i`` of self followed by list ``i`` of ``other``.
+
+        Raises
+        ------
+        DataError
+            One of the two has times (or events) and the other has none: take :meth:`bare` lists where they do not matter.
+        """
+        for name in ("times", "events"):
+            if (getattr(self, name) is None) != (getattr(other, name) is None):
+                raise DataError(f"lists with {name} cannot be merged with lists that have none; drop them with bare()")
         lengths = self.lengths + other.lengths
-        rows = np.empty(int(lengths.sum()), dtype=np.int32)
         starts = np.cumsum(lengths) - lengths
-        rows[ragged_positions(starts, self.lengths)] = self.rows
-        rows[ragged_positions(starts + self.lengths, other.lengths)] = other.rows
-        return RowLists.from_lengths(lengths, rows)
+        mine = ragged_positions(starts, self.lengths)
+        theirs = ragged_positions(starts + self.lengths, other.lengths)
+
+        def joined(one: NDArray[_Kind], two: NDArray[_Kind]) -> NDArray[_Kind]:
+            both = np.empty(len(one) + len(two), dtype=one.dtype)
+            both[mine], both[theirs] = one, two
+            return both
+
+        return RowLists.from_lengths(
+            lengths,
+            joined(self.rows, other.rows),
+            None if self.times is None or other.times is None else joined(self.times, other.times),
+            None if self.events is None or other.events is None else joined(self.events, other.events),
+        )
 
     def to_lists(self) -> list[list[int]]:
         """Ordinary lists, for printing and tests."""

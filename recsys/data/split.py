@@ -23,18 +23,21 @@ class Holdout:
     user_rows : int32 (n,)
         Each judged user's row.
     histories : RowLists (n)
-        Item rows before the targets, in time order.
+        Item rows before the targets, in time order; with the times and types of their events where the log tells them.
     targets : RowLists (n)
         Item rows to be found; at least one a user, none twice.
     protocol : str
         How it was made, for reports.
     times : int64 (n_targets,), optional
         Seconds since 1970 of each target, aligned with ``targets.rows``; None where the log has no timestamps.
+    event_names : tuple of str
+        The event types that ``histories.events`` refers to; empty where there are none.
 
     Raises
     ------
     DataError
-        There is nobody, a user has no target or one twice, or the arrays differ in length.
+        There is nobody, a user has no target or one twice, the arrays differ in length, or histories with event types come
+        without names for them.
     """
 
     users: Vocabulary
@@ -44,10 +47,13 @@ class Holdout:
     targets: RowLists
     protocol: str
     times: Int64 | None = None
+    event_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.user_rows) == len(self.histories) == len(self.targets):
             raise DataError("a holdout needs one history and one list of targets per user")
+        if (self.histories.events is None) != (not self.event_names):
+            raise DataError("event types and event_names go together: give both or neither (histories.bare() has no types)")
         if len(self.targets) == 0:
             raise DataError(f"{self.protocol}: no user has anything held out; the log is too short for this split")
         if int(self.targets.lengths.min()) < 1:
@@ -149,6 +155,7 @@ def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
             targets,
             f"leave-last-out, {name}",
             None if log.timestamps is None else log.timestamps[ends - back],
+            log.event_names,
         )
 
     return Split(log.select(keep), holdout(2, "validation") if validation else None, holdout(1, "test"))
@@ -229,13 +236,14 @@ def hold_out(log: Interactions, past: Bool, future: Bool, name: str, nobody: str
     """
     seen, later = log.histories.where(past), log.histories.where(future)
     fresh = _first_of_pair(later, len(log.items)) & ~contained(later, seen, len(log.items))
-    targets = later.where(fresh)
+    targets = later.where(fresh).bare()
     able = (seen.lengths > 0) & (targets.lengths > 0)
     judged = np.flatnonzero(able)
     if len(judged) == 0:
         raise DataError(f"{name}: {nobody}")
     times = None if log.timestamps is None else log.timestamps[future][fresh][able[targets.owners()]]
-    return Holdout(log.users, log.items, judged.astype(np.int32), seen.take(judged), targets.take(judged), name, times)
+    rows, histories = judged.astype(np.int32), seen.take(judged)
+    return Holdout(log.users, log.items, rows, histories, targets.take(judged), name, times, log.event_names)
 
 
 def _instant(log: Interactions, quantile: float) -> int:

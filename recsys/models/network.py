@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.models.item_tower import ItemTower
+from recsys.models.side import Side
 from recsys.models.user_tower import UserTower
 
 
@@ -49,9 +50,9 @@ class TwoTowerNet(nn.Module):
         """What queries are multiplied by before the softmax: 1 / temperature, or 1 / √D."""
         if self.cosine:
             return self.log_scale.clamp(max=math.log(100.0)).exp()
-        return torch.tensor(self.users.position.shape[1] ** -0.5, device=self.log_scale.device)
+        return torch.tensor(self.users.dim**-0.5, device=self.log_scale.device)
 
-    def user_vectors(self, table: Tensor, histories: Tensor, lengths: Tensor) -> Tensor:
+    def user_vectors(self, table: Tensor, histories: Tensor, lengths: Tensor, side: Side | None = None) -> Tensor:
         """One vector per history, ready to be compared with item vectors.
 
         Parameters
@@ -62,9 +63,11 @@ class TwoTowerNet(nn.Module):
             Item rows, padded on the right with anything valid.
         lengths : int64 (B,)
             Real length of each history, at least 1.
+        side : Side, optional
+            What the user tower's options read beside the items.
 
         Returns
         -------
         float (B, D)
         """
-        return self.for_score(self.users.last(F.embedding(histories, table), lengths).float())
+        return self.for_score(self.users.last(F.embedding(histories, table), lengths, side).float())

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.data.row_lists import Float32, Int32, RowLists, ragged_positions
+from recsys.data.row_lists import Float32, Int32, Int64, RowLists, ragged_positions
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError, UnsupportedError
 from recsys.models.encoder import TextEncoder
 from recsys.models.network import TwoTowerNet
+from recsys.models.side import Side, request_times
 from recsys.models.topk import top_k, users_per_block
 from recsys.models.whiten import Whitening
 from recsys.recommender import Ranked, check_exclude, check_k
@@ -40,7 +42,13 @@ def padded(histories: RowLists) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def encode_histories(net: TwoTowerNet, table: Tensor, histories: RowLists) -> Tensor:
+def encode_histories(
+    net: TwoTowerNet,
+    table: Tensor,
+    histories: RowLists,
+    features: Int32 | None = None,
+    requests: Int64 | None = None,
+) -> Tensor:
     """User vectors of histories, longest first so that a batch holds next to no padding.
 
     Parameters
@@ -50,7 +58,12 @@ def encode_histories(net: TwoTowerNet, table: Tensor, histories: RowLists) -> Te
     table : float (n_items, D)
         Item vectors as the item tower gives them.
     histories : RowLists (n)
-        Item rows in time order; only the last ``max_length`` are read.
+        Item rows in time order, with times and event types where the tower reads these; only the last ``max_length``
+        are read.
+    features : int32 (n, F), optional
+        Codes of each user's features; None: unknown.
+    requests : int64 (n,), optional
+        Clock of each request in seconds, for a tower with ``time_bias="request"``; by default the last event's time.
 
     Returns
     -------
@@ -72,10 +85,37 @@ def encode_histories(net: TwoTowerNet, table: Tensor, histories: RowLists) -> Te
     while begin < len(order):
         chosen = order[begin : begin + max(1, _BLOCK_TOKENS // int(lengths[order[begin]]))]
         rows, sizes = padded(recent.take(chosen))
-        vectors = net.user_vectors(table, rows.to(table.device), sizes.to(table.device))
+        side = _side(recent.take(chosen), rows.shape[1], features, requests, chosen)
+        side = None if side is None else side.to(table.device)
+        vectors = net.user_vectors(table, rows.to(table.device), sizes.to(table.device), side)
         out[torch.from_numpy(chosen).to(table.device)] = vectors
         begin += len(chosen)
     return out
+
+
+def _side(
+    histories: RowLists, width: int, features: Int32 | None, requests: Int64 | None, chosen: np.ndarray[Any, Any]
+) -> Side | None:
+    """What is known of histories beside their items; None where nothing is."""
+    if histories.times is None and histories.events is None and features is None:
+        return None
+    places = ragged_positions(np.arange(len(histories), dtype=np.int64) * width, histories.lengths)
+    times = events = asked = None
+    if histories.times is not None:
+        times = _grid(histories.times, places, len(histories), width)
+        lengths = torch.from_numpy(histories.lengths)
+        last = histories.times[histories.offsets[1:] - 1]
+        asked = request_times(times, lengths, torch.from_numpy(last if requests is None else requests[chosen]))
+    if histories.events is not None:
+        events = _grid(histories.events, places, len(histories), width)
+    codes = None if features is None else torch.from_numpy(features[chosen].astype(np.int64))
+    return Side(times=times, request=asked, events=events, features=codes)
+
+
+def _grid(values: np.ndarray[Any, Any], places: Int64, rows: int, width: int) -> Tensor:
+    grid = np.zeros(rows * width, dtype=np.int64)
+    grid[places] = values
+    return torch.from_numpy(grid.reshape(rows, width))
 
 
 @dataclass(eq=False)
@@ -90,6 +130,10 @@ class Towers:
     encoder_folder : Path or None
         None where the model reads no text.
     device : str
+    event_names : tuple of str
+        The event types that the user tower knows, by code.
+    user_codes : int32 (n_users, F) or None
+        Features of the users, by row.
     """
 
     net: TwoTowerNet
@@ -98,6 +142,8 @@ class Towers:
     whitening: Whitening | None
     encoder_folder: Path | None
     device: str = "cpu"
+    event_names: tuple[str, ...] = ()
+    user_codes: Int32 | None = None
 
     name = "two towers"
     trained_on = None
@@ -145,10 +191,34 @@ class Towers:
             raise UnsupportedError(_NO_TEXT)
         return TextEncoder(self.encoder_folder, self.device)
 
-    def user_vectors(self, histories: RowLists) -> Tensor:
-        """float32 (n, D): one vector per history; see :func:`encode_histories`."""
+    @property
+    def reads_request_time(self) -> bool:
+        """Whether recommendations depend on when they are asked for."""
+        return self.net.users.time_bias == "request"
+
+    def user_vectors(self, histories: RowLists, users: Int32 | None = None, requests: Int64 | None = None) -> Tensor:
+        """float32 (n, D): one vector per history; see :func:`encode_histories`.
+
+        Parameters
+        ----------
+        histories : RowLists (n)
+        users : int32 (n,), optional
+            User rows, by which features are looked up; −1: unknown.
+        requests : int64 (n,), optional
+            Clock of each request, in seconds.
+        """
         self.net.eval()
-        return encode_histories(self.net, self.table, histories)
+        features = None
+        if self.user_codes is not None and users is not None:
+            features = np.where(users[:, None] >= 0, self.user_codes[users], 0).astype(np.int32)
+        return encode_histories(self.net, self.table, histories, features, requests)
+
+    def codes_for(self, users: Vocabulary) -> Int32 | None:
+        """int32 (len(users), F): features of other users, 0 for those of whom nothing is known; None without features."""
+        if self.user_codes is None:
+            return None
+        place = self.users.find(users.ids)
+        return np.where(place[:, None] >= 0, self.user_codes[place], 0).astype(np.int32)
 
     def query_vectors(self, texts: list[str]) -> Float32:
         """float32 (n, E): free text in the same space as :attr:`text_vectors`.
@@ -174,10 +244,11 @@ class Towers:
         exclude: RowLists | None = None,
         users: Int32 | None = None,
         candidates: Int32 | None = None,
+        requests: Int64 | None = None,
     ) -> Ranked:
-        """Rank all items for each history; users are functions of their history, so ``users`` is not read."""
+        """Rank all items for each history; ``users`` are read for their features alone, where the model has any."""
         check_k(k)
-        return rank_vectors(self.user_vectors(histories), self.item_vectors, k, exclude, candidates)
+        return rank_vectors(self.user_vectors(histories, users, requests), self.item_vectors, k, exclude, candidates)
 
 
 @torch.inference_mode()

@@ -2,88 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.errors import ConfigError
+from recsys.models.attention import GatedBlock
+from recsys.models.positions import AttentionBias, Rotary, TimeBuckets
+from recsys.models.side import EventHeads, Side, SideInput
 
-
-class SwiGLU(nn.Module):
-    """Gated feed-forward layer: ``W₃(silu(W₁x) ⊙ W₂x)`` (arXiv 2002.05202)."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.into = nn.Linear(dim, 2 * hidden, bias=False)
-        self.out = nn.Linear(hidden, dim, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, value = self.into(x).chunk(2, dim=-1)
-        out: Tensor = self.out(F.silu(gate) * value)
-        return out
-
-
-class GatedBlock(nn.Module):
-    """One LiGR block (arXiv 2502.03417): pre-norm attention and SwiGLU, each let in by a sigmoid gate.
-
-    ``x ← x + σ(G₁x) ⊙ attention(norm(x))``, then ``x ← x + σ(G₂x) ⊙ swiglu(norm(x))``.
-
-    Parameters
-    ----------
-    dim, heads, hidden : int
-        Width, number of attention heads (divides ``dim``), width of the feed-forward layer.
-    dropout : float
-        On the output of both parts.
-    """
-
-    def __init__(self, dim: int, heads: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.heads = heads
-        self.attention_norm = nn.RMSNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.attention_out = nn.Linear(dim, dim, bias=False)
-        self.attention_gate = nn.Linear(dim, dim)
-        self.feed_norm = nn.RMSNorm(dim)
-        self.feed = SwiGLU(dim, hidden)
-        self.feed_gate = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, T, D)
-        batch, length, dim = x.shape
-        qkv = self.qkv(self.attention_norm(x)).view(batch, length, 3, self.heads, dim // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self._gated(x, mixed.transpose(1, 2).reshape(batch, length, dim))
-
-    def last(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """What :meth:`forward` gives at the last real position of each sequence, without computing the others.
-
-        Parameters
-        ----------
-        x : float (B, T, D)
-            Padded on the right.
-        lengths : int64 (B,)
-            Real lengths, at least 1.
-
-        Returns
-        -------
-        float (B, D)
-        """
-        batch, length, dim = x.shape
-        normed = self.attention_norm(x)
-        rows = torch.arange(batch, device=x.device)
-        into_q, into_kv = self.qkv.weight[:dim], self.qkv.weight[dim:]
-        q = F.linear(normed[rows, lengths - 1], into_q).view(batch, self.heads, 1, dim // self.heads)
-        kv = F.linear(normed, into_kv).view(batch, length, 2, self.heads, dim // self.heads)
-        k, v = kv.permute(2, 0, 3, 1, 4)  # each (B, H, T, D / H)
-        real = torch.arange(length, device=x.device) < lengths[:, None]  # (B, T)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=real[:, None, None, :])
-        return self._gated(x[rows, lengths - 1], mixed.reshape(batch, dim))
-
-    def _gated(self, x: Tensor, mixed: Tensor) -> Tensor:
-        x = x + torch.sigmoid(self.attention_gate(x)) * self.dropout(self.attention_out(mixed))
-        out: Tensor = x + torch.sigmoid(self.feed_gate(x)) * self.dropout(self.feed(self.feed_norm(x)))
-        return out
+Positions = Literal["learned", "rotary", "relative", "none"]
+TimeBias = Literal["none", "history", "request"]
 
 
 class UserTower(nn.Module):
@@ -101,69 +31,189 @@ class UserTower(nn.Module):
         Longest history that is read, in items.
     dropout : float
         On the input and within each block.
+    positions : {"learned", "rotary", "relative", "none"}
+        How the order of events is read: by a vector per position added to the input, by turning queries and keys
+        (:class:`~recsys.models.positions.Rotary`), by a bias per head and distance, or by the causal mask alone.
+    time_bias : {"none", "history", "request"}
+        Attention bias by the time between two events (HSTU, arXiv 2402.17152); learned per head and block. "history":
+        between the event of a position and one up to it. "request": between the moment at which a position's prediction
+        is asked and an event up to it, as in HSTU's code. In a history that moment is when the next event happened, so
+        it may reach later positions, through this one, but none before.
+    event_types : int
+        How many types of event there are; a vector of each event's type is added to the input. 0: types are not read.
+    event_heads : bool
+        Learn a gain and an offset per event type that turn a user vector into that of the next event of a wanted type;
+        they start as the identity.
+    user_features : tuple of int
+        How many codes each categorical feature of the user has; their vectors are added to the input at every position.
+        Code 0, unknown, adds nothing, ever.
+    depth_dropout : float
+        Stochastic depth: how often the last block's branches are left out in training; linearly less further down.
+    attention_dropout : float
+        On the attention weights.
 
     Raises
     ------
     ConfigError
-        ``heads`` does not divide ``dim``.
+        ``heads`` does not divide ``dim``, or an option has a value that is not allowed.
     """
 
-    def __init__(self, dim: int, blocks: int, heads: int, max_length: int, dropout: float) -> None:
+    def __init__(
+        self,
+        dim: int,
+        blocks: int,
+        heads: int,
+        max_length: int,
+        dropout: float,
+        *,
+        positions: Positions = "learned",
+        time_bias: TimeBias = "none",
+        event_types: int = 0,
+        event_heads: bool = False,
+        user_features: tuple[int, ...] = (),
+        depth_dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         if dim % heads:
             raise ConfigError(f"dim {dim} is not divisible by heads {heads}")
+        if positions not in get_args(Positions) or time_bias not in get_args(TimeBias):
+            raise ConfigError(
+                f"positions is {positions!r} (of {get_args(Positions)}), time_bias {time_bias!r} (of {get_args(TimeBias)})"
+            )
+        if not (0 <= depth_dropout < 1 and 0 <= attention_dropout < 1):
+            raise ConfigError(f"depth_dropout {depth_dropout} and attention_dropout {attention_dropout} must be in [0, 1)")
+        self.dim = dim
         self.max_length = max_length
-        self.position = nn.Parameter(torch.zeros(max_length, dim))
+        self.time_bias = time_bias
+        self.event_types = event_types
+        self.position = nn.Parameter(torch.zeros(max_length, dim)) if positions == "learned" else None
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(GatedBlock(dim, heads, 4 * dim, dropout) for _ in range(blocks))
+        rotary = Rotary(dim // heads, max_length) if positions == "rotary" else None
+        biased = {"distance": positions == "relative", "time": time_bias != "none"}
+        self.blocks = nn.ModuleList(
+            GatedBlock(
+                dim,
+                heads,
+                4 * dim,
+                dropout,
+                attention_dropout=attention_dropout,
+                drop_branch=depth_dropout * depth / blocks,
+                rotary=rotary,
+                bias=AttentionBias(heads, max_length, **biased) if any(biased.values()) else None,
+            )
+            for depth in range(1, blocks + 1)
+        )
         self.norm = nn.RMSNorm(dim)
+        self.time_buckets = TimeBuckets()
+        self.side = SideInput(dim, event_types, user_features)
+        self.event_heads = EventHeads(event_types, dim) if event_heads else None
         self._initialise(blocks)
 
     def _initialise(self, blocks: int) -> None:
-        nn.init.normal_(self.position, std=0.02)
-        for name, weight in self.named_parameters():
-            if weight.dim() == 2 and name != "position":
+        if self.position is not None:
+            nn.init.normal_(self.position, std=0.02)
+        for name, weight in self.blocks.named_parameters():
+            if weight.dim() == 2 and name.endswith("weight"):
                 nn.init.xavier_normal_(weight)
             if name.endswith(("attention_out.weight", "feed.out.weight")):
                 weight.data.mul_((2 * blocks) ** -0.5)
 
-    def forward(self, items: Tensor) -> Tensor:
+    def forward(self, items: Tensor, side: Side | None = None) -> Tensor:
         """Encode histories.
 
         Parameters
         ----------
         items : float (B, T, D)
             Item vectors in time order, padded on the right; T ≤ max_length.
+        side : Side, optional
+            What the tower's options read.
 
         Returns
         -------
         float (B, T, D)
             The user vector after each position.
-        """
-        x = self.dropout(items + self.position[: items.shape[1]])
-        for block in self.blocks:
-            x = block(x)
-        out: Tensor = self.norm(x)
-        return out
 
-    def last(self, items: Tensor, lengths: Tensor) -> Tensor:
+        Raises
+        ------
+        ConfigError
+            T exceeds max_length; an input that an option reads is missing or misshapen; an event type is wanted
+            without ``event_heads``.
+        """
+        side = Side() if side is None else side
+        x, buckets = self._input(items, side), self._buckets(items, side)
+        for block in self.blocks:
+            x = block(x, buckets)
+        out: Tensor = self.norm(x)
+        if side.wanted is None:
+            return out
+        return self.for_event(out, side.wanted if side.wanted.dim() == 2 else side.wanted[:, None])
+
+    def last(self, items: Tensor, lengths: Tensor, side: Side | None = None) -> Tensor:
         """The user vector after the whole of each history; the last block computes that one position alone.
 
         Parameters
         ----------
         items : float (B, T, D)
-            As for :meth:`forward`.
         lengths : int64 (B,)
             Real lengths, at least 1.
+        side : Side, optional
+            This and ``items`` as for :meth:`forward`, which lists what is raised.
 
         Returns
         -------
         float (B, D)
         """
-        x = self.dropout(items + self.position[: items.shape[1]])
+        side = Side() if side is None else side
+        x, buckets = self._input(items, side), self._buckets(items, side)
         for block in self.blocks[:-1]:
-            x = block(x)
+            x = block(x, buckets)
+        rows = torch.arange(len(x), device=x.device)
         final = self.blocks[-1]
         assert isinstance(final, GatedBlock)  # noqa: S101 - a ModuleList forgets what it holds
-        out: Tensor = self.norm(final.last(x, lengths))
+        out: Tensor = self.norm(final.last(x, lengths, None if buckets is None else buckets[rows, lengths - 1][:, None]))
+        if side.wanted is None:
+            return out
+        return self.for_event(out, side.wanted if side.wanted.dim() == 1 else side.wanted[rows, lengths - 1])
+
+    def for_event(self, users: Tensor, wanted: Tensor) -> Tensor:
+        """User vectors that look for the next event of a wanted type.
+
+        Parameters
+        ----------
+        users : float (..., D)
+        wanted : int64
+            Types, of the shape of ``users`` without D or one that broadcasts to it.
+
+        Returns
+        -------
+        float (..., D)
+
+        Raises
+        ------
+        ConfigError
+            The tower has no event heads.
+        """
+        if self.event_heads is None:
+            raise ConfigError("an event type is wanted of a tower without event heads; build it with event_heads=True")
+        out: Tensor = self.event_heads(users, wanted)
         return out
+
+    def _input(self, items: Tensor, side: Side) -> Tensor:
+        length = items.shape[1]
+        if length > self.max_length:
+            raise ConfigError(f"histories of {length} items for a tower that reads {self.max_length}; cut them first")
+        x = items if self.position is None else items + self.position[:length]
+        out: Tensor = self.dropout(self.side(x, side))
+        return out
+
+    def _buckets(self, items: Tensor, side: Side) -> Tensor | None:
+        """int64 (B, T, T): time buckets between what asks and what is looked at; None without a time bias."""
+        if self.time_bias == "none":
+            return None
+        shape = (items.shape[0], items.shape[1])
+        option = f"time_bias={self.time_bias!r}"
+        times = side.need("times", shape, option)
+        at = side.need("request", shape, option) if self.time_bias == "request" else times
+        buckets: Tensor = self.time_buckets(at, times)
+        return buckets

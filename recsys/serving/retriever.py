@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -44,7 +45,7 @@ class Retriever:
     users : Vocabulary
         The users that can be asked for by name.
     histories : RowLists
-        Their histories, in the towers' item rows.
+        Their histories, in the towers' item rows; with the times and types of their events where the log tells them.
     options, record : dict
         The model's configuration, and what happened in training; for the bundle.
     holdout : Holdout or None
@@ -53,6 +54,8 @@ class Retriever:
         Fingerprint and size of the log.
     trained : int64 (n_users,) or None
         How many events from the start of each history the model was trained on; None where it was trained on others.
+    event_names : tuple of str
+        The event types that ``histories.events`` refers to: those that the model was trained on, in the same order.
     """
 
     towers: Towers
@@ -65,6 +68,7 @@ class Retriever:
     holdout: Holdout | None = None
     data: dict[str, Any] = field(default_factory=dict)
     trained: Int64 | None = None
+    event_names: tuple[str, ...] = ()
 
     name = "two towers"
 
@@ -85,7 +89,7 @@ class Retriever:
         Raises
         ------
         DataError
-            The log, or the holdout, has items or users that the model does not know.
+            The log, or the holdout, has items, users or event types that the model does not know.
         """
         places = towers.items.find(log.items.ids)
         unknown = np.flatnonzero((places < 0) & (log.item_counts > 0))
@@ -93,7 +97,10 @@ class Retriever:
             raise DataError(
                 f"{len(unknown)} items of the log are unknown to the model, such as {log.items.ids[int(unknown[0])]!r}"
             )
-        histories = RowLists(log.histories.offsets, places[log.histories.rows])
+        names = next((one.event_names for one in (train, log, holdout) if one is not None and one.event_names), ())
+        if towers.user_codes is not None:
+            towers = replace(towers, user_codes=towers.codes_for(log.users))
+        histories = log.histories.renamed(places).recoded(log.event_names, names)
         return cls(
             towers=towers,
             index=ExactIndex.build(numpy_of(towers.item_vectors)),
@@ -103,13 +110,14 @@ class Retriever:
             trained=None if train is None else _prefix_lengths(train, log.users, histories),
             options=options,
             record=record,
-            holdout=None if holdout is None else _in_rows_of(holdout, log.users, towers.items),
+            holdout=None if holdout is None else _in_rows_of(holdout, log.users, towers.items, names),
             data={
                 "fingerprint": log.fingerprint,
                 "interactions": len(log),
                 "users": len(log.users),
                 "items": len(towers.items),
             },
+            event_names=names,
         )
 
     @property
@@ -122,7 +130,14 @@ class Retriever:
         """The part of the histories that the model was trained on, in its own item rows."""
         if self.trained is None:
             return None
-        return Interactions(self.users, self.items, self.histories.head(self.trained))
+        histories = self.histories.head(self.trained)
+        names = () if histories.events is None else self.event_names
+        return Interactions(self.users, self.items, histories, event_names=names)
+
+    @property
+    def reads_request_time(self) -> bool:
+        """Whether recommendations depend on when they are asked for."""
+        return self.towers.reads_request_time
 
     @property
     def vectors(self) -> Float32:
@@ -140,11 +155,15 @@ class Retriever:
         exclude: RowLists | None = None,
         users: Int32 | None = None,
         candidates: Int32 | None = None,
+        requests: Int64 | None = None,
     ) -> Ranked:
-        """Rank by user tower and index; see :class:`recsys.recommender.Ranker`."""
+        """Rank by user tower and index; see :meth:`recsys.TwoTower.recommend_rows`."""
         parts = []
         for start in range(0, len(histories), _BLOCK):
-            vectors = numpy_of(self.towers.user_vectors(histories.block(start, start + _BLOCK)))
+            part = slice(start, start + _BLOCK)
+            known = None if users is None else users[part]
+            clocks = None if requests is None else requests[part]
+            vectors = numpy_of(self.towers.user_vectors(histories.block(start, start + _BLOCK), known, clocks))
             hidden = None if exclude is None else exclude.block(start, start + _BLOCK)
             parts.append(self.index.search(vectors, k, hidden, candidates))
         return Ranked.joined(parts)
@@ -154,6 +173,9 @@ class Retriever:
         users: RawIds | None = None,
         *,
         histories: Sequence[Sequence[RawId]] | None = None,
+        times: Sequence[Sequence[int]] | None = None,
+        events: Sequence[Sequence[str]] | None = None,
+        now: int | None = None,
         k: int = 10,
         filter_seen: bool = True,
         exclude: RawIds | None = None,
@@ -166,6 +188,12 @@ class Retriever:
             Known users; their stored histories are read.
         histories : sequence of sequences of item ids
             Instead of ``users``: each in time order, oldest first.
+        times : sequence of sequences of int, optional
+            Seconds since 1970 of each event of ``histories``, for a model that reads times.
+        events : sequence of sequences of str, optional
+            Type of each event of ``histories``, for a model that reads types.
+        now : int, optional
+            Clock of the request, in seconds, for a model that reads it; by default this machine's.
         k : int
             Most items per user, at most the size of the catalogue.
         filter_seen : bool
@@ -201,13 +229,33 @@ class Retriever:
             assert histories is not None  # noqa: S101 - one of the two is there
             if any(isinstance(one, str | int) for one in histories):
                 raise ConfigError("histories is a list of lists of item ids, one list per person")
-            read = RowLists.from_lists([self.items.rows(list(one)) for one in histories])
+            read = self._with_side(RowLists.from_lists([self.items.rows(list(one)) for one in histories]), times, events)
+            rows = np.full(len(read), -1, dtype=np.int32)
             name, owners = QUERY, pl.Series(np.arange(len(read), dtype=np.int64))
-        hidden = read if filter_seen else RowLists.empty(len(read))
+        hidden = read.bare() if filter_seen else RowLists.empty(len(read))
         if exclude is not None:
             hidden = hidden.merged(_repeated(self.items.rows(_listed(exclude)), len(read)))
-        ranked = self.recommend_rows(read, k, exclude=hidden)
+        clocks = np.full(len(read), int(time.time()) if now is None else now, dtype=np.int64)
+        ranked = self.recommend_rows(read, k, exclude=hidden, users=rows, requests=clocks)
         return self._frame(ranked, owners, name, ITEM)
+
+    def _with_side(
+        self, histories: RowLists, times: Sequence[Sequence[int]] | None, events: Sequence[Sequence[str]] | None
+    ) -> RowLists:
+        """Histories with the times and event types that the model reads; one value per item."""
+        tower = self.towers.net.users
+        for name, given, needed in (("times", times, tower.time_bias != "none"), ("events", events, tower.event_types > 0)):
+            if given is None and needed:
+                raise ConfigError(f"this model reads the {name} of a history; give {name}=, one list per history")
+            if given is not None and [len(one) for one in given] != histories.lengths.tolist():
+                raise ConfigError(f"{name} must have one value for each item of each history")
+        if times is not None:
+            histories = replace(histories, times=np.array([t for one in times for t in one], dtype=np.int64))
+        if events is not None:
+            names = sorted({name for one in events for name in one})
+            codes = np.array([names.index(name) for one in events for name in one], dtype=np.int8)
+            histories = replace(histories, events=codes).recoded(names, self.event_names)
+        return histories
 
     def similar_items(self, items: RawIds, *, k: int = 10) -> pl.DataFrame:
         """The items whose vectors are nearest, by the model's own score; the item itself left out.
@@ -310,8 +358,8 @@ def _listed(ids: RawIds) -> pl.Series | list[Hashable]:
     return list(ids)
 
 
-def _in_rows_of(holdout: Holdout, users: Vocabulary, items: Vocabulary) -> Holdout:
-    """The holdout in other rows; ids that these do not know are refused (UnknownIdError)."""
+def _in_rows_of(holdout: Holdout, users: Vocabulary, items: Vocabulary, event_names: tuple[str, ...]) -> Holdout:
+    """The holdout in other rows and event types; ids and types that these do not know are refused."""
     place = items.find(holdout.items.ids)
     needed = np.unique(np.concatenate([holdout.histories.rows, holdout.targets.rows]))
     items.rows(holdout.items.raw(needed))
@@ -320,8 +368,9 @@ def _in_rows_of(holdout: Holdout, users: Vocabulary, items: Vocabulary) -> Holdo
         users=users,
         items=items,
         user_rows=users.rows(holdout.users.raw(holdout.user_rows)),
-        histories=RowLists(holdout.histories.offsets, place[holdout.histories.rows]),
-        targets=RowLists(holdout.targets.offsets, place[holdout.targets.rows]),
+        histories=holdout.histories.renamed(place).recoded(holdout.event_names, event_names),
+        targets=holdout.targets.renamed(place),
+        event_names=() if holdout.histories.events is None else event_names,
     )
 
 

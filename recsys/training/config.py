@@ -1,4 +1,4 @@
-"""How to train: one small frozen dataclass, checked when it is made."""
+"""How to train: small frozen dataclasses, checked when they are made."""
 
 from __future__ import annotations
 
@@ -7,11 +7,74 @@ from typing import Literal, TypeAlias, get_args
 
 from recsys.errors import ConfigError
 
-LossName: TypeAlias = Literal["auto", "softmax", "sampled"]
+LossName: TypeAlias = Literal["auto", "softmax", "sampled", "bce", "gbce", "bpr", "mse"]
+SamplerName: TypeAlias = Literal["mixed", "uniform", "in-batch", "popularity"]
 Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
+LoggerName: TypeAlias = Literal["tensorboard", "mlflow", "wandb"]
+Strategy: TypeAlias = Literal["auto", "ddp", "fsdp"]
 
 FULL_SOFTMAX_LIMIT = 100_000
 """``loss="auto"`` means full softmax up to this many items."""
+
+
+def _words(owner: object, **allowed: tuple[str, ...]) -> None:
+    for name, words in allowed.items():
+        if getattr(owner, name) not in words:
+            raise ConfigError(f"{name} must be one of {', '.join(words)}, not {getattr(owner, name)!r}")
+
+
+def _at_least(owner: object, least: float, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if not value >= least:
+            raise ConfigError(f"{name} must be at least {least}, not {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is learned: the loss at every position, and what a positive is contrasted with.
+
+    Attributes
+    ----------
+    loss : str
+        ``"softmax"`` over all items; ``"sampled"`` softmax with logQ; ``"auto"``: full up to 100,000 items; ``"bce"``,
+        ``"gbce"`` and ``"bpr"`` against sampled negatives; ``"mse"`` on the interactions' weights (ratings).
+    sampler : str
+        Where sampled candidates come from: ``"uniform"``, the batch's own targets (``"in-batch"``), both (``"mixed"``), or
+        ``"popularity"``.
+    negatives : int
+        Items drawn per step, beside the batch's own.
+    label_smoothing : float
+        Share of each target's probability that is spread over all candidates (softmax losses).
+    calibration : float
+        gBCE's t: 0 is plain BCE, 1 undoes the sampling altogether.
+    mask_history : bool
+        Never count an item of the window's own history as a negative.
+    weighted : bool
+        Count each position by its interaction's weight (a rating, an event's worth).
+    """
+
+    loss: LossName = "auto"
+    sampler: SamplerName = "mixed"
+    negatives: int = 2048
+    label_smoothing: float = 0.0
+    calibration: float = 0.75
+    mask_history: bool = False
+    weighted: bool = False
+
+    def __post_init__(self) -> None:
+        _words(self, loss=get_args(LossName), sampler=get_args(SamplerName))
+        _at_least(self, 1, "negatives")
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise ConfigError(f"label_smoothing is a share in [0, 1), not {self.label_smoothing}")
+        if not 0.0 <= self.calibration <= 1.0:
+            raise ConfigError(f"calibration is gBCE's t in [0, 1], not {self.calibration}")
+
+    def loss_for(self, n_items: int) -> LossName:
+        """The loss that ``loss`` stands for with this many items."""
+        if self.loss == "auto":
+            return "softmax" if n_items <= FULL_SOFTMAX_LIMIT else "sampled"
+        return self.loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,29 +86,43 @@ class Training:
     epochs : int
         Passes over the log, at most.
     batch_tokens : int
-        Positions per step.
+        Positions per step, over all devices together.
     learning_rate : float
         Peak of AdamW's rate, after ``warmup``; it then falls along a cosine to a fiftieth.
+    encoder_rate : float
+        The same for a text encoder that is trained along.
     weight_decay : float
-        On matrices; not on norms, biases, positions or the temperature.
+        On matrices (L2, decoupled); not on norms, biases, positions or the temperature.
+    l1 : float
+        Soft threshold on the same matrices, times the learning rate, after each step.
     warmup : float
         Share of all steps over which the rate rises.
     clip_norm : float
         Largest norm of the whole gradient.
-    loss : str
-        ``"softmax"`` over all items, ``"sampled"`` softmax with logQ, or ``"auto"``: full up to 100,000 items.
-    negatives : int
-        Uniform negatives per step of the sampled softmax, beside the batch's own items.
+    average : float
+        Decay per step of an exponential moving average of the weights, which is what is judged and kept; 0: none.
     patience : int
         Epochs without a better validation figure after which training stops; 0: never.
     monitor : str
         The validation figure that picks the best epoch, such as ``"ndcg@10"``.
+    validate_every : int
+        Epochs between two validations; the last epoch always has one.
     validate_users : int
-        Validation users judged per epoch (the first ones); 0: all.
+        Validation users judged each time (the first ones); 0: all.
     precision : str
         ``"fp32"``, ``"bf16"`` (autocast), or ``"auto"``: bf16 on GPUs; on CPUs that have it, in the loss alone.
     device : str
         ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    devices : int
+        Processes that share each batch, one device each; more than one is started by ``torchrun``.
+    strategy : str
+        How they share: ``"ddp"`` (weights copied) or ``"fsdp"`` (weights split, GPUs only); ``"auto"`` is ddp.
+    compile : bool
+        Compile the user tower (pays on GPUs).
+    checkpoint_steps : int
+        Steps between two checkpoints, where a folder for them is given; 0: one after each epoch.
+    logger : str
+        Where curves go: ``"tensorboard"``, ``"mlflow"`` or ``"wandb"``.
     seed : int
         Everything random follows from it.
     """
@@ -53,39 +130,38 @@ class Training:
     epochs: int = 30
     batch_tokens: int = 4096
     learning_rate: float = 1e-3
+    encoder_rate: float = 1e-4
     weight_decay: float = 0.01
+    l1: float = 0.0
     warmup: float = 0.05
     clip_norm: float = 1.0
-    loss: LossName = "auto"
-    negatives: int = 2048
+    average: float = 0.0
     patience: int = 5
     monitor: str = "ndcg@10"
+    validate_every: int = 1
     validate_users: int = 10_000
     precision: Precision = "auto"
     device: str = "auto"
+    devices: int = 1
+    strategy: Strategy = "auto"
+    compile: bool = False
+    checkpoint_steps: int = 0
+    logger: LoggerName = "tensorboard"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_tokens", "negatives"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
+        _at_least(self, 1, "epochs", "batch_tokens", "validate_every", "devices")
+        for name in ("learning_rate", "encoder_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("weight_decay", "patience", "validate_users"):
+        for name in ("weight_decay", "l1", "patience", "validate_users", "checkpoint_steps"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, but is {getattr(self, name)}")
         if not 0.0 <= self.warmup < 1.0:
             raise ConfigError(f"warmup is a share of all steps in [0, 1), not {self.warmup}")
-        for name, allowed in (("loss", get_args(LossName)), ("precision", get_args(Precision))):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if not 0.0 <= self.average < 1.0:
+            raise ConfigError(f"average is a decay in [0, 1), not {self.average}")
+        _words(self, precision=get_args(Precision), logger=get_args(LoggerName), strategy=get_args(Strategy))
         metric, _, cut = self.monitor.partition("@")
         if metric not in ("recall", "hit_rate", "precision", "ndcg", "mrr", "map") or not cut.isdecimal() or int(cut) < 1:
             raise ConfigError(f"monitor must be a metric and a k, such as ndcg@10, not {self.monitor!r}")
-
-    def softmax_over(self, n_items: int) -> Literal["softmax", "sampled"]:
-        """The loss that ``loss`` stands for with this many items."""
-        if self.loss == "auto":
-            return "softmax" if n_items <= FULL_SOFTMAX_LIMIT else "sampled"
-        return self.loss

@@ -1,111 +1,93 @@
-"""Run a training: Lightning underneath, the best epoch by a ranking metric on top."""
+"""Run a training: Lightning Fabric for devices, precision and processes; the loop itself is here to be read."""
 
 from __future__ import annotations
 
 import logging
-import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor
-from torch.utils.data import DataLoader
+from tqdm import tqdm
 
+from recsys.data.augment import Augment
+from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.leakage import check_leakage
+from recsys.data.row_lists import Int32, Int64
 from recsys.data.split import Holdout
-from recsys.errors import DataError, RecsysError
-from recsys.evaluation.evaluate import evaluate
+from recsys.data.user_table import UserTable
+from recsys.errors import ConfigError, DataError
 from recsys.models.device import has_bf16, pick_device
-from recsys.models.negatives import MixedNegatives
 from recsys.models.towers import Towers
 from recsys.progress import log, on_terminal
 from recsys.training.batches import WindowBatches
-from recsys.training.config import Training
-from recsys.training.module import TowerModule
+from recsys.training.config import Objective, Training
+from recsys.training.find_rate import RateSweep, find_rate
+from recsys.training.forecast import Forecast, forecast
+from recsys.training.logs import TrainingLog, make_logger
+from recsys.training.module import NextItemLoss
+from recsys.training.run import Run
+
+if TYPE_CHECKING:
+    from recsys.recipe import Recipe
+
+_FORECAST_STEPS = 50
+"""Runs shorter than this are over before a forecast would be read."""
+
+OnEpoch = Callable[[dict[str, float]], None]
 
 
-@dataclass
-class TrainingLog:
-    """What happened, epoch by epoch.
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What a run may have besides data and options.
 
     Attributes
     ----------
-    epochs : list of dict
-        ``epoch``, ``loss`` (nats), ``seconds`` of training; with validation its figures and ``validation_seconds``.
-    best_epoch : int
-        The epoch whose weights were kept, counted from 1.
-    seconds : float
-        Training and validation together.
+    log_folder : Path or None
+        Where the curves go.
+    checkpoint : Path or None
+        Folder of the checkpoint that is written on the way.
+    resume : bool
+        Go on from the checkpoint there.
+    on_epoch : callable or None
+        Gets each epoch's row of the log right after its validation; what it raises ends the training and reaches the
+        caller.
+    features : int64 (n_users, F) or None
+        Codes of user features, in the log's user rows.
+    neighbours : int32 (n_items, m) or None
+        Items near each item, for substitution.
+    identity : dict
+        Facts that a checkpoint must agree on beyond the options of training.
     """
 
-    epochs: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
-    seconds: float = 0.0
-
-
-class _Watch(Callback):
-    """After each epoch: validate, keep the best weights, write a line."""
-
-    def __init__(self, towers: Towers, validation: Holdout | None, config: Training, record: TrainingLog) -> None:
-        self.towers = towers
-        self.validation = validation
-        self.config = config
-        self.record = record
-        self.best: tuple[float, dict[str, Tensor]] | None = None
-        self.begun = 0.0
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.begun = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        row = {
-            "epoch": float(trainer.current_epoch + 1),
-            "loss": float(trainer.callback_metrics["loss"]),
-            "seconds": time.monotonic() - self.begun,
-        }
-        if not row["loss"] < float("inf"):
-            raise RecsysError(f"the loss became {row['loss']} in epoch {row['epoch']:.0f}; lower the learning rate")
-        if self.validation is not None:
-            self._validate(row, pl_module)
-        self.record.epochs.append(row)
-        figures = "  ".join(
-            f"{name} {value:.4f}" for name, value in row.items() if "seconds" not in name and name != "epoch"
-        )
-        spent = f"{row['seconds']:.1f} s" + (f" + {row['validation_seconds']:.1f} s" if "validation_seconds" in row else "")
-        log(f"epoch {row['epoch']:.0f}/{self.config.epochs}  {figures}  {spent}")
-
-    def _validate(self, row: dict[str, float], pl_module: L.LightningModule) -> None:
-        assert self.validation is not None  # noqa: S101 - asked by the caller
-        begun = time.monotonic()
-        pl_module.eval()
-        judged = Towers(self.towers.net, self.towers.users, self.towers.items, None, None, device=str(pl_module.device))
-        metric, _, cut = self.config.monitor.partition("@")
-        report = evaluate(judged, self.validation, int(cut))
-        pl_module.train()
-        row |= {f"val_{name}@{cut}": report[f"{name}@{cut}"] for name in dict.fromkeys(("recall", "ndcg", metric))}
-        pl_module.log_dict({name: value for name, value in row.items() if name.startswith("val_")})
-        row["validation_seconds"] = time.monotonic() - begun
-        score = report[self.config.monitor]
-        if self.best is None or score > self.best[0]:
-            self.best = (score, {name: value.detach().clone() for name, value in self.towers.net.state_dict().items()})
-            self.record.best_epoch = int(row["epoch"])
+    log_folder: Path | None = None
+    checkpoint: Path | None = None
+    resume: bool = False
+    on_epoch: OnEpoch | None = None
+    features: Int64 | None = None
+    neighbours: Int32 | None = None
+    identity: dict[str, Any] = field(default_factory=dict)
 
 
 def train(
-    towers: Towers, log_in: Interactions, validation: Holdout | None, config: Training, log_folder: Path | None = None
+    towers: Towers,
+    log_in: Interactions,
+    validation: Holdout | None,
+    config: Training,
+    *,
+    objective: Objective | None = None,
+    augmentation: Augment | None = None,
+    extras: Extras | None = None,
 ) -> TrainingLog:
     """Fit the towers' network in place.
 
     The caller's random state is left as it was found; two runs from the same seed on the same machine give the same
-    weights, bit by bit.
+    weights, bit by bit, whether or not they were interrupted and resumed.
 
     Parameters
     ----------
@@ -116,8 +98,9 @@ def train(
     validation : Holdout, optional
         Picks the best epoch and stops early; without it the last epoch is kept.
     config : Training
-    log_folder : Path, optional
-        Where TensorBoard events go.
+    objective : Objective, optional
+    augmentation : Augment, optional
+    extras : Extras, optional
 
     Returns
     -------
@@ -126,91 +109,186 @@ def train(
     Raises
     ------
     DataError
-        No user has two events.
+        No user has two events, or the loss needs weights that the log lacks.
     LeakageError
         What validation asks for is among what is trained on.
+    CheckpointError
+        What there is to resume from is damaged or of another run.
+    ConfigError
+        More memory is needed than there is.
     RecsysError
         The loss is no longer a number.
     """
-    device = pick_device(config.device)
+    objective, augmentation, extras = objective or Objective(), augmentation or Augment(), extras or Extras()
     if validation is not None:
         check_leakage(log_in, validation)
+    check_objective(log_in, objective)
+    device = pick_device(config.device)
+    with _quiet(), _own_determinism(device), torch.random.fork_rng(enabled=True):
+        torch.manual_seed(config.seed)
+        fabric = make_fabric(config, device, extras.log_folder)
+        batches = make_batches(towers, log_in, config, augmentation, extras, fabric)
+        loss = make_loss(towers, log_in, config, objective, device)
+        if validation is not None and config.validate_users:
+            validation = validation.head(config.validate_users)
+        if config.epochs * batches.steps >= _FORECAST_STEPS:
+            expected = forecast(fabric, loss, batches)
+            log(str(expected))
+            expected.check(config.batch_tokens)
+        run = Run(fabric, towers, loss, batches, validation, config)
+        run.identity = extras.identity | {
+            "data": log_in.fingerprint,
+            "items": len(towers.items),
+            "training": asdict(config),
+            "objective": asdict(objective),
+            "augment": asdict(augmentation),
+        }
+        if extras.resume:
+            if extras.checkpoint is None:
+                raise ConfigError("resume=True needs the folder of a checkpoint")
+            run.restore(extras.checkpoint)
+        with _bar(batches.steps) as tick:
+            run.go(extras.checkpoint, extras.on_epoch, tick)
+    towers.net.eval()
+    towers.net.to(device)
+    return run.record
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is to be expected of a run that has not begun.
+
+    Attributes
+    ----------
+    forecast : Forecast
+    sweep : RateSweep or None
+    """
+
+    forecast: Forecast
+    sweep: RateSweep | None = None
+
+    def __str__(self) -> str:
+        lines = [str(self.forecast)]
+        if self.sweep is not None:
+            lines.append(f"suggested learning rate: {self.sweep.suggestion:.1e}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For programs to read."""
+        return asdict(self)
+
+
+def look_ahead(
+    recipe: Recipe, train_on: Interactions, catalog: Catalog | None, users: UserTable | None, *, sweep: bool
+) -> Outlook:
+    """Time, memory and, with ``sweep``, a good learning rate of a run, without running it."""
+    config = recipe.training
+    towers, log_in, _, extras = recipe.model.prepare(
+        train_on, catalog, training=config, augment=recipe.augment, users=users
+    )
+    check_objective(log_in, recipe.objective)
+    device = pick_device(config.device)
+    with _quiet(), _own_determinism(device), torch.random.fork_rng(enabled=True):
+        torch.manual_seed(config.seed)
+        fabric = make_fabric(config, device)
+        batches = make_batches(towers, log_in, config, recipe.augment, extras, fabric)
+        loss = make_loss(towers, log_in, config, recipe.objective, device)
+        expected = forecast(fabric, loss, batches)
+        return Outlook(expected, find_rate(fabric, loss, batches, config) if sweep else None)
+
+
+def make_fabric(config: Training, device: str, log_folder: Path | None = None) -> L.Fabric:
+    """Device, precision, processes and logger for a run, launched."""
+    on_gpu = torch.device(device).type == "cuda"
+    if config.strategy == "fsdp" and not on_gpu:
+        raise ConfigError("strategy='fsdp' splits weights over GPUs; on CPUs use ddp")
+    devices: Any = config.devices
+    if config.devices == 1 and on_gpu:
+        devices = [torch.device(device).index or 0]
+    fabric = L.Fabric(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=devices,
+        strategy="auto" if config.devices == 1 else "ddp" if config.strategy == "auto" else config.strategy,
+        loggers=make_logger(config.logger, log_folder) if log_folder else None,
+    )
+    fabric.launch()
+    return fabric
+
+
+def make_batches(
+    towers: Towers, log_in: Interactions, config: Training, augmentation: Augment, extras: Extras, fabric: L.Fabric
+) -> WindowBatches:
+    """The supply of batches for this process."""
     batches = WindowBatches(
-        log_in.histories, length=towers.net.users.max_length, tokens=config.batch_tokens, seed=config.seed
+        log_in,
+        length=towers.net.users.max_length,
+        tokens=config.batch_tokens,
+        seed=config.seed,
+        options=augmentation,
+        neighbours=extras.neighbours,
+        features=extras.features,
+        wanted=towers.net.users.event_heads is not None,
+        processes=fabric.world_size,
+        process=fabric.global_rank,
     )
     if batches.steps == 0:
         raise DataError("no user has two events, so there is no next item to learn from")
-    negatives = None
-    if config.softmax_over(len(towers.items)) == "sampled":
-        negatives = MixedNegatives(torch.from_numpy(log_in.item_counts), config.negatives)
-    on_gpu = torch.device(device).type == "cuda"
-    module = TowerModule(
+    return batches
+
+
+def make_loss(towers: Towers, log_in: Interactions, config: Training, objective: Objective, device: str) -> NextItemLoss:
+    """The network with its loss on top, in training mode."""
+    able, on_gpu = has_bf16(device), torch.device(device).type == "cuda"
+    loss = NextItemLoss(
         towers.net,
-        config,
-        negatives,
-        bf16_loss=config.precision != "fp32" and has_bf16(device),
-        total_steps=config.epochs * batches.steps,
+        objective,
+        torch.from_numpy(log_in.item_counts),
+        bf16=config.precision != "fp32" and able,
+        autocast=config.precision == "bf16" or (config.precision == "auto" and on_gpu and able),
+        seed=config.seed,
     )
-    record = TrainingLog()
-    if validation is not None and config.validate_users:
-        validation = validation.head(config.validate_users)
-    watch = _Watch(towers, validation, config, record)
-    callbacks: list[Callback] = [watch]
-    if validation is not None and config.patience:
-        callbacks.append(
-            EarlyStopping(f"val_{config.monitor}", mode="max", patience=config.patience, check_on_train_epoch_end=True)
-        )
-    if on_terminal():
-        callbacks.append(_Bar(batches.steps))
-    autocast = config.precision == "bf16" or (config.precision == "auto" and on_gpu and has_bf16(device))
-    begun = time.monotonic()
-    with _quiet_lightning(), _own_determinism(), torch.random.fork_rng(enabled=True):
-        torch.manual_seed(config.seed)
-        trainer = L.Trainer(
-            accelerator="gpu" if on_gpu else "cpu",
-            devices=[torch.device(device).index or 0] if on_gpu else 1,
-            precision="bf16-mixed" if autocast else "32-true",
-            max_epochs=config.epochs,
-            logger=TensorBoardLogger(log_folder.parent, name=log_folder.name) if log_folder else False,
-            log_every_n_steps=max(1, batches.steps // 10),
-            callbacks=callbacks,
-            enable_checkpointing=False,
-            enable_progress_bar=on_terminal(),
-            enable_model_summary=False,
-            deterministic="warn" if on_gpu else True,
-        )
-        try:
-            trainer.fit(module, DataLoader(batches, batch_size=None))
-        except SystemExit:
-            if trainer.interrupted:  # Lightning turns an interrupt into an exit of the whole process
-                raise KeyboardInterrupt from None
-            raise
-    if watch.best is not None:
-        towers.net.load_state_dict(watch.best[1])
-    else:
-        record.best_epoch = len(record.epochs)
-    towers.net.eval()
-    towers.net.to(device)
-    record.seconds = time.monotonic() - begun
-    return record
+    if config.compile:
+        towers.net.users.compile(dynamic=True)
+    return loss.train()
 
 
-class _Bar(TQDMProgressBar):
-    """A bar that knows about how many steps an epoch has, which the supply of batches itself finds out only at its end."""
+def check_objective(log_in: Interactions, objective: Objective) -> None:
+    """Refuse a loss that the log cannot feed.
 
-    def __init__(self, steps: int) -> None:
-        super().__init__(leave=False)
-        self._steps = steps
-
-    @property
-    def total_train_batches(self) -> int | float:
-        return self._steps
+    Raises
+    ------
+    DataError
+        Weights are needed and there are none.
+    """
+    needs = "loss='mse'" if objective.loss == "mse" else "weighted=True" if objective.weighted else None
+    if needs and log_in.weights is None:
+        raise DataError(f"{needs} needs a weight for each interaction: name the column of ratings (--weight)")
+    if objective.weighted and log_in.weights is not None and not (log_in.weights >= 0).all():
+        raise DataError("weighted=True needs weights of 0 or more; some interactions weigh less")
 
 
 @contextmanager
-def _own_determinism() -> Iterator[None]:
-    """Give the caller back the determinism that it had chosen for its own work."""
+def _bar(steps: int) -> Iterator[Callable[[int, int], None]]:
+    """A function to call after each step with its place in the epoch and the epoch's number."""
+    if not on_terminal():
+        yield lambda place, epoch: None
+        return
+    with tqdm(total=steps, unit="step", leave=False) as bar:
+
+        def tick(place: int, epoch: int) -> None:
+            if place == 1:
+                bar.reset(total=steps)
+            bar.set_description(f"epoch {epoch}", refresh=False)
+            bar.update(place - bar.n)
+
+        yield tick
+
+
+@contextmanager
+def _own_determinism(device: str) -> Iterator[None]:
+    """Deterministic kernels within; the caller's own choice after it."""
     enabled, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=torch.device(device).type == "cuda")
     try:
         yield
     finally:
@@ -218,7 +296,7 @@ def _own_determinism() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keep Lightning's advice about workers and devices off our users' screens."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     before: list[Any] = [one.level for one in loggers]

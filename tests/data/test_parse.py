@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.parse import as_instants, check_ids, parse_number, parse_order, parse_timestamp, parse_weight
+from recsys.data.parse import as_instants, check_ids, parse_event, parse_number, parse_order, parse_timestamp, parse_weight
 from tests.data.worlds import refused, small
 
 NOON = datetime(2024, 5, 31, 12)
@@ -194,3 +194,31 @@ def test_lists_and_structs_are_no_ids(raw):
 def test_bytes_that_are_no_text_are_no_ids():
     with refused("log.csv", "is of type Binary and not UTF-8", "write the ids as text"):
         check_ids(pl.Series([b"\xff"]), "log.csv")
+
+
+@pytest.mark.parametrize(
+    ("raw", "names"),
+    [
+        (pl.Series(["view", " Buy", "view"]), ["view", " Buy", "view"]),
+        (pl.Series([2, 1]), ["2", "1"]),
+        (pl.Series([True, False]), ["true", "false"]),
+        (pl.Series(["b", "a"], dtype=pl.Categorical), ["b", "a"]),
+        (pl.Series(["b", "a"], dtype=pl.Enum(["a", "b"])), ["b", "a"]),
+    ],
+    ids=str,
+)
+def test_event_types_are_kept_as_they_are_written(raw, names):
+    assert parse_event(raw, "w").to_list() == names
+    assert parse_event(raw, "w").dtype == pl.String
+
+
+@pytest.mark.parametrize("blank", [None, "", " "])
+def test_a_missing_event_type_is_refused_with_count_and_first_row(blank):
+    with refused("log.csv, column 'e'", "2 of 3 rows have no value", "the first is row 1", "fill it in"):
+        parse_event(pl.Series([blank, "view", blank], dtype=pl.String), "log.csv, column 'e'")
+
+
+@pytest.mark.parametrize("raw", [pl.Series([1.0]), pl.Series([["view"]]), pl.Series([date(2024, 1, 1)])], ids=str)
+def test_a_column_that_holds_no_event_types_is_refused_by_type(raw):
+    with refused("log.csv", f"is of type {raw.dtype}", "expected event types: text or whole numbers"):
+        parse_event(raw, "log.csv")

@@ -1,7 +1,7 @@
-import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ from recsys.data.leakage import check_disjoint, check_leakage
 from recsys.data.protocols import ItemSplit, item_split, rolling_splits, user_split
 from recsys.data.split import Holdout, Split, leave_last_out, time_split
 from recsys.errors import ConfigError, DataError, LeakageError
-from tests.data.worlds import Event, busy_logs, events_of, in_time_order, log_of, refused, small
+from tests.data.worlds import Event, busy_logs, events_of, in_time_order, log_of, refused, small, timeless
 
 seeds = st.integers(0, 3)
 
@@ -356,7 +356,7 @@ def test_windows_that_the_log_cannot_hold_are_refused(options, words, error):
 
 def test_a_log_without_timestamps_cannot_be_rolled():
     with refused("a rolling split needs timestamps", "timestamp=", error=LeakageError):
-        rolling_splits(dataclasses.replace(big_log(), timestamps=None))
+        rolling_splits(timeless(big_log()))
 
 
 # Seeds
@@ -401,3 +401,55 @@ def test_splitting_leaves_the_log_as_it_was():
         split(log, 0)
     rolling_splits(log)
     assert log.frame().equals(before)
+
+
+# Times and event types of histories
+
+EVERY_SPLIT: dict[str, Callable[[Interactions], list[Holdout]]] = {
+    "leave last out": lambda log: holdouts_of(leave_last_out(log)),
+    "time": lambda log: holdouts_of(time_split(log, quantile=0.7)),
+    "rolling": lambda log: [one for split in rolling_splits(log) for one in holdouts_of(split)],
+    **{name: lambda log, make=make: holdouts_of(make(log, 0)) for name, make in SPLITS.items()},
+}
+
+
+def holdouts_of(split: ItemSplit | Split) -> list[Holdout]:
+    tested = [split.hot, split.cold] if isinstance(split, ItemSplit) else [split.test]
+    return tested if split.validation is None else [split.validation, *tested]
+
+
+def told_log(n: int = 900) -> Interactions:
+    """Each event is on an item of its own, from which its time and type follow."""
+    users = np.random.default_rng(3).integers(0, 25, n)
+    numbers = np.arange(n)
+    kinds = np.array(["view", "cart", "buy"])[numbers % 3]
+    frame = {"user_id": users, "item_id": numbers, "timestamp": numbers * 7, "event_type": kinds}
+    return Interactions.from_frame(pl.DataFrame(frame))
+
+
+def assert_histories_tell_times_and_types(holdout: Holdout) -> None:
+    items = holdout.items.raw(holdout.histories.rows).to_numpy()
+    assert len(items)
+    assert holdout.event_names == ("buy", "cart", "view")
+    assert holdout.histories.times.tolist() == (items * 7).tolist()
+    assert holdout.histories.events.tolist() == np.array([2, 1, 0])[items % 3].tolist()
+    assert (holdout.targets.times, holdout.targets.events) == (None, None)
+    assert holdout.times.tolist() == (holdout.items.raw(holdout.targets.rows).to_numpy() * 7).tolist()
+
+
+@pytest.mark.parametrize("name", EVERY_SPLIT)
+def test_histories_tell_when_and_what_kind_each_event_was_and_targets_do_not(name):
+    for holdout in EVERY_SPLIT[name](told_log()):
+        assert_histories_tell_times_and_types(holdout)
+        assert_histories_tell_times_and_types(holdout.head(3))
+        assert_histories_tell_times_and_types(holdout.where(np.arange(len(holdout)) % 2 == 0))
+
+
+@pytest.mark.parametrize("name", EVERY_SPLIT)
+def test_event_types_change_nothing_else_in_a_split(name):
+    log = told_log()
+    bare = replace(log, histories=replace(log.histories, events=None), event_names=())
+    for one, other in zip(EVERY_SPLIT[name](log), EVERY_SPLIT[name](bare), strict=True):
+        assert judged(one) == judged(other)
+        assert other.histories.events is None
+        assert other.event_names == ()

@@ -5,7 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recsys.data.read import read_catalog, read_interactions
+from recsys.data.read import read_catalog, read_interactions, read_user_table, read_users
+from recsys.errors import ConfigError
 from tests.data.worlds import parquet, refused, written
 
 EVENTS = [("7", "i2", 3.0, 300), ("7", "i1", 4.5, 100), ("x", "i2", 1.0, 100), ("7", "i3", 2.0, 200)]
@@ -414,3 +415,79 @@ def test_catalogue_files_whose_columns_clash_in_type_are_refused_by_name(tmp_pat
     two = parquet(tmp_path / "2.parquet", item_id=[2], title=["b"], tags=["x"])
     with refused("differs in type between the files", one, two):
         read_catalog([one, two])
+
+
+# Event types.
+
+SHOP = ["who,what,did", "u,a,view", "v,a,buy", "u,b,cart", "u,a,buy"]
+SHOP_COLUMNS = {"user": "who", "item": "what", "event": "did"}
+
+
+def test_event_types_are_read_from_the_column_that_is_named(tmp_path: Path):
+    log = read_interactions(csv_log(tmp_path, *SHOP), **SHOP_COLUMNS)
+    assert log.frame().rows() == [("u", "a", "view"), ("u", "b", "cart"), ("u", "a", "buy"), ("v", "a", "buy")]
+    assert log.event_names == ("buy", "cart", "view")
+    assert log.weights is None
+
+
+def test_a_column_of_event_types_that_nobody_names_is_not_read(tmp_path: Path):
+    log = read_interactions(csv_log(tmp_path, "user_id,item_id,event_type", "u,a,view"))
+    assert log.events is None
+
+
+def test_event_types_of_several_files_are_one_list(tmp_path: Path):
+    one = parquet(tmp_path / "1.parquet", user_id=["u"], item_id=["a"], kind=pl.Series(["view"], dtype=pl.Categorical))
+    two = parquet(tmp_path / "2.parquet", user_id=["u"], item_id=["b"], kind=["buy"])
+    assert read_interactions([one, two], event="kind").frame()["event_type"].to_list() == ["view", "buy"]
+
+
+def test_a_missing_event_type_is_refused_by_file_column_and_row(tmp_path: Path):
+    file = csv_log(tmp_path, *SHOP[:2], "v,a,", "u,b,cart")
+    with refused(file, "column 'did'", "1 of 3 rows have no value", "row 2"):
+        read_interactions(file, **SHOP_COLUMNS)
+
+
+def test_a_missing_column_of_event_types_is_refused(tmp_path: Path):
+    with refused(csv_log(tmp_path, *SHOP), "no column 'nope' (asked for as event_type)"):
+        read_interactions(tmp_path, **SHOP_COLUMNS | {"event": "nope"})
+
+
+def test_event_weights_fill_the_weights(tmp_path: Path):
+    log = read_interactions(csv_log(tmp_path, *SHOP), **SHOP_COLUMNS, event_weights={"view": 1, "cart": 3, "buy": 5})
+    assert log.weights.tolist() == [1.0, 3.0, 5.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"event": "did", "weight": "what", "event_weights": {"view": 1}}, ["either weight= (--weight) or event_weights="]),
+        ({"event_weights": {"view": 1}}, ["needs event= (--event)"]),
+        ({"event": "did", "event_weights": {"view": 1}}, ["no weight for the event type 'buy'"]),
+    ],
+)
+def test_event_weights_that_contradict_the_rest_are_refused(tmp_path: Path, options, words):
+    with refused(*words, error=ConfigError):
+        read_interactions(csv_log(tmp_path, *SHOP), user="who", item="what", **options)
+
+
+# Users.
+
+
+def test_the_columns_of_users_come_as_they_are_written(tmp_path: Path):
+    file = written(tmp_path / "users.dat", "1::F::25::7::90210\n2::M::1::0::02139\n")
+    assert read_users(file, "user_id", "age", "zip").rows() == [(1, "25", "90210"), (2, "1", "02139")]
+
+
+def test_a_table_of_users_is_read_into_codes(tmp_path: Path):
+    written(tmp_path / "users" / "1.csv", "id,city,age\nu,Rome,30\nv,,50\n")
+    written(tmp_path / "users" / "2.csv", "id,city,age\nw,Oslo,\n")
+    table = read_user_table(tmp_path / "users", user="id", categorical=["city"], numeric=["age"], buckets=2)
+    assert table.users.ids.to_list() == ["u", "v", "w"]
+    assert table.names == ("city", "age")
+    assert table.codes.tolist() == [[2, 1], [0, 2], [1, 0]]
+
+
+def test_a_user_without_an_id_is_refused_by_file_and_row(tmp_path: Path):
+    file = csv_log(tmp_path, "user_id,city", "u,Rome", ",Oslo")
+    with refused(file, "column 'user_id'", "row 2"):
+        read_user_table(file, categorical=["city"])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.data.row_lists import RowLists, contained, ragged_positions
-from tests.data.worlds import small
+from tests.data.worlds import refused, small
 
 some_lists = st.lists(st.lists(st.integers(0, 9), max_size=5), max_size=6)
 
@@ -121,3 +121,109 @@ def test_contained_is_membership_in_the_list_at_the_same_index(pairs, single):
         pairs = [(asked[:1] or [0], held) for asked, held in pairs]
     found = contained(RowLists.from_lists([a for a, _ in pairs]), RowLists.from_lists([b for _, b in pairs]), 6)
     assert found.tolist() == [row in held for asked, held in pairs for row in asked]
+
+
+# Times and event types.
+
+
+def timed(lengths: list[int], first: int = 0) -> RowLists:
+    """Lists of rows that are all different, the time and the type of each following from its row."""
+    rows = np.arange(first, first + sum(lengths), dtype=np.int32)
+    return RowLists.from_lengths(
+        np.array(lengths, dtype=np.int64), rows, rows.astype(np.int64) * 10, (rows % 3).astype(np.int8)
+    )
+
+
+def assert_still_fit(lists: RowLists) -> None:
+    assert lists.times.tolist() == (lists.rows.astype(np.int64) * 10).tolist()
+    assert lists.events.tolist() == (lists.rows % 3).tolist()
+    assert (lists.times.dtype, lists.events.dtype) == (np.int64, np.int8)
+
+
+some_lengths = st.lists(st.integers(0, 5), max_size=6)
+
+
+@small
+@given(some_lengths, st.data())
+def test_times_and_events_stay_with_their_row_in_whatever_is_selected(lengths, data):
+    made = timed(lengths)
+    numbers = st.integers(0, 7)
+    indices = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=8)) if lengths else []
+    kept = data.draw(st.lists(numbers, min_size=len(lengths), max_size=len(lengths)))
+    mask = data.draw(st.lists(st.booleans(), min_size=len(made.rows), max_size=len(made.rows)))
+    start = data.draw(st.integers(0, len(lengths)))
+    selections = {
+        "take": lambda lists: lists.take(np.array(indices, dtype=np.int64)),
+        "block": lambda lists: lists.block(start, start + 2),
+        "head": lambda lists: lists.head(np.array(kept, dtype=np.int64)),
+        "tail": lambda lists: lists.tail(2),
+        "where": lambda lists: lists.where(np.array(mask, dtype=bool)),
+    }
+    for name, select in selections.items():
+        chosen = select(made)
+        assert_still_fit(chosen)
+        assert chosen.to_lists() == select(made.bare()).to_lists(), name
+        assert (select(made.bare()).times, select(made.bare()).events) == (None, None), name
+
+
+@small
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=5))
+def test_times_and_events_are_merged_with_their_rows(pairs):
+    ours, theirs = timed([a for a, _ in pairs]), timed([b for _, b in pairs], first=100)
+    merged = ours.merged(theirs)
+    assert_still_fit(merged)
+    assert merged.to_lists() == ours.bare().merged(theirs.bare()).to_lists()
+
+
+@pytest.mark.parametrize(
+    ("gone", "word"), [({"times": None}, "times"), ({"events": None}, "events")], ids=["times", "events"]
+)
+def test_lists_of_which_only_one_has_times_or_events_are_not_merged(gone, word):
+    whole, part = timed([1, 2]), dataclasses.replace(timed([2, 1]), **gone)
+    for one, other in ((whole, part), (part, whole)):
+        with refused(f"lists with {word} cannot be merged with lists that have none", "bare()"):
+            one.merged(other)
+    assert part.merged(part).to_lists() == [[0, 1, 0, 1], [2, 2]]
+
+
+def test_block_copies_neither_times_nor_events():
+    made = timed([1, 2, 1])
+    assert np.shares_memory(made.block(1, 3).times, made.times)
+    assert np.shares_memory(made.block(1, 3).events, made.events)
+
+
+def test_renaming_changes_the_rows_alone():
+    made = timed([2, 1])
+    renamed = made.renamed(np.array([7, 5, 9], dtype=np.int32))
+    assert renamed.to_lists() == [[7, 5], [9]]
+    assert (renamed.times.tolist(), renamed.events.tolist()) == (made.times.tolist(), made.events.tolist())
+    assert made.bare().renamed(np.array([7, 5, 9], dtype=np.int32)).times is None
+
+
+def test_bare_lists_have_the_same_rows_and_nothing_else():
+    assert timed([2, 1]).bare().to_lists() == [[0, 1], [2]]
+    assert (timed([2, 1]).bare().times, timed([2, 1]).bare().events) == (None, None)
+
+
+def test_event_types_are_put_into_the_codes_of_another_list_of_names():
+    made = timed([2, 2])  # types 0 1 2 0
+    assert made.recoded(["a", "b", "c"], ["x", "c", "b", "a"]).events.tolist() == [3, 2, 1, 3]
+    assert made.recoded(["a", "b", "c"], ["x", "c", "b", "a"]).events.dtype == np.int8
+    assert made.bare().recoded(["a"], ["b"]).events is None
+
+
+def test_only_event_types_that_occur_must_be_known():
+    assert timed([2]).recoded(["a", "b", "never"], ["b", "a"]).events.tolist() == [1, 0]
+    with refused("events of type 'b' are not among the known event types (a, c)", "leave them out"):
+        timed([2]).recoded(["a", "b", "never"], ["a", "c"])
+
+
+def test_times_or_events_that_are_not_one_per_row_are_refused():
+    with refused("1 times do not fit 2 rows"):
+        RowLists.from_lengths(np.array([2]), np.zeros(2, dtype=np.int32), times=np.zeros(1, dtype=np.int64))
+    with refused("3 events do not fit 2 rows"):
+        RowLists.from_lengths(np.array([2]), np.zeros(2, dtype=np.int32), events=np.zeros(3, dtype=np.int8))
+
+
+def test_repr_tells_what_is_known_of_each_row():
+    assert repr(timed([1, 2])) == "RowLists(2 lists, 3 rows, times, events)"

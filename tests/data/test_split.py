@@ -11,7 +11,7 @@ from recsys.data.row_lists import RowLists
 from recsys.data.split import Holdout, leave_last_out, time_split
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError, LeakageError
-from tests.data.worlds import Event, events_lists, in_time_order, log_of, refused, small
+from tests.data.worlds import Event, events_lists, in_time_order, log_of, refused, small, timeless
 
 Judged = dict[int, tuple[list[int], list[int]]]
 """User → (items of the history, items that are targets)."""
@@ -83,6 +83,12 @@ def test_leave_last_out_keeps_times_and_weights_of_the_rest():
     frame = pl.DataFrame({"user_id": [1] * 4, "item_id": [1, 2, 3, 4], "timestamp": [4, 3, 2, 1], "weight": [4.0, 3, 2, 1]})
     train = leave_last_out(Interactions.from_frame(frame)).train
     assert train.frame().rows() == [(1, 4, 1, 1.0), (1, 3, 2, 2.0)]
+
+
+def test_a_log_without_timestamps_leaves_histories_without_times():
+    log = timeless(log_of([(1, 10, 0), (1, 11, 1), (1, 12, 2), (1, 13, 3)]))
+    split = leave_last_out(log)
+    assert (split.train.timestamps, split.test.histories.times, split.test.times) == (None, None, None)
 
 
 def test_users_with_short_histories_are_trained_on_and_not_judged():
@@ -180,7 +186,7 @@ def test_a_quantile_outside_zero_to_one_is_refused(quantile):
 
 
 def test_a_log_without_timestamps_cannot_be_cut_in_time():
-    log = dataclasses.replace(log_of([(1, 10, 0), (1, 11, 1), (1, 12, 2)]), timestamps=None)
+    log = timeless(log_of([(1, 10, 0), (1, 11, 1), (1, 12, 2)]))
     with refused("a time split needs timestamps", "timestamp=", error=LeakageError):
         time_split(log)
 
@@ -259,3 +265,11 @@ def test_fields_cannot_be_replaced():
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(one, name, None)
     assert repr(made) == "Holdout(by hand: 1 users, 1 targets)"
+
+
+def test_event_types_without_names_are_refused_in_a_holdout_too():
+    made = holdout([[1, 2]], [[3]])
+    typed = dataclasses.replace(made.histories, events=np.zeros(2, dtype=np.int8))
+    with refused("event types and event_names go together"):
+        dataclasses.replace(made, histories=typed)
+    assert dataclasses.replace(made, histories=typed, event_names=("view",)).head(1).event_names == ("view",)

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import polars as pl
@@ -8,7 +7,7 @@ from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out
 from recsys.data.summary import summary, summary_text
-from tests.data.worlds import log_of
+from tests.data.worlds import log_of, timeless
 
 DAY = 86_400
 EVENTS = [(1, 10, 0), (1, 11, DAY), (1, 10, 2 * DAY), (1, 12, DAY), (2, 10, 0), (3, 10, 3 * DAY), (3, 11, DAY)]
@@ -41,7 +40,7 @@ def test_the_log_is_counted(log):
 
 
 def test_a_log_without_times_says_so(log):
-    facts = summary(dataclasses.replace(log, timestamps=None))
+    facts = summary(timeless(log))
     assert facts["order"] == "file order or order column"
     assert not {"from", "to"} & set(facts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -26,6 +27,11 @@ events_lists = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5), st.integ
 
 def log_of(events: list[Event]) -> Interactions:
     return Interactions.from_frame(pl.DataFrame(events, schema=["user_id", "item_id", "timestamp"], orient="row"))
+
+
+def timeless(log: Interactions) -> Interactions:
+    """The same log in the same order, its instants forgotten."""
+    return replace(log, histories=replace(log.histories, times=None))
 
 
 def in_time_order(events: list[Event]) -> dict[int, list[Event]]:

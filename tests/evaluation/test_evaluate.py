@@ -14,7 +14,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Int32, RowLists
 from recsys.data.split import Holdout, leave_last_out
 from recsys.data.vocabulary import Vocabulary
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError
 from recsys.evaluation.evaluate import Evaluation, evaluate
 from recsys.recommender import Ranked, Ranker
 
@@ -376,3 +376,37 @@ def test_a_user_whose_history_is_all_unknown_gets_nothing_and_is_counted(model: 
     assert report.counts["users_without_readable_history"] == 1
     assert report.counts["users_with_none"] == 1
     assert "1 users have no history that the model can read" in str(report)
+
+
+class ReadsTypes(FixedLists):
+    """Remembers the event types of the histories that it is given, by name."""
+
+    event_names = ("buy", "cart", "view")
+
+    def recommend_rows(self, histories: RowLists, k: int, **options: object) -> Ranked:
+        assert histories.events is not None
+        assert histories.times is not None
+        self.types = [self.event_names[code] for code in histories.events]
+        self.times = histories.times.tolist()
+        return super().recommend_rows(histories, k, **options)  # type: ignore[arg-type]
+
+
+def typed_log(kinds: list[str]) -> Interactions:
+    times = range(len(kinds))
+    frame = {"user_id": ["ann"] * len(kinds), "item_id": list("fab"), "timestamp": times, "event_type": kinds}
+    return Interactions.from_frame(pl.DataFrame(frame))
+
+
+def test_histories_come_with_times_and_with_the_event_types_in_the_models_own_codes() -> None:
+    model = ReadsTypes(LETTERS, {"ann": LETTERS})
+    held = leave_last_out(typed_log(["view", "buy", "view"])).test
+    assert held.event_names == ("buy", "view")
+    evaluate(model, held, k=2)
+    assert model.types == ["view", "buy"]
+    assert model.times == [0, 1]
+
+
+def test_an_event_type_that_the_model_does_not_know_is_refused() -> None:
+    held = leave_last_out(typed_log(["wish", "buy", "view"])).test
+    with pytest.raises(DataError, match="events of type 'wish' are not among the known event types"):
+        evaluate(ReadsTypes(LETTERS, {"ann": LETTERS}), held, k=2)

@@ -6,6 +6,7 @@ import torch
 from recsys.data.row_lists import RowLists
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError, UnsupportedError
+from recsys.models.item_content import ItemContent
 from recsys.models.item_tower import ItemTower
 from recsys.models.network import TwoTowerNet
 from recsys.models.towers import Towers, encode_histories
@@ -16,7 +17,7 @@ def make_net(n_items: int = 12, *, text: bool = True, cosine: bool = True, max_l
     torch.manual_seed(0)
     has_id = torch.ones(n_items, dtype=torch.bool)
     has_id[-1] = False
-    items = ItemTower(n_items, 8, torch.randn(n_items, 5) if text else None, has_id, id_dropout=0.5)
+    items = ItemTower(n_items, 8, ItemContent(torch.randn(n_items, 5) if text else None), has_id, id_dropout=0.5)
     return TwoTowerNet(items, UserTower(8, 2, 2, max_length, 0.1), cosine=cosine).eval()
 
 
@@ -92,14 +93,15 @@ def test_a_warm_item_is_served_from_its_text_alone() -> None:
 
 
 def test_training_drops_ids_of_about_the_asked_share() -> None:
-    tower = ItemTower(4000, 8, torch.zeros(4000, 5), torch.ones(4000, dtype=torch.bool), id_dropout=0.3).train()
+    content = ItemContent(torch.zeros(4000, 5))
+    tower = ItemTower(4000, 8, content, torch.ones(4000, dtype=torch.bool), id_dropout=0.3).train()
     torch.manual_seed(0)
     dropped = (tower() == tower.norm.bias).all(1).float().mean()  # without id and text nothing but the bias is left
     assert 0.25 < float(dropped) < 0.35
 
 
 def test_without_text_no_id_is_ever_dropped() -> None:
-    tower = ItemTower(10, 8, None, torch.ones(10, dtype=torch.bool), id_dropout=0.9)
+    tower = ItemTower(10, 8, ItemContent(), torch.ones(10, dtype=torch.bool), id_dropout=0.9)
     torch.testing.assert_close(tower.train()(), tower.eval()())
 
 
@@ -110,8 +112,8 @@ def test_some_rows_give_the_same_vectors_as_all() -> None:
 
 
 def test_a_tower_of_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="ids, text, or both"):
-        ItemTower(3, 4, None, torch.ones(3, dtype=torch.bool), use_id=False)
+    with pytest.raises(ConfigError, match="ids, text or other content"):
+        ItemTower(3, 4, ItemContent(), torch.ones(3, dtype=torch.bool), use_id=False)
 
 
 def test_heads_must_divide_the_width() -> None:

@@ -1,9 +1,16 @@
+from typing import Any
+
 import numpy as np
+import polars as pl
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.data.augment import Augment
+from recsys.data.interactions import Interactions
 from recsys.data.row_lists import RowLists
+from recsys.data.vocabulary import Vocabulary
 from recsys.training.batches import WindowBatches, cut_windows
 
 lengths_of = st.lists(st.integers(0, 40), min_size=1, max_size=8)
@@ -24,8 +31,13 @@ def test_cuts_move_from_epoch_to_epoch() -> None:
     assert first[0] != first[1]
 
 
-def batches(histories: RowLists, seed: int = 0, tokens: int = 30) -> WindowBatches:
-    return WindowBatches(histories, length=10, tokens=tokens, seed=seed)
+def log_of(lists: RowLists, n_items: int = 100, **options: Any) -> Interactions:
+    users = Vocabulary(pl.Series("user_id", range(len(lists))), "user")
+    return Interactions(users, Vocabulary(pl.Series("item_id", range(n_items)), "item"), lists, **options)
+
+
+def batches(histories: RowLists, seed: int = 0, tokens: int = 30, **options: Any) -> WindowBatches:
+    return WindowBatches(log_of(histories), length=10, tokens=tokens, seed=seed, **options)
 
 
 def histories(users: int = 30) -> RowLists:
@@ -35,14 +47,14 @@ def histories(users: int = 30) -> RowLists:
 
 def test_targets_are_the_successors_of_inputs() -> None:
     lists = RowLists.from_lists([[1, 2, 3], [4, 5], [6], []])
-    (batch,) = list(batches(lists, tokens=1000))
+    (batch,) = batches(lists, tokens=1000).epoch(0)
     flat = batch.inputs.flatten()[batch.positions]
     assert dict(zip(flat.tolist(), batch.targets.tolist(), strict=True)) == {1: 2, 2: 3, 4: 5}
 
 
 def test_batches_keep_to_their_budget_and_hold_next_to_no_padding() -> None:
     supply = batches(histories(400), tokens=200)
-    every = list(supply)
+    every = list(supply.epoch(0))
     assert all(batch.inputs.numel() <= 200 for batch in every)
     real, padded = sum(len(b.targets) for b in every), sum(b.inputs.numel() for b in every)
     assert real > 0.95 * padded
@@ -50,21 +62,59 @@ def test_batches_keep_to_their_budget_and_hold_next_to_no_padding() -> None:
 
 def test_an_epoch_covers_all_targets() -> None:
     lists = histories()
-    for _ in range(2):
-        supply = batches(lists)
+    for epoch in range(2):
+        supply = batches(lists).epoch(epoch)
         assert sum(len(batch.targets) for batch in supply) == int(np.maximum(lists.lengths - 1, 0).sum())
 
 
 def test_the_same_seed_gives_the_same_batches_and_epochs_differ() -> None:
     one, two = batches(histories()), batches(histories())
-    first = [batch.inputs for batch in one]
-    assert all(torch.equal(a, b.inputs) for a, b in zip(first, two, strict=True))
-    assert not all(torch.equal(a, b.inputs) for a, b in zip(first, one, strict=False))
+    first = [batch.inputs for batch in one.epoch(0)]
+    assert all(torch.equal(a, b.inputs) for a, b in zip(first, two.epoch(0), strict=True))
+    assert not all(torch.equal(a, b.inputs) for a, b in zip(first, one.epoch(1), strict=False))
+
+
+def test_an_epoch_can_be_entered_at_any_batch() -> None:
+    whole = list(batches(histories()).epoch(3))
+    rest = list(batches(histories()).epoch(3, first=5))
+    assert len(rest) == len(whole) - 5
+    assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(whole[5:], rest, strict=True))
+
+
+def test_processes_share_every_batch_and_know_of_each_others_targets() -> None:
+    whole = list(batches(histories()).epoch(0))
+    shares = [list(batches(histories(), processes=2, process=i).epoch(0)) for i in range(2)]
+    for one, two in zip(*shares, strict=True):
+        both = torch.cat([one.targets, two.targets]).sort().values
+        assert torch.equal(both, one.all_targets.sort().values)
+        assert torch.equal(one.all_targets, two.all_targets)
+        assert one.share() + two.share() == pytest.approx(2.0)
+    assert sum(len(b.targets) for b in whole) == sum(len(b.targets) for share in shares for b in share)
+
+
+def test_weights_times_and_types_stay_with_their_events_whatever_is_left_out() -> None:
+    lengths = np.array([12, 7, 9])
+    rows = np.arange(28, dtype=np.int32)
+    side = {"times": rows.astype(np.int64) + 1000, "events": (rows % 3).astype(np.int8)}
+    lists = RowLists.from_lengths(lengths, rows, **side)
+    log = log_of(lists, weights=(rows / 2).astype(np.float32), event_names=("a", "b", "c"))
+    supply = WindowBatches(
+        log, length=20, tokens=100, seed=0, options=Augment(delete=0.3, crop=0.5, reorder=0.5), wanted=True
+    )
+    for epoch in range(5):
+        for batch in supply.epoch(epoch):
+            read = batch.inputs.flatten()[batch.positions]
+            at = {name: getattr(batch.side, name).flatten()[batch.positions] for name in ("times", "request", "events")}
+            assert torch.equal(at["times"], read + 1000)
+            assert torch.equal(at["request"], batch.targets + 1000)
+            assert torch.equal(at["events"], read % 3)
+            assert torch.equal(batch.side.wanted.flatten()[batch.positions], batch.targets % 3)
+            assert torch.equal(batch.weights, batch.targets / 2)
 
 
 def test_making_batches_leaves_the_global_generators_alone() -> None:
     before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    list(batches(histories()))
+    list(batches(histories()).epoch(0))
     assert (before[0] == np.random.get_state()[1]).all()  # noqa: NPY002
     assert torch.equal(before[1], torch.get_rng_state())
 

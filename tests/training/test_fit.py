@@ -9,7 +9,7 @@ from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
 from recsys.errors import ConfigError, DataError, LeakageError, NotFittedError, RecsysError
-from recsys.training.config import Training
+from recsys.training.config import Objective, Training
 from recsys.training.schedule import warmup_cosine
 from recsys.two_tower import TwoTower
 
@@ -27,10 +27,8 @@ def test_the_towers_learn_what_follows_what(ring_split: Split) -> None:
 
 
 def test_the_sampled_softmax_learns_it_too(ring_split: Split) -> None:
-    training = Training(
-        epochs=25, batch_tokens=64, learning_rate=1e-2, loss="sampled", negatives=8, patience=0, device="cpu"
-    )
-    model = small().fit(ring_split.train, training=training)
+    training = Training(epochs=25, batch_tokens=64, learning_rate=1e-2, patience=0, device="cpu")
+    model = small().fit(ring_split.train, training=training, objective=Objective(loss="sampled", negatives=8))
     assert recsys.evaluate(model, ring_split.test, 1)["recall@1"] > 0.9
 
 
@@ -40,8 +38,8 @@ def weights(model: TwoTower) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("loss", ["softmax", "sampled"])
 def test_the_same_seed_gives_the_same_weights_bit_by_bit(ring_split: Split, loss: str) -> None:
-    training = Training(epochs=2, batch_tokens=64, loss=loss, negatives=8, device="cpu")  # type: ignore[arg-type]
-    one, two = (weights(small(dropout=0.2).fit(ring_split.train, training=training)) for _ in range(2))
+    objective = Objective(loss=loss, negatives=8)  # type: ignore[arg-type]
+    one, two = (weights(small(dropout=0.2).fit(ring_split.train, training=QUICK, objective=objective)) for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -136,7 +134,7 @@ def test_asking_before_fitting_is_refused() -> None:
         ({"dim": 0}, "dim must be at least 1, not 0"),
         ({"dim": 10, "heads": 4}, "dim 10 is not divisible by heads 4"),
         ({"dropout": 1.0}, "dropout is a probability"),
-        ({"score": "euclid"}, "cosine or dot, not 'euclid'"),
+        ({"score": "euclid"}, "cosine, dot, not 'euclid'"),
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"use_ids": False}, "leaves nothing to tell items apart"),
     ],
@@ -154,7 +152,6 @@ def test_impossible_models_are_refused_at_once(options: dict[str, object], says:
         ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
         ({"weight_decay": -1.0}, "weight_decay must not be negative"),
         ({"warmup": 1.0}, "warmup is a share"),
-        ({"loss": "hinge"}, "loss must be one of auto, softmax, sampled"),
         ({"precision": "fp8"}, "precision must be one of"),
         ({"monitor": "auc"}, "ndcg@10"),
         ({"device": "tpu0"}, "not known to torch"),
@@ -164,6 +161,21 @@ def test_impossible_models_are_refused_at_once(options: dict[str, object], says:
 def test_impossible_trainings_are_refused(options: dict[str, object], says: str, ring_split: Split) -> None:
     with pytest.raises(ConfigError, match=says):
         small().fit(ring_split.train, training=Training(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"loss": "hinge"}, "loss must be one of auto, softmax, sampled"),
+        ({"sampler": "hard"}, "sampler must be one of mixed"),
+        ({"negatives": 0}, "negatives must be at least 1"),
+        ({"label_smoothing": 1.0}, "label_smoothing is a share"),
+        ({"calibration": 2.0}, "gBCE's t in"),
+    ],
+)
+def test_impossible_objectives_are_refused(options: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Objective(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -185,24 +197,26 @@ def test_the_rate_rises_then_falls_along_a_cosine() -> None:
 def test_bfloat16_autocast_trains_and_stays_close_to_float32(ring_split: Split, loss: str) -> None:
     losses = []
     for precision in ("fp32", "bf16"):
-        training = Training(epochs=3, batch_tokens=64, precision=precision, loss=loss, negatives=8, device="cpu")  # type: ignore[arg-type]
-        model = small().fit(ring_split.train, validation=ring_split.validation, training=training)
+        training = Training(epochs=3, batch_tokens=64, precision=precision, device="cpu")  # type: ignore[arg-type]
+        objective = Objective(loss=loss, negatives=8)  # type: ignore[arg-type]
+        model = small().fit(ring_split.train, validation=ring_split.validation, training=training, objective=objective)
         assert model.log is not None
         losses.append(model.log.epochs[-1]["loss"])
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 def test_every_batch_of_every_epoch_is_trained_on(ring_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recsys.training.module import TowerModule
+    from recsys.training.module import NextItemLoss
 
     taken = [0]
-    real = TowerModule.training_step
+    real = NextItemLoss.forward
 
-    def count(self: TowerModule, batch: Any, index: int) -> torch.Tensor:
+    def count(self: NextItemLoss, batch: Any) -> torch.Tensor:
         taken[0] += len(batch.targets)
-        return real(self, batch, index)
+        return real(self, batch)
 
-    monkeypatch.setattr(TowerModule, "training_step", count)
+    monkeypatch.setattr(NextItemLoss, "forward", count)
+    monkeypatch.setattr("recsys.training.fit._FORECAST_STEPS", 10**9)
     small(max_length=2).fit(ring_split.train, training=Training(epochs=5, batch_tokens=8, device="cpu"))
     assert taken[0] == 5 * int((ring_split.train.histories.lengths - 1).clip(min=0).sum())
 

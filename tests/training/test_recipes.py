@@ -1,26 +1,39 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from recsys.options import build, read_recipe
-from recsys.training.config import Training
-from recsys.two_tower import TwoTower
+from recsys.recipe import TABLES, Recipe
+from recsys.training.search_space import read_space
 
-RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.toml"))
+FOLDER = Path(__file__).parents[2] / "training" / "recipes"
+SPACES = sorted(FOLDER.glob("search-*.toml"))
+RECIPES = sorted(set(FOLDER.glob("*.toml")) - set(SPACES))
 
 
-def test_there_are_recipes() -> None:
+def test_there_are_recipes_and_spaces() -> None:
     assert RECIPES
+    assert SPACES
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
-def test_every_shipped_recipe_makes_a_model_and_a_training(file: Path) -> None:
-    recipe = read_recipe(file, {"model": TwoTower, "training": Training})
-    assert build(TwoTower, recipe["model"]).options()
-    assert build(Training, recipe["training"]).epochs >= 1
+def test_every_shipped_recipe_can_be_read(file: Path) -> None:
+    assert Recipe.of(file).training.epochs >= 1
+
+
+@pytest.mark.parametrize("file", SPACES, ids=lambda file: file.stem)
+def test_every_shipped_search_space_can_be_read(file: Path) -> None:
+    assert read_space(file, TABLES)
 
 
 def test_the_default_recipe_is_the_defaults() -> None:
-    recipe = read_recipe(next(f for f in RECIPES if f.stem == "default"), {"model": TwoTower, "training": Training})
-    assert build(TwoTower, recipe["model"]).options() == TwoTower().options()
-    assert build(Training, recipe["training"]) == Training()
+    shipped, plain = Recipe.of(FOLDER / "default.toml"), Recipe.of()
+    assert shipped.model.options() == plain.model.options()
+    assert dataclasses.replace(shipped, model=plain.model) == plain
+
+
+def test_flags_of_a_recipe_win_over_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text("[model]\ndim = 32\n[objective]\nloss = 'bpr'\n[augment]\ncrop = 0.5\n")
+    recipe = Recipe.of(file, model={"dim": 64})
+    assert (recipe.model.dim, recipe.objective.loss, recipe.augment.crop) == (64, "bpr", 0.5)

@@ -1,0 +1,59 @@
+"""Zero-shot: the mean of a history's texts against the texts of all items; nothing is trained."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+
+from recsys.baselines.scoring import DenseScorer, history_matrix
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import Float32, Int32, RowLists
+from recsys.errors import DataError
+
+
+class ZeroShot(DenseScorer):
+    """Cosine between an item's text and the mean of a history's texts, as a pretrained encoder gives them.
+
+    The floor for whatever is trained on text, and a start where there are no interactions to train on.
+
+    Parameters
+    ----------
+    encoder : str
+        A folder or a Hugging Face name.
+    whiten : bool
+        Compare in the space whose directions all carry the same weight, as the item tower reads it.
+    """
+
+    name = "zero-shot text"
+
+    def __init__(self, encoder: str = "all-MiniLM-L6-v2", *, whiten: bool = False) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.whiten = whiten
+
+    def fit(self, train: Interactions, catalog: Catalog | None = None) -> Self:
+        """Read the texts; the interactions tell which users and items there are, and no more."""
+        from recsys.models.encoder import TextEncoder, resolve_encoder  # noqa: PLC0415
+        from recsys.models.whiten import Whitening  # noqa: PLC0415
+
+        if catalog is None or not catalog.texts.is_not_null().any():
+            raise DataError("zero-shot reads texts alone: pass a catalogue with text columns (--catalog, --text)")
+        known = train.with_items(catalog.items.ids)
+        texts = catalog.aligned(known.items).texts
+        readable = texts.is_not_null().to_numpy()
+        vectors = TextEncoder(resolve_encoder(self.encoder)).encode_cached(texts.filter(texts.is_not_null()))
+        if self.whiten:
+            vectors = Whitening.fit(vectors, vectors.shape[1])(vectors)
+        self._vectors = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
+        self._vectors[readable] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return super().fit(known)
+
+    def _learn(self, train: Interactions) -> None:
+        """Nothing."""
+
+    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+        means = np.asarray(history_matrix(histories, len(self._vectors)) @ self._vectors)
+        scores: Float32 = (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)) @ self._vectors.T
+        return scores

@@ -1,0 +1,241 @@
+"""What is known of users besides their histories, as small codes that a model can look up in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys.data.parse import check_ids, parse_number
+from recsys.data.row_lists import Int32
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import ConfigError, DataError
+from recsys.schema import USER
+
+UNKNOWN = 0
+"""The code of a value that is missing, or that the table was not made from."""
+
+
+@dataclass(frozen=True)
+class UserFeature:
+    """How one column becomes codes; 0 is always the unknown.
+
+    Attributes
+    ----------
+    name : str
+        Of the column.
+    categories : tuple of str, or None
+        Of a categorical column: category ``c`` has code ``1 + c``, in sorted order.
+    edges : tuple of float, or None
+        Of a numeric column: ascending; code ``1 + b`` stands for ``edges[b - 1] <= x < edges[b]``.
+    """
+
+    name: str
+    categories: tuple[str, ...] | None = None
+    edges: tuple[float, ...] | None = None
+
+    @property
+    def cardinality(self) -> int:
+        """The number of codes, that of the unknown included."""
+        if self.categories is not None:
+            return 1 + len(self.categories)
+        return 2 + len(self.edges or ())
+
+    @classmethod
+    def of_categories(cls, column: pl.Series, name: str) -> UserFeature:
+        """The categories that occur in a column of text, whole numbers or truth values."""
+        return cls(name, categories=tuple(_text(column, name).drop_nulls().unique().sort().to_list()))
+
+    @classmethod
+    def of_numbers(cls, column: pl.Series, name: str, buckets: int) -> UserFeature:
+        """At most so many buckets of about equally many users; equal numbers share one, so that there may be fewer.
+
+        Where nearly everybody has the least number (most people spent nothing), those who have more stand apart.
+        """
+        known = parse_number(column, _where(name)).drop_nulls().to_numpy()
+        if len(known) == 0:
+            return cls(name, edges=())
+        above = known[known > known.min()]  # nobody lies below the least, so it is no edge
+        edges = np.unique(np.quantile(known, np.linspace(0, 1, buckets + 1)[1:-1], method="higher"))
+        edges = edges[edges > known.min()]
+        return cls(name, edges=tuple((edges if len(edges) else np.unique(above)[:1]).tolist()))
+
+    def codes(self, column: pl.Series) -> Int32:
+        """int32 (n,): the code of each value; 0 where it is missing, blank, or an unknown category.
+
+        Raises
+        ------
+        DataError
+            A value is not of the kind that the feature was made from.
+        """
+        if self.categories is None:
+            number = parse_number(column, _where(self.name))
+            bucket = np.searchsorted(np.array(self.edges, dtype=np.float64), number.fill_null(0).to_numpy(), side="right")
+            return np.where(number.is_null().to_numpy(), UNKNOWN, bucket + 1).astype(np.int32)
+        kinds = pl.Enum(self.categories)
+        return (_text(column, self.name).cast(kinds, strict=False).to_physical().cast(pl.Int32) + 1).fill_null(0).to_numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class UserTable:
+    """Users and the codes of their features.
+
+    Attributes
+    ----------
+    users : Vocabulary
+        The users of whom something is known.
+    features : tuple of UserFeature (F)
+    codes : int32 (n_users, F)
+        ``codes[u, f]`` lies in ``0 .. features[f].cardinality``; 0 is the unknown.
+
+    Raises
+    ------
+    DataError
+        The codes are not of one row per user and one column per feature, or lie outside a feature's range.
+    """
+
+    users: Vocabulary
+    features: tuple[UserFeature, ...]
+    codes: Int32
+
+    def __post_init__(self) -> None:
+        wanted = (len(self.users), len(self.features))
+        if self.codes.shape != wanted:
+            raise DataError(f"the codes of users have the shape {self.codes.shape}, expected {wanted}: users by features")
+        strange = (self.codes < 0) | (self.codes >= np.array(self.cardinalities, dtype=np.int64))
+        if strange.any():
+            user, feature = np.argwhere(strange)[0]
+            raise DataError(
+                f"user {self.users.ids[int(user)]!r} has the code {self.codes[user, feature]} of {self.names[feature]!r}, "
+                f"which has {self.cardinalities[feature]}; the codes belong to other features"
+            )
+
+    @classmethod
+    def from_frame(
+        cls, frame: pl.DataFrame, *, categorical: Sequence[str] = (), numeric: Sequence[str] = (), buckets: int = 10
+    ) -> UserTable:
+        """Build from a frame with a ``user_id`` column, one row per user.
+
+        Parameters
+        ----------
+        frame : DataFrame
+        categorical, numeric : sequence of str
+            Columns of categories, and of numbers to be cut into buckets. Nulls and blanks are the unknown.
+        buckets : int
+            Of each numeric column, at most.
+
+        Raises
+        ------
+        DataError
+            A column is missing, a value cannot be used, or a user occurs twice.
+        ConfigError
+            No column is named, one is named twice, or ``buckets`` is below 2.
+        """
+        names = [*categorical, *numeric]
+        if not names:
+            raise ConfigError("a table of users needs at least one column, categorical= or numeric=")
+        if len(set(names)) != len(names):
+            raise ConfigError(f"a column of the table of users is named twice among {', '.join(names)}; name each once")
+        if buckets < 2:
+            raise ConfigError(f"buckets must be at least 2, not {buckets}")
+        check_columns(frame, [USER, *names])
+        check_ids(frame[USER], _where(USER))
+        features = (
+            *(UserFeature.of_categories(frame[name], name) for name in categorical),
+            *(UserFeature.of_numbers(frame[name], name, buckets) for name in numeric),
+        )
+        return cls(Vocabulary(frame[USER], "user"), features, encoded(frame, features))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features' names."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """The number of codes of each feature, that of the unknown included: the height of its embedding table."""
+        return tuple(feature.cardinality for feature in self.features)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __repr__(self) -> str:
+        columns = ", ".join(f"{name} ({size})" for name, size in zip(self.names, self.cardinalities, strict=True))
+        return f"UserTable({len(self):,} users, {columns})"
+
+    def codes_for(self, users: Vocabulary) -> Int32:
+        """int32 (len(users), F): the codes in the row order of another vocabulary; 0 for users of whom nothing is known."""
+        place = self.users.find(users.ids)
+        codes = np.full((len(users), len(self.features)), UNKNOWN, dtype=np.int32)
+        codes[place >= 0] = self.codes[place[place >= 0]]
+        return codes
+
+    def frame(self) -> pl.DataFrame:
+        """``user_id`` and one column of codes (int32) per feature, to be written as Parquet."""
+        ids = self.users.ids.alias(USER).to_frame()
+        return ids.hstack([pl.Series(name, self.codes[:, place]) for place, name in enumerate(self.names)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """What JSON can hold: the features, without the users."""
+        return {"features": [asdict(feature) for feature in self.features]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], frame: pl.DataFrame) -> UserTable:
+        """Rebuild from what :meth:`to_dict` and :meth:`frame` gave.
+
+        Raises
+        ------
+        DataError
+            The two do not belong together.
+        """
+        features = tuple(
+            UserFeature(
+                one["name"],
+                None if one["categories"] is None else tuple(one["categories"]),
+                None if one["edges"] is None else tuple(one["edges"]),
+            )
+            for one in data["features"]
+        )
+        names = [feature.name for feature in features]
+        check_columns(frame, [USER, *names])
+        return cls(Vocabulary(frame[USER], "user"), features, frame.select(names).to_numpy().astype(np.int32))
+
+
+def encoded(frame: pl.DataFrame, features: Sequence[UserFeature]) -> Int32:
+    """int32 (frame.height, F): the codes of anybody's features, such as those of a user who has just come.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or a value is not of the feature's kind.
+    """
+    check_columns(frame, [feature.name for feature in features])
+    return np.stack([feature.codes(frame[feature.name]) for feature in features], axis=1)
+
+
+def check_columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
+    """Refuse a frame of users that lacks a column.
+
+    Raises
+    ------
+    DataError
+        The message names the first one missing.
+    """
+    for name in names:
+        if name not in frame.columns:
+            raise DataError(f"the table of users has no column {name!r}; its columns are {', '.join(frame.columns)}")
+
+
+def _where(name: str) -> str:
+    return f"the table of users, column {name!r}"
+
+
+def _text(column: pl.Series, name: str) -> pl.Series:
+    """A categorical column as String; blanks are null."""
+    if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)):
+        raise DataError(f"{_where(name)}: is of type {column.dtype}, expected categories: text or whole numbers")
+    text = column.cast(pl.String)
+    return text.set((text.str.strip_chars() == "").fill_null(False), None)

@@ -1,0 +1,59 @@
+"""A recipe: every option of a training, from a TOML file and from flags."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from recsys.data.augment import Augment
+from recsys.options import build, given, read_recipe
+from recsys.training.config import Objective, Training
+from recsys.two_tower import TwoTower
+
+TABLES: Final[dict[str, type]] = {"model": TwoTower, "objective": Objective, "augment": Augment, "training": Training}
+"""A recipe's tables, and what each one sets."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What :meth:`recsys.TwoTower.fit` needs besides data.
+
+    Attributes
+    ----------
+    model : TwoTower
+    objective : Objective
+    augment : Augment
+    training : Training
+    """
+
+    model: TwoTower
+    objective: Objective
+    augment: Augment
+    training: Training
+
+    @classmethod
+    def of(cls, file: str | Path | None = None, flags: Namespace | None = None, **tables: dict[str, Any]) -> Recipe:
+        """Read a recipe.
+
+        Parameters
+        ----------
+        file : path, optional
+            A TOML file with any of the tables [model], [objective], [augment] and [training].
+        flags : Namespace, optional
+            Parsed command line; what was given there wins over the file.
+        **tables : dict
+            Options by table name; these win over both.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be read, or an option is unknown or has a value that is not allowed.
+        """
+        found = read_recipe(Path(file), TABLES) if file else {}
+        made = {
+            name: build(kind, found.get(name, {}) | (given(flags, kind) if flags else {}) | tables.get(name, {}))
+            for name, kind in TABLES.items()
+        }
+        return cls(**made)

@@ -1,0 +1,58 @@
+"""What happened in a training, and where its curves go."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import ConfigError
+from recsys.training.config import LoggerName
+
+
+@dataclass
+class TrainingLog:
+    """What happened, epoch by epoch.
+
+    Attributes
+    ----------
+    epochs : list of dict
+        ``epoch``, ``loss`` (nats), ``seconds`` of training; with validation its figures and ``validation_seconds``.
+    best_epoch : int
+        The epoch whose weights were kept, counted from 1.
+    seconds : float
+        Training and validation together.
+    cpu_seconds : float
+        Processor time of the same, over all threads of this process.
+    """
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+def make_logger(name: LoggerName, folder: Path) -> Any:
+    """A Lightning logger that writes under ``folder``.
+
+    Raises
+    ------
+    ConfigError
+        The package behind it is not installed.
+    """
+    package = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}[name]
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(f"logger={name!r} needs the package {package}: pip install {package}")
+    if name == "mlflow":
+        from lightning.pytorch.loggers import MLFlowLogger  # noqa: PLC0415
+
+        return MLFlowLogger(experiment_name=folder.name, save_dir=str(folder / "mlruns"))
+    if name == "wandb":
+        from lightning.pytorch.loggers import WandbLogger  # noqa: PLC0415
+
+        folder.mkdir(parents=True, exist_ok=True)
+        return WandbLogger(project=folder.name, save_dir=str(folder))
+    from lightning.fabric.loggers.tensorboard import TensorBoardLogger  # noqa: PLC0415
+
+    return TensorBoardLogger(folder.parent, name=folder.name)
