@@ -85,15 +85,21 @@ class Holdout:
             times=None if self.times is None else self.times[keep[self.targets.owners()]],
         )
 
-    def head(self, n: int) -> Holdout:
-        """The first ``n`` users."""
-        n = min(n, len(self))
+    def sample(self, n: int, seed: int = 0) -> Holdout:
+        """So many users drawn at random, in their old order; all of them where there are no more.
+
+        The first users of a log are no fair sample: often they are its oldest or most active.
+        """
+        if n >= len(self):
+            return self
+        chosen = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
+        targets = replace(self.targets, times=self.times).take(chosen)
         return replace(
             self,
-            user_rows=self.user_rows[:n],
-            histories=self.histories.block(0, n),
-            targets=self.targets.block(0, n),
-            times=None if self.times is None else self.times[: self.targets.offsets[n]],
+            user_rows=self.user_rows[chosen],
+            histories=self.histories.take(chosen),
+            targets=targets.bare(),
+            times=targets.times,
         )
 
 

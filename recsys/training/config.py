@@ -108,7 +108,7 @@ class Training:
     validate_every : int
         Epochs between two validations; the last epoch always has one.
     validate_users : int
-        Validation users judged each time (the first ones); 0: all.
+        Validation users judged each time (the same random ones); 0: all.
     precision : str
         ``"fp32"``, ``"bf16"`` (autocast), or ``"auto"``: bf16 on GPUs; on CPUs that have it, in the loss alone.
     device : str

@@ -130,7 +130,7 @@ def train(
         batches = make_batches(towers, log_in, config, augmentation, extras, fabric)
         loss = make_loss(towers, log_in, config, objective, device)
         if validation is not None and config.validate_users:
-            validation = validation.head(config.validate_users)
+            validation = validation.sample(config.validate_users)
         if config.epochs * batches.steps >= _FORECAST_STEPS:
             expected = forecast(fabric, loss, batches)
             log(str(expected))

@@ -249,13 +249,25 @@ def test_two_users_may_have_the_same_target():
     assert len(holdout([[1], [2]], [[3], [3]])) == 2
 
 
-def test_where_and_head_keep_users_with_all_that_is_theirs():
+def test_where_and_samples_keep_users_with_all_that_is_theirs():
     made = holdout([[1], [2, 3], []], [[4], [5], [6, 7]])
     assert judged(made.where(np.array([False, True, True]))) == {"v": ([2, 3], [5]), "w": ([], [6, 7])}
-    assert judged(made.head(2)) == {"u": ([1], [4]), "v": ([2, 3], [5])}
-    assert judged(made.head(99)) == judged(made)
+    everybody = judged(made)
+    for seed in range(5):
+        some = judged(made.sample(2, seed))
+        assert len(some) == 2
+        assert some.items() <= everybody.items()
+    assert judged(made.sample(99)) == everybody
     with refused("by hand", "no user has anything held out"):
         made.where(np.zeros(3, dtype=bool))
+
+
+def test_a_sample_of_users_is_drawn_from_all_of_them_and_is_the_same_every_time():
+    made = holdout([[u % 5] for u in range(200)], [[5 + u % 3] for u in range(200)], list(range(200)))
+    one, two = made.sample(50), made.sample(50)
+    assert one.user_rows.tolist() == two.user_rows.tolist() == sorted(one.user_rows)
+    assert 60 < one.user_rows.mean() < 140
+    assert one.user_rows.tolist() != made.sample(50, seed=1).user_rows.tolist()
 
 
 def test_fields_cannot_be_replaced():
@@ -272,4 +284,4 @@ def test_event_types_without_names_are_refused_in_a_holdout_too():
     typed = dataclasses.replace(made.histories, events=np.zeros(2, dtype=np.int8))
     with refused("event types and event_names go together"):
         dataclasses.replace(made, histories=typed)
-    assert dataclasses.replace(made, histories=typed, event_names=("view",)).head(1).event_names == ("view",)
+    assert dataclasses.replace(made, histories=typed, event_names=("view",)).sample(1).event_names == ("view",)

@@ -426,7 +426,7 @@ def test_a_study_of_another_space_or_other_data_is_refused_by_what_differs(
         search(ring_split, wider, tmp_path, trials=1)
     assert ring_split.validation is not None
     storage = tmp_path / "study.db"
-    fewer = ring_split.validation.head(5)
+    fewer = ring_split.validation.sample(5)
     with pytest.raises(ConfigError, match="begun with another validation users;"):
         tune(ring_split.train, None, fewer, space, trials=1, storage=storage)
     with pytest.raises(ConfigError, match="begun with another catalogue;"):

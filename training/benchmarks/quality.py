@@ -1,10 +1,14 @@
-"""Quality and seconds of two towers and every baseline on one data set, protocol leave-last-out, as one table.
+"""Quality and cost of two towers, ablations, baselines and peers, protocol leave-last-out, cell by cell.
 
-    python training/benchmarks/quality.py path/to/ml-1m --recipe training/recipes/ml-1m.toml --out training/results
+    python training/benchmarks/quality.py path/to/ml-1m --out training/results --cells "two towers" EASE --seeds 1
 
-The folder holds ``interactions.parquet`` (user_id, item_id, seq) and ``items.parquet`` (item_id, texts). Order is the
-column ``seq``; rows without one are left out, which the table says. All items of the log are ranked, seen items filtered.
-Everything is fitted without the validation and test events; the history at test time includes the validation event.
+Each finished cell is a file ``OUT/cells/DATA/NAME-SEED.json`` and is not run again, so that a long table survives any
+interruption; the table ``OUT/quality-DATA.md`` is made anew from all cells after each one. The data folder holds
+``interactions.parquet`` (user_id, item_id, seq) and ``items.parquet``. Order is the column ``seq``; rows without one are left
+out, which the table says. All items of the log are ranked, seen items filtered. Everything is fitted without the
+validation and test events; the history at test time includes the validation event.
+
+RecTools' SASRec is run by ``quality_rectools.py`` in an environment of its own, which writes a cell of the same form.
 """
 
 from __future__ import annotations
@@ -13,121 +17,176 @@ import argparse
 import json
 import logging
 import platform
+import re
 import time
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import torch
+from cells import CELLS, DATA, RECIPES, Cell
 
 import recsys
 from recsys.files import atomic_file
-from recsys.options import build, read_recipe
 from recsys.progress import log
 
-CUTS = (10, 20, 50)
-SHOWN = [*(f"recall@{k}" for k in CUTS), "ndcg@10"]
-
-
-def baselines() -> list[Any]:
-    """Settings that were picked on ml-1m's validation users among a grid for each."""
-    return [
-        recsys.Popularity(),
-        recsys.ItemKNN(5),
-        recsys.EASE(200.0),
-        recsys.ALS(128, regularisation=30.0, alpha=2.0, iterations=10),
-        recsys.BPR(64),
-    ]
+CUTS = (10, 50)
+SHOWN = ("recall@10", "ndcg@10", "recall@50")
 
 
 def main() -> None:
-    """Run every cell and write the table."""
+    """Run the cells that are not there yet, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--recipe", type=Path, required=True)
-    parser.add_argument("--text", nargs="+", default=["title", "genres"])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cells", nargs="*", default=list(CELLS), help="default: all; none: make the table alone")
+    parser.add_argument("--seeds", type=int, help="at most so many seeds per cell")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("recsys").setLevel(logging.INFO)
 
-    recipe = read_recipe(arguments.recipe, {"model": recsys.TwoTower, "training": recsys.Training})
-    events = recsys.read_interactions(arguments.data / "interactions.parquet", order="seq", drop_unordered=True)
-    rows = pl.scan_parquet(arguments.data / "interactions.parquet").select(pl.len()).collect().item()
-    catalog = recsys.read_catalog(arguments.data / "items.parquet", text=arguments.text).aligned(events.items)
+    name = arguments.data.resolve().name
+    file = arguments.data / "interactions.parquet"
+    order = "seq" if "seq" in pl.read_parquet_schema(file) else None
+    events = recsys.read_interactions(file, order=order, drop_unordered=True)
+    catalog = recsys.read_catalog(arguments.data / "items.parquet", text=DATA[name].text).aligned(events.items)
     split = recsys.leave_last_out(events)
-
-    cells = []
-    model = build(recsys.TwoTower, recipe["model"])
-    training = build(recsys.Training, recipe["training"])
-    begun, cpu = time.perf_counter(), time.process_time()
-    model.fit(split.train, catalog, validation=split.validation, training=training)
-    cells.append(cell(model, split.test, begun, cpu))
-    for baseline in baselines():
-        begun, cpu = time.perf_counter(), time.process_time()
-        cells.append(cell(baseline.fit(split.train), split.test, begun, cpu))
-
+    rows = pl.scan_parquet(file).select(pl.len()).collect().item()
     facts = {
-        "command": f"python training/benchmarks/quality.py {arguments.data.name} --recipe {arguments.recipe} "
-        f"--text {' '.join(arguments.text)} --out {arguments.out}",
-        "data": arguments.data.name,
         "interactions": len(events),
-        "rows_left_out_without_order": rows - len(events),
-        "users_judged": len(split.test),
-        "items_ranked": len(events.items),
-        "best_epoch": model.log.best_epoch,
-        "epochs": model.log.epochs,
-        "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}",
-        "device": training.device,
-        "date": datetime.now(UTC).date().isoformat(),
-        "model": model.options(),
+        "without_order": rows - len(events),
+        "users": len(split.test),
+        "items": len(events.items),
     }
-    name = f"quality-{arguments.data.name}"
-    with atomic_file(arguments.out / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps(facts | {"cells": cells}, indent=2) + "\n")
-    text = as_markdown(facts, cells)
-    with atomic_file(arguments.out / f"{name}.md") as temporary:
-        temporary.write_text(text)
-    print(text)
+    folder = arguments.out / "cells" / name
+    for cell_name in arguments.cells:
+        cell = CELLS[cell_name]
+        for seed in range(min(cell.seeds, arguments.seeds or cell.seeds)):
+            file = folder / f"{re.sub(r'[^a-z0-9]+', '-', cell_name.lower())}-{seed}.json"
+            if file.is_file():
+                continue
+            log(f"--- {name}: {cell_name}, seed {seed}")
+            found = {"cell": cell_name, "seed": seed, "date": datetime.now(UTC).date().isoformat()}
+            found |= facts | {
+                "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}"
+            }
+            found |= run(cell, name, split, catalog, seed)
+            with atomic_file(file) as temporary:
+                temporary.write_text(json.dumps(found, indent=1) + "\n")
+            write_table(arguments.out, name)
+    write_table(arguments.out, name)
 
 
-def cell(model: Any, test: Any, begun: float, cpu: float) -> dict[str, Any]:
-    """Judge one fitted model."""
-    fitted, cpu_fitted = time.perf_counter() - begun, time.process_time() - cpu
-    begun = time.perf_counter()
-    report = recsys.evaluate(model, test, CUTS)
-    result = {"model": model.name} | {name: report[name] for name in SHOWN}
-    result |= {"fit s": fitted, "fit CPU s": cpu_fitted, "evaluate s": time.perf_counter() - begun}
-    log(f"{model.name}: " + "  ".join(f"{name} {value:.4f}" for name, value in result.items() if name in SHOWN))
-    return result
+def run(cell: Cell, data: str, split: Any, catalog: Any, seed: int) -> dict[str, Any]:
+    """Fit and judge one cell."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    extra: dict[str, Any] = {}
+    if cell.baseline is not None:
+        model = cell.baseline().fit(split.train, catalog)
+        spent = time.process_time() - cpu
+    else:
+        recipe = recsys.Recipe.of(RECIPES / f"{cell.recipe or data}.toml", **cell.change)
+        training = replace(recipe.training, seed=seed)
+        model = recipe.model.fit(
+            split.train,
+            catalog,
+            validation=split.validation,
+            training=training,
+            objective=recipe.objective,
+            augment=recipe.augment,
+        )
+        spent = model.log.cpu_seconds
+        extra = {
+            "curve": curve(model.log.epochs),
+            "best_epoch": model.log.best_epoch,
+            "model": model.options(),
+            "objective": asdict(recipe.objective),
+            "augment": asdict(recipe.augment),
+            "training": asdict(training),
+        }
+    report, check = recsys.evaluate(model, split.test, CUTS), recsys.evaluate(model, split.validation, CUTS)
+    log("  ".join(f"{name} {report[name]:.4f}" for name in SHOWN))
+    return {
+        "test": {name: report[name] for name in SHOWN},
+        "validation": {name: check[name] for name in SHOWN},
+        "cpu_seconds": spent,
+        "seconds": time.perf_counter() - begun,
+    } | extra
 
 
-def as_markdown(facts: dict[str, Any], cells: list[dict[str, Any]]) -> str:
-    """The table with what is needed to make it again."""
-    names = list(cells[0])
+def curve(epochs: list[dict[str, float]]) -> list[dict[str, float]]:
+    """CPU seconds of training, without validation, at which each validation NDCG@10 was met."""
+    spent, points = 0.0, []
+    for row in epochs:
+        spent += row["cpu_seconds"]
+        if "val_ndcg@10" in row:
+            points.append({"epoch": row["epoch"], "cpu_seconds": spent, "ndcg@10": row["val_ndcg@10"]})
+    return points
+
+
+def write_table(out: Path, name: str) -> None:
+    """The table of all cells that are there."""
+    cells: dict[str, list[dict[str, Any]]] = {}
+    for file in sorted((out / "cells" / name).glob("*.json")):
+        found = json.loads(file.read_text())
+        cells.setdefault(found["cell"], []).append(found)
+    if not cells:
+        return
+    first = next(iter(cells.values()))[0]
+    order = {cell: place for place, cell in enumerate(CELLS)}
+    levels = ndcg_levels(cells)
     lines = [
-        f"# {facts['data']}, leave-last-out, all {facts['items_ranked']:,} items ranked, seen items filtered",
+        f"# {name}, leave-last-out, all {first['items']:,} items ranked, seen items filtered",
         "",
-        f"{facts['interactions']:,} interactions ({facts['rows_left_out_without_order']:,} without an order left out), "
-        f"{facts['users_judged']:,} users judged, one seed. recall@k = hits / relevant. "
-        f"Two towers: best of {len(facts['epochs'])} epochs by validation NDCG@10 is epoch {facts['best_epoch']}; "
-        "their fit includes encoding the texts (unless cached) and validating after each epoch.",
+        f"{first['interactions']:,} interactions ({first['without_order']:,} without an order left out), {first['users']:,} "
+        f"users judged. {DATA[name].note} recall@k = hits / relevant. {DATA[name].goal}. Mean over seeds ± the half-width of "
+        "its 95 % interval (Student's t) where there are several. CPU s: of fitting; for the towers and SASRec with "
+        "validating, without encoding texts (once per catalogue).",
         "",
-        "| " + " | ".join(names) + " |",
-        "|" + "---|" * len(names),
-        *("| " + " | ".join(_shown(name, row[name]) for name in names) + " |" for row in cells),
+        "| model | seeds | " + " | ".join(SHOWN) + " | CPU s | best epoch | "
+        + " | ".join(f"CPU s to validation NDCG@10 {level:.3f}" for level in levels) + " |",
+        "|" + "---|" * (len(SHOWN) + 4 + len(levels)),
+    ]  # fmt: skip
+    for cell, runs in sorted(cells.items(), key=lambda item: (order.get(item[0], len(order) // 2), item[0])):
+        values = [spread([run["test"][metric] for run in runs]) for metric in SHOWN]
+        epochs = "/".join(str(run["best_epoch"]) for run in runs) if "best_epoch" in runs[0] else ""
+        reached = [when(runs[0].get("curve", []), level) for level in levels]
+        cpu = f"{np.mean([run['cpu_seconds'] for run in runs]):,.1f}"
+        lines.append("| " + " | ".join([cell, str(len(runs)), *values, cpu, epochs, *reached]) + " |")
+    lines += [
         "",
-        f"Command: `{facts['command']}`  ",
-        f"Machine: {facts['machine']}, {facts['date']}",
+        f"Command: `python training/benchmarks/quality.py PATH/{name} --out training/results` (SASRec: "
+        f"`quality_rectools.py`, see there); cells: `training/results/cells/{name}`.  ",
+        f"Machine: {first['machine']}, {max(run['date'] for runs in cells.values() for run in runs)}",
     ]
-    return "\n".join(lines) + "\n"
+    with atomic_file(out / f"quality-{name}.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
 
 
-def _shown(name: str, value: float | str) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:.1f}" if name.endswith(" s") else f"{value:.4f}"
+def ndcg_levels(cells: dict[str, list[dict[str, Any]]]) -> list[float]:
+    """Half, three quarters and 95 % of the best validation NDCG@10 of the towers' own recipe."""
+    points = [p["ndcg@10"] for run in cells.get("two towers", []) for p in run["curve"]]
+    return [share * max(points) for share in (0.5, 0.75, 0.95)] if points else []
+
+
+def when(points: list[dict[str, float]], level: float) -> str:
+    """CPU seconds at which a curve first reaches a level."""
+    if not points:
+        return ""
+    return next((f"{p['cpu_seconds']:,.0f}" for p in points if p["ndcg@10"] >= level), "not reached")
+
+
+def spread(values: list[float]) -> str:
+    """Mean, and the half-width of its 95 % interval where there are several."""
+    if len(values) == 1:
+        return f"{values[0]:.4f}"
+    from scipy.stats import t
+
+    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{np.mean(values):.4f} ± {half:.4f}"
 
 
 if __name__ == "__main__":

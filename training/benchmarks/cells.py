@@ -1,0 +1,96 @@
+"""The cells of the quality table: what is fitted on each data set, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import recsys
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set of the table.
+
+    Attributes
+    ----------
+    text : tuple of str
+        Columns that make an item's text.
+    note : str
+        What a reader of the table must know.
+    goal : str
+        Published figures and our goal, recall@10 / NDCG@10.
+    """
+
+    text: tuple[str, ...]
+    note: str
+    goal: str
+
+
+_TIES = "Dates have day resolution and most users have ties on their last day: the order is that of the column `seq`."
+DATA = {
+    "amazon-beauty": Data(
+        ("title", "categories"), _TIES, "published, ids alone: 0.1002 / 0.0610, 0.0928 / 0.0523; goal 0.112 / 0.068"
+    ),
+    "amazon-sports": Data(
+        ("keywords_generated",),
+        f"{_TIES} Text: a few generated keywords.",
+        "published: 0.0603 / 0.0348; goal 0.066 / 0.038",
+    ),
+    "ml-1m": Data(("title", "genres", "description"), "", "published: 0.3133 / 0.1772; goal 0.325 / 0.187"),
+    "ml-latest-small": Data(("title", "genres"), "", "goal: ahead of every peer"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to be fitted.
+
+    Attributes
+    ----------
+    recipe : str
+        A file of ``training/recipes`` without its ending; "": that of the data set.
+    change : dict of dict
+        Options that differ from the recipe, by table.
+    baseline : callable or None
+        Makes a baseline instead.
+    seeds : int
+        How many seeds; 1 where nothing is random or time is short.
+    """
+
+    recipe: str = ""
+    change: dict[str, dict[str, Any]] = field(default_factory=dict)
+    baseline: Callable[[], Any] | None = None
+    seeds: int = 1
+
+
+def _ids(**model: Any) -> dict[str, dict[str, Any]]:
+    return {"model": {"encoder": None, "words": False, "categories": [], "numbers": []} | model}
+
+
+BASELINES = {
+    "popularity": Cell(baseline=recsys.Popularity),
+    "item-kNN": Cell(baseline=lambda: recsys.ItemKNN(5)),
+    "EASE": Cell(baseline=lambda: recsys.EASE(200.0)),
+    "ALS": Cell(baseline=lambda: recsys.ALS(128, regularisation=30.0, alpha=2.0, iterations=10)),
+    "BPR": Cell(baseline=lambda: recsys.BPR(64)),
+    "zero-shot text": Cell(baseline=recsys.ZeroShot),
+}
+ABLATIONS = {
+    "default recipe": Cell("default", {"training": {"epochs": 12}}),
+    "ids alone": Cell(change=_ids()),
+    "text alone": Cell(change={"model": {"use_ids": False}}),
+    "ids and encoder, no words": Cell(change={"model": {"words": False}}),
+    "ids and words, no encoder": Cell(change={"model": {"encoder": None}}),
+    "loss: full softmax": Cell(change={"objective": {"loss": "softmax"}}),
+    "loss: BCE": Cell(change={"objective": {"loss": "bce"}}),
+    "loss: gBCE": Cell(change={"objective": {"loss": "gbce"}}),
+    "loss: BPR": Cell(change={"objective": {"loss": "bpr"}}),
+    "encoder: LoRA": Cell(change={"model": {"encoder_mode": "lora", "trained_layers": 2, "live_texts": 128}}),
+    "encoder: full": Cell(change={"model": {"encoder_mode": "full", "trained_layers": 2, "live_texts": 128}}),
+}
+CELLS = {"two towers": Cell(seeds=3)} | BASELINES | ABLATIONS
