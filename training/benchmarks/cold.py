@@ -1,0 +1,142 @@
+"""Cold items: how well items without any interaction are found by their content (protocol COLD), cell by cell.
+
+    python training/benchmarks/cold.py path/to/amazon-beauty --out training/results
+
+A tenth of the items is taken out of training altogether. Users who met one are judged on it from their history before it:
+(a) ranking cold items alone, (b) ranking all items; the hot items of the same model are judged beside it, leave-last-out,
+so that the price of serving cold items is seen. Finished cells are kept in ``OUT/cells/DATA-cold`` and not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import re
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from cells import DATA, RECIPES
+
+import recsys
+from recsys.files import atomic_file
+from recsys.progress import log
+
+
+@dataclass(frozen=True)
+class Cold:
+    """One row of the table: a baseline, or the data set's recipe with changes."""
+
+    change: dict[str, dict[str, Any]] = field(default_factory=dict)
+    baseline: Any = None
+
+
+_TEXT = {"words": False, "id_dropout": 0.5}
+_TRAINED = {"trained_layers": 2, "live_texts": 128}
+CELLS = {
+    "zero-shot text": Cold(baseline=recsys.ZeroShot),
+    "popularity": Cold(baseline=recsys.Popularity),
+    "frozen + projection": Cold({"model": _TEXT}),
+    "frozen + projection, text alone": Cold({"model": _TEXT | {"use_ids": False}}),
+    "frozen + projection + words": Cold({"model": _TEXT | {"words": True}}),
+    "LoRA": Cold({"model": _TEXT | _TRAINED | {"encoder_mode": "lora"}}),
+    "full": Cold({"model": _TEXT | _TRAINED | {"encoder_mode": "full"}}),
+}
+CUTS = (10, 20)
+
+
+def main() -> None:
+    """Run the cells that are not there yet, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--cells", nargs="*", default=list(CELLS))
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("recsys").setLevel(logging.INFO)
+
+    name = options.data.resolve().name
+    file = options.data / "interactions.parquet"
+    order = "seq" if "seq" in pl.read_parquet_schema(file) else None
+    events = recsys.read_interactions(file, order=order, drop_unordered=True)
+    catalog = recsys.read_catalog(options.data / "items.parquet", text=DATA[name].text).aligned(events.items)
+    split = recsys.item_split(events)
+    folder = options.out / "cells" / f"{name}-cold"
+    for cell in options.cells:
+        path = folder / f"{re.sub(r'[^a-z0-9]+', '-', cell.lower())}.json"
+        if not path.is_file():
+            log(f"--- {name}: {cell}")
+            found = run(CELLS[cell], name, split, catalog, options.epochs)
+            found |= {"cell": cell, "cold items": len(split.cold_rows), "items": len(events.items)}
+            found |= {"cold users": len(split.cold), "hot users": len(split.hot), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+            found |= {"machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}"}
+            with atomic_file(path) as temporary:
+                temporary.write_text(json.dumps(found, indent=1) + "\n")
+        write_table(options.out, name)
+
+
+def run(cell: Cold, data: str, split: Any, catalog: Any, epochs: int | None) -> dict[str, Any]:
+    """Fit and judge one cell."""
+    begun = time.process_time()
+    extra: dict[str, Any] = {}
+    if cell.baseline is not None:
+        model = cell.baseline().fit(split.train, catalog)
+    else:
+        shorter = {} if epochs is None else {"training": {"epochs": epochs}}
+        recipe = recsys.Recipe.of(RECIPES / f"{data}.toml", **cell.change, **shorter)
+        model = recipe.model.fit(
+            split.train, catalog, validation=split.validation, training=recipe.training,
+            objective=recipe.objective, augment=recipe.augment,
+        )  # fmt: skip
+        extra = {"best_epoch": model.log.best_epoch, "epochs": len(model.log.epochs), "options": model.options()}
+    spent = time.process_time() - begun
+    among_cold = recsys.evaluate(model, split.cold, CUTS, candidates=split.cold_rows)
+    among_all, hot = recsys.evaluate(model, split.cold, CUTS), recsys.evaluate(model, split.hot, CUTS)
+    figures = {
+        "cold among cold, recall@20": among_cold["recall@20"],
+        "cold among cold, ndcg@20": among_cold["ndcg@20"],
+        "cold among all, recall@20": among_all["recall@20"],
+        "hot among all, recall@20": hot["recall@20"],
+        "hot among all, ndcg@10": hot["ndcg@10"],
+    }
+    log("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+    return {"figures": figures, "cpu_seconds": spent} | extra
+
+
+def write_table(out: Path, name: str) -> None:
+    """The table of all cells that are there."""
+    found = {(one := json.loads(path.read_text()))["cell"]: one for path in (out / "cells" / f"{name}-cold").glob("*.json")}
+    rows = [found[cell] for cell in CELLS if cell in found]
+    first = rows[0]
+    floor = found.get("zero-shot text", {}).get("figures", {}).get("cold among cold, recall@20")
+    lines = [
+        f"# {name}: cold items",
+        "",
+        f"{first['cold items']:,} of {first['items']:,} items without any interaction in training; {first['cold users']:,} users "
+        f"judged on them, {first['hot users']:,} on hot items. Seen items filtered. One seed.",
+        "",
+        "| model | " + " | ".join(first["figures"]) + " | among cold, against zero-shot | CPU s |",
+        "|" + "---|" * (len(first["figures"]) + 3),
+    ]
+    for row in rows:
+        values = [f"{value:.4f}" for value in row["figures"].values()]
+        ratio = f"{row['figures']['cold among cold, recall@20'] / floor - 1:+.0%}" if floor else ""
+        lines.append("| " + " | ".join([row["cell"], *values, ratio, f"{row['cpu_seconds']:,.0f}"]) + " |")
+    lines += [
+        "",
+        f"Command: `python training/benchmarks/cold.py PATH/{name} --out training/results`  ",
+        f"Machine: {first['machine']}, {max(row['date'] for row in rows)}",
+    ]
+    with atomic_file(out / f"cold-{name}.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
