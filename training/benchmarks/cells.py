@@ -87,6 +87,7 @@ ABLATIONS = {
     "ids and encoder, no words": Cell(change={"model": {"words": False}}),
     "ids and words, no encoder": Cell(change={"model": {"encoder": None}}),
     "loss: full softmax": Cell(change={"objective": {"loss": "softmax"}}),
+    "loss: sampled softmax with logQ, batch's targets too": Cell(change={"objective": {"log_q": True, "sampler": "mixed"}}),
     "loss: BCE": Cell(change={"objective": {"loss": "bce"}}),
     "loss: gBCE": Cell(change={"objective": {"loss": "gbce"}}),
     "loss: BPR": Cell(change={"objective": {"loss": "bpr"}}),

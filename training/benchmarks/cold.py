@@ -119,8 +119,8 @@ def write_table(out: Path, name: str) -> None:
     lines = [
         f"# {name}: cold items",
         "",
-        f"{first['cold items']:,} of {first['items']:,} items without any interaction in training; {first['cold users']:,} users "
-        f"judged on them, {first['hot users']:,} on hot items. Seen items filtered. One seed.",
+        f"{first['cold items']:,} of {first['items']:,} items without any interaction in training; {first['cold users']:,} "
+        f"users judged on them, {first['hot users']:,} on hot items. Seen items filtered. One seed.",
         "",
         "| model | " + " | ".join(first["figures"]) + " | among cold, against zero-shot | CPU s |",
         "|" + "---|" * (len(first["figures"]) + 3),

@@ -4,8 +4,8 @@
 
 Each finished cell is a file ``OUT/cells/DATA/NAME-SEED.json`` and is not run again, so that a long table survives any
 interruption; the table ``OUT/quality-DATA.md`` is made anew from all cells after each one. The data folder holds
-``interactions.parquet`` (user_id, item_id, seq) and ``items.parquet``. Order is the column ``seq``; rows without one are left
-out, which the table says. All items of the log are ranked, seen items filtered. Everything is fitted without the
+``interactions.parquet`` (user_id, item_id, seq) and ``items.parquet``. Order is the column ``seq``; rows without one are
+left out, which the table says. All items of the log are ranked, seen items filtered. Everything is fitted without the
 validation and test events; the history at test time includes the validation event.
 
 RecTools' SASRec is run by ``quality_rectools.py`` in an environment of its own, which writes a cell of the same form.
@@ -141,8 +141,9 @@ def write_table(out: Path, name: str) -> None:
     lines = [
         f"# {name}, leave-last-out, all {first['items']:,} items ranked, seen items filtered",
         "",
-        f"{first['interactions']:,} interactions ({first['without_order']:,} without an order left out), {first['users']:,} "
-        f"users judged. {DATA[name].note} recall@k = hits / relevant. {DATA[name].goal}. Mean over seeds ± the half-width of "
+        f"{first['interactions']:,} interactions ({first['without_order']:,} without an order left out), "
+        f"{first['users']:,} users judged. "
+        f"{DATA[name].note} recall@k = hits / relevant. {DATA[name].goal}. Mean over seeds ± the half-width of "
         "its 95 % interval (Student's t) where there are several. CPU s: of fitting; for the towers and SASRec with "
         "validating, without encoding texts (once per catalogue).",
         "",

@@ -126,12 +126,11 @@ class Watch(Callback):
 
     def codes(self) -> np.ndarray:
         """RecTools' own number of each of our items; 0: not in training."""
-        model, dataset = self.shared["model"], self.shared["dataset"]
+        model = self.shared["model"]
         codes = np.zeros(self.log.items, dtype=np.int64)
         for code, item in enumerate(model.data_preparator.item_id_map.get_external_sorted_by_internal()):
             if not isinstance(item, str):
                 codes[int(item)] = code
-        assert dataset is not None
         return codes
 
 
