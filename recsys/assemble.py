@@ -11,11 +11,11 @@ import torch
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Bool, Float32, Int64
+from recsys.data.row_lists import Float32
 from recsys.data.user_table import UserTable
-from recsys.errors import ConfigError, DataError
+from recsys.errors import DataError
 from recsys.models.encoder import ImageEncoder, TextEncoder, resolve_encoder
-from recsys.models.item_content import Bags, ItemContent, make_bags, make_numbers
+from recsys.models.item_content import Bags, ItemContent, column_of, make_bags, make_numbers
 from recsys.models.item_tower import ItemTower
 from recsys.models.network import TwoTowerNet
 from recsys.models.text_tower import TextTower
@@ -134,83 +134,151 @@ def fresh_towers(
         raise DataError(f"time_bias={options.time_bias!r} reads timestamps, and the log has none (--timestamp)")
     if options.event_heads and train.histories.events is None:
         raise DataError("event_heads=True reads event types, and the log has none (--event)")
-    content, whitening, folder, encoder = item_content(options, catalog, device)
     codes = None if users is None else users.codes_for(train.users)
     shape = Shape(
         event_types=len(train.event_names) if train.histories.events is not None else 0,
         user_features=() if users is None else users.cardinalities,
     )
     with torch.random.fork_rng():
+        text = None if options.encoder is None else text_part(options, catalog, device)
+        content = item_content(options, catalog, None if text is None else text.vectors, device)
         torch.manual_seed(seed)
-        net = network(options, content, torch.from_numpy(train.item_counts > 0), shape, encoder)
-    return Towers(net, train.users, train.items, whitening, folder, device, event_names=train.event_names, user_codes=codes)
+        trained = None if text is None else text_tower(options, catalog, text, device)
+        torch.manual_seed(seed)
+        net = network(options, content, torch.from_numpy(train.item_counts > 0), shape, trained)
+    return Towers(
+        net,
+        train.users,
+        train.items,
+        None if text is None else text.whitening,
+        None if text is None else text.folder,
+        device,
+        event_names=train.event_names,
+        user_codes=codes,
+    )
 
 
-def item_content(
-    options: TwoTower, catalog: Catalog, device: str
-) -> tuple[ItemContent, Whitening | None, Path | None, TextTower | None]:
-    """What the item tower reads; with the whitening, folder and trained copy of the text encoder where there is one."""
-    text = whitening = folder = encoder = images = None
-    if options.encoder is not None:
-        known = catalog.texts.is_not_null()
-        if not known.any():
-            raise DataError(
-                "no item has a text to encode: pass a catalogue with text columns (--catalog, --text), "
-                "or train on ids alone with encoder=None (--encoder none)"
-            )
-        folder = resolve_encoder(options.encoder)
-        texts = catalog.texts.filter(known)
-        whitening, table = whitened(
-            TextEncoder(folder, device).encode_cached(texts), distinct_rows(texts), known.to_numpy(), options.text_dim
-        )
-        text = torch.from_numpy(table)
-        if options.encoder_mode != "frozen":
-            encoder = TextTower(
-                folder,
-                catalog.texts.to_list(),
-                whitening,
-                mode=options.encoder_mode,
-                layers=options.trained_layers,
-                live=options.live_texts,
-                device=device,
-            )
-    if options.images is not None:
-        if options.image_encoder is None:
-            raise ConfigError(f"images={options.images!r} needs an image_encoder, a sentence-transformers CLIP model")
-        files = image_files(catalog, options.images)
-        known = files.is_not_null()
-        vectors = ImageEncoder(resolve_encoder(options.image_encoder), device).encode_cached(files.filter(known))
-        _, table = whitened(vectors, distinct_rows(files.filter(known)), known.to_numpy(), options.text_dim)
-        images = torch.from_numpy(table)
-    numbers = make_numbers(catalog, options.numbers) if options.numbers else None
-    bags = make_bags(catalog, options.categories, words=options.words) if options.categories or options.words else None
-    return ItemContent(text, images, numbers, bags), whitening, folder, encoder
+@dataclass(frozen=True, eq=False)
+class TextPart:
+    """What a frozen encoder makes of the items' texts.
+
+    Attributes
+    ----------
+    folder : Path
+        The encoder.
+    whitening : Whitening
+    vectors : float32 (n_items, T)
+        Zeros without a text.
+    """
+
+    folder: Path
+    whitening: Whitening
+    vectors: torch.Tensor
 
 
-def distinct_rows(values: pl.Series) -> Int64:
-    """Where each distinct value first stands; int (d,)."""
-    frame = values.to_frame("value").with_row_index().unique("value", keep="first", maintain_order=True)
-    return frame["index"].cast(pl.Int64).to_numpy()
-
-
-def whitened(vectors: Float32, distinct: Int64, known: Bool, dim: int) -> tuple[Whitening, Float32]:
-    """A whitening learned from distinct vectors, and the table of all items."""
-    whitening = Whitening.fit(vectors[distinct], dim)
-    return whitening, whitening.table(vectors, known)
-
-
-def image_files(catalog: Catalog, column: str) -> pl.Series:
-    """Paths of image files from a column of the catalogue.
+def text_part(options: TwoTower, catalog: Catalog, device: str) -> TextPart:
+    """Encode the catalogue's texts.
 
     Raises
     ------
     DataError
-        There is no such column, or a file that it names is not there.
+        No item has a text, or all have the same.
+    EncoderError
+        The encoder cannot be found or loaded.
     """
-    if column not in catalog.columns.columns:
-        raise DataError(f"the catalogue has no column {column!r}; it has {', '.join(catalog.columns.columns)}")
-    files = catalog.columns[column].cast(pl.String)
-    absent = [file for file in files.drop_nulls().to_list() if not Path(file).is_file()]
+    assert options.encoder is not None  # noqa: S101 - asked by the caller
+    if not catalog.texts.is_not_null().any():
+        raise DataError(
+            "no item has a text to encode: pass a catalogue with text columns (--catalog, --text), "
+            "or train on ids alone with encoder=None (--encoder none)"
+        )
+    folder = resolve_encoder(options.encoder)
+    encoded = TextEncoder(folder, device).encode_cached(catalog.texts.drop_nulls())
+    return TextPart(folder, *whitened(encoded, catalog.texts, options.text_dim))
+
+
+def text_tower(options: TwoTower, catalog: Catalog, text: TextPart, device: str) -> TextTower | None:
+    """The encoder again, to be trained along; None where it stays frozen."""
+    if options.encoder_mode == "frozen":
+        return None
+    return TextTower(
+        text.folder,
+        catalog.texts,
+        text.whitening,
+        mode=options.encoder_mode,
+        layers=options.trained_layers,
+        live=options.live_texts,
+        device=device,
+    )
+
+
+def item_content(options: TwoTower, catalog: Catalog, text: torch.Tensor | None, device: str) -> ItemContent:
+    """What the item tower reads beside ids.
+
+    Parameters
+    ----------
+    options : TwoTower
+    catalog : Catalog
+    text : float32 (n_items, T) or None
+        As :func:`text_part` gives it.
+    device : str
+        Where images are encoded.
+    """
+    return ItemContent(
+        text=text,
+        images=None if options.images is None else image_vectors(options, catalog, device),
+        numbers=make_numbers(catalog, options.numbers) if options.numbers else None,
+        bags=make_bags(catalog, options.categories, words=options.words) if options.categories or options.words else None,
+    )
+
+
+def whitened(encoded: Float32, values: pl.Series, dim: int) -> tuple[Whitening, torch.Tensor]:
+    """A whitening learned from the vectors of distinct values, and the table of all items.
+
+    Parameters
+    ----------
+    encoded : float32 (n, E)
+        Vectors of the values that are not null, in item order.
+    values : Series (n_items,)
+    dim : int
+        Directions to keep.
+
+    Returns
+    -------
+    Whitening
+    float32 (n_items, T)
+        Zeros where the value is null.
+    """
+    known = values.drop_nulls()
+    whitening = Whitening.fit(encoded[known.is_first_distinct().to_numpy()], dim)
+    return whitening, torch.from_numpy(whitening.table(encoded, values.is_not_null().to_numpy()))
+
+
+def image_vectors(options: TwoTower, catalog: Catalog, device: str) -> torch.Tensor:
+    """float32 (n_items, I): whitened vectors of the items' images, zeros without one.
+
+    Raises
+    ------
+    ConfigError
+        The catalogue has no such column.
+    DataError
+        It names no file, or one that is not there.
+    EncoderError
+        The encoder cannot be found, loaded, or read a file.
+    """
+    assert options.images is not None and options.image_encoder is not None  # noqa: S101, PT018 - TwoTower saw to it
+    files = image_files(catalog, options.images)
+    encoder = ImageEncoder(resolve_encoder(options.image_encoder), device)
+    return whitened(encoder.encode_cached(files.drop_nulls()), files, options.text_dim)[1]
+
+
+def image_files(catalog: Catalog, column: str) -> pl.Series:
+    """Paths of image files, null where an item has none."""
+    files = column_of(catalog, column).cast(pl.String)
+    files = files.set(files.str.strip_chars() == "", None)
+    absent = [file for file in files.drop_nulls().unique(maintain_order=True) if not Path(file).is_file()]
     if absent:
         raise DataError(f"{len(absent)} files of the catalogue's column {column!r} are not there, such as {absent[0]}")
+    if files.null_count() == len(files):
+        raise DataError(f"the catalogue's column {column!r} names no image file; leave out images")
     return files

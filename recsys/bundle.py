@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -259,6 +259,9 @@ def _load_towers(folder: Path, options: dict[str, Any], users: Vocabulary, items
     from recsys.models.whiten import Whitening  # noqa: PLC0415
     from recsys.two_tower import TwoTower  # noqa: PLC0415
 
+    if strange := options.keys() - {field.name for field in fields(TwoTower)}:
+        names = ", ".join(sorted(strange))
+        raise BundleError(f"{folder}: the model has options that this recsys does not know ({names}); upgrade recsys")
     state = load_file(folder / "towers.safetensors")
     whitening = None
     if "whitening.mean" in state:

@@ -92,7 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
         "recsys fit ratings.csv --user userId --item movieId --catalog movies.csv --text title genres --out runs/ml",
     )  # fmt: skip
     _log_flags(fit, needed=True)
-    fit.add_argument("--out", required=True, help="folder of the bundle to write")
+    fit.add_argument("--out", help="folder of the bundle to write; needed unless nothing is written")
     fit.add_argument("--overwrite", action="store_true", help="replace an older bundle there")
     fit.add_argument(
         "--split", choices=["last", "time", "none"], default="last",
@@ -102,8 +102,10 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument("--recipe", help="TOML file with [model], [objective], [augment] and [training]; flags win over it")
     _user_flags(fit)
     fit.add_argument("--resume", action="store_true", help="go on with a run that was killed, exactly where it was")
-    fit.add_argument("--dry-run", action="store_true", help="tell time per epoch and memory, and stop")
-    fit.add_argument("--find-rate", action="store_true", help="try rising learning rates, suggest one, and stop")
+    fit.add_argument("--dry-run", action="store_true", help="tell time per epoch and memory, and write nothing")
+    fit.add_argument(
+        "--find-rate", action="store_true", help="try rising learning rates too, suggest one, and write nothing"
+    )
     for title, owner in TABLES.items():
         add_flags(fit, owner, title)
 

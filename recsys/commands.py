@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import shutil
 from argparse import Action, Namespace
@@ -75,6 +77,10 @@ def run_fit(arguments: Namespace) -> Answer:
 
     recipe = Recipe.of(arguments.recipe, arguments)
     model = recipe.model
+    if arguments.dry_run or arguments.find_rate:
+        return _look_ahead(recipe, arguments)
+    if arguments.out is None:
+        raise ConfigError("fit needs --out FOLDER for the bundle; --dry-run and --find-rate alone do without")
     out = Path(arguments.out)
     occupied = out.exists() and not (out.is_dir() and not any(out.iterdir()))
     if occupied and not arguments.overwrite:
@@ -83,15 +89,8 @@ def run_fit(arguments: Namespace) -> Answer:
         raise ConfigError(f"{out} is not a recsys bundle; it is not overwritten: choose another --out")
     faiss()  # a missing or double build is told before the training, not after it
     log, catalog = _read(arguments)
-    users = None
-    if arguments.user_table is not None:
-        users = _user_features(arguments)
+    users = _user_features(arguments)
     train, validation, test = _split(log, arguments.split)
-    if arguments.dry_run or arguments.find_rate:
-        from recsys.training.fit import look_ahead  # noqa: PLC0415
-
-        found = look_ahead(recipe, train, catalog, users, sweep=arguments.find_rate)
-        return Answer(str(found), found.to_dict())
     logs, checkpoint = out.parent / "logs" / out.name, out.parent / "checkpoints" / out.name
     model.fit(
         train,
@@ -105,11 +104,15 @@ def run_fit(arguments: Namespace) -> Answer:
         checkpoint=checkpoint,
         resume=arguments.resume,
     )
+    if rank := int(os.environ.get("RANK", "0")):  # torchrun started several of us; the first one does the rest
+        return Answer(f"process {rank} has done its share", {"rank": rank})
     report = None if test is None else recsys.evaluate(model, test)
     retriever = model.retriever(log=log, holdout=test)
     figures = None if test is None else build_report(retriever, baselines=False, with_map=False)
     retriever.save(out, overwrite=arguments.overwrite, metrics=report.means if report else {}, figures=figures)
     shutil.rmtree(checkpoint, ignore_errors=True)  # the bundle is there: nothing is left to resume
+    with contextlib.suppress(OSError):  # another run's checkpoint may be beside it
+        checkpoint.parent.rmdir()
     assert model.log is not None  # noqa: S101 - fit has just set it
     lines = [
         f"best epoch {model.log.best_epoch} of {len(model.log.epochs)}, {model.log.seconds:.0f} s",
@@ -121,7 +124,21 @@ def run_fit(arguments: Namespace) -> Answer:
     return Answer("\n".join(lines), data | {"test": report.to_dict() if report else None})
 
 
-def _user_features(arguments: Namespace) -> UserTable:
+def _look_ahead(recipe: Recipe, arguments: Namespace) -> Answer:
+    """What a fit would cost and, with --find-rate, a learning rate for it; nothing is written."""
+    from recsys.training.fit import look_ahead  # noqa: PLC0415
+
+    log, catalog = _read(arguments)
+    train, _, _ = _split(log, arguments.split)
+    found = look_ahead(recipe, train, catalog, _user_features(arguments), sweep=arguments.find_rate)
+    return Answer(str(found), found.to_dict())
+
+
+def _user_features(arguments: Namespace) -> UserTable | None:
+    if arguments.user_table is None:
+        if arguments.user_columns or arguments.user_numbers:
+            raise ConfigError("--user-columns and --user-numbers need --user-table FILE, a table with one row per user")
+        return None
     if not arguments.user_columns and not arguments.user_numbers:
         raise ConfigError("--user-table needs --user-columns or --user-numbers, the columns to read as features")
     return read_user_table(
@@ -145,7 +162,7 @@ def run_tune(arguments: Namespace) -> Answer:
     space = read_space(Path(arguments.space), TABLES)
     out = Path(arguments.out)
     log, catalog = _read(arguments)
-    users = None if arguments.user_table is None else _user_features(arguments)
+    users = _user_features(arguments)
     train, validation, _ = _split(log, arguments.split)
     assert validation is not None  # noqa: S101 - both splits have one
     found = tune(

@@ -44,7 +44,7 @@ def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
     for field in fields(owner):
         hint = hints[field.name]
         flag = f"--{field.name.replace('_', '-')}"
-        shown = f"{texts.get(field.name, '')} (default: {field.default})"
+        shown = f"{texts[field.name]} (default: {'none' if field.default in (None, ()) else field.default})"
         if hint is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=shown)
         elif get_origin(hint) is tuple:
@@ -95,8 +95,14 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
         known = {field.name for field in fields(tables[table])}
         for key in options.keys() - known:
             raise ConfigError(f"{file}: [{table}] has no option {key!r}; it has {', '.join(sorted(known))}")
+    return {table: _without_none(owner, found.get(table, {})) for table, owner in tables.items()}
+
+
+def _without_none(owner: type, options: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no None: where a field may be None, the word "none" stands for it."""
+    hints = get_type_hints(owner)
     return {
-        table: {key: None if value == "none" else value for key, value in found.get(table, {}).items()} for table in tables
+        key: None if value == "none" and types.NoneType in get_args(hints[key]) else value for key, value in options.items()
     }
 
 

@@ -72,7 +72,8 @@ class TwoTower:
         Attention by elapsed time: ``"none"``, between past events (``"history"``), or to the clock of the request
         (``"request"``).
     event_heads : bool
-        Learn the next event of each type apart (needs a log with event types).
+        Learn the next event of each type apart (needs a log with event types), so that one of them can be asked for:
+        ``retriever.recommend(..., wanted="buy")``.
     score : str
         ``"cosine"`` over a temperature, or ``"dot"``.
     temperature : float
@@ -128,13 +129,22 @@ class TwoTower:
             raise ConfigError(f"temperature must be above 0, not {self.temperature}")
         if self.encoder is None and self.encoder_mode != "frozen":
             raise ConfigError(f"encoder_mode={self.encoder_mode!r} needs an encoder to train")
+        if (self.images is None) != (self.image_encoder is None):
+            raise ConfigError(
+                f"images={self.images!r} and image_encoder={self.image_encoder!r} go together: a column with files, and a "
+                "sentence-transformers model that reads them, such as clip-ViT-B-32"
+            )
+        for field in ("categories", "numbers"):
+            if isinstance(getattr(self, field), str):
+                raise ConfigError(f"{field} is a list of columns; write [{getattr(self, field)!r}]")
+            setattr(self, field, tuple(getattr(self, field)))
         content = self.encoder or self.words or self.categories or self.numbers or self.images
         if not content and not self.use_ids:
             raise ConfigError("use_ids=False without text or other content leaves nothing to tell items apart by")
-        self.categories, self.numbers = tuple(self.categories), tuple(self.numbers)
         self._towers: Towers | None = None
         self._train: Interactions | None = None
         self._catalog: Catalog | None = None
+        self._user_table: UserTable | None = None
         self._training = Training()
         self.log: TrainingLog | None = None
 
@@ -249,7 +259,9 @@ class TwoTower:
         )
         training = training or Training()
         record = run(towers, train, validation, training, objective=objective, augmentation=augment, extras=extras)
-        self.take_over(towers, train, catalog, training, record)
+        _settle_encoder(towers)
+        self._towers, self._train, self._catalog, self._user_table = towers, train, catalog, users
+        self._training, self.log = training, record
         return self
 
     def prepare(
@@ -281,26 +293,13 @@ class TwoTower:
         extras = Extras(
             features=None if towers.user_codes is None else towers.user_codes.astype(np.int64),
             neighbours=neighbours,
-            identity={"model": self.options()},
+            identity={"model": self.options(), "content": towers.net.items.content_digest()},
         )
         log(
             f"training on {len(train):,} interactions, {len(train.users):,} users, {len(train.items):,} items; "
             f"{sum(p.numel() for p in towers.net.parameters() if p.requires_grad):,} parameters"
         )
         return towers, train, catalog, extras
-
-    def take_over(
-        self, towers: Towers, train: Interactions, catalog: Catalog, training: Training, record: TrainingLog
-    ) -> None:
-        """Become the model that these trained towers are; a text encoder that was trained is written to the cache."""
-        from recsys.models.encoder import keep_encoder  # noqa: PLC0415
-
-        tuned = towers.net.items.encoder
-        if tuned is not None:
-            towers.encoder_folder = keep_encoder(tuned)
-            towers.net.items.encoder = None
-        self.log = record
-        self._towers, self._train, self._catalog, self._training = towers, train, catalog, training
 
     def recommend_rows(
         self,
@@ -349,13 +348,29 @@ class TwoTower:
             raise ConfigError(f"index must be auto or exact, not {index!r}")
         towers = self.towers
         assert self._train is not None and self._catalog is not None  # noqa: S101, PT018 - set with the towers
+        log = self._train if log is None else log
+        if self._user_table is not None:  # it may know people whom the training log does not
+            towers = replace(towers, users=log.users, user_codes=self._user_table.codes_for(log.users))
         happened = asdict(self.log) if self.log else {}
         return Retriever.build(
             towers,
             self._catalog,
-            log or self._train,
+            log,
             options=self.options(),
             record=happened | {"options": asdict(self._training)},
             holdout=holdout,
             train=self._train,
         )
+
+
+def _settle_encoder(towers: Towers) -> None:
+    """Where a text encoder was trained along: write it out whole, and let go of it."""
+    from recsys.models.encoder import OwnFolder  # noqa: PLC0415
+
+    tuned = towers.net.items.encoder
+    if tuned is None:
+        return
+    home = OwnFolder()
+    towers.own_folder, towers.encoder_folder = home, home.path / "encoder"
+    tuned.save(towers.encoder_folder)
+    towers.net.items.encoder = None

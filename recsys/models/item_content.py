@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -13,10 +12,10 @@ import torch
 from torch import Tensor
 
 from recsys.data.catalog import Catalog
-from recsys.data.row_lists import Float32
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 
-_WORD = re.compile(r"[^\W_]+")
+_WORD = r"[^\W_]+"
+"""Letters and digits of any script."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,15 @@ def make_bags(catalog: Catalog, categories: Sequence[str], *, words: bool, least
     categories : sequence of str
         Columns with one value or several (a list, or text with "|" between values).
     words : bool
-        Whether the words of the texts count too.
+        Whether the words of the texts count too; case does not matter.
     least : int
         Tokens of fewer items are left out: they tell of nothing but the item itself.
 
     Returns
     -------
     Bags
-        A token of n_t among n items weighs log(n / n_t) + 1, each bag then scaled to length 1.
+        A token of n_t among n items weighs log(n / n_t) + 1, however often the item has it; each bag is then scaled to
+        length 1.
 
     Raises
     ------
@@ -89,61 +89,93 @@ def make_bags(catalog: Catalog, categories: Sequence[str], *, words: bool, least
     ConfigError
         There is no such column.
     """
-    parts = [
-        pl.DataFrame({"row": pl.arange(len(catalog), eager=True), "token": catalog.listed(column)})
-        .explode("token", empty_as_null=True)
-        .select("row", (pl.lit(f"{column}=") + pl.col("token").cast(pl.String).str.strip_chars()).alias("token"))
-        for column in categories
-    ]
+    parts = [_values(catalog, column) for column in categories]
     if words:
-        found = [_words(text) for text in catalog.texts.to_list()]
-        frame = pl.DataFrame(
-            {"row": pl.arange(len(catalog), eager=True), "token": pl.Series(found, dtype=pl.List(pl.String))}
-        )
-        parts.append(frame.explode("token", empty_as_null=True))
+        parts += _words(catalog.texts)
     table = pl.concat(parts).drop_nulls().unique().with_columns(pl.len().over("token").alias("items"))
     table = table.filter(pl.col("items") >= least)
     if table.is_empty():
         raise DataError(f"no word or category occurs in {least} items or more; leave out words and categories")
-    table = table.with_columns(
-        (np.log(len(catalog)) - pl.col("items").log() + 1.0).alias("weight"),
+    weight = math.log(len(catalog)) - pl.col("items").log() + 1.0
+    table = table.select(
+        "row",
         (pl.col("token").rank("dense") - 1).cast(pl.Int64).alias("number"),
+        (weight / (weight**2).sum().over("row").sqrt()).cast(pl.Float32).alias("weight"),
     ).sort("row", "number")
-    table = table.with_columns(pl.col("weight") / (pl.col("weight") ** 2).sum().over("row").sqrt())
     lengths = np.bincount(table["row"].to_numpy(), minlength=len(catalog))
     return Bags(
         offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
         tokens=torch.from_numpy(table["number"].to_numpy().copy()),
-        weights=torch.from_numpy(table["weight"].to_numpy().astype(np.float32)),
-        size=int(table["number"].max()) + 1,  # type: ignore[arg-type]
+        weights=torch.from_numpy(table["weight"].to_numpy().copy()),
+        size=table["number"].n_unique(),
     )
 
 
-def _words(text: str | None) -> list[str]:
-    found = _WORD.findall(text.lower()) if text else []
-    return found + [f"{one} {two}" for one, two in pairwise(found)]
+def _values(catalog: Catalog, column: str) -> pl.DataFrame:
+    """``row`` and ``token`` of each value of a categorical column."""
+    matrix, names = catalog.memberships(column)
+    rows, places = matrix.nonzero()
+    tokens = pl.Series([f"{column}\0{name}" for name in names], dtype=pl.String)  # no word, and of no other column
+    return pl.DataFrame(
+        {"row": pl.Series(rows, dtype=pl.UInt32), "token": tokens.gather(pl.Series(places, dtype=pl.UInt32))}
+    )
+
+
+def _words(texts: pl.Series) -> list[pl.DataFrame]:
+    """``row`` and ``token`` of each word, and of each pair of neighbouring words with a space between them."""
+    found = texts.alias("token").to_frame().with_row_index("row")
+    words = found.with_columns(pl.col("token").str.to_lowercase().str.extract_all(_WORD)).explode(
+        "token", empty_as_null=True
+    )
+    return [words, words.with_columns(pl.col("token") + " " + pl.col("token").shift(-1).over("row"))]
 
 
 def make_numbers(catalog: Catalog, columns: Sequence[str]) -> Tensor:
     """Numeric columns with mean 0 and deviation 1 over the items that have a value; float32 (n_items, F).
 
+    A missing value becomes 0, the mean, and so does every value of a column that has but one.
+
     Raises
     ------
     DataError
-        A column is missing or holds something that is not a number.
+        A column holds something that is not a finite number.
+    ConfigError
+        There is no such column.
     """
-    out = np.zeros((len(catalog), len(columns)), dtype=np.float32)
-    for place, name in enumerate(columns):
-        if name not in catalog.columns.columns:
-            raise DataError(f"the catalogue has no column {name!r}; it has {', '.join(catalog.columns.columns)}")
-        column = catalog.columns[name]
-        values = column.cast(pl.Float64, strict=False)
-        if values.null_count() > column.null_count():
-            row = int((values.is_null() & column.is_not_null()).arg_max() or 0)
-            raise DataError(f"the catalogue's column {name!r} holds {column[row]!r} (row {row + 1}), which is not a number")
-        filled: Float32 = values.fill_nan(None).to_numpy().astype(np.float32)
-        known = np.isfinite(filled)
-        if known.any():
-            spread = float(filled[known].std()) or 1.0
-            out[known, place] = (filled[known] - filled[known].mean()) / spread
-    return torch.from_numpy(out)
+    frame = pl.DataFrame([_numbers(catalog, name) for name in columns])
+    scaled = (pl.all() - pl.all().mean()) / pl.all().std(ddof=0)
+    varied = pl.all().max() > pl.all().min()
+    out = frame.select(pl.when(varied).then(scaled).fill_null(0.0).cast(pl.Float32))
+    return torch.from_numpy(out.to_numpy().copy())
+
+
+def _numbers(catalog: Catalog, name: str) -> pl.Series:
+    """A column as Float64; blanks are null."""
+    column = column_of(catalog, name)
+    if column.dtype == pl.String:
+        column = column.str.strip_chars()
+        column = column.set(column == "", None)
+    elif not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+        raise DataError(f"the catalogue's column {name!r} is of type {column.dtype}, expected numbers")
+    values = column.cast(pl.Float64, strict=False)
+    strange = (column.is_not_null() & ~values.is_finite().fill_null(False)).arg_true()
+    if len(strange):
+        row = strange[0]  # named by its item: rows are no longer those of the file
+        raise DataError(
+            f"the catalogue's column {name!r} has {column[row]!r} for item {catalog.items.ids[row]!r}, expected a finite "
+            f"number or nothing ({len(strange)} such items)"
+        )
+    return values.rename(name)
+
+
+def column_of(catalog: Catalog, name: str) -> pl.Series:
+    """A column of the catalogue.
+
+    Raises
+    ------
+    ConfigError
+        There is no such column.
+    """
+    if name not in catalog.columns.columns:
+        raise ConfigError(f"the catalogue has no column {name!r}; it has {', '.join(catalog.columns.columns)}")
+    return catalog.columns[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,7 +70,7 @@ class ItemTower(nn.Module):
         False: content alone.
     id_dropout, word_dropout : float
     encoder : TextTower, optional
-        Trains along and supplies ``content.text``, which is then only where it starts.
+        Trains along and supplies ``text``; ``content.text`` is then only where it starts.
 
     Raises
     ------
@@ -103,17 +105,27 @@ class ItemTower(nn.Module):
         self.project = _projection(content.text, dim)
         self.project_images = _projection(content.images, dim)
         self.project_numbers = _projection(content.numbers, dim)
+        if self.project_numbers is not None:  # at the start numbers shall weigh as much as an id, however many there are
+            nn.init.normal_(self.project_numbers.weight, std=(dim * self.project_numbers.in_features) ** -0.5)
         self.norm = nn.LayerNorm(dim)
         self.bags = BagTower(content.bags, dim, word_dropout) if content.bags is not None else None
         self.encoder = encoder
         nothing = torch.empty(n_items, 0)
         self.register_buffer("text", nothing if content.text is None else content.text)
-        self.register_buffer("images", nothing if content.images is None else content.images)
-        self.register_buffer("numbers", nothing if content.numbers is None else content.numbers)
+        for name, table in (("images", content.images), ("numbers", content.numbers)):  # older bundles know neither
+            self.register_buffer(name, nothing if table is None else table, persistent=table is not None)
         self.register_buffer("has_id", has_id)
         if self.id is not None:
             nn.init.normal_(self.id.weight, std=dim**-0.5)
             self.id.weight.data[~has_id] = 0.0
+
+    def content_digest(self) -> str:
+        """sha256 over everything that is known of the items besides what is trained."""
+        digest = hashlib.sha256()
+        for name, value in self.named_buffers():
+            if not name.startswith("encoder."):
+                digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def has_content(self) -> bool:
@@ -137,8 +149,8 @@ class ItemTower(nn.Module):
         if self.id is not None:
             parts.append(self._ids(self.id, rows))
         if self.project is not None:
-            live = self.training and self.encoder is not None
-            parts.append(self.project(self._live_text(rows) if live else _at(self.text, rows)))
+            trained = self.encoder if self.training else None
+            parts.append(self.project(_at(self.text, rows) if trained is None else self._live_text(trained, rows)))
         if self.project_images is not None:
             parts.append(self.project_images(_at(self.images, rows)))
         if self.project_numbers is not None:
@@ -155,21 +167,19 @@ class ItemTower(nn.Module):
             known = known & (torch.rand(known.shape, device=known.device) >= self.id_dropout)
         return ids * known[:, None]
 
-    def _live_text(self, rows: Tensor | None) -> Tensor:
+    def _live_text(self, encoder: TextTower, rows: Tensor | None) -> Tensor:
         """Text vectors of which a few are encoded anew, with a gradient; the others are as of when they last were."""
-        assert self.encoder is not None  # noqa: S101 - asked by the caller
-        chosen = self.encoder.choose(rows)  # places among the rows
-        places = chosen if rows is None else rows[chosen]
-        fresh = self.encoder(places)
-        self.text[places] = fresh.detach().to(self.text.dtype)
-        return _at(self.text, rows).index_put((chosen,), fresh.to(self.text.dtype))
+        chosen = encoder.choose(rows)
+        items = chosen if rows is None else rows[chosen]
+        fresh = encoder(items)
+        self.text[items] = fresh.detach()
+        return _at(self.text, rows).index_put((chosen,), fresh)
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Encode all texts with the encoder as it now is."""
+        """Encode all texts with the encoder as it now is, where one is trained along."""
         if self.encoder is not None:
-            rows = self.encoder.readable()
-            self.text[rows] = self.encoder.all_vectors().to(self.text.dtype)
+            self.text[self.encoder.rows] = self.encoder.all_vectors().to(self.text.dtype)
 
     def from_text(self, text: Tensor) -> Tensor:
         """Vectors of items, or of queries, of which only the text is known.

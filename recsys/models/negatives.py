@@ -53,7 +53,7 @@ class UnitedSampler:
     extra : Draw or None
         What is drawn beside the targets; None: nothing.
     count_batch : bool
-        False: ``log_q`` leaves out b_j, see ``make_sampler``.
+        False: what is there as a target alone is no negative of the other positions; its ``log_q`` is infinite.
 
     Raises
     ------
@@ -95,11 +95,11 @@ class UnitedSampler:
         ConfigError
             A target has a count of 0 and is in no draw, so that the batch cannot hold it by these counts.
         """
-        found = targets
-        if self.extra is not None:
-            found = torch.cat([targets, self.extra.rows(generator).to(targets.device)])
-        rows = torch.unique(found)
+        drawn = targets[:0] if self.extra is None else self.extra.rows(generator).to(targets.device)
+        rows = torch.unique(torch.cat([targets, drawn]))
         log_q = self.log_q(rows, len(targets))
+        if not self.count_batch:
+            log_q[~torch.isin(rows, drawn)] = torch.inf
         impossible = rows[log_q == -torch.inf]
         if len(impossible):
             raise ConfigError(
@@ -134,9 +134,8 @@ def make_sampler(kind: SamplerKind, counts: Tensor, negatives: int, *, power: fl
     kind       drawn beside the targets       ``log_q`` is the log probability of being
     ========== ============================== =====================================================================
     mixed      ``negatives`` rows evenly      drawn or a target: no bias towards or against popular items
-    uniform    the same                       drawn, −log(n_items / negatives) for all. The targets that are there by
-                                              themselves count too much as negatives, the more so the more popular
-                                              they are: the model is pushed away from popular items
+    uniform    the same                       drawn, −log(n_items / negatives) for all; infinite for a target that was
+                                              not drawn, which is then no negative of the other positions
     in-batch   nothing                        a target (Yi et al., RecSys 2019). Items never a target are never
                                               contrasted
     popularity about ``negatives`` rows in    drawn or a target: as mixed, with more of the items that score high, where

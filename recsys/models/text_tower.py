@@ -3,74 +3,93 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from recsys.data.row_lists import Int64
-from recsys.errors import ConfigError, EncoderError
+from recsys.errors import DependencyError, EncoderError
+from recsys.models import frozen_layers
 from recsys.models.device import has_bf16
+from recsys.models.encoder import load_encoder
+from recsys.models.frozen_layers import Memory, divide, hidden_of, put_back, replace_lowest
 from recsys.models.whiten import Whitening
 from recsys.progress import log
 
-Mode = Literal["frozen", "lora", "full"]
-
 _QUANTILE = 0.99
 """Texts longer than this share of all texts are cut."""
+_COMPARED = 8
+"""Texts on which the encoder taken apart is compared with itself whole."""
+_TOLERANCE = 0.1
+"""Largest difference between the two, as a share of the vectors' length; bfloat16 makes about a hundredth."""
 
 
 class TextTower(nn.Module):
     """Whitened text vectors of items, with a gradient to the encoder.
 
-    - Each distinct text of a step is encoded once, at most ``live`` of them per step: the others keep the vector that they
-      were last given. With learning rates as they are used for encoders, vectors move slowly, so old ones are near
-      (the memory bank of arXiv 1805.01978, used here for both towers).
+    - At most ``live`` texts are encoded per step, each distinct one once: the others keep the vector that they were last
+      given. With learning rates as they are used for encoders, vectors move slowly, so old ones are near (the memory bank
+      of arXiv 1805.01978, used here for both towers).
     - Texts run in chunks of similar length, and each chunk's activations are made again in the backward pass, so that
       memory does not grow with the number of texts (gradient caching, arXiv 2101.06983, by activation checkpointing).
     - The layers below the trained ones are run once for all texts; their output is kept in bfloat16.
+    - Matrix products are in bfloat16 where the processor has it, as they are for a frozen encoder; weights are float32.
 
     Parameters
     ----------
     folder : Path
         An encoder in Hugging Face or sentence-transformers layout. Prompt, pooling and normalisation are its own.
-    texts : list of (str or None)
-        One per item row.
+    texts : Series of String (n_items,)
+        By item row, null where an item has none.
     whitening : Whitening
         Applied to what the encoder gives; stays as it was fitted to the untrained encoder.
     mode : {"lora", "full"}
     layers : int
-        How many of the topmost layers are trained; 0: all, and the word embeddings with them.
+        How many of the topmost layers are trained; 0: all, and in ``"full"`` the word embeddings with them.
     rank : int
-        Of LoRA's updates.
+        Of LoRA's updates (arXiv 2106.09685), which are on all linear maps of the trained layers.
     live : int
         Texts encoded per step.
     chunk_tokens : int
         Padded tokens per chunk.
+    device : str
+        Where it is trained.
+
+    Attributes
+    ----------
+    rows : int64 (n,)
+        The item rows that have a text, ascending.
+    longest : int
+        Tokens at which texts are cut.
 
     Raises
     ------
     EncoderError
-        The encoder cannot be loaded, or has no stack of layers to divide.
+        The encoder cannot be loaded, is no transformer, or cannot be taken apart.
     ConfigError
         More layers are asked for than there are.
+    DependencyError
+        LoRA without the package peft.
     """
 
     mean: Tensor
     matrix: Tensor
     rows: Tensor
+    place: Tensor
     ids: Tensor
     starts: Tensor
-    place: Tensor
 
     def __init__(
         self,
         folder: Path,
-        texts: list[str | None],
+        texts: pl.Series,
         whitening: Whitening,
         *,
         mode: Literal["lora", "full"],
@@ -81,128 +100,151 @@ class TextTower(nn.Module):
         device: str = "cpu",
     ) -> None:
         super().__init__()
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-
-        try:
-            self.model: Any = SentenceTransformer(str(folder), device=device, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise EncoderError(f"the encoder in {folder} cannot be loaded: {error}") from error
+        self.model: Any = load_encoder(folder, device).float()
         self.mode, self.live, self.chunk_tokens = mode, live, chunk_tokens
-        self.register_buffer("mean", torch.from_numpy(whitening.mean))
-        self.register_buffer("matrix", torch.from_numpy(whitening.matrix))
-        self._tokenise(texts)
-        self._lower: list[nn.Module] = []  # a plain list: frozen layers are no part of the state
-        self._kept: Tensor | None = None
-        for p in self.model.parameters():
-            p.requires_grad_(mode == "full")
-        if layers:
-            self._freeze_below(layers, device)
-        if mode == "lora":
-            from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415
-
-            config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
-            inject_adapter_in_model(config, self._backbone())
-        _drop_poolers(self._backbone())
+        self._memory: Memory | None = None
+        self._hold("mean", torch.from_numpy(whitening.mean))
+        self._hold("matrix", torch.from_numpy(whitening.matrix))
+        if not isinstance(getattr(self.model[0], "auto_model", None), nn.Module):
+            raise EncoderError(f"the encoder in {folder} is no transformer; use it with encoder_mode='frozen'")
+        distinct = self._read(texts)
+        self.to(device)
+        some = self._uncut()
+        whole = self.model.encode(
+            distinct.gather(some.cpu().numpy()).to_list(), convert_to_tensor=True, show_progress_bar=False
+        )
+        self._choose_weights(layers, rank)
+        self._compare(folder, some, whole.clone())
         trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
         log(f"text encoder: {mode}, {trained:,} parameters trained, texts cut at {self.longest} tokens")
 
-    def _backbone(self) -> nn.Module:
-        backbone: nn.Module = self.model[0].model
-        return backbone
+    def _hold(self, name: str, value: Tensor) -> None:
+        """Keep a tensor that moves with the tower and is no part of its state."""
+        self.register_buffer(name, value, persistent=False)
 
-    def _tokenise(self, texts: list[str | None]) -> None:
-        """Token ids of all texts, flat; cut at the length that 99 of 100 texts stay below."""
-        known = np.flatnonzero([text is not None for text in texts])
-        tokenizer = self.model[0].tokenizer
+    def _read(self, texts: pl.Series) -> pl.Series:
+        """Token ids of all distinct texts, flat, and cut where 99 of 100 have ended; gives the distinct texts."""
+        distinct = texts.drop_nulls().unique(maintain_order=True)
+        number = distinct.alias("text").to_frame().with_row_index("number")
+        place = texts.alias("text").to_frame().join(number, on="text", how="left", maintain_order="left")["number"]
+        self._hold("place", torch.from_numpy(place.cast(pl.Int64).fill_null(-1).to_numpy().copy()))
+        self._hold("rows", torch.nonzero(self.place >= 0).flatten())
         prompt = self.model.prompts.get(self.model.default_prompt_name) or ""
-        most = int(self.model.max_seq_length or tokenizer.model_max_length)
-        read = [prompt + text for text in texts if text is not None]
-        found = tokenizer(read, truncation=True, max_length=most)["input_ids"]
-        lengths = np.array([len(ids) for ids in found])
-        self.longest = truncation_length(lengths, most)
-        if (lengths > self.longest).any():
-            found = tokenizer(read, truncation=True, max_length=self.longest)["input_ids"]
-            lengths = np.array([len(ids) for ids in found])
-        self.register_buffer("rows", torch.from_numpy(known), persistent=False)
-        self.register_buffer("ids", torch.tensor([one for ids in found for one in ids]), persistent=False)
-        self.register_buffer("starts", torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])), persistent=False)
-        place = np.full(len(texts), -1, dtype=np.int64)
-        place[known] = np.arange(len(known))
-        self.register_buffer("place", torch.from_numpy(place), persistent=False)
+        read = [prompt + text for text in distinct]
+        most = int(min(self.model.max_seq_length or 10**6, 10**6))
+        tokens = self._tokens(read, most)
+        self.longest = truncation_length(tokens.list.len().cast(pl.Int64).to_numpy(), most)
+        tokens = self._tokens(read, self.longest)
+        self._hold("ids", torch.from_numpy(tokens.explode(empty_as_null=False).to_numpy().copy()))
+        lengths = tokens.list.len().cast(pl.Int64).to_numpy()
+        self._hold("starts", torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])))
+        return distinct
 
-    def _freeze_below(self, layers: int, device: str) -> None:
-        owner, name = find_layers(self._backbone())
-        stack = getattr(owner, name)
-        if layers > len(stack):
-            raise ConfigError(f"trained_layers is {layers}, but the encoder has {len(stack)} layers")
-        for p in self.model.parameters():
-            p.requires_grad_(False)
-        for layer in stack[len(stack) - layers :]:
-            layer.requires_grad_(self.mode == "full")
-        frozen = len(stack) - layers
-        if frozen == 0:
-            return
-        self._lower = list(stack[:frozen])
-        kept: list[Tensor] = []
-        handle = stack[frozen - 1].register_forward_hook(lambda _m, _i, out: kept.append(_hidden(out)))
-        flat: Tensor | None = None
-        self.model.eval()
-        with torch.no_grad(), self._autocast():
-            for chosen in self._chunks(torch.arange(len(self.rows))):
-                kept.clear()
-                self._encode(chosen)
-                _, mask, spots = self._padded(chosen)
-                values = kept[0][mask.bool()].to(torch.bfloat16)
-                if flat is None:
-                    flat = torch.empty(len(self.ids), values.shape[1], dtype=torch.bfloat16, device=values.device)
-                flat[spots[mask.bool()]] = values
+    def _tokens(self, texts: list[str], most: int) -> pl.Series:
+        found = self.model.tokenizer(texts, truncation=True, max_length=most)["input_ids"]
+        return pl.Series(found, dtype=pl.List(pl.Int64))
+
+    def _choose_weights(self, layers: int, rank: int) -> None:
+        """Freeze what is not trained, and give LoRA its adapters."""
+        backbone = self.model[0].auto_model
+        self.model.requires_grad_(self.mode == "full" and not layers)
+        if layers:
+            stack, below = divide(backbone, layers)
+            stack[below:].requires_grad_(self.mode == "full")
+            if below:
+                self._memory = self._remembered(stack[below - 1])
+                replace_lowest(stack, below, self._memory)
+        if self.mode == "lora":
+            _add_adapters(backbone, rank)
+        for name, p in backbone.named_parameters():
+            if name.startswith("pooler."):  # BERT's, which no pooling of sentence-transformers reads
+                p.requires_grad_(False)
+
+    @torch.no_grad()
+    def _remembered(self, layer: nn.Module) -> Memory:
+        """Run all texts and keep what a layer gives."""
+        given: list[Any] = []
+        memory: Memory | None = None
+        handle = layer.register_forward_hook(lambda _module, _inputs, out: given.append(out))
+        for places in self._chunks(torch.arange(len(self.starts) - 1, device=self.ids.device)):
+            with self._autocast():
+                self._encode(places)
+            out, (_, mask, spots) = given.pop(), self._padded(places)
+            hidden = hidden_of(out)
+            if memory is None:
+                values = torch.empty(len(self.ids), hidden.shape[-1], dtype=frozen_layers.STORED, device=hidden.device)
+                memory = Memory(values, spots, as_tuple=isinstance(out, tuple))
+            memory.values[spots[mask.bool()]] = hidden[mask.bool()].to(frozen_layers.STORED)
         handle.remove()
-        self._kept = flat
-        setattr(owner, name, nn.ModuleList([_Remembered(self), *stack[frozen:]]))
+        assert memory is not None  # noqa: S101 - there is at least one text
+        return memory
+
+    def _compare(self, folder: Path, some: Tensor, whole: Tensor) -> None:
+        """Refuse an encoder that gives something else than by itself, now that it is read and divided by us."""
+        remedy = "use trained_layers=0, all of them, or encoder_mode='frozen'"
+        try:
+            with torch.no_grad(), self._autocast():
+                apart = self._encode(some).float()
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise EncoderError(f"the layers of the encoder in {folder} cannot be parted ({error}); {remedy}") from error
+        near = apart.shape == whole.shape and (apart - whole).norm(dim=1) <= _TOLERANCE * whole.norm(dim=1) + 1e-6
+        if not bool(torch.as_tensor(near).all()):
+            raise EncoderError(f"the encoder in {folder} does more than read tokens layer by layer; {remedy}")
+
+    def _uncut(self) -> Tensor:
+        """Some texts that are not cut, by place."""
+        lengths = self.starts.diff()
+        return torch.argsort(lengths, stable=True)[: max(1, int((lengths < self.longest).sum()))][-_COMPARED:]
 
     def _autocast(self) -> torch.autocast:
-        kind = self.mean.device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=has_bf16(str(self.mean.device)))
+        device = self.mean.device
+        return torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(str(device)))
 
-    def _padded(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Token ids, attention mask and places in the flat tokens; each int64 (n, T)."""
-        starts, ends = self.starts[chosen], self.starts[chosen + 1]
-        width = int((ends - starts).max())
+    def _padded(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Token ids, attention mask and spots in the flat tokens of texts by place; each int64 (n, T)."""
+        starts, ends = self.starts[places], self.starts[places + 1]
+        width = max(1, int((ends - starts).max()))
         spots = starts[:, None] + torch.arange(width, device=starts.device)
-        mask = (spots < ends[:, None]).long()
-        spots = torch.where(mask.bool(), spots, starts[:, None])
-        return self.ids[spots] * mask, mask, spots
+        mask = spots < ends[:, None]
+        spots = torch.where(mask, spots, 0)
+        return torch.where(mask, self.ids[spots], self.model.tokenizer.pad_token_id or 0), mask.long(), spots
 
     def _chunks(self, places: Tensor) -> Iterator[Tensor]:
-        """Texts by length, as many at once as fit into the token budget."""
-        lengths = (self.starts[places + 1] - self.starts[places]).cpu()
-        order = torch.argsort(lengths, descending=True, stable=True)
-        begin = 0
-        while begin < len(order):
-            count = max(1, self.chunk_tokens // int(lengths[order[begin]]))
-            yield places[order[begin : begin + count].to(places.device)]
-            begin += count
+        """Texts by length, the longest first, as many at once as fit into the token budget."""
+        lengths, order = (self.starts[places + 1] - self.starts[places]).sort(descending=True, stable=True)
+        widths, begin = lengths.tolist(), 0
+        while begin < len(widths):
+            end = begin + max(1, self.chunk_tokens // max(1, widths[begin]))
+            yield places[order[begin:end]]
+            begin = end
 
-    def _encode(self, chosen: Tensor) -> Tensor:
-        """Sentence vectors float (n, E) of texts by place."""
-        ids, mask, self._spots = self._padded(chosen)
-        features = {"input_ids": ids, "attention_mask": mask}
-        out: Tensor = self.model(features)["sentence_embedding"]
+    def _encode(self, places: Tensor) -> Tensor:
+        """Sentence vectors, float (n, E), of texts by place."""
+        ids, mask, spots = self._padded(places)
+        if self._memory is not None:
+            self._memory.spots = spots
+        out: Tensor = self.model({"input_ids": ids, "attention_mask": mask})["sentence_embedding"]
         return out
 
-    def _vectors(self, chosen: Tensor) -> Tensor:
+    def _vectors(self, places: Tensor) -> Tensor:
         with self._autocast():
-            vectors = self._encode(chosen)
-        return (vectors.float() - self.mean) @ self.matrix
-
-    def readable(self) -> Tensor:
-        """int64 (n,): the item rows that have a text."""
-        return self.rows
+            vectors = self._encode(places)
+        with torch.autocast(self.mean.device.type, enabled=False):  # whitening magnifies small differences
+            return (vectors.float() - self.mean) @ self.matrix
 
     def choose(self, rows: Tensor | None) -> Tensor:
-        """Places among item rows (None: all) of at most ``live`` texts to be encoded in this step, drawn at random."""
-        places = self.place if rows is None else self.place[rows]
-        known = torch.nonzero(places >= 0).flatten()
+        """Which of the item rows (None: of all) are encoded in this step: at most ``live``, drawn at random.
+
+        Parameters
+        ----------
+        rows : int64 (M,) or None
+
+        Returns
+        -------
+        int64 (at most live,)
+            Indices into ``rows``; all of them have a text.
+        """
+        known = torch.nonzero((self.place if rows is None else self.place[rows]) >= 0).flatten()
         if len(known) > self.live:
             known = known[torch.randperm(len(known))[: self.live].to(known.device)]
         return known
@@ -219,93 +261,54 @@ class TextTower(nn.Module):
         -------
         float32 (M, T)
         """
-        places = self.place[rows]
-        out = torch.zeros(len(rows), self.matrix.shape[1], device=rows.device)
-        back = torch.full((len(self.rows),), -1, dtype=torch.int64, device=rows.device)
-        back[places] = torch.arange(len(rows), device=rows.device)
-        for chosen in self._chunks(places):
-            out = out.index_put((back[chosen],), checkpoint(self._vectors, chosen, use_reentrant=False))
-        return out
+        texts, inverse = torch.unique(self.place[rows], return_inverse=True)
+        if len(texts) == 0:
+            return self.matrix.new_empty(0, self.matrix.shape[1])
+        order, parts = [], []
+        for places in self._chunks(texts):
+            order.append(places)
+            parts.append(checkpoint(self._vectors, places, use_reentrant=False))
+        vectors = torch.cat(parts)[torch.argsort(torch.cat(order))]  # the texts are ascending
+        return vectors[inverse]
 
     @torch.no_grad()
     def all_vectors(self) -> Tensor:
-        """float32 (n, T): whitened vectors of all texts, in the order of :meth:`readable`."""
+        """float32 (n, T): whitened vectors of all items with a text, in the order of ``rows``."""
         training = self.model.training
         self.model.eval()
-        out = torch.empty(len(self.rows), self.matrix.shape[1], device=self.mean.device)
-        for chosen in self._chunks(torch.arange(len(self.rows), device=self.mean.device)):
-            out[chosen] = self._vectors(chosen)
+        texts = torch.arange(len(self.starts) - 1, device=self.mean.device)
+        out = torch.empty(len(texts), self.matrix.shape[1], device=self.mean.device)
+        for places in self._chunks(texts):
+            out[places] = self._vectors(places)
         self.model.train(training)
-        return out
+        return out[self.place[self.rows]]
 
-    @torch.no_grad()
     def save(self, folder: Path) -> None:
         """Write the encoder as it now is, whole and without adapters, in sentence-transformers layout."""
         model = copy.deepcopy(self.model)
-        backbone = model[0].model
+        backbone = model[0].auto_model
         if self.mode == "lora":
             _merge_adapters(backbone)
-        if self._lower:
-            owner, name = find_layers(backbone)
-            setattr(owner, name, nn.ModuleList([*copy.deepcopy(self._lower), *getattr(owner, name)[1:]]))
+        put_back(backbone)
         model.save(str(folder), create_model_card=False)
 
 
-class _Remembered(nn.Module):
-    """Stands for the frozen layers: gives what they gave for the texts that are being encoded."""
-
-    def __init__(self, tower: TextTower) -> None:
-        super().__init__()
-        self._tower = [tower]  # in a list, lest the tower become its own child
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Remembered:
-        return self
-
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        tower = self._tower[0]
-        assert tower._kept is not None  # noqa: S101 - made when the layers were cut
-        return tower._kept[tower._spots].to(hidden.dtype)
-
-
 def truncation_length(lengths: Int64, most: int) -> int:
-    """Tokens at which texts are cut: what 99 of 100 stay below, rounded up to a multiple of 8, at most ``most``."""
+    """Tokens at which texts are cut: what 99 of 100 do not exceed, rounded up to a multiple of 8, at most ``most``."""
     if len(lengths) == 0:
         return most
-    return min(most, -(-int(np.quantile(lengths, _QUANTILE, method="higher")) // 8) * 8)
+    return min(most, -(-int(np.quantile(lengths, _QUANTILE, method="inverted_cdf")) // 8) * 8)
 
 
-def find_layers(backbone: nn.Module) -> tuple[nn.Module, str]:
-    """The module that owns the stack of transformer layers, and the stack's name in it.
+def _add_adapters(backbone: nn.Module, rank: int) -> None:
+    if importlib.util.find_spec("peft") is None:
+        raise DependencyError("encoder_mode='lora' needs the package peft: pip install peft")
+    from peft import LoraConfig, inject_adapter_in_model  # noqa: PLC0415
 
-    Raises
-    ------
-    EncoderError
-        There is none.
-    """
-    best: tuple[int, nn.Module, str] | None = None
-    for owner in backbone.modules():
-        for name, child in owner.named_children():
-            if isinstance(child, nn.ModuleList) and name in ("layer", "layers", "block", "blocks", "h"):
-                size = sum(p.numel() for p in child.parameters())
-                if best is None or size > best[0]:
-                    best = (size, owner, name)
-    if best is None:
-        raise EncoderError(f"{type(backbone).__name__} has no stack of layers; train it whole with trained_layers=0")
-    return best[1], best[2]
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), backbone)
 
 
-def _hidden(out: Any) -> Tensor:
-    hidden: Tensor = out[0] if isinstance(out, tuple) else out
-    return hidden
-
-
-def _drop_poolers(backbone: nn.Module) -> None:
-    """BERT's pooler takes no part in mean pooling: without a gradient it would trip an optimiser's checks."""
-    for name, p in backbone.named_parameters():
-        if name.startswith("pooler."):
-            p.requires_grad_(False)
-
-
+@torch.no_grad()
 def _merge_adapters(backbone: nn.Module) -> None:
     """Fold LoRA's updates into the layers that they belong to."""
     from peft.tuners.lora import LoraLayer  # noqa: PLC0415

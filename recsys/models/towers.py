@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.data.row_lists import Float32, Int32, Int64, RowLists, ragged_positions
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError, UnsupportedError
-from recsys.models.encoder import TextEncoder
+from recsys.models.encoder import OwnFolder, TextEncoder
 from recsys.models.network import TwoTowerNet
 from recsys.models.side import Side, request_times
 from recsys.models.topk import top_k, users_per_block
@@ -36,9 +36,8 @@ def padded(histories: RowLists) -> tuple[Tensor, Tensor]:
     """
     lengths = histories.lengths
     width = int(lengths.max())
-    rows = np.zeros(len(histories) * width, dtype=np.int64)
-    rows[ragged_positions(np.arange(len(histories), dtype=np.int64) * width, lengths)] = histories.rows
-    return torch.from_numpy(rows.reshape(-1, width)), torch.from_numpy(lengths)
+    places = ragged_positions(np.arange(len(histories), dtype=np.int64) * width, lengths)
+    return _grid(histories.rows, places, (len(histories), width)), torch.from_numpy(lengths)
 
 
 @torch.inference_mode()
@@ -48,6 +47,7 @@ def encode_histories(
     histories: RowLists,
     features: Int32 | None = None,
     requests: Int64 | None = None,
+    wanted: int | None = None,
 ) -> Tensor:
     """User vectors of histories, longest first so that a batch holds next to no padding.
 
@@ -64,6 +64,8 @@ def encode_histories(
         Codes of each user's features; None: unknown.
     requests : int64 (n,), optional
         Clock of each request in seconds, for a tower with ``time_bias="request"``; by default the last event's time.
+    wanted : int, optional
+        Type of the event to come, for a tower with ``event_heads``; by default any.
 
     Returns
     -------
@@ -72,50 +74,75 @@ def encode_histories(
     Raises
     ------
     DataError
-        A history is empty.
+        A history is empty, or lacks times or event types that the tower reads.
     """
     recent = histories.tail(net.users.max_length)
     lengths = recent.lengths
     empty = np.flatnonzero(lengths == 0)
     if len(empty):
         raise DataError(f"{len(empty)} of {len(lengths)} histories are empty (the first is number {empty[0] + 1})")
+    _check_side(net, recent)
     out = torch.empty(len(recent), table.shape[1], device=table.device)
     order = np.argsort(-lengths, kind="stable")
     begin = 0
     while begin < len(order):
         chosen = order[begin : begin + max(1, _BLOCK_TOKENS // int(lengths[order[begin]]))]
-        rows, sizes = padded(recent.take(chosen))
-        side = _side(recent.take(chosen), rows.shape[1], features, requests, chosen)
-        side = None if side is None else side.to(table.device)
-        vectors = net.user_vectors(table, rows.to(table.device), sizes.to(table.device), side)
+        some = recent.take(chosen)
+        rows, sizes = padded(some)
+        side = _side(
+            net,
+            some,
+            rows.shape[1],
+            None if features is None else features[chosen],
+            None if requests is None else requests[chosen],
+            wanted,
+        )
+        vectors = net.user_vectors(table, rows.to(table.device), sizes.to(table.device), side.to(table.device))
         out[torch.from_numpy(chosen).to(table.device)] = vectors
         begin += len(chosen)
     return out
 
 
+def _check_side(net: TwoTowerNet, histories: RowLists) -> None:
+    """Refuse histories without what the user tower reads beside items."""
+    needed = {"times": net.users.time_bias != "none", "event types": net.users.event_types > 0}
+    given = {"times": histories.times, "event types": histories.events}
+    for name, reads in needed.items():
+        if reads and given[name] is None:
+            raise DataError(f"this model reads the {name} of a history, and these histories have none")
+
+
 def _side(
-    histories: RowLists, width: int, features: Int32 | None, requests: Int64 | None, chosen: np.ndarray[Any, Any]
-) -> Side | None:
-    """What is known of histories beside their items; None where nothing is."""
-    if histories.times is None and histories.events is None and features is None:
-        return None
+    net: TwoTowerNet,
+    histories: RowLists,
+    width: int,
+    features: Int32 | None,
+    requests: Int64 | None,
+    wanted: int | None,
+) -> Side:
+    """What the user tower reads of histories beside their items."""
     places = ragged_positions(np.arange(len(histories), dtype=np.int64) * width, histories.lengths)
     times = events = asked = None
-    if histories.times is not None:
-        times = _grid(histories.times, places, len(histories), width)
-        lengths = torch.from_numpy(histories.lengths)
-        last = histories.times[histories.offsets[1:] - 1]
-        asked = request_times(times, lengths, torch.from_numpy(last if requests is None else requests[chosen]))
-    if histories.events is not None:
-        events = _grid(histories.events, places, len(histories), width)
-    codes = None if features is None else torch.from_numpy(features[chosen].astype(np.int64))
-    return Side(times=times, request=asked, events=events, features=codes)
+    if histories.times is not None and net.users.time_bias != "none":
+        times = _grid(histories.times, places, (len(histories), width))
+        now = histories.times[histories.offsets[1:] - 1] if requests is None else requests
+        asked = request_times(times, torch.from_numpy(histories.lengths), torch.from_numpy(now))
+    if histories.events is not None and net.users.event_types:
+        events = _grid(histories.events, places, (len(histories), width))
+    return Side(
+        times=times,
+        request=asked,
+        events=events,
+        features=None if features is None else torch.from_numpy(features.astype(np.int64)),
+        wanted=None if wanted is None else torch.full((len(histories),), wanted),
+    )
 
 
-def _grid(values: np.ndarray[Any, Any], places: Int64, rows: int, width: int) -> Tensor:
-    grid = np.zeros(rows * width, dtype=np.int64)
-    grid[places] = values
-    return torch.from_numpy(grid.reshape(rows, width))
+def _grid(values: NDArray[np.integer], places: Int64, shape: tuple[int, int]) -> Tensor:
+    """An int64 tensor with ``values`` at these places of it laid flat, and zeros elsewhere."""
+    grid = np.zeros(shape, dtype=np.int64)
+    grid.reshape(-1)[places] = values
+    return torch.from_numpy(grid)
 
 
 @dataclass(eq=False)
@@ -134,6 +161,8 @@ class Towers:
         The event types that the user tower knows, by code.
     user_codes : int32 (n_users, F) or None
         Features of the users, by row.
+    own_folder : OwnFolder or None
+        Holds ``encoder_folder`` where the encoder was trained along.
     """
 
     net: TwoTowerNet
@@ -144,6 +173,7 @@ class Towers:
     device: str = "cpu"
     event_names: tuple[str, ...] = ()
     user_codes: Int32 | None = None
+    own_folder: OwnFolder | None = None
 
     name = "two towers"
     trained_on = None
@@ -196,7 +226,13 @@ class Towers:
         """Whether recommendations depend on when they are asked for."""
         return self.net.users.time_bias == "request"
 
-    def user_vectors(self, histories: RowLists, users: Int32 | None = None, requests: Int64 | None = None) -> Tensor:
+    def user_vectors(
+        self,
+        histories: RowLists,
+        users: Int32 | None = None,
+        requests: Int64 | None = None,
+        wanted: int | None = None,
+    ) -> Tensor:
         """float32 (n, D): one vector per history; see :func:`encode_histories`.
 
         Parameters
@@ -206,12 +242,14 @@ class Towers:
             User rows, by which features are looked up; −1: unknown.
         requests : int64 (n,), optional
             Clock of each request, in seconds.
+        wanted : int, optional
+            Type of the event to come.
         """
         self.net.eval()
         features = None
         if self.user_codes is not None and users is not None:
             features = np.where(users[:, None] >= 0, self.user_codes[users], 0).astype(np.int32)
-        return encode_histories(self.net, self.table, histories, features, requests)
+        return encode_histories(self.net, self.table, histories, features, requests, wanted)
 
     def codes_for(self, users: Vocabulary) -> Int32 | None:
         """int32 (len(users), F): features of other users, 0 for those of whom nothing is known; None without features."""

@@ -22,6 +22,7 @@ from recsys.index.exact import ExactIndex
 from recsys.models.towers import Towers, numpy_of
 from recsys.recommender import Ranked, check_k
 from recsys.schema import ITEM, QUERY, RANK, SCORE, SIMILAR, TITLE, USER
+from recsys.serving.side import event_code, with_side
 
 RawId: TypeAlias = str | int
 RawIds: TypeAlias = RawId | Sequence[RawId] | pl.Series
@@ -97,9 +98,10 @@ class Retriever:
             raise DataError(
                 f"{len(unknown)} items of the log are unknown to the model, such as {log.items.ids[int(unknown[0])]!r}"
             )
-        names = next((one.event_names for one in (train, log, holdout) if one is not None and one.event_names), ())
+        told = (towers, train, log, holdout)  # the first that has any: what the towers were trained on goes before all else
+        names = next((one.event_names for one in told if one is not None and one.event_names), ())
         if towers.user_codes is not None:
-            towers = replace(towers, user_codes=towers.codes_for(log.users))
+            towers = replace(towers, users=log.users, user_codes=towers.codes_for(log.users))
         histories = log.histories.renamed(places).recoded(log.event_names, names)
         return cls(
             towers=towers,
@@ -156,14 +158,18 @@ class Retriever:
         users: Int32 | None = None,
         candidates: Int32 | None = None,
         requests: Int64 | None = None,
+        wanted: int | None = None,
     ) -> Ranked:
-        """Rank by user tower and index; see :meth:`recsys.TwoTower.recommend_rows`."""
+        """Rank by user tower and index; see :meth:`recsys.TwoTower.recommend_rows`.
+
+        A model with ``event_heads`` can be asked for the next event of one type, ``wanted``, by its code.
+        """
         parts = []
         for start in range(0, len(histories), _BLOCK):
             part = slice(start, start + _BLOCK)
             known = None if users is None else users[part]
             clocks = None if requests is None else requests[part]
-            vectors = numpy_of(self.towers.user_vectors(histories.block(start, start + _BLOCK), known, clocks))
+            vectors = numpy_of(self.towers.user_vectors(histories.block(start, start + _BLOCK), known, clocks, wanted))
             hidden = None if exclude is None else exclude.block(start, start + _BLOCK)
             parts.append(self.index.search(vectors, k, hidden, candidates))
         return Ranked.joined(parts)
@@ -176,6 +182,7 @@ class Retriever:
         times: Sequence[Sequence[int]] | None = None,
         events: Sequence[Sequence[str]] | None = None,
         now: int | None = None,
+        wanted: str | None = None,
         k: int = 10,
         filter_seen: bool = True,
         exclude: RawIds | None = None,
@@ -189,11 +196,13 @@ class Retriever:
         histories : sequence of sequences of item ids
             Instead of ``users``: each in time order, oldest first.
         times : sequence of sequences of int, optional
-            Seconds since 1970 of each event of ``histories``, for a model that reads times.
+            Seconds since 1970 of each event of ``histories``; a model that reads times needs them, others pass over them.
         events : sequence of sequences of str, optional
-            Type of each event of ``histories``, for a model that reads types.
+            Type of each event of ``histories``; a model that reads types needs them, others pass over them.
         now : int, optional
             Clock of the request, in seconds, for a model that reads it; by default this machine's.
+        wanted : str, optional
+            Type of the event to come, such as ``"buy"``, of a model with ``event_heads``; by default any.
         k : int
             Most items per user, at most the size of the catalogue.
         filter_seen : bool
@@ -211,11 +220,13 @@ class Retriever:
         UnknownIdError
             A user or item that the model does not know.
         ConfigError
-            Both or neither of ``users`` and ``histories``; a k below 1 or above the catalogue.
+            Both or neither of ``users`` and ``histories``; a k below 1 or above the catalogue; a ``wanted`` type that the
+            model does not tell apart.
         DataError
-            A history is empty.
+            A history is empty, or has events of types that the model does not know.
         """
         self._check_k(k)
+        code = None if wanted is None else event_code(wanted, self.towers.net.users, self.event_names)
         if (users is None) == (histories is None):
             raise ConfigError("give either users or histories")
         if users is not None:
@@ -229,33 +240,16 @@ class Retriever:
             assert histories is not None  # noqa: S101 - one of the two is there
             if any(isinstance(one, str | int) for one in histories):
                 raise ConfigError("histories is a list of lists of item ids, one list per person")
-            read = self._with_side(RowLists.from_lists([self.items.rows(list(one)) for one in histories]), times, events)
+            bare = RowLists.from_lists([self.items.rows(list(one)) for one in histories])
+            read = with_side(bare, times, events, self.towers.net.users, self.event_names)
             rows = np.full(len(read), -1, dtype=np.int32)
             name, owners = QUERY, pl.Series(np.arange(len(read), dtype=np.int64))
         hidden = read.bare() if filter_seen else RowLists.empty(len(read))
         if exclude is not None:
             hidden = hidden.merged(_repeated(self.items.rows(_listed(exclude)), len(read)))
         clocks = np.full(len(read), int(time.time()) if now is None else now, dtype=np.int64)
-        ranked = self.recommend_rows(read, k, exclude=hidden, users=rows, requests=clocks)
+        ranked = self.recommend_rows(read, k, exclude=hidden, users=rows, requests=clocks, wanted=code)
         return self._frame(ranked, owners, name, ITEM)
-
-    def _with_side(
-        self, histories: RowLists, times: Sequence[Sequence[int]] | None, events: Sequence[Sequence[str]] | None
-    ) -> RowLists:
-        """Histories with the times and event types that the model reads; one value per item."""
-        tower = self.towers.net.users
-        for name, given, needed in (("times", times, tower.time_bias != "none"), ("events", events, tower.event_types > 0)):
-            if given is None and needed:
-                raise ConfigError(f"this model reads the {name} of a history; give {name}=, one list per history")
-            if given is not None and [len(one) for one in given] != histories.lengths.tolist():
-                raise ConfigError(f"{name} must have one value for each item of each history")
-        if times is not None:
-            histories = replace(histories, times=np.array([t for one in times for t in one], dtype=np.int64))
-        if events is not None:
-            names = sorted({name for one in events for name in one})
-            codes = np.array([names.index(name) for one in events for name in one], dtype=np.int8)
-            histories = replace(histories, events=codes).recoded(names, self.event_names)
-        return histories
 
     def similar_items(self, items: RawIds, *, k: int = 10) -> pl.DataFrame:
         """The items whose vectors are nearest, by the model's own score; the item itself left out.

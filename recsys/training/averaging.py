@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from recsys.training.shards import fill
 
 
 class MovingAverage:
@@ -16,43 +18,38 @@ class MovingAverage:
 
     Parameters
     ----------
-    net : Module
-        Its floating-point parameters are followed.
+    weights : dict of Tensor
+        The parameters to be followed, by name; where the average begins.
     decay : float
         In (0, 1).
+
+    Attributes
+    ----------
+    values : dict of Tensor
+        The averages.
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
+    def __init__(self, weights: dict[str, Tensor], decay: float) -> None:
         self.decay = decay
-        self._followed = {name: p for name, p in net.named_parameters() if p.requires_grad and p.is_floating_point()}
-        self.values = {name: p.detach().clone() for name, p in self._followed.items()}
+        self._followed = {name: p.detach() for name, p in weights.items()}
+        self.values = {name: p.clone() for name, p in self._followed.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights as they are after step number ``step``, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.values.values()), [p.detach() for p in self._followed.values()], 1 - decay)
+        torch._foreach_lerp_(list(self.values.values()), list(self._followed.values()), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within the block the network has the averaged weights; after it, its own again."""
-        own = {name: p.detach().clone() for name, p in self._followed.items()}
-        self._fill(self.values)
+        own = {name: p.clone() for name, p in self._followed.items()}
+        self.keep()
         try:
             yield
         finally:
-            self._fill(own)
+            fill(self._followed, own)
 
     def keep(self) -> None:
         """Give the network the averaged weights for good."""
-        self._fill(self.values)
-
-    def restore(self, values: dict[str, Tensor]) -> None:
-        """Take over averages that a checkpoint held."""
-        for name, value in self.values.items():
-            value.copy_(values[name])
-
-    @torch.no_grad()
-    def _fill(self, values: dict[str, Tensor]) -> None:
-        for name, p in self._followed.items():
-            p.copy_(values[name])
+        fill(self._followed, self.values)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from recsys.errors import CheckpointError
-from recsys.files import atomic_folder
+from recsys.files import atomic_file
+from recsys.training.shards import like, whole
 
-FREE_TO_CHANGE = ("training.patience", "training.checkpoint_steps", "training.logger", "training.validate_users")
-"""Options that do not bear on the weights."""
+FILE = "state.safetensors"
+FREE_TO_CHANGE = ("training.patience", "training.checkpoint_steps", "training.logger")
+"""Options that bear neither on the weights nor on what they are judged by."""
 
 
 @dataclass
@@ -30,7 +33,7 @@ class Snapshot:
     place : dict
         Epoch and batch to go on with, step, sums of the running epoch, the training log; JSON values.
     identity : dict
-        What the run was started with: data fingerprint, item count, every option.
+        What the run was started with: fingerprints of the data, every option.
     """
 
     tensors: dict[str, Tensor]
@@ -43,11 +46,31 @@ class Snapshot:
 
 
 def save_snapshot(snapshot: Snapshot, folder: Path) -> None:
-    """Write a checkpoint over an older one: after a kill at any moment one of the two is there, whole."""
-    with atomic_folder(folder, replace=True) as target:
-        tensors = {name: value.detach().cpu().contiguous() for name, value in snapshot.tensors.items()}
-        save_file(tensors, target / "state.safetensors")
-        (target / "state.json").write_text(json.dumps({"place": snapshot.place, "identity": snapshot.identity}))
+    """Write a checkpoint over an older one: one file, renamed into place, so that a kill at any moment leaves one whole.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be written, as on a full disk; the older one is left.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in snapshot.tensors.items()}
+    state = {name: json.dumps(getattr(snapshot, name)) for name in ("place", "identity")}
+    staging = folder / f".{FILE}"  # safetensors leaves files of its own beside its target when it is killed
+    try:
+        for rest in folder.glob(f"{FILE}.writing-*"):
+            rest.unlink()
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        save_file(tensors, staging / FILE, state)
+        with atomic_file(folder / FILE) as file:
+            (staging / FILE).replace(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the checkpoint in {folder} cannot be written ({error}); make room or mend what is in the way, then go on "
+            "from the one before with resume=True (--resume)"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def load_snapshot(folder: Path, identity: dict[str, Any]) -> Snapshot:
@@ -64,15 +87,17 @@ def load_snapshot(folder: Path, identity: dict[str, Any]) -> Snapshot:
     CheckpointError
         There is none, it is damaged, or something that bears on the weights differs; each difference is named.
     """
-    file = folder / "state.json"
-    if not file.is_file():
-        raise CheckpointError(f"there is no checkpoint in {folder} to resume from; leave out --resume to begin anew")
+    if not (folder / FILE).is_file():
+        raise CheckpointError(
+            f"there is no checkpoint in {folder} to resume from; begin anew without resume=True (--resume)"
+        )
     try:
-        found = json.loads(file.read_text())
-        snapshot = Snapshot(load_file(folder / "state.safetensors"), found["place"], found["identity"])
-    except (ValueError, KeyError, OSError, SafetensorError) as error:
+        with safe_open(folder / FILE, "pt") as file:
+            state = {name: json.loads(text) for name, text in file.metadata().items()}
+            snapshot = Snapshot({name: file.get_tensor(name) for name in file.keys()}, state["place"], state["identity"])  # noqa: SIM118
+    except (ValueError, KeyError, AttributeError, OSError, SafetensorError) as error:
         raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
-    then, now = _flat(snapshot.identity), _flat(identity)
+    then, now = _flat(snapshot.identity), _flat(json.loads(json.dumps(identity)))  # tuples become lists
     differences = [
         f"{name}: {then.get(name)!r} then, {now.get(name)!r} now"
         for name in sorted(then.keys() | now.keys())
@@ -80,8 +105,8 @@ def load_snapshot(folder: Path, identity: dict[str, Any]) -> Snapshot:
     ]
     if differences:
         raise CheckpointError(
-            f"the checkpoint in {folder} is of another run ({'; '.join(differences)}); "
-            "restore what it was started with, or begin anew without --resume"
+            f"the checkpoint in {folder} is of another run ({'; '.join(differences)}); restore what it was started with, "
+            "or begin anew without resume=True (--resume)"
         )
     return snapshot
 
@@ -100,23 +125,26 @@ def check_shapes(folder: Path, saved: dict[str, Tensor], here: dict[str, Tensor]
             raise CheckpointError(f"{folder}: only {where} has {name}; it was made by another model")
         if saved[name].shape != here[name].shape:
             raise CheckpointError(
-                f"{folder}: {name} is {tuple(saved[name].shape)} in the checkpoint and {tuple(here[name].shape)} here"
+                f"{folder}: {name} is {tuple(saved[name].shape)} in the checkpoint and {tuple(here[name].shape)} here; "
+                "it was made by another model"
             )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's moments and step counts, named by parameter number."""
+    """AdamW's moments and step counts, whole, named by parameter number."""
     state = optimizer.state_dict()["state"]
-    return {f"{number}.{key}": value for number, values in state.items() for key, value in values.items()}
+    return {f"{number}.{key}": whole(value) for number, values in state.items() for key, value in values.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Undo :func:`optimizer_tensors`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = optimizer.state_dict()
     state["state"] = {}
     for name, value in tensors.items():
         number, _, key = name.partition(".")
-        state["state"].setdefault(int(number), {})[key] = value
+        kept = value if key == "step" else like(value, parameters[int(number)])
+        state["state"].setdefault(int(number), {})[key] = kept
     optimizer.load_state_dict(state)
 
 
@@ -126,5 +154,5 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             out |= _flat(value, f"{prefix}{key}.")
         else:
-            out[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+            out[f"{prefix}{key}"] = value
     return out

@@ -44,6 +44,9 @@ class Objective:
         ``"popularity"``.
     negatives : int
         Items drawn per step, beside the batch's own.
+    log_q : bool
+        Correct a sampled softmax by the probability with which each candidate was drawn, so that it estimates the full
+        one; without it, positives have fewer rivals and rare items weigh more.
     label_smoothing : float
         Share of each target's probability that is spread over all candidates (softmax losses).
     calibration : float
@@ -57,6 +60,7 @@ class Objective:
     loss: LossName = "auto"
     sampler: SamplerName = "mixed"
     negatives: int = 2048
+    log_q: bool = True
     label_smoothing: float = 0.0
     calibration: float = 0.75
     mask_history: bool = False
@@ -67,6 +71,10 @@ class Objective:
         _at_least(self, 1, "negatives")
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ConfigError(f"label_smoothing is a share in [0, 1), not {self.label_smoothing}")
+        if self.label_smoothing and self.loss not in ("auto", "softmax", "sampled"):
+            raise ConfigError(f"label_smoothing belongs to the softmax losses; leave it out with loss={self.loss!r}")
+        if self.label_smoothing and self.loss == "sampled" and self.sampler == "uniform":
+            raise ConfigError("label_smoothing needs candidates that are rivals of every position; take sampler='mixed'")
         if not 0.0 <= self.calibration <= 1.0:
             raise ConfigError(f"calibration is gBCE's t in [0, 1], not {self.calibration}")
 
@@ -116,7 +124,7 @@ class Training:
     devices : int
         Processes that share each batch, one device each; more than one is started by ``torchrun``.
     strategy : str
-        How they share: ``"ddp"`` (weights copied) or ``"fsdp"`` (weights split, GPUs only); ``"auto"`` is ddp.
+        How they share: ``"ddp"`` (weights copied) or ``"fsdp"`` (weights split); ``"auto"`` is ddp.
     compile : bool
         Compile the user tower (pays on GPUs).
     checkpoint_steps : int

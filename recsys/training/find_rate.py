@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import lightning as L
 import torch
 
 from recsys.errors import RecsysError
-from recsys.training.batches import WindowBatches
+from recsys.training.batches import Batch, WindowBatches
 from recsys.training.config import Training
 from recsys.training.module import NextItemLoss
 from recsys.training.optimizer import make_optimizer
@@ -17,6 +19,10 @@ from recsys.training.optimizer import make_optimizer
 _SMOOTHING = 0.9
 _DIVERGED = 1.5
 """The sweep ends when the smoothed loss is this many times its lowest value."""
+_SKIPPED = 0.1
+"""Share of the sweep at its beginning that is noise: few batches are averaged, and the rates are too low to learn."""
+_FALL = 0.01
+"""Share of the loss by which it must fall for the sweep to tell anything."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ def find_rate(
     highest: float = 0.3,
     steps: int = 100,
 ) -> RateSweep:
-    """Try rising learning rates (arXiv 1506.01186) and put the weights back.
+    """Try rising learning rates (arXiv 1506.01186) and put weights and random states back.
 
     The suggestion is the rate of the steepest fall of the smoothed loss, as in fastai.
 
@@ -60,6 +66,7 @@ def find_rate(
     lowest, highest : float
         First and last rate, evenly apart on a log scale.
     steps : int
+        At least 20.
 
     Raises
     ------
@@ -67,37 +74,41 @@ def find_rate(
         The loss never falls.
     """
     loss = loss.to(fabric.device)
-    before = {name: value.detach().clone() for name, value in loss.state_dict().items()}
-    draws = loss.draws.get_state()
-    optimizer = make_optimizer(loss, config)
-    rates, losses, smooth = [], [], 0.0
-    with torch.random.fork_rng(enabled=True):
-        step = epoch = 0
-        while step < steps:
-            for batch in batches.epoch(epoch):
-                rate = lowest * (highest / lowest) ** (step / (steps - 1))
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * group["peak"] / config.learning_rate
-                value = loss(batch.to(fabric.device))
-                value.backward()
-                torch.nn.utils.clip_grad_norm_(loss.parameters(), config.clip_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                step += 1
-                smooth = _SMOOTHING * smooth + (1 - _SMOOTHING) * float(value.detach())
-                rates.append(rate)
-                losses.append(smooth / (1 - _SMOOTHING**step))
-                if step == steps or not math.isfinite(smooth) or losses[-1] > _DIVERGED * min(losses):
-                    step = steps
-                    break
-            epoch += 1
-    loss.load_state_dict(before)
-    loss.draws.set_state(draws)
-    return RateSweep(tuple(rates), tuple(losses), _steepest(rates, losses))
+    rates, losses, total, positions, skipped = list[float](), list[float](), 0.0, 0.0, round(_SKIPPED * steps)
+    with loss.restored():
+        optimizer = make_optimizer(loss, config)
+        for step, batch in zip(range(steps), _endless(batches), strict=False):
+            rate = lowest * (highest / lowest) ** (step / (steps - 1))
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["peak"] / config.learning_rate
+            value = loss(batch.to(fabric.device))
+            total = _SMOOTHING * total + float(value.detach()) * len(batch.targets)
+            positions = _SMOOTHING * positions + len(batch.targets)
+            if not math.isfinite(total):
+                break
+            rates.append(rate)
+            losses.append(total / positions)
+            if losses[-1] > _DIVERGED * min(losses[skipped:], default=math.inf):
+                break
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(loss.parameters(), config.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+    return RateSweep(tuple(rates), tuple(losses), _steepest(rates, losses, skipped))
 
 
-def _steepest(rates: list[float], losses: list[float]) -> float:
-    slopes = [losses[i + 1] - losses[i - 1] for i in range(1, len(losses) - 1)]
-    if not slopes or not min(slopes) < 0:
-        raise RecsysError("the loss does not fall at any learning rate; look at the data, or lower the lowest rate")
-    return rates[1 + slopes.index(min(slopes))]
+def _endless(batches: WindowBatches) -> Iterator[Batch]:
+    for epoch in count():
+        yield from batches.epoch(epoch)
+
+
+def _steepest(rates: list[float], losses: list[float], skipped: int) -> float:
+    """The rate in the middle of the steepest fall over two steps, after the first ``skipped`` ones."""
+    slopes = [losses[i + 1] - losses[i - 1] for i in range(skipped + 1, len(losses) - 1)]
+    if not slopes or min(losses[skipped:]) > (1.0 - _FALL) * losses[skipped]:
+        raise RecsysError(
+            "the loss does not fall at any learning rate: it begins at "
+            f"{losses[0] if losses else math.nan:.4g} and is never below {min(losses, default=math.nan):.4g}; "
+            "look at the data and the objective"
+        )
+    return rates[skipped + 1 + slopes.index(min(slopes))]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import numpy as np
 import torch
+from lightning.fabric.loggers.logger import Logger
+from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 from tqdm import tqdm
 
 from recsys.data.augment import Augment
@@ -32,6 +38,7 @@ from recsys.training.forecast import Forecast, forecast
 from recsys.training.logs import TrainingLog, make_logger
 from recsys.training.module import NextItemLoss
 from recsys.training.run import Run
+from recsys.training.shards import split
 
 if TYPE_CHECKING:
     from recsys.recipe import Recipe
@@ -120,37 +127,39 @@ def train(
         The loss is no longer a number.
     """
     objective, augmentation, extras = objective or Objective(), augmentation or Augment(), extras or Extras()
+    if extras.resume and extras.checkpoint is None:
+        raise ConfigError("resume=True needs the folder of a checkpoint (checkpoint=...)")
     if validation is not None:
         check_leakage(log_in, validation)
     check_objective(log_in, objective)
+    check_processes(config.devices)
     device = pick_device(config.device)
     with _quiet(), _own_determinism(device), torch.random.fork_rng(enabled=True):
-        torch.manual_seed(config.seed)
         fabric = make_fabric(config, device, extras.log_folder)
-        batches = make_batches(towers, log_in, config, augmentation, extras, fabric)
+        torch.manual_seed(config.seed + fabric.global_rank)
+        batches = make_batches(towers, log_in, config, augmentation, extras, process=fabric.global_rank)
         loss = make_loss(towers, log_in, config, objective, device)
-        if validation is not None and config.validate_users:
-            validation = validation.sample(config.validate_users)
-        if config.epochs * batches.steps >= _FORECAST_STEPS:
-            expected = forecast(fabric, loss, batches)
-            log(str(expected))
-            expected.check(config.batch_tokens)
-        run = Run(fabric, towers, loss, batches, validation, config)
-        run.identity = extras.identity | {
+        identity = extras.identity | {
             "data": log_in.fingerprint,
             "items": len(towers.items),
+            "validation": None if validation is None else _fingerprint(validation),
+            "device": fabric.device.type,
             "training": asdict(config),
             "objective": asdict(objective),
             "augment": asdict(augmentation),
         }
+        if validation is not None and config.validate_users:
+            validation = validation.sample(config.validate_users)
+        if config.epochs * batches.steps >= _FORECAST_STEPS:
+            expected = forecast(fabric, loss, batches, copies=_copies(config, judged=validation is not None))
+            if fabric.is_global_zero:
+                log(str(expected))
+        run = Run(fabric, towers, loss, batches, validation, config, identity)
         if extras.resume:
-            if extras.checkpoint is None:
-                raise ConfigError("resume=True needs the folder of a checkpoint")
+            assert extras.checkpoint is not None  # noqa: S101 - asked above
             run.restore(extras.checkpoint)
-        with _bar(batches.steps) as tick:
+        with _closed(fabric.loggers), _bar(batches.steps) as tick:
             run.go(extras.checkpoint, extras.on_epoch, tick)
-    towers.net.eval()
-    towers.net.to(device)
     return run.record
 
 
@@ -190,25 +199,33 @@ def look_ahead(
     device = pick_device(config.device)
     with _quiet(), _own_determinism(device), torch.random.fork_rng(enabled=True):
         torch.manual_seed(config.seed)
-        fabric = make_fabric(config, device)
-        batches = make_batches(towers, log_in, config, recipe.augment, extras, fabric)
+        fabric = make_fabric(replace(config, devices=1), device)  # one process tells what each of them has to do
+        batches = make_batches(towers, log_in, config, recipe.augment, extras)
         loss = make_loss(towers, log_in, config, recipe.objective, device)
-        expected = forecast(fabric, loss, batches)
+        expected = forecast(fabric, loss, batches, copies=_copies(config, judged=True))
         return Outlook(expected, find_rate(fabric, loss, batches, config) if sweep else None)
 
 
 def make_fabric(config: Training, device: str, log_folder: Path | None = None) -> L.Fabric:
-    """Device, precision, processes and logger for a run, launched."""
+    """Device, processes and logger for a run, launched.
+
+    Raises
+    ------
+    ConfigError
+        The logger's package is absent.
+    """
     on_gpu = torch.device(device).type == "cuda"
-    if config.strategy == "fsdp" and not on_gpu:
-        raise ConfigError("strategy='fsdp' splits weights over GPUs; on CPUs use ddp")
-    devices: Any = config.devices
-    if config.devices == 1 and on_gpu:
-        devices = [torch.device(device).index or 0]
+    here: Any = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices)) if config.devices > 1 else 1
+    strategy: Any = "auto"
+    if config.devices > 1 and config.strategy == "fsdp":
+        strategy = ModelParallelStrategy(split, data_parallel_size=config.devices, tensor_parallel_size=1)
+    elif config.devices > 1:
+        strategy = DDPStrategy(broadcast_buffers=False)  # the one that changes is sent in Run
     fabric = L.Fabric(
         accelerator="gpu" if on_gpu else "cpu",
-        devices=devices,
-        strategy="auto" if config.devices == 1 else "ddp" if config.strategy == "auto" else config.strategy,
+        devices=[torch.device(device).index or 0] if on_gpu and config.devices == 1 else here,
+        num_nodes=max(1, config.devices // here),
+        strategy=strategy,
         loggers=make_logger(config.logger, log_folder) if log_folder else None,
     )
     fabric.launch()
@@ -216,9 +233,9 @@ def make_fabric(config: Training, device: str, log_folder: Path | None = None) -
 
 
 def make_batches(
-    towers: Towers, log_in: Interactions, config: Training, augmentation: Augment, extras: Extras, fabric: L.Fabric
+    towers: Towers, log_in: Interactions, config: Training, augmentation: Augment, extras: Extras, *, process: int = 0
 ) -> WindowBatches:
-    """The supply of batches for this process."""
+    """The supply of batches for a process."""
     batches = WindowBatches(
         log_in,
         length=towers.net.users.max_length,
@@ -228,8 +245,8 @@ def make_batches(
         neighbours=extras.neighbours,
         features=extras.features,
         wanted=towers.net.users.event_heads is not None,
-        processes=fabric.world_size,
-        process=fabric.global_rank,
+        processes=config.devices,
+        process=process,
     )
     if batches.steps == 0:
         raise DataError("no user has two events, so there is no next item to learn from")
@@ -265,6 +282,52 @@ def check_objective(log_in: Interactions, objective: Objective) -> None:
         raise DataError(f"{needs} needs a weight for each interaction: name the column of ratings (--weight)")
     if objective.weighted and log_in.weights is not None and not (log_in.weights >= 0).all():
         raise DataError("weighted=True needs weights of 0 or more; some interactions weigh less")
+
+
+def check_processes(devices: int) -> None:
+    """Refuse to train in more or fewer processes than ``torchrun`` started.
+
+    Raises
+    ------
+    ConfigError
+        The two numbers differ.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if devices != started:
+        raise ConfigError(
+            f"devices={devices}, but the number of processes is {started}; each device has a process of its own: "
+            f"torchrun --nproc_per_node {devices} -m recsys fit ... --devices {devices}"
+        )
+
+
+def _copies(config: Training, *, judged: bool) -> float:
+    """How many times training holds the weights beside themselves: gradients, AdamW's two moments, average, best.
+
+    Split, a process holds its part of each, and during a step all weights and their gradients.
+    """
+    held = 3 + bool(config.average) + judged
+    return 2 + held / config.devices if config.strategy == "fsdp" and config.devices > 1 else held
+
+
+def _fingerprint(holdout: Holdout) -> str:
+    """sha256 over who is judged, by what history and on which targets."""
+    digest = hashlib.sha256()
+    before, asked = holdout.histories, holdout.targets
+    for rows in (holdout.user_rows, before.offsets, before.rows, before.times, before.events, asked.offsets, asked.rows):
+        digest.update(b"|none" if rows is None else b"|" + np.ascontiguousarray(rows).tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _closed(loggers: list[Logger]) -> Iterator[None]:
+    """Tell loggers how it ended."""
+    ended = "failed"
+    try:
+        yield
+        ended = "success"
+    finally:
+        for logger in loggers:
+            logger.finalize(ended)
 
 
 @contextmanager

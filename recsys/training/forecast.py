@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import lightning as L
@@ -16,8 +18,6 @@ from recsys.training.batches import Batch, WindowBatches
 from recsys.training.module import NextItemLoss
 
 _TIMED = 3
-_STATES = 5
-"""Copies of the weights that training holds: they themselves, gradients, AdamW's two moments, the best so far."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Forecast:
     seconds : float
         Per epoch, without validation.
     memory : int
-        Bytes beyond what the process held before, at the peak of a step.
+        Bytes at the peak of a step beyond what the process held before: what the largest batch keeps for its backward
+        pass, and the copies of the weights (gradients, optimiser states, average, best).
     free : int
         Bytes that are free on the device.
     parameters, steps : int
@@ -48,86 +49,129 @@ class Forecast:
             f"({self.free / 2**30:.1f} GiB free), {self.parameters:,} trained parameters"
         )
 
-    def check(self, batch_tokens: int) -> None:
-        """Refuse a training that would run out of memory.
 
-        Raises
-        ------
-        ConfigError
-            More is needed than is free.
-        """
-        if self.memory > self.free:
-            raise ConfigError(
-                f"training would need about {self.memory / 2**30:.1f} GiB and {self.free / 2**30:.1f} GiB are free; "
-                f"lower batch_tokens (now {batch_tokens}), dim or max_length, or take loss='sampled'"
-            )
-
-
-def forecast(fabric: L.Fabric, loss: NextItemLoss, batches: WindowBatches) -> Forecast:
+def forecast(fabric: L.Fabric, loss: NextItemLoss, batches: WindowBatches, *, copies: float) -> Forecast:
     """Measure a few steps without changing weights or random states.
-
-    Memory is what one step keeps for its backward pass, counted tensor by tensor, and not what the allocator happens to
-    hold; the largest batch is not run but told from two smaller ones, as the need grows in a straight line.
 
     Parameters
     ----------
     fabric : Fabric
-        Launched; gives the device and the precision.
+        Launched; gives the device.
     loss : NextItemLoss
     batches : WindowBatches
+    copies : float
+        How many times training holds the trained weights beside themselves.
+
+    Raises
+    ------
+    ConfigError
+        More memory is needed than is free.
     """
-    draws, loss = loss.draws.get_state(), loss.to(fabric.device)
-    parameters = sum(p.numel() * p.element_size() for p in loss.parameters() if p.requires_grad)
-    found = []
-    with torch.random.fork_rng(enabled=True):
-        for batch in batches.epoch(0):
-            found.append(_measure(fabric, loss, batch.to(fabric.device)))
-            if len(found) == _TIMED + 1:
-                break
-    loss.draws.set_state(draws)
-    loss.zero_grad(set_to_none=True)
-    tokens, seconds, kept = zip(*found, strict=True)
-    widest = max(batches.tokens, batches.length)
-    (low, low_kept), (high, high_kept) = min(zip(tokens, kept, strict=True)), max(zip(tokens, kept, strict=True))
-    slope = max(0.0, (high_kept - low_kept) / max(1, high - low))
-    peak = max(kept) + slope * max(0, widest - high) if high > low else max(kept) * max(1.0, widest / high)
+    loss = loss.to(fabric.device)
+    trained = loss.weights().values()
+    free = free_memory(fabric.device)
+    with loss.restored():
+        kept = kept_memory(loss, widest_batch(batches).to(fabric.device))
+    memory = int(kept + copies * sum(p.numel() * p.element_size() for p in trained))
+    if memory > free:
+        raise ConfigError(
+            f"training would need about {memory / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
+            f"lower batch_tokens (now {batches.tokens}), dim or max_length, or take loss='sampled'"
+        )
+    with loss.restored():
+        seconds = list(_timed(loss, islice(batches.epoch(0), _TIMED + 1), fabric.device))
     timed = seconds[1:] or seconds  # the first step warms up
     return Forecast(
         seconds=sum(timed) / len(timed) * batches.steps,
-        memory=int(peak) + _STATES * parameters,
-        free=free_memory(fabric.device),
-        parameters=sum(p.numel() for p in loss.parameters() if p.requires_grad),
+        memory=memory,
+        free=free,
+        parameters=sum(p.numel() for p in trained),
         steps=batches.steps,
     )
 
 
-def _measure(fabric: L.Fabric, loss: NextItemLoss, batch: Batch) -> tuple[int, float, int]:
-    """Padded tokens, seconds of forward and backward, and bytes kept in between."""
+def _timed(loss: NextItemLoss, batches: Iterator[Batch], device: torch.device) -> Iterator[float]:
+    """Seconds of a forward and a backward pass over each batch."""
+    for batch in batches:
+        begun = time.perf_counter()
+        loss(batch.to(device)).backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        yield time.perf_counter() - begun
+
+
+def widest_batch(batches: WindowBatches) -> Batch:
+    """The largest batch of the first epoch: the one with the longest windows, and most of them."""
+    (_, _, sizes), plan = batches._plan(0)
+    place = max(range(len(plan)), key=lambda place: (int(sizes[plan[place][0]]), len(plan[place])))
+    return next(batches.epoch(0, place))
+
+
+def kept_memory(loss: NextItemLoss, batch: Batch) -> int:
+    """Bytes that a batch keeps for its backward pass.
+
+    Told from an eighth and a quarter of its windows, as at a given length memory grows in a straight line with their
+    number; so a batch that would not fit is never run.
+    """
+    windows = len(batch.inputs)
+    few, more = max(1, windows // 8), max(1, windows // 4)
+    first = _kept(loss, _head(batch, few))
+    if few == windows:
+        return first
+    if few == more:
+        more = few + 1
+    slope = (_kept(loss, _head(batch, more)) - first) / (more - few)
+    return int(first + slope * (windows - few))
+
+
+def _head(batch: Batch, windows: int) -> Batch:
+    """The first windows of a batch, with the targets of all of it to draw negatives for."""
+    inputs = batch.inputs[:windows]
+    mine = batch.positions < inputs.numel()
+    return replace(
+        batch,
+        inputs=inputs,
+        targets=batch.targets[mine],
+        positions=batch.positions[mine],
+        weights=None if batch.weights is None else batch.weights[mine],
+        side=None if batch.side is None else batch.side.rows(torch.arange(windows, device=inputs.device)),
+    )
+
+
+def _kept(loss: NextItemLoss, batch: Batch) -> int:
+    """Bytes kept between forward and backward pass, counted tensor by tensor: an allocator may hold more by chance."""
+    owned = {tensor.untyped_storage().data_ptr() for tensor in (*loss.parameters(), *loss.buffers())}
     held: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        held[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in owned:
+            held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    begun = time.perf_counter()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         value = loss(batch)
     value.backward()
-    if fabric.device.type == "cuda":
-        torch.cuda.synchronize(fabric.device)
-    return batch.inputs.numel(), time.perf_counter() - begun, sum(held.values())
+    loss.zero_grad(set_to_none=True)
+    return sum(held.values())
 
 
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be taken on a device: on a CPU, the lesser of the machine's and the container's."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch keeps what it got
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     if not Path("/proc/meminfo").is_file():  # not Linux: all there is, as what is free cannot be told
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file() and (ceiling := limit.read_text().strip()) != "max":
-        free = min(free, int(ceiling) - int(used.read_text()))
+    free = _numbers(Path("/proc/meminfo"))["MemAvailable:"] * 1024
+    group = Path("/sys/fs/cgroup")
+    limit, used, parts = group / "memory.max", group / "memory.current", group / "memory.stat"
+    if all(file.is_file() for file in (limit, used, parts)) and (ceiling := limit.read_text().strip()) != "max":
+        files = _numbers(parts)["inactive_file"]  # cached files make room for whoever needs it
+        free = min(free, int(ceiling) - int(used.read_text()) + files)
     return free
+
+
+def _numbers(file: Path) -> dict[str, int]:
+    """First word and number of each line."""
+    return {words[0]: int(words[1]) for words in map(str.split, file.read_text().splitlines())}

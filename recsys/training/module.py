@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.models.losses import softmax_loss
-from recsys.models.negatives import Candidates, history_pairs, make_sampler
+from recsys.models.negatives import history_pairs, make_sampler
 from recsys.models.network import TwoTowerNet
 from recsys.models.pairwise import bce_loss, bpr_loss, gbce_loss, mse_loss
 from recsys.training.batches import Batch
@@ -54,71 +57,129 @@ class NextItemLoss(nn.Module):
         # Ratings have a level and a spread that inner products need not learn.
         self.rating = nn.Parameter(torch.tensor([1.0, 0.0])) if self.loss == "mse" else None
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The batch's loss; see :meth:`_forward`."""
-        with torch.autocast(batch.targets.device.type, torch.bfloat16, enabled=self.autocast):
-            return self._forward(batch)
+    def weights(self) -> dict[str, Tensor]:
+        """The trained parameters by name."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
-    def _forward(self, batch: Batch) -> Tensor:
-        """The batch's loss.
+    def state(self) -> dict[str, Tensor]:
+        """All tensors that training changes: the weights and, with a trained encoder, the text vectors it last gave."""
+        if self.net.items.encoder is None:
+            return self.weights()
+        return self.weights() | {"net.items.text": self.net.items.text}
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Weights, text vectors and random states are put back after the block, and gradients dropped."""
+        before, draws = {name: value.detach().clone() for name, value in self.state().items()}, self.draws.get_state()
+        try:
+            with torch.random.fork_rng(enabled=True):
+                yield
+        finally:
+            with torch.no_grad():
+                for name, value in self.state().items():
+                    value.copy_(before[name])
+            self.draws.set_state(draws)
+            self.zero_grad(set_to_none=True)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The loss of this process's share of a batch.
 
         Parameters
         ----------
         batch : Batch
-            This process's share; negatives are drawn for the targets of all shares, alike in every process.
+            Negatives are drawn for the targets of all shares, alike in every process.
 
         Returns
         -------
         float ()
-            This share's sum of (weighted) losses over the whole batch's number (or weight) of positions.
+            Its mean over processes is the (weighted) mean over all positions of all shares; 0 where none has a weight.
         """
-        n_items = self.net.items.n_items
-        found: Candidates | None = None
+        with torch.autocast(batch.targets.device.type, torch.bfloat16, enabled=self.autocast):
+            listed, log_q = self._candidates(batch)
+            if len(batch.targets) == 0 or (self.objective.weighted and not bool(_weights(batch.all_weights).any())):
+                return self._nothing(self)
+            loss = batch.share(weighted=self.objective.weighted) * self._loss(batch, listed, log_q)
+            if batch.processes > 1 and self.net.items.encoder is not None:
+                loss = loss + self._nothing(self.net.items.encoder)  # this share may hold no text
+            return loss
+
+    def _candidates(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+        """Distinct item rows to be scored, ascending (None: all), and their log-probabilities of being there."""
+        if self.loss == "softmax":
+            return None, None
         if self.sampler is None:
-            rows, inputs = None, batch.inputs
+            return torch.unique(batch.targets), None
+        found = self.sampler.draw(batch.all_targets, self.draws)
+        if self.objective.log_q:
+            return found.rows, found.log_q
+        return found.rows, torch.where(found.log_q.isposinf(), found.log_q, 0.0)  # what is no negative stays none
+
+    def _loss(self, batch: Batch, listed: Tensor | None, log_q: Tensor | None) -> Tensor:
+        """The (weighted) mean over this share's positions."""
+        net, objective = self.net, self.objective
+        if listed is None:
+            table = net.items()  # (n_items, D)
+            inputs, candidates, places = batch.inputs, net.for_score(table.float()), batch.targets
+            listed = torch.arange(net.items.n_items, device=table.device)
         else:
-            found = self.sampler.draw(batch.all_targets, self.draws)
-            rows = torch.unique(torch.cat([found.rows, batch.inputs.flatten()]))
-            inputs = torch.searchsorted(rows, batch.inputs)
-        table = self.net.items(rows)  # (n_items or distinct items of the batch, D): each item is encoded once
-        if len(batch.targets) == 0:
-            nothing: Tensor = table.sum() * 0.0 + sum(p.sum() * 0.0 for p in self.net.users.parameters())
-            return nothing
-        hidden = self.net.users(F.embedding(inputs, table), batch.side)  # (B, T, D)
-        queries = self.net.for_score(hidden.flatten(0, 1)[batch.positions].float()) * self.net.scale()
-        if found is None:
-            candidates, places, log_q = self.net.for_score(table.float()), batch.targets, None
-            listed = torch.arange(n_items, device=table.device)
-        else:
-            assert rows is not None  # noqa: S101 - set beside found
-            candidates = self.net.for_score(table[torch.searchsorted(rows, found.rows)].float())
-            places, log_q, listed = torch.searchsorted(found.rows, batch.targets), found.log_q, found.rows
-        weights = batch.weights if self.objective.weighted else None
-        hidden_pairs = history_pairs(listed, batch.inputs, batch.positions) if self.objective.mask_history else None
-        share = batch.share(weighted=weights is not None)
-        if self.loss in ("softmax", "sampled"):
-            return share * softmax_loss(
-                queries,
-                candidates,
-                places,
-                log_q=log_q,
-                bf16=self.bf16,
-                label_smoothing=self.objective.label_smoothing,
-                weights=weights,
-                hidden=hidden_pairs,
-            )
-        positive = (queries * candidates[places]).sum(1)
-        if self.loss == "mse":
-            assert self.rating is not None and batch.weights is not None  # noqa: S101, PT018 - asked for in train()
-            return share * mse_loss(self.rating[0] * positive + self.rating[1], batch.weights, weights)
+            rows = torch.unique(torch.cat([listed, batch.inputs.flatten()]))
+            table = net.items(rows)  # (R, D): each distinct item of the batch is encoded once
+            inputs, places = torch.searchsorted(rows, batch.inputs), torch.searchsorted(listed, batch.targets)
+            candidates = net.for_score(table[torch.searchsorted(rows, listed)].float())
+        hidden = net.users(F.embedding(inputs, table), batch.side)  # (B, T, D)
+        queries = net.for_score(hidden.flatten(0, 1)[batch.positions].float()) * net.scale()  # (N, D)
+        weights = _weights(batch.weights) if objective.weighted else None
+        if self.rating is not None:
+            predicted = self.rating[0] * (queries * candidates[places]).sum(1) + self.rating[1]
+            return mse_loss(predicted, _weights(batch.weights), weights)
+        no_negatives = history_pairs(listed, batch.inputs, batch.positions) if objective.mask_history else None
+        if self.loss not in ("softmax", "sampled"):
+            return self._pairwise(queries, candidates, places, no_negatives, weights, log_q)
+        return softmax_loss(
+            queries,
+            candidates,
+            places,
+            log_q=log_q,
+            bf16=self.bf16,
+            label_smoothing=objective.label_smoothing,
+            weights=weights,
+            hidden=no_negatives,
+        )
+
+    def _pairwise(
+        self,
+        queries: Tensor,
+        candidates: Tensor,
+        places: Tensor,
+        no_negatives: tuple[Tensor, Tensor] | None,
+        weights: Tensor | None,
+        log_q: Tensor | None,
+    ) -> Tensor:
+        """BCE, gBCE or BPR of each position against the candidates that are not its target."""
+        positive = (queries * candidates[places]).sum(1)  # (N,)
         negative = queries @ candidates.T  # (N, M)
         mask = torch.zeros_like(negative, dtype=torch.bool)
         mask[torch.arange(len(places), device=places.device), places] = True
-        if hidden_pairs is not None:
-            mask[hidden_pairs] = True
+        if no_negatives is not None:
+            mask[no_negatives] = True
+        if log_q is not None:
+            mask |= log_q.isposinf()
         if self.loss == "bce":
-            return share * bce_loss(positive, negative, mask=mask, weights=weights)
-        if self.loss == "bpr":
-            return share * bpr_loss(positive, negative, mask=mask, weights=weights)
-        rate = min(1.0, len(candidates) / max(1, n_items - 1))
-        return share * gbce_loss(positive, negative, rate, self.objective.calibration, mask=mask, weights=weights)
+            return bce_loss(positive, negative, mask=mask, weights=weights)
+        if self.loss == "gbce":
+            others = len(candidates) - 1 if log_q is None else min(len(candidates) - 1, int((~log_q.isposinf()).sum()))
+            rate = max(1, others) / max(1, self.net.items.n_items - 1)
+            return gbce_loss(positive, negative, rate, self.objective.calibration, mask=mask, weights=weights)
+        # Positions without negatives count as 0, lest the mean of a share be over fewer than the share says.
+        counted = torch.ones_like(positive) if weights is None else weights
+        compared = (counted * ~mask.all(1)).sum() / counted.sum().clamp(min=torch.finfo(counted.dtype).tiny)
+        return compared * bpr_loss(positive, negative, mask=mask, weights=weights)
+
+    def _nothing(self, part: nn.Module) -> Tensor:
+        """Zero, with a gradient of zeros: all processes must have one for the same weights, or they wait for ever."""
+        return torch.stack([p.sum() * 0.0 for p in part.parameters() if p.requires_grad]).sum()
+
+
+def _weights(weights: Tensor | None) -> Tensor:
+    assert weights is not None  # noqa: S101 - recsys.training.fit.check_objective saw to it
+    return weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from recsys.evaluation.evaluate import evaluate
 from recsys.models.towers import Towers
 from recsys.progress import log
 from recsys.training.averaging import MovingAverage
-from recsys.training.batches import WindowBatches
+from recsys.training.batches import Batch, WindowBatches
 from recsys.training.checkpoint import (
     Snapshot,
     check_shapes,
@@ -32,9 +32,11 @@ from recsys.training.logs import TrainingLog
 from recsys.training.module import NextItemLoss
 from recsys.training.optimizer import make_optimizer, shrink
 from recsys.training.schedule import warmup_cosine
+from recsys.training.shards import fill, gathered, like, single_numbers, unsplit, whole
 
 _GPU_CHECK = 50
 """Steps between two looks at the loss on a GPU, where each look waits for it."""
+_PLACE = ("epoch", "place", "step", "stale", "positions")
 
 
 class Run:
@@ -51,6 +53,8 @@ class Run:
     batches : WindowBatches
     validation : Holdout or None
     config : Training
+    identity : dict
+        What a checkpoint must agree on, as JSON knows it.
     """
 
     def __init__(
@@ -61,18 +65,21 @@ class Run:
         batches: WindowBatches,
         validation: Holdout | None,
         config: Training,
+        identity: dict[str, Any],
     ) -> None:
         self.fabric, self.towers, self.batches, self.validation, self.config = fabric, towers, batches, validation, config
-        self.plain = loss
-        loss = loss.to(fabric.device)
-        self.module, self.optimizer = fabric.setup(loss, make_optimizer(loss, config))
+        self.identity = identity
+        self.loss = loss.to(fabric.device)
+        self.module = fabric.setup_module(self.loss)
+        self.optimizer = make_optimizer(self.loss, config)  # after the set-up, which may split the weights
         self.rate = warmup_cosine(config.epochs * batches.steps, config.warmup)
-        self.average = MovingAverage(loss, config.average) if config.average else None
-        self.identity: dict[str, Any] = {}
+        self.average = MovingAverage(self.loss.weights(), config.average) if config.average else None
         self.record = TrainingLog()
-        self.epoch = self.place = self.step = self.stale = 0
-        self.positions = 0
-        self.total = torch.zeros((), dtype=torch.float64, device=fabric.device)  # of losses in the running epoch
+        self.epoch = self.place = self.step = 0  # epochs done, batches of the running epoch done, steps of the whole run
+        self.stale = 0  # epochs without a better figure
+        self.positions = 0  # targets of the running epoch
+        self.total = torch.zeros((), dtype=torch.float64, device=fabric.device)  # of their losses
+        self.sound = torch.ones((), dtype=torch.bool, device=fabric.device)  # all losses and gradients were finite
         self.best: tuple[float, dict[str, Tensor]] | None = None
 
     def go(
@@ -82,40 +89,40 @@ class Run:
         tick: Callable[[int, int], None],
     ) -> None:
         """Train to the end, from wherever the run stands."""
-        begun, cpu, earlier = time.monotonic(), time.process_time(), (self.record.seconds, self.record.cpu_seconds)
-
-        def clock() -> None:
-            self.record.seconds = earlier[0] + time.monotonic() - begun
-            self.record.cpu_seconds = earlier[1] + time.process_time() - cpu
-
+        clock = _Clock(self.record)
         while self.epoch < self.config.epochs and not self._stopped():
-            epoch_begun, epoch_cpu = time.monotonic(), time.process_time()
+            epoch_clock = _Clock(TrainingLog())
             for batch in self.batches.epoch(self.epoch, self.place):
                 self._train_on(batch.to(self.fabric.device))
                 tick(self.place, self.epoch + 1)
                 if checkpoint and self.config.checkpoint_steps and self.step % self.config.checkpoint_steps == 0:
-                    clock()
+                    clock.read()
                     self.save(checkpoint)
-            self._end_epoch(time.monotonic() - epoch_begun, time.process_time() - epoch_cpu, on_epoch)
-            clock()
+            self._end_epoch(epoch_clock.read(), on_epoch)
+            clock.read()
             if checkpoint:
                 self.save(checkpoint)
-        if self.best is not None:
-            self.plain.load_state_dict(self.best[1], strict=False)
-        else:
-            self.record.best_epoch = len(self.record.epochs)
-            if self.average is not None:
-                self.average.keep()
-        clock()
+        self._finish()
+        clock.read()
 
-    def _train_on(self, batch: Any) -> None:
+    def _train_on(self, batch: Batch) -> None:
         factor = self.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
+        if self.fabric.world_size > 1 and self.towers.net.items.encoder is not None:
+            torch.distributed.broadcast(self.towers.net.items.text, 0)  # each process encodes other texts
         loss = self.module(batch)
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False)
+        if self.fabric.world_size > 1 and self.config.strategy == "fsdp":
+            for p in single_numbers(self.loss):
+                assert p.grad is not None  # noqa: S101 - every trained weight takes part in the loss
+                self.fabric.all_reduce(p.grad, reduce_op="mean")  # in place
+        norm = self.fabric.clip_gradients(
+            self.module, self.optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
+        )
+        assert norm is not None  # noqa: S101 - there is a max_norm
         value = loss.detach().double()
+        self.sound &= torch.isfinite(value) & torch.isfinite(whole(norm))
         self.step += 1
         self.place += 1
         if self.fabric.device.type == "cpu" or self.step % _GPU_CHECK == 0:
@@ -130,91 +137,93 @@ class Run:
         self.positions += len(batch.all_targets)
 
     def _check(self, loss: Tensor) -> None:
-        """Stop before a broken step reaches the weights, and so before any checkpoint."""
-        if not bool(torch.isfinite(loss)):
+        """Stop before a broken step reaches a checkpoint (on a CPU: before it reaches the weights)."""
+        if not bool(self.sound):
             raise RecsysError(
-                f"the loss became {float(loss)} in step {self.step} of epoch {self.epoch + 1}; lower the learning rate "
-                f"({self.config.learning_rate}); checkpoints hold the last good state"
+                f"the loss or its gradient is no finite number (the loss is {float(loss)}) in step {self.step}, epoch "
+                f"{self.epoch + 1}; lower the learning rate ({self.config.learning_rate}); checkpoints are from before"
             )
 
-    def _end_epoch(self, seconds: float, cpu_seconds: float, on_epoch: Callable[[dict[str, float]], None] | None) -> None:
+    def _end_epoch(self, spent: TrainingLog, on_epoch: Callable[[dict[str, float]], None] | None) -> None:
         total = self.fabric.all_reduce(self.total, reduce_op="mean")
         assert isinstance(total, Tensor)  # noqa: S101 - what goes in comes out
-        loss = float(total) / max(1, self.positions)
-        self._check(torch.tensor(loss))
+        mean = total / max(1, self.positions)
+        self._check(mean)
+        row = {"epoch": self.epoch + 1.0, "loss": float(mean), "seconds": spent.seconds, "cpu_seconds": spent.cpu_seconds}
         self.epoch, self.place, self.positions = self.epoch + 1, 0, 0
         self.total.zero_()
-        row = {"epoch": float(self.epoch), "loss": loss, "seconds": seconds, "cpu_seconds": cpu_seconds}
         due = self.epoch % self.config.validate_every == 0 or self.epoch == self.config.epochs
         if self.validation is not None and due:
-            self._validate(row)
+            row |= self._validate(self.validation)
         self.record.epochs.append(row)
-        self.fabric.log_dict({k: v for k, v in row.items() if "seconds" not in k and k != "epoch"}, step=self.step)
-        spent = f"{seconds:.1f} s" + (f" + {row['validation_seconds']:.1f} s" if "validation_seconds" in row else "")
-        figures = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if "seconds" not in k and k != "epoch")
+        figures = {name: value for name, value in row.items() if "seconds" not in name and name != "epoch"}
+        self.fabric.log_dict(figures, step=self.step)
         if self.fabric.is_global_zero:
-            log(f"epoch {self.epoch}/{self.config.epochs}  {figures}  {spent}")
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+            seconds = " + ".join(f"{row[name]:.1f} s" for name in ("seconds", "validation_seconds") if name in row)
+            log(f"epoch {self.epoch}/{self.config.epochs}  {shown}  {seconds}")
         if on_epoch is not None:
             on_epoch(dict(row))
 
-    def _validate(self, row: dict[str, float]) -> None:
-        """Judge on process 0, let all know, and keep the weights if they are the best so far."""
-        assert self.validation is not None  # noqa: S101 - asked by the caller
-        begun = time.monotonic()
-        metric, _, cut = self.config.monitor.partition("@")
-        wanted = [f"{name}@{cut}" for name in dict.fromkeys(("recall", "ndcg", metric))]
+    def _validate(self, validation: Holdout) -> dict[str, float]:
+        """Judge the weights (the averaged ones, where there are) and keep them if they are the best so far."""
+        clock = _Clock(TrainingLog())
         if self.average is None:
-            figures = self._judge(wanted, int(cut))
+            figures = self._judge(validation)
         else:
             with self.average.in_place():
-                figures = self._judge(wanted, int(cut))
-        row |= {f"val_{name}": value for name, value in figures.items()}
-        row["validation_seconds"] = time.monotonic() - begun
+                figures = self._judge(validation)
+        return {f"val_{name}": value for name, value in figures.items()} | {"validation_seconds": clock.read().seconds}
 
-    def _judge(self, wanted: list[str], cut: int) -> dict[str, float]:
-        assert self.validation is not None  # noqa: S101 - asked by the caller
+    def _judge(self, validation: Holdout) -> dict[str, float]:
+        metric, _, cut = self.config.monitor.partition("@")
         self.module.eval()
         figures: dict[str, float] = {}
-        if self.fabric.is_global_zero:
-            self.towers.net.items.refresh()
-            judged = Towers(
-                self.towers.net, self.towers.users, self.towers.items, None, None, device=str(self.fabric.device)
-            )
-            report = evaluate(judged, self.validation, cut)
-            figures = {name: report[name] for name in wanted}
-        figures = self.fabric.broadcast(figures)
+        with gathered(self.loss):
+            self.towers.net.items.refresh()  # in every process: text vectors are part of the state
+            if self.fabric.is_global_zero:
+                judged = replace(self.towers, device=str(self.fabric.device))  # a copy, which has cached no vectors yet
+                report = evaluate(judged, validation, int(cut))
+                figures = {name: report[name] for name in (f"{one}@{cut}" for one in ("recall", "ndcg", metric))}
+            figures = self.fabric.broadcast(figures)
         self.module.train()
         score = figures[self.config.monitor]
         if self.best is None or score > self.best[0]:
-            self.best = (score, {name: value.detach().clone() for name, value in self._trained().items()})
-            self.record.best_epoch, self.stale = self.epoch, 0
-        else:
-            self.stale += 1
+            self.best = (score, {name: value.detach().clone() for name, value in self.loss.weights().items()})
+            self.record.best_epoch = self.epoch
+        self.stale = self.epoch - self.record.best_epoch
         return figures
 
     def _stopped(self) -> bool:
         return bool(self.config.patience) and self.stale >= self.config.patience
 
-    def _trained(self) -> dict[str, Tensor]:
-        return {name: p for name, p in self.plain.named_parameters() if p.requires_grad}
+    def _finish(self) -> None:
+        """Leave the weights that are to be kept, whole, and text vectors that are theirs."""
+        if self.best is not None:
+            fill(self.loss.weights(), self.best[1])
+        else:
+            self.record.best_epoch = len(self.record.epochs)
+            if self.average is not None:
+                self.average.keep()
+        unsplit(self.loss)
+        self.module.eval()
+        self.towers.net.items.refresh()
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint (process 0 alone)."""
-        if not self.fabric.is_global_zero:
-            return
-        tensors = {f"weights.{name}": value for name, value in self._trained().items()}
+        """Write a checkpoint: all processes gather it, process 0 writes."""
+        self._check(self.total)
+        tensors = {f"state.{name}": whole(value) for name, value in self.loss.state().items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
         if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.values.items()}
+            tensors |= {f"average.{name}": whole(value) for name, value in self.average.values.items()}
         if self.best is not None:
-            tensors |= {f"best.{name}": value for name, value in self.best[1].items()}
-        tensors |= {"random.torch": torch.get_rng_state(), "random.draws": self.plain.draws.get_state()}
-        if self.fabric.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.fabric.device)
-        tensors["total"] = self.total
-        place = {name: getattr(self, name) for name in ("epoch", "place", "step", "stale", "positions")}
+            tensors |= {f"best.{name}": whole(value) for name, value in self.best[1].items()}
+        tensors |= {f"process.{name}": self._of_all(value) for name, value in self._own().items()}
+        tensors["draws"] = self.loss.draws.get_state()
+        place = {name: getattr(self, name) for name in _PLACE}
         place |= {"record": asdict(self.record), "best": None if self.best is None else self.best[0]}
-        save_snapshot(Snapshot(tensors, place, self.identity), folder)
+        if self.fabric.is_global_zero:
+            save_snapshot(Snapshot(tensors, place, self.identity), folder)
 
     def restore(self, folder: Path) -> None:
         """Stand where the checkpoint was written.
@@ -225,22 +234,51 @@ class Run:
             It is missing, damaged, or of another run.
         """
         snapshot = load_snapshot(folder, self.identity)
-        weights = snapshot.part("weights")
-        check_shapes(folder, weights, self._trained())
-        self.plain.load_state_dict(weights, strict=False)
+        state = snapshot.part("state")
+        check_shapes(folder, state, self.loss.state())
+        fill(self.loss.state(), state)
         restore_optimizer(self.optimizer, snapshot.part("optimizer"))
         if self.average is not None:
-            self.average.restore(snapshot.part("average"))
-        for name in ("epoch", "place", "step", "stale", "positions"):
+            fill(self.average.values, snapshot.part("average"))
+        for name in _PLACE:
             setattr(self, name, snapshot.place[name])
         self.record = TrainingLog(**snapshot.place["record"])
         if snapshot.place["best"] is not None:
-            best = {name: value.to(self.fabric.device) for name, value in snapshot.part("best").items()}
-            self.best = (snapshot.place["best"], best)
-        self.total = snapshot.tensors["total"].to(self.fabric.device)
-        random = snapshot.part("random")
-        torch.set_rng_state(random["torch"])
-        self.plain.draws.set_state(random["draws"])
-        if "cuda" in random:
-            torch.cuda.set_rng_state(random["cuda"], self.fabric.device)
+            weights, best = self.loss.weights(), snapshot.part("best")
+            self.best = (snapshot.place["best"], {name: like(best[name], weights[name]) for name in weights})
+        rank = self.fabric.global_rank
+        own = {name: values[rank].clone() for name, values in snapshot.part("process").items()}  # torch needs states apart
+        self.total = own["total"].to(self.fabric.device)
+        torch.set_rng_state(own["random"])
+        if "cuda" in own:
+            torch.cuda.set_rng_state(own["cuda"], self.fabric.device)
+        self.loss.draws.set_state(snapshot.tensors["draws"])
         log(f"resumed at epoch {self.epoch + 1}, step {self.step}")
+
+    def _own(self) -> dict[str, Tensor]:
+        """What differs from process to process."""
+        own = {"total": self.total, "random": torch.get_rng_state()}
+        if self.fabric.device.type == "cuda":
+            own["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
+        return own
+
+    def _of_all(self, value: Tensor) -> Tensor:
+        """(processes, …): a tensor of each process."""
+        every = self.fabric.all_gather(value.to(self.fabric.device))
+        assert isinstance(every, Tensor)  # noqa: S101 - what goes in comes out
+        return every.reshape(self.fabric.world_size, *value.shape)
+
+
+class _Clock:
+    """Adds the time from now on to what a log already holds."""
+
+    def __init__(self, record: TrainingLog) -> None:
+        self.record = record
+        self._begun = time.monotonic() - record.seconds, time.process_time() - record.cpu_seconds
+
+    def read(self) -> TrainingLog:
+        self.record.seconds, self.record.cpu_seconds = (
+            time.monotonic() - self._begun[0],
+            time.process_time() - self._begun[1],
+        )
+        return self.record

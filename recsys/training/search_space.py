@@ -133,7 +133,7 @@ def read_space(file: Path, tables: dict[str, type]) -> Space:
         [search.training]
         learning_rate = { low = 1e-4, high = 5e-3, log = true }
     """
-    found = read_recipe(file, tables | {"search": make_dataclass("Search", tables)})
+    found = read_recipe(file, tables | {"search": make_dataclass("Search", tables.items())})
     asked = found.pop("search")
     searched: dict[str, Choice | Range] = {}
     for table, options in found.items():
@@ -214,7 +214,7 @@ def _domain(where: str, key: str, hint: Any, given: Any) -> Choice | Range:
         raise ConfigError(f"{where} {key} must be a list of values or {{ low = a, high = b }}, not {given!r}")
     if not given:
         raise ConfigError(f"{where} {key} is an empty list; name the values to choose from")
-    values: list[Scalar] = [None if value == "none" else value for value in given]
+    values: list[Scalar] = [None if value == "none" and types.NoneType in kinds else value for value in given]
     for value in values:
         _typed(where, key, hint, value)
     if float in kinds:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -15,8 +14,8 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from recsys import __version__
-from recsys.evaluation.report.page import _POLICY, _asset, _plotly, in_script
-from recsys.evaluation.report.plots import COLOURS, GREY, Spec, _categories, _spec, _titled, safe
+from recsys.evaluation.report.page import filled
+from recsys.evaluation.report.plots import COLOURS, GREY, Spec, category_axis, plot_spec, safe, titled_axis
 from recsys.evaluation.report.sections import Specs, figure
 from recsys.evaluation.report.tables import definitions, table
 from recsys.evaluation.report.words import number
@@ -153,18 +152,12 @@ def page(tuning: Tuning) -> str:
         "slices": ("Option by option", _slices_section(tuning, specs)),
         "trials": ("All trials", _trials_section(tuning)),
     }
-    parts = [f'<section id="{key}">\n<h2>{title}</h2>\n{body}\n</section>' for key, (title, body) in sections.items()]
-    return Template(_asset("page.html")).substitute(
-        policy=_POLICY,
-        title=escape(f"{tuning.name}: search"),
-        style=_asset("page.css"),
-        about=f"{tuning.trials.height} trials, {escape(tuning.monitor)} on validation",
-        links="".join(f'<li><a href="#{key}">{title}</a></li>' for key, (title, _) in sections.items()),
-        sections="\n".join(parts),
-        version=escape(__version__),
-        specs=in_script(specs),
-        plotly=_plotly(),
-        script=_asset("page.js"),
+    return filled(
+        title=f"{tuning.name}: search",
+        about=f"{tuning.trials.height} trials, {tuning.monitor} on validation",
+        sections=sections,
+        specs=specs,
+        version=__version__,
     )
 
 
@@ -199,8 +192,12 @@ def _history_section(tuning: Tuning, specs: Specs) -> str:
             "hovertemplate": "%{y:.4f}",
         },
     ]
-    layout = {"hovermode": "closest", "xaxis": {"tickformat": "d"} | _titled("trial"), "yaxis": _titled(tuning.monitor)}
-    specs["plot-history"] = _spec([one for one in data if one["x"]], layout, 380)
+    layout = {
+        "hovermode": "closest",
+        "xaxis": {"tickformat": "d"} | titled_axis("trial"),
+        "yaxis": titled_axis(tuning.monitor),
+    }
+    specs["plot-history"] = plot_spec([one for one in data if one["x"]], layout, 380)
     return figure(
         "plot-history",
         f"{tuning.monitor} of each trial's best epoch. Pruned trials were stopped when they lay below the median of the "
@@ -225,10 +222,10 @@ def _importance_section(tuning: Tuning, specs: Specs) -> str:
     }
     layout = {
         "showlegend": False,
-        "xaxis": {"tickformat": ".0%", "rangemode": "tozero"} | _titled("share of the variance"),
-        "yaxis": _categories(),
+        "xaxis": {"tickformat": ".0%", "rangemode": "tozero"} | titled_axis("share of the variance"),
+        "yaxis": category_axis(),
     }
-    specs["plot-importance"] = _spec([bar], layout, 90 + 34 * len(tuning.importances))
+    specs["plot-importance"] = plot_spec([bar], layout, 90 + 34 * len(tuning.importances))
     return figure(
         "plot-importance",
         f"How much of the differences in {tuning.monitor} among complete trials each option explains on its own "
@@ -270,8 +267,13 @@ def _slice(tuning: Tuning, told: pl.DataFrame, name: str) -> Spec:
         )
         if keep.any()
     ]
-    layout = {"showlegend": False, "hovermode": "closest", "xaxis": axis | _titled(name), "yaxis": _titled(tuning.monitor)}
-    return _spec(data, layout, 280)
+    layout = {
+        "showlegend": False,
+        "hovermode": "closest",
+        "xaxis": axis | titled_axis(name),
+        "yaxis": titled_axis(tuning.monitor),
+    }
+    return plot_spec(data, layout, 280)
 
 
 def _dots(name: str, x: pl.Series, y: pl.Series, colour: str) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity
+from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot
 from recsys.data.row_lists import Int32
 from recsys.errors import UnsupportedError
 from tests.contract import CHECKS, EVERYBODY, LOG, PERSONAL, Check, Make, ask, fitted
@@ -34,6 +36,17 @@ def test_a_personal_baseline_finds_what_is_evident(make: Make, check: Check) -> 
     check(make)
 
 
+@pytest.fixture(scope="module")
+def make_zero_shot(tiny_encoder: Path) -> Make:
+    """It knows no word of the titles but the "a" of one world, and no more is needed to tell the worlds apart."""
+    return lambda: ZeroShot(str(tiny_encoder))
+
+
+@pytest.mark.parametrize("check", [*CHECKS, *PERSONAL])
+def test_zero_shot_keeps_the_contract(make_zero_shot: Make, check: Check) -> None:
+    check(make_zero_shot)
+
+
 def test_popularity_ranks_alike_for_everybody() -> None:
     lists = ask(fitted(Popularity), EVERYBODY, 12).lists.to_lists()
     assert lists == [lists[0]] * len(EVERYBODY)
@@ -45,8 +58,9 @@ def test_bpr_refuses_a_history_without_a_known_user_and_says_why(users: Int32 | 
         fitted(make_bpr).recommend_rows(LOG.histories.block(0, 2), 3, users=users)
 
 
-@pytest.mark.parametrize("make", [Popularity, EASE, ItemKNN, make_als])
-def test_the_other_baselines_serve_a_history_without_a_known_user(make: Make) -> None:
+@pytest.mark.parametrize("make", [Popularity, EASE, ItemKNN, make_als, "make_zero_shot"])
+def test_the_other_baselines_serve_a_history_without_a_known_user(make: Make | str, request: pytest.FixtureRequest) -> None:
+    make = request.getfixturevalue(make) if isinstance(make, str) else make
     histories = LOG.histories.take(EVERYBODY)
     anonymous = fitted(make).recommend_rows(histories, 5)
     assert anonymous.lists.to_lists() == ask(fitted(make), EVERYBODY, 5).lists.to_lists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ease
+from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot, by_name, ease
+from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import RowLists
-from recsys.errors import ConfigError, NotFittedError
+from recsys.errors import ConfigError, DataError, EncoderError, NotFittedError
 from recsys.models import topk
+from recsys.models.encoder import TextEncoder
 from recsys.recommender import Recommender
+from recsys.schema import BASELINES
 
 Dense = NDArray[np.float64]
 
@@ -214,3 +218,91 @@ def test_an_option_out_of_range_is_refused_when_the_model_is_made(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         make(**options)
+
+
+# Zero-shot, on vectors made by hand.
+
+VECTORS = {"east": [3.0, 0.0], "north": [0.0, 0.5], "north-east": [2.0, 2.0], "west": [-1.0, 0.0], "east again": [5.0, 0.0]}
+
+
+@pytest.fixture
+def handmade(monkeypatch: pytest.MonkeyPatch, tiny_encoder: Path) -> str:
+    """An encoder that gives each text of VECTORS its vector."""
+
+    def encode(self: TextEncoder, texts: list[str]) -> NDArray[np.float32]:
+        return np.array([VECTORS[text] for text in texts], dtype=np.float32)
+
+    monkeypatch.setattr(TextEncoder, "encode", encode)
+    return str(tiny_encoder)
+
+
+def compass(*more: str) -> tuple[Interactions, Catalog]:
+    """Two events, and a catalogue with one item for each text and one without a text."""
+    log = Interactions.from_frame(pl.DataFrame({"user_id": ["u", "u"], "item_id": ["east", "north"]}))
+    names = [*VECTORS, *more]
+    frame = pl.DataFrame({"item_id": [*names, "blank"], "title": [name.split(" (")[0] for name in names] + [None]})
+    return log, Catalog.from_frame(frame, text=["title"])
+
+
+def scores_by_name(model: ZeroShot, history: list[str]) -> dict[str, float]:
+    return dict(zip(model.items.ids, scores_of(model, model.items.rows(history).tolist()).tolist(), strict=True))
+
+
+def test_zero_shot_is_the_cosine_with_the_mean_of_the_unit_vectors(handmade: str) -> None:
+    model = ZeroShot(handmade).fit(*compass())
+    half = math.sqrt(0.5)
+    one = {"east": 1.0, "north": 0.0, "north-east": half, "west": -1.0, "east again": 1.0, "blank": 0.0}
+    assert scores_by_name(model, ["east"]) == pytest.approx(one, abs=1e-6)
+    both = {"east": half, "north": half, "north-east": 1.0, "west": -half, "east again": half, "blank": 0.0}
+    assert scores_by_name(model, ["east", "north"]) == pytest.approx(both, abs=1e-6)  # whatever the vectors' lengths
+    assert scores_by_name(model, ["east", "north", "east", "blank"]) == pytest.approx(both, abs=1e-6)
+
+
+def test_a_history_without_a_text_leaves_all_items_alike_to_zero_shot(handmade: str) -> None:
+    model = ZeroShot(handmade).fit(*compass())
+    assert set(scores_by_name(model, ["blank"]).values()) == {0.0}
+    assert set(scores_by_name(model, ["east", "west"]).values()) == {0.0}  # they cancel out, and nothing is divided by 0
+
+
+def test_zero_shot_compares_whitened_vectors_where_asked(handmade: str) -> None:
+    # Of distinct texts alone: the ten copies of "west" have no weight of their own.
+    model = ZeroShot(handmade, whiten=True).fit(*compass(*(f"west ({i})" for i in range(10))))
+    table = np.array(list(VECTORS.values()))
+    centred = table - table.mean(0)
+    variances, directions = np.linalg.eigh(centred.T @ centred / len(table))
+    white = centred @ directions / np.sqrt(variances + 0.01 * variances.mean())
+    white /= np.linalg.norm(white, axis=1, keepdims=True)
+    query = white[0] + white[1]
+    expected = white @ query / np.linalg.norm(query)
+    found = scores_by_name(model, ["east", "north"])
+    assert [found[name] for name in VECTORS] == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+def test_zero_shot_on_a_real_encoder_is_the_same_sum(tiny_encoder: Path, ring: Interactions, ring_catalog: Catalog) -> None:
+    model = ZeroShot(str(tiny_encoder)).fit(ring, ring_catalog)
+    texts = ring_catalog.aligned(model.items).texts.to_list()
+    unit = TextEncoder(tiny_encoder).encode(texts)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    query = unit[[3, 8, 20]].sum(0)
+    assert scores_of(model, [3, 8, 20]) == pytest.approx(unit @ query / np.linalg.norm(query), abs=1e-4)
+
+
+def test_zero_shot_without_texts_is_refused_and_stays_unfitted(handmade: str) -> None:
+    log, catalog = compass()
+    model = ZeroShot(handmade)
+    for empty in (None, Catalog.without_text(catalog.items)):
+        with pytest.raises(DataError, match=r"zero-shot reads texts alone: .*\(--catalog, --text\)"):
+            model.fit(log, empty)
+    with pytest.raises(NotFittedError):
+        _ = model.items
+    with pytest.raises(EncoderError, match="nowhere-at-all"):
+        ZeroShot("./nowhere-at-all").fit(log, catalog)
+
+
+def test_every_baseline_has_a_name_by_which_it_is_made() -> None:
+    made = {name: type(by_name(name)) for name in BASELINES}
+    assert made == {
+        "popularity": Popularity, "item-knn": ItemKNN, "ease": EASE, "als": ALS, "bpr": BPR, "zero-shot": ZeroShot,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="no baseline 'magic'; there are popularity"):
+        by_name("magic")

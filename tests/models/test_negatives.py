@@ -32,7 +32,7 @@ def test_candidates_are_distinct_ascending_and_hold_every_target_at_its_place(ki
     assert rows.dtype == places.dtype == torch.int64
     assert log_q.dtype == torch.float32
     assert log_q.shape == rows.shape
-    assert bool((log_q <= 0).all())
+    assert bool(((log_q <= 0) | log_q.isposinf()).all())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -58,13 +58,14 @@ def test_log_q_of_the_uniform_sampler_is_the_frequency_in_the_draw_alone() -> No
     sampler, generator = make_sampler("uniform", COUNTS, 2), torch.Generator().manual_seed(0)
     target, met = torch.tensor([0]), torch.zeros(len(COUNTS))
     for _ in range(3000):
-        met[sampler.draw(target, generator).rows] += 1
+        rows, _, log_q = sampler.draw(target, generator)
+        met[rows[log_q.isfinite()]] += 1
+        assert 0 in rows  # a target is there for certain, and a negative of others if it was drawn
     np.testing.assert_allclose(sampler.log_q(torch.arange(6), 1).exp(), torch.full((6,), 2 / 6))
-    np.testing.assert_allclose(met[1:] / 3000, torch.full((5,), 2 / 6), atol=0.03)
-    assert met[0] == 3000  # a target is there for certain, whatever log_q says
+    np.testing.assert_allclose(met / 3000, torch.full((6,), 2 / 6), atol=0.03)
 
 
-@pytest.mark.parametrize("kind", ["mixed", "in-batch", "popularity"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_corrected_mass_estimates_the_full_mass_without_bias(kind: SamplerKind) -> None:
     scores = torch.tensor([1.0, 0.2, -0.5, 0.7, 2.0, -1.0])
     sampler, generator = make_sampler(kind, COUNTS + 5, 2), torch.Generator().manual_seed(1)

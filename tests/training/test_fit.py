@@ -1,14 +1,22 @@
+import importlib.util
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
 import recsys
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
+from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError, LeakageError, NotFittedError, RecsysError
+from recsys.training import run
 from recsys.training.config import Objective, Training
 from recsys.training.schedule import warmup_cosine
 from recsys.two_tower import TwoTower
@@ -23,12 +31,6 @@ def small(**options: object) -> TwoTower:
 def test_the_towers_learn_what_follows_what(ring_split: Split) -> None:
     training = Training(epochs=25, batch_tokens=64, learning_rate=1e-2, patience=0, device="cpu")
     model = small().fit(ring_split.train, validation=ring_split.validation, training=training)
-    assert recsys.evaluate(model, ring_split.test, 1)["recall@1"] > 0.9
-
-
-def test_the_sampled_softmax_learns_it_too(ring_split: Split) -> None:
-    training = Training(epochs=25, batch_tokens=64, learning_rate=1e-2, patience=0, device="cpu")
-    model = small().fit(ring_split.train, training=training, objective=Objective(loss="sampled", negatives=8))
     assert recsys.evaluate(model, ring_split.test, 1)["recall@1"] > 0.9
 
 
@@ -87,6 +89,58 @@ def test_tensorboard_gets_the_curves(ring_split: Split, tmp_path: Path) -> None:
     events = EventAccumulator(str(next((tmp_path / "curves").rglob("events*")).parent))
     events.Reload()
     assert {"loss", "val_ndcg@10"} <= set(events.Tags()["scalars"])
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb", "tensorboard"])
+def test_a_logger_whose_package_is_absent_is_refused_with_its_name(
+    name: Any, ring_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda package, *rest: None if package == name else real(package, *rest)
+    )
+    with pytest.raises(ConfigError, match=f"logger='{name}' needs the package {name}: pip install {name}"):
+        small().fit(ring_split.train, training=replace(QUICK, logger=name), log_folder=tmp_path / "curves")
+    small().fit(ring_split.train, training=replace(QUICK, logger=name))  # nothing is to be logged
+
+
+@pytest.mark.parametrize(("fails", "told"), [(False, "success"), (True, "failed")])
+def test_loggers_are_told_how_it_ended(
+    fails: bool, told: str, ring_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(TensorBoardLogger, "finalize", lambda self, status: heard.append(status))
+
+    def on_epoch(_: dict[str, float]) -> None:
+        if fails:
+            raise InterruptedError
+
+    with suppress(InterruptedError):
+        small().fit(ring_split.train, training=QUICK, log_folder=tmp_path / "curves", on_epoch=on_epoch)
+    assert heard == [told]
+
+
+def test_patience_is_counted_in_epochs_and_asked_when_there_is_a_figure(
+    ring_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "evaluate", lambda *_: defaultdict(float))  # the first figure is the best
+    training = replace(QUICK, epochs=20, validate_every=2, patience=3)
+    model = small().fit(ring_split.train, validation=ring_split.validation, training=training)
+    assert model.log is not None
+    assert model.log.best_epoch == 2
+    assert len(model.log.epochs) == 6  # 4 is 2 epochs without a better one, 6 is 4
+    assert [int(row["epoch"]) for row in model.log.epochs if "val_ndcg@10" in row] == [2, 4, 6]
+
+
+def test_validation_reads_the_features_of_users(ring_split: Split) -> None:
+    frame = pl.DataFrame({"user_id": [f"u{i}" for i in range(40)], "kind": [f"k{i % 5}" for i in range(40)]})
+    training = replace(QUICK, epochs=4, learning_rate=0.05)
+    users = UserTable.from_frame(frame, categorical=["kind"])
+    model = small().fit(ring_split.train, validation=ring_split.validation, training=training, users=users)
+    assert model.log is not None
+    assert ring_split.validation is not None
+    figure = model.log.epochs[model.log.best_epoch - 1]["val_ndcg@10"]
+    assert recsys.evaluate(model, ring_split.validation, 10)["ndcg@10"] == pytest.approx(figure)
 
 
 def test_text_lets_an_untouched_item_be_ranked(ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path) -> None:

@@ -33,19 +33,44 @@ def page(figures: dict[str, Any]) -> str:
         Plotly is not installed.
     """
     specs: Specs = {}
-    parts, links = [], []
-    for anchor, (title, made) in SECTIONS.items():
-        parts.append(f'<section id="{anchor}">\n<h2>{title}</h2>\n{made(figures, specs)}\n</section>')
-        links.append(f'<li><a href="#{anchor}">{title}</a></li>')
     head = figures["headline"]
+    return filled(
+        title=f"{head['model']}: evaluation report",
+        about=f"{head['protocol']} · made {head['made'][:10]}",
+        sections={anchor: (title, made(figures, specs)) for anchor, (title, made) in SECTIONS.items()},
+        specs=specs,
+        version=head["versions"].get("recsys", ""),
+    )
+
+
+def filled(*, title: str, about: str, sections: dict[str, tuple[str, str]], specs: Specs, version: str) -> str:
+    """A page of sections with plots.
+
+    Parameters
+    ----------
+    title, about : str
+        Plain text; ``about`` stands under the title.
+    sections : dict
+        Anchor → title and HTML of each section, in order.
+    specs : dict
+        The plots that the sections have places for.
+    version : str
+        Of recsys.
+
+    Raises
+    ------
+    DependencyError
+        Plotly is not installed.
+    """
+    parts = [f'<section id="{key}">\n<h2>{name}</h2>\n{body}\n</section>' for key, (name, body) in sections.items()]
     return Template(_asset("page.html")).substitute(
         policy=_POLICY,
-        title=escape(f"{head['model']}: evaluation report"),
+        title=escape(title),
         style=_asset("page.css"),
-        about=f"{escape(head['protocol'])} · made {escape(head['made'][:10])}",
-        links="".join(links),
+        about=escape(about),
+        links="".join(f'<li><a href="#{key}">{name}</a></li>' for key, (name, _) in sections.items()),
         sections="\n".join(parts),
-        version=escape(head["versions"].get("recsys", "")),
+        version=escape(version),
         specs=in_script(specs),
         plotly=_plotly(),
         script=_asset("page.js"),

@@ -58,10 +58,10 @@ def curve(figures: dict[str, Any]) -> Spec:
         ]
     layout = {
         "hovermode": "x",
-        "xaxis": {"type": "log", "tickvals": found["k"], "ticktext": [str(k) for k in found["k"]]} | _titled("k"),
-        "yaxis": {"rangemode": "tozero"} | _titled("recall@k"),
+        "xaxis": {"type": "log", "tickvals": found["k"], "ticktext": [str(k) for k in found["k"]]} | titled_axis("k"),
+        "yaxis": {"rangemode": "tozero"} | titled_axis("recall@k"),
     }
-    return _spec(data, layout, 420)
+    return plot_spec(data, layout, 420)
 
 
 def segment_bars(segment: dict[str, Any], models: Sequence[str], metric: str) -> Spec:
@@ -100,10 +100,10 @@ def segment_bars(segment: dict[str, Any], models: Sequence[str], metric: str) ->
         "barmode": "group",
         "bargap": 0.25,
         "legend": {"traceorder": "normal"},
-        "xaxis": {"rangemode": "tozero"} | _titled(metric),
-        "yaxis": _categories(),
+        "xaxis": {"rangemode": "tozero"} | titled_axis(metric),
+        "yaxis": category_axis(),
     }
-    return _spec(data, layout, 110 + len(labels) * (14 + 17 * len(shown)))
+    return plot_spec(data, layout, 110 + len(labels) * (14 + 17 * len(shown)))
 
 
 def long_tail(figures: dict[str, Any]) -> Spec:
@@ -125,10 +125,10 @@ def long_tail(figures: dict[str, Any]) -> Spec:
     ]
     layout = {
         "hovermode": "x",
-        "xaxis": {"type": "log", "dtick": 1, "hoverformat": ",d"} | _titled("n most popular items"),
-        "yaxis": {"range": [0, 1.02], "tickformat": ".0%"} | _titled("their share"),
+        "xaxis": {"type": "log", "dtick": 1, "hoverformat": ",d"} | titled_axis("n most popular items"),
+        "yaxis": {"range": [0, 1.02], "tickformat": ".0%"} | titled_axis("their share"),
     }
-    return _spec(data, layout, 420)
+    return plot_spec(data, layout, 420)
 
 
 def shares(group: dict[str, Any]) -> Spec:
@@ -156,10 +156,10 @@ def shares(group: dict[str, Any]) -> Spec:
         "barmode": "group",
         "bargap": 0.25,
         "legend": {"traceorder": "normal"},
-        "xaxis": {"tickformat": ".0%", "rangemode": "tozero"} | _titled("share"),
-        "yaxis": _categories(),
+        "xaxis": {"tickformat": ".0%", "rangemode": "tozero"} | titled_axis("share"),
+        "yaxis": category_axis(),
     }
-    return _spec(data, layout, 110 + len(rows) * (14 + 15 * len(data)))
+    return plot_spec(data, layout, 110 + len(rows) * (14 + 15 * len(data)))
 
 
 def epochs(figures: dict[str, Any], keys: Sequence[str], title: str) -> Spec:
@@ -179,8 +179,8 @@ def epochs(figures: dict[str, Any], keys: Sequence[str], title: str) -> Spec:
     layout: dict[str, Any] = {
         "hovermode": "x",
         "showlegend": len(keys) > 1,
-        "xaxis": {"tickformat": "d", "nticks": 10} | _titled("epoch"),
-        "yaxis": ({} if keys == ["loss"] else {"rangemode": "tozero"}) | _titled(title),
+        "xaxis": {"tickformat": "d", "nticks": 10} | titled_axis("epoch"),
+        "yaxis": ({} if keys == ["loss"] else {"rangemode": "tozero"}) | titled_axis(title),
     }
     if best := found.get("best_epoch"):
         layout["shapes"] = [
@@ -194,7 +194,7 @@ def epochs(figures: dict[str, Any], keys: Sequence[str], title: str) -> Spec:
                 "line": {"dash": "dot", "width": 1.5},
             }
         ]
-    return _spec(data, layout, 320)
+    return plot_spec(data, layout, 320)
 
 
 def item_map(figures: dict[str, Any]) -> Spec:
@@ -232,10 +232,21 @@ def item_map(figures: dict[str, Any]) -> Spec:
         "xaxis": bare,
         "yaxis": bare,
     }
-    return _spec(data, layout, 620)
+    return plot_spec(data, layout, 620)
 
 
-def _spec(data: list[dict[str, Any]], layout: dict[str, Any], height: int) -> Spec:
+def plot_spec(data: list[dict[str, Any]], layout: dict[str, Any], height: int) -> Spec:
+    """Traces and layout in the style that all plots share.
+
+    Parameters
+    ----------
+    data : list of dict
+        Plotly traces, scatter where they do not say; finished in place.
+    layout : dict
+        What is particular to this plot; wins over the common style.
+    height : int
+        In pixels.
+    """
     common = {
         "height": height,
         "autosize": True,
@@ -261,11 +272,13 @@ def _spec(data: list[dict[str, Any]], layout: dict[str, Any], height: int) -> Sp
     return {"data": data, "layout": {"dragmode": False} | common | layout | below}
 
 
-def _titled(text: str) -> dict[str, Any]:
+def titled_axis(text: str) -> dict[str, Any]:
+    """An axis that cannot be zoomed, with its title beside it."""
     return {"title": {"text": text, "standoff": 8}, "automargin": True, "fixedrange": True}
 
 
-def _categories() -> dict[str, Any]:
+def category_axis() -> dict[str, Any]:
+    """An axis of names, the first at the top."""
     return {"type": "category", "autorange": "reversed", "automargin": True, "fixedrange": True, "ticksuffix": "  "}
 
 

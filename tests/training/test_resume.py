@@ -1,0 +1,479 @@
+"""A run that was killed and resumed ends as if nothing had happened; what cannot be resumed is refused."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from recsys.data.augment import Augment
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.split import Split
+from recsys.errors import CheckpointError, ConfigError, NotFittedError, RecsysError
+from recsys.evaluation.evaluate import evaluate
+from recsys.training import checkpoint as checkpoints
+from recsys.training.averaging import MovingAverage
+from recsys.training.checkpoint import FILE, load_snapshot
+from recsys.training.config import Objective, Training
+from recsys.training.fit import train
+from recsys.training.module import NextItemLoss
+from recsys.training.run import Run
+from recsys.two_tower import TwoTower
+
+EVERYTHING = Training(
+    epochs=7,
+    batch_tokens=64,
+    learning_rate=0.05,
+    average=0.8,
+    l1=1e-4,
+    patience=1,
+    monitor="recall@1",
+    validate_users=30,
+    device="cpu",
+)
+AUGMENT = Augment(crop=0.3, delete=0.2, reorder=0.3)
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture(autouse=True)
+def no_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward passes are steps."""
+    monkeypatch.setattr("recsys.training.fit._FORECAST_STEPS", 10**9)
+
+
+def model(**options: Any) -> TwoTower:
+    own = {"encoder": None, "words": True, "word_dropout": 0.1, "id_dropout": 0.2, "dropout": 0.2}
+    return TwoTower(**({"dim": 16, "max_length": 8} | own | options))  # type: ignore[arg-type]
+
+
+def fit(split: Split, catalog: Catalog, folder: Path, training: Training = EVERYTHING, **options: Any) -> TwoTower:
+    """Fit the standard model, or ``model``."""
+    chosen: TwoTower = options.pop("model", None) or model()
+    common = {"validation": split.validation, "training": training, "augment": AUGMENT, "checkpoint": folder}
+    return chosen.fit(split.train, catalog, **(common | options))
+
+
+def killing(step: int) -> Callable[..., Tensor]:
+    """A forward pass that is the last one when it is called for the ``step``-th time."""
+    real, calls = NextItemLoss.forward, [0]
+
+    def forward(self: NextItemLoss, batch: Any) -> Tensor:
+        calls[0] += 1
+        if calls[0] == step:
+            raise KilledError
+        return real(self, batch)
+
+    return forward
+
+
+def kill(monkeypatch: pytest.MonkeyPatch, step: int, run: Callable[[], object]) -> None:
+    """Run until the forward pass of a step."""
+    with monkeypatch.context() as patch:
+        patch.setattr(NextItemLoss, "forward", killing(step))
+        with pytest.raises(KilledError):
+            run()
+
+
+def untimed(rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if "seconds" not in name} for row in rows]
+
+
+def contents(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All that a checkpoint holds but times."""
+    with safe_open(folder / FILE, "pt") as file:
+        identity = checkpoints.json.loads(file.metadata()["identity"])
+    snapshot = load_snapshot(folder, identity)
+    record = snapshot.place["record"]
+    return snapshot.tensors, snapshot.place | {"record": (untimed(record["epochs"]), record["best_epoch"])}
+
+
+def assert_same(one: TwoTower, two: TwoTower) -> None:
+    """Weights and buffers bit by bit, and all figures."""
+    first, second = one.towers.net.state_dict(), two.towers.net.state_dict()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert one.log is not None
+    assert two.log is not None
+    assert untimed(one.log.epochs) == untimed(two.log.epochs)
+    assert one.log.best_epoch == two.log.best_epoch
+
+
+def assert_same_checkpoint(one: Path, two: Path) -> None:
+    (tensors, place), (others, other_place) = contents(one), contents(two)
+    assert tensors.keys() == others.keys()
+    assert [name for name in tensors if not torch.equal(tensors[name], others[name])] == []
+    assert place == other_place
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled", "gbce"])
+def test_a_killed_and_resumed_run_is_bit_by_bit_the_unbroken_one(
+    loss: str, ring_split: Split, ring_catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = Objective(loss=loss, negatives=8)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"objective": objective}
+    whole = fit(ring_split, ring_catalog, tmp_path / "whole", **options)
+    assert whole.log is not None
+    steps = contents(tmp_path / "whole")[1]["step"]
+    assert whole.log.best_epoch < len(whole.log.epochs) < EVERYTHING.epochs  # it stopped early
+    generator = np.random.default_rng(len(loss))
+    for every, first in ((1, 2), (3, 4), (0, steps // len(whole.log.epochs) + 1)):
+        training, folder = replace(EVERYTHING, checkpoint_steps=every), tmp_path / f"every-{every}"
+        step = int(generator.integers(first, steps + 1))
+        kill(monkeypatch, step, lambda: fit(ring_split, ring_catalog, folder, training, **options))  # noqa: B023
+        assert 0 <= step - 1 - contents(folder)[1]["step"] < (every or steps)
+        resumed = fit(ring_split, ring_catalog, folder, training, resume=True, **options)
+        assert_same(whole, resumed)
+        assert_same_checkpoint(tmp_path / "whole", folder)
+
+
+def test_a_run_may_be_killed_again_and_again(
+    ring_split: Split, ring_catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = replace(EVERYTHING, checkpoint_steps=2, epochs=3, patience=0)
+    whole = fit(ring_split, ring_catalog, tmp_path / "whole", training)
+    for resume in (False, True, True):
+        kill(monkeypatch, 4, lambda: fit(ring_split, ring_catalog, tmp_path / "broken", training, resume=resume))  # noqa: B023
+    assert_same(whole, fit(ring_split, ring_catalog, tmp_path / "broken", training, resume=True))
+
+
+def test_a_run_killed_between_its_last_step_and_the_validation_judges_when_it_is_resumed(
+    ring_split: Split, ring_catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    training = replace(EVERYTHING, checkpoint_steps=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_validate", killed)
+        with pytest.raises(KilledError):
+            fit(ring_split, ring_catalog, tmp_path / "broken", training)
+    resumed = fit(ring_split, ring_catalog, tmp_path / "broken", training, resume=True)
+    assert_same(fit(ring_split, ring_catalog, tmp_path / "whole", training), resumed)
+
+
+def test_resuming_a_run_that_had_ended_changes_nothing(ring_split: Split, ring_catalog: Catalog, tmp_path: Path) -> None:
+    ended = fit(ring_split, ring_catalog, tmp_path / "run")
+    before = (tmp_path / "run" / FILE).read_bytes()
+    assert_same(ended, fit(ring_split, ring_catalog, tmp_path / "run", resume=True))
+    assert (tmp_path / "run" / FILE).read_bytes() == before
+
+
+def test_patience_may_be_lengthened_and_the_run_goes_on(ring_split: Split, ring_catalog: Catalog, tmp_path: Path) -> None:
+    ended = fit(ring_split, ring_catalog, tmp_path / "run")
+    patient = replace(EVERYTHING, patience=0)
+    more = fit(ring_split, ring_catalog, tmp_path / "run", patient, resume=True)
+    assert ended.log is not None
+    assert more.log is not None
+    assert len(ended.log.epochs) < len(more.log.epochs) == EVERYTHING.epochs
+    assert_same(fit(ring_split, ring_catalog, tmp_path / "whole", patient), more)
+
+
+SCRIPT = """
+import sys
+import torch
+from recsys.training import fit, run
+from tests.training.test_resume import EVERYTHING, fit as start, replace
+from tests.conftest import make_events, make_items
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.split import leave_last_out
+
+fit._FORECAST_STEPS = 10**9
+real = run.Run._train_on
+def slow(self, batch):
+    print(self.step, flush=True)
+    real(self, batch)
+run.Run._train_on = slow
+catalog = Catalog.from_frame(make_items(), text=["title"])
+start(leave_last_out(Interactions.from_frame(make_events())), catalog, sys.argv[1], replace(EVERYTHING, checkpoint_steps=1))
+"""
+
+
+def test_a_process_that_is_killed_outright_leaves_a_checkpoint_to_go_on_from(
+    ring_split: Split, ring_catalog: Catalog, tmp_path: Path
+) -> None:
+    folder = tmp_path / "broken"
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == "9":
+                process.kill()
+    assert process.returncode == -signal.SIGKILL
+    training = replace(EVERYTHING, checkpoint_steps=1)
+    assert contents(folder)[1]["step"] in (8, 9, 10)
+    resumed = fit(ring_split, ring_catalog, folder, training, resume=True)
+    assert_same(fit(ring_split, ring_catalog, tmp_path / "whole", training), resumed)
+    assert os.listdir(folder) == [FILE]  # nothing is left of what was being written
+
+
+# What is kept
+
+
+def test_the_kept_weights_are_the_averages_that_were_judged_best(ring_split: Split, tmp_path: Path) -> None:
+    training = Training(epochs=6, batch_tokens=64, learning_rate=0.02, average=0.95, device="cpu", patience=0)
+    options: dict[str, Any] = {"validation": ring_split.validation, "training": training}
+    kept = TwoTower(encoder=None, dim=16, max_length=8).fit(ring_split.train, **options)
+    assert kept.log is not None
+    assert ring_split.validation is not None
+    figures = [row["val_ndcg@10"] for row in kept.log.epochs]
+    assert evaluate(kept, ring_split.validation, 10)["ndcg@10"] == max(figures) == figures[kept.log.best_epoch - 1]
+
+    def stop(row: dict[str, float]) -> None:  # so that the checkpoint is of the best epoch
+        assert kept.log is not None
+        if row["epoch"] == kept.log.best_epoch + 1:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        TwoTower(encoder=None, dim=16, max_length=8).fit(ring_split.train, **options, checkpoint=tmp_path, on_epoch=stop)
+    state, tensors = kept.towers.net.state_dict(), contents(tmp_path)[0]
+    averages = {name: value for name, value in tensors.items() if name.startswith("average.")}
+    assert all(torch.equal(state[name.removeprefix("average.net.")], value) for name, value in averages.items())
+    assert not any(torch.equal(tensors[name.replace("average.", "state.")], value) for name, value in averages.items())
+
+
+def test_without_validation_the_averages_at_the_end_are_kept(ring_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Tensor]] = []
+    real = MovingAverage.update
+
+    def spy(self: MovingAverage, step: int) -> None:
+        seen.append({name: p.double() for name, p in self._followed.items()})
+        real(self, step)
+
+    monkeypatch.setattr(MovingAverage, "update", spy)
+    begun = TwoTower(encoder=None, dim=16, max_length=8)
+    training = Training(epochs=2, batch_tokens=64, learning_rate=0.02, average=0.7, device="cpu")
+    towers, log, _, extras = begun.prepare(ring_split.train, training=training)
+    by_hand = {f"net.{name}": p.detach().double() for name, p in towers.net.named_parameters()}
+    train(towers, log, None, training, extras=extras)
+    for step, weights in enumerate(seen, start=1):
+        decay = min(0.7, (1 + step) / (10 + step))
+        by_hand = {name: decay * by_hand[name] + (1 - decay) * weights[name] for name in by_hand}
+    for name, p in towers.net.named_parameters():
+        assert torch.allclose(p.double(), by_hand[f"net.{name}"], atol=1e-6)
+
+
+def encoding(tiny_encoder: Path, **options: Any) -> TwoTower:
+    return model(encoder=str(tiny_encoder), words=False, encoder_mode="full", live_texts=8, **options)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_trained_encoder_is_resumed_with_the_text_vectors_it_had_given(
+    average: float,
+    ring_split: Split,
+    ring_catalog: Catalog,
+    tiny_encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = replace(EVERYTHING, epochs=2, patience=0, average=average, encoder_rate=1e-2, checkpoint_steps=2)
+    whole = fit(ring_split, ring_catalog, tmp_path / "whole", training, model=encoding(tiny_encoder))
+    kill(
+        monkeypatch,
+        4,
+        lambda: fit(ring_split, ring_catalog, tmp_path / "broken", training, model=encoding(tiny_encoder)),
+    )
+    resumed = fit(ring_split, ring_catalog, tmp_path / "broken", training, model=encoding(tiny_encoder), resume=True)
+    assert_same(whole, resumed)
+    assert_same_checkpoint(tmp_path / "whole", tmp_path / "broken")
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_the_kept_text_vectors_are_those_of_the_kept_encoder(
+    judged: bool, ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path
+) -> None:
+    training = replace(EVERYTHING, epochs=3, patience=0, encoder_rate=1e-2, learning_rate=0.2, average=0.5)
+    towers, log, _, extras = encoding(tiny_encoder).prepare(ring_split.train, ring_catalog, training=training)
+    untrained = towers.net.items.text.clone()
+    record = train(towers, log, ring_split.validation if judged else None, training, extras=extras)
+    kept = towers.net.items.text.clone()
+    towers.net.items.refresh()
+    assert torch.equal(kept, towers.net.items.text)
+    assert not torch.allclose(kept, untrained, atol=1e-3)
+    if judged:
+        assert ring_split.validation is not None
+        again = evaluate(towers, ring_split.validation.sample(30), 1)["recall@1"]
+        assert again == record.epochs[record.best_epoch - 1]["val_recall@1"]
+
+
+# Faults
+
+
+def rewrite(file: Path, change: Callable[[bytes], bytes]) -> None:
+    file.write_bytes(change(file.read_bytes()))
+
+
+QUICK = replace(EVERYTHING, epochs=1, checkpoint_steps=2)
+
+
+@pytest.fixture
+def checkpoint(ring_split: Split, ring_catalog: Catalog, tmp_path: Path) -> Path:
+    fit(ring_split, ring_catalog, tmp_path / "run", QUICK)
+    return tmp_path / "run"
+
+
+def test_a_folder_is_needed_to_resume_from(ring_split: Split) -> None:
+    with pytest.raises(ConfigError, match="needs the folder of a checkpoint"):
+        model(words=False).fit(ring_split.train, resume=True)
+
+
+def test_nothing_to_resume_from_is_told(ring_split: Split, ring_catalog: Catalog, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint in .*nowhere to resume from; begin anew"):
+        fit(ring_split, ring_catalog, tmp_path / "nowhere", resume=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda data: data[:-1], lambda data: data[1:], lambda data: data[:100], lambda data: b""]
+)
+def test_a_damaged_checkpoint_is_refused(
+    change: Callable[[bytes], bytes], checkpoint: Path, ring_split: Split, ring_catalog: Catalog
+) -> None:
+    rewrite(checkpoint / FILE, change)
+    damaged = (checkpoint / FILE).read_bytes()
+    with pytest.raises(CheckpointError, match=r"the checkpoint in .*run is damaged"):
+        fit(ring_split, ring_catalog, checkpoint, QUICK, resume=True)
+    assert (checkpoint / FILE).read_bytes() == damaged
+
+
+def test_a_file_of_tensors_that_is_no_checkpoint_is_refused(
+    checkpoint: Path, ring_split: Split, ring_catalog: Catalog
+) -> None:
+    checkpoints.save_file({"a": torch.zeros(1)}, checkpoint / FILE)
+    with pytest.raises(CheckpointError, match="damaged"):
+        fit(ring_split, ring_catalog, checkpoint, QUICK, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"training": replace(QUICK, learning_rate=0.01)}, "training.learning_rate: 0.05 then, 0.01 now"),
+        ({"training": replace(QUICK, epochs=2)}, "training.epochs: 1 then, 2 now"),
+        ({"objective": Objective(loss="bpr")}, "objective.loss: 'auto' then, 'bpr' now"),
+        ({"augment": Augment(crop=0.9)}, "augment.crop: 0.3 then, 0.9 now"),
+        ({"validation": None}, "validation: '.*' then, None now"),
+        ({"model": model(dim=32)}, "model.dim: 16 then, 32 now"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
+    options: dict[str, Any], says: str, checkpoint: Path, ring_split: Split, ring_catalog: Catalog
+) -> None:
+    before = (checkpoint / FILE).read_bytes()
+    with pytest.raises(CheckpointError, match=says):
+        fit(ring_split, ring_catalog, checkpoint, **({"training": QUICK} | options), resume=True)
+    assert (checkpoint / FILE).read_bytes() == before
+
+
+def test_other_data_are_refused(checkpoint: Path, ring: Interactions, ring_split: Split, ring_catalog: Catalog) -> None:
+    fewer = replace(ring_split, train=ring_split.train.select(np.arange(len(ring_split.train)) != 0))
+    with pytest.raises(CheckpointError, match="data: .* then, .* now"):
+        fit(fewer, ring_catalog, checkpoint, QUICK, resume=True)
+
+
+def test_a_catalogue_that_shrank_is_refused(checkpoint: Path, ring_split: Split) -> None:
+    from tests.conftest import make_items
+
+    smaller = Catalog.from_frame(make_items(extra=1), text=["title"])
+    with pytest.raises(CheckpointError, match="items: 32 then, 31 now"):
+        fit(ring_split, smaller, checkpoint, QUICK, resume=True)
+
+
+def test_an_encoder_of_another_width_under_the_same_name_is_refused(
+    ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path / "encoder"
+    shutil.copytree(tiny_encoder, folder)
+    reading = {"encoder": str(folder), "words": False}
+    fit(ring_split, ring_catalog, tmp_path / "run", QUICK, model=model(**reading))
+    BertModel(BertConfig.from_pretrained(folder, hidden_size=8, intermediate_size=16)).save_pretrained(folder)
+    with pytest.raises(
+        CheckpointError, match=r"net.items.project.weight is \(16, 16\) in the checkpoint and \(16, 8\) here"
+    ):
+        fit(ring_split, ring_catalog, tmp_path / "run", QUICK, model=model(**reading), resume=True)
+
+
+def breaking(step: int, spoil: Callable[[Tensor, NextItemLoss], Tensor]) -> Callable[..., Tensor]:
+    real, calls = NextItemLoss.forward, [0]
+
+    def forward(self: NextItemLoss, batch: Any) -> Tensor:
+        calls[0] += 1
+        return spoil(real(self, batch), self) if calls[0] == step else real(self, batch)
+
+    return forward
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda loss, _: loss * float("nan"),
+        lambda loss, _: loss * float("inf"),
+        lambda loss, owner: loss + (owner.net.users.position * 0.0).sqrt().sum(),  # a finite loss, no finite gradient
+    ],
+)
+def test_a_broken_loss_or_gradient_ends_the_run_before_it_reaches_weights_or_checkpoint(
+    spoil: Callable[[Tensor, NextItemLoss], Tensor],
+    ring_split: Split,
+    ring_catalog: Catalog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    training = replace(EVERYTHING, checkpoint_steps=1, epochs=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(NextItemLoss, "forward", breaking(7, spoil))
+        broken = model()
+        with pytest.raises(RecsysError, match=r"in step 7, epoch 2; lower the learning rate \(0.05\)"):
+            fit(ring_split, ring_catalog, tmp_path / "run", training, model=broken)
+    with pytest.raises(NotFittedError):
+        _ = broken.towers
+    tensors, place = contents(tmp_path / "run")
+    assert place["step"] == 6
+    assert all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point())
+    resumed = fit(ring_split, ring_catalog, tmp_path / "run", training, resume=True)
+    assert_same(fit(ring_split, ring_catalog, tmp_path / "whole", training), resumed)
+
+
+def test_a_full_disk_is_told_and_the_checkpoint_before_it_survives(
+    ring_split: Split, ring_catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = replace(EVERYTHING, checkpoint_steps=2, epochs=2)
+    real, calls = checkpoints.save_file, [0]
+
+    def full(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str]) -> None:
+        calls[0] += 1
+        if calls[0] == 3:
+            file.write_bytes(b"half of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(tensors, file, metadata)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_file", full)
+        with pytest.raises(CheckpointError, match=r"cannot be written \(.*No space left on device\); make room"):
+            fit(ring_split, ring_catalog, tmp_path / "run", training)
+    assert contents(tmp_path / "run")[1]["step"] == 4
+    assert os.listdir(tmp_path / "run") == [FILE]
+    resumed = fit(ring_split, ring_catalog, tmp_path / "run", training, resume=True)
+    assert_same(fit(ring_split, ring_catalog, tmp_path / "whole", training), resumed)
+
+
+def test_a_learning_rate_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="learning_rate must be above 0, not 0.0"):
+        Training(learning_rate=0.0)
