@@ -293,7 +293,11 @@ class TwoTower:
         extras = Extras(
             features=None if towers.user_codes is None else towers.user_codes.astype(np.int64),
             neighbours=neighbours,
-            identity={"model": self.options(), "content": towers.net.items.content_digest()},
+            identity={
+                "model": self.options(),
+                "text_dimensions": towers.net.items.text.shape[1],
+                "content": towers.net.items.content_digest(),
+            },
         )
         log(
             f"training on {len(train):,} interactions, {len(train.users):,} users, {len(train.items):,} items; "

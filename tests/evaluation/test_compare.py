@@ -77,7 +77,7 @@ def test_an_evaluation_already_made_can_be_compared(holdout: Holdout) -> None:
 
 
 def test_models_judged_on_others_are_refused(holdout: Holdout) -> None:
-    fewer = recsys.evaluate(Sayer("fewer", holdout, 0.4), holdout.head(10), 10)
+    fewer = recsys.evaluate(Sayer("fewer", holdout, 0.4), holdout.sample(10), 10)
     with pytest.raises(ConfigError, match="fewer was judged on other users"):
         compare([fewer, Sayer("poor", holdout, 0.1)], holdout, 10)
 
