@@ -35,9 +35,10 @@ format: $(READY)  ## mend format and what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## quality on MovieLens-1M against the baselines: make bench DATA=path/to/ml-1m (under an hour)
+bench: $(READY)  ## quality against the baselines, cell by cell: make bench DATA=path/to/ml-1m (finished cells are kept)
 	@test -n "$(DATA)" || { echo "say where the data are: make bench DATA=path/to/ml-1m"; exit 2; }
-	$(BIN)/python training/benchmarks/quality.py $(DATA) --text title genres description --recipe training/recipes/ml-1m.toml --out training/results
+	$(BIN)/python training/benchmarks/quality.py $(DATA) --out training/results --seeds 1 \
+		--cells "two towers" popularity item-kNN EASE ALS BPR "zero-shot text"
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

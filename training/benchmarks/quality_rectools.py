@@ -93,7 +93,7 @@ class Watch(Callback):
     """Judges after every few epochs, and stops when the CPU seconds are spent."""
 
     def __init__(self, options: argparse.Namespace, log: Log, shared: dict[str, Any]) -> None:
-        self.options, self.log, self.shared = options, log, shared
+        self.options, self.events, self.shared = options, log, shared
         shared |= {"cpu": 0.0, "seconds": 0.0, "epochs": 0, "curve": [], "best": None}
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
@@ -108,7 +108,7 @@ class Watch(Callback):
         if shared["epochs"] % self.options.every and not over:
             return
         codes = self.codes()
-        found = judge(module.torch_model, self.log, 1, codes, self.options.length)
+        found = judge(module.torch_model, self.events, 1, codes, self.options.length)
         shared["curve"].append(
             {
                 "epoch": shared["epochs"],
@@ -119,7 +119,7 @@ class Watch(Callback):
         )
         print(f"epoch {shared['epochs']} {shared['cpu']:.0f} CPU s, validation {found}", flush=True)
         if shared["best"] is None or found["ndcg@10"] > shared["best"][0]["ndcg@10"]:
-            test = judge(module.torch_model, self.log, 0, codes, self.options.length)
+            test = judge(module.torch_model, self.events, 0, codes, self.options.length)
             shared["best"] = (found, test, shared["epochs"])
         if over:
             trainer.should_stop = True
@@ -127,7 +127,7 @@ class Watch(Callback):
     def codes(self) -> np.ndarray:
         """RecTools' own number of each of our items; 0: not in training."""
         model = self.shared["model"]
-        codes = np.zeros(self.log.items, dtype=np.int64)
+        codes = np.zeros(self.events.items, dtype=np.int64)
         for code, item in enumerate(model.data_preparator.item_id_map.get_external_sorted_by_internal()):
             if not isinstance(item, str):
                 codes[int(item)] = code

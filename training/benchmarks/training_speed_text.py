@@ -22,12 +22,19 @@ WARM = 3
 PAIRS = "amazon-beauty"
 RATE = 2e-5
 """What sentence-transformers' own examples train with."""
-OURS = {
-    "ours, all layers": {"trained_layers": 0},
-    "ours, 2 top layers": {"trained_layers": 2},
-    "ours, all layers, text alone": {"trained_layers": 0, "use_ids": False, "words": False},
+SMALL = {"training": {"batch_tokens": 1600}}
+OURS: dict[str, dict[str, dict[str, Any]]] = {
+    "ours, all layers": {"model": {"trained_layers": 0}},
+    "ours, 2 top layers": {"model": {"trained_layers": 2}},
+    "ours, all layers, text alone": {"model": {"trained_layers": 0, "use_ids": False, "words": False}},
+    "ours, 2 top layers, small steps": SMALL | {"model": {"trained_layers": 2, "live_texts": 128}},
+    "ours, frozen encoder, small steps": SMALL | {"model": {"encoder_mode": "frozen"}},
 }
 MNRL = {f"MNRL, batch {size}": size for size in (64, 128)}
+
+
+class Enough(Exception):  # noqa: N818 - no error
+    """All steps are done."""
 
 
 def against_mnrl(arguments: argparse.Namespace, folders: dict[str, Path], temporary: Path) -> dict[str, Any]:
@@ -47,18 +54,18 @@ def against_mnrl(arguments: argparse.Namespace, folders: dict[str, Path], tempor
     np.save(files["pairs"], pairs)
     encoder = str(resolve_encoder("all-MiniLM-L6-v2"))
     common = {"data": data, "encoder": encoder, "threads": arguments.threads, "quick": arguments.quick}
-    longest = 0
+    longest: int | None = None  # ours tells, before MNRL asks
 
     def run(name: str, steps: int, vectors: str | None) -> dict[str, Any]:
         what, options = f"{name}, {steps} steps", common | {"steps": steps, "vectors": vectors}
         if name in OURS:
-            return child(sys.executable, HERE, options | {"model": OURS[name], "judge": vectors is not None}, what)
+            return child(sys.executable, HERE, options | OURS[name] | {"judge": vectors is not None}, what)
         options |= files | {"batch": MNRL[name], "rate": RATE, "bf16": has_bf16("cpu"), "longest": longest}
         return child(arguments.mnrl, HERE.with_name("training_speed_mnrl.py"), options, what)
 
     runs, judged = {}, {}
     for name in (*OURS, *MNRL):
-        runs[name] = run(name, WARM + arguments.steps * (10 if name in MNRL else 1), None)
+        runs[name] = run(name, WARM + arguments.steps * (2 if name in MNRL else 1), None)
         longest = runs[name].get("longest", longest)
     if arguments.quality:
         vectors = f"{temporary}/vectors.npy"
@@ -86,45 +93,52 @@ def tune(options: dict[str, Any]) -> dict[str, Any]:
     begun, few = time.perf_counter(), options["quick"]
     recipe = recsys.Recipe.of(
         RECIPES / f"{Path(options['data']).name}.toml",
-        model={"encoder": options["encoder"], "encoder_mode": "full", "live_texts": 32 if few else 512} | options["model"],
+        model={"encoder": options["encoder"], "encoder_mode": "full", "live_texts": 512}
+        | options["model"]
+        | ({"live_texts": 32} if few else {}),
         objective={"loss": "sampled"},
-        training={"epochs": 10**6, "batch_tokens": 512 if few else 8192, "device": "cpu"},
+        training={"epochs": 10**6, "batch_tokens": 8192, "device": "cpu"}
+        | options.get("training", {})
+        | ({"batch_tokens": 512} if few else {}),
     )
     config = recipe.training
     towers, log, _, extras = recipe.model.prepare(split.train, catalog, training=config, augment=recipe.augment)
     encoder: Any = towers.net.items.encoder
     torch.manual_seed(config.seed)
     fabric = make_fabric(config, "cpu")
-    batches = make_batches(towers, log, config, recipe.augment, extras, fabric)
+    batches = make_batches(towers, log, config, recipe.augment, extras)
     loss = make_loss(towers, log, config, recipe.objective, "cpu")
     seen: dict[str, list[int]] = {"interactions": [], "texts": []}
     loss.register_forward_pre_hook(lambda _, given: seen["interactions"].append(len(given[0].targets)))
-    encoder.register_forward_pre_hook(lambda _, given: seen["texts"].append(len(given[0])))
-    run = Run(fabric, towers, loss, batches, None, replace(config, patience=0))
+    if encoder is not None:
+        encoder.register_forward_pre_hook(lambda _, given: seen["texts"].append(len(given[0])))
+    run = Run(fabric, towers, loss, batches, None, replace(config, patience=0), {})
     run.rate = warmup_cosine(options["steps"], 0.1)
     setup, marks = time.perf_counter() - begun, []
 
     def tick(place: int, epoch: int) -> None:
         marks.append((time.perf_counter(), time.process_time()))
         if len(marks) == options["steps"]:
-            raise StopAsyncIteration
+            raise Enough
 
     begun = time.perf_counter()
     try:
         run.go(None, None, tick)
-    except StopAsyncIteration:
+    except Enough:
         seconds = time.perf_counter() - begun
     result: dict[str, Any] = seen | {
         "marks": marks,
+        "texts": seen["texts"] or [0] * len(marks),
         "setup": setup,
         "seconds": seconds,
-        "longest": encoder.longest,
-        "live": encoder.live,
+        "live": recipe.model.live_texts,
         "batch": config.batch_tokens,
-        "trained": sum(p.numel() for p in encoder.parameters() if p.requires_grad),
+        "trained": sum(p.numel() for p in encoder.parameters() if p.requires_grad) if encoder is not None else 0,
         "threads": torch.get_num_threads(),
         "peak MB": peak(),
     }
+    if encoder is not None:
+        result["longest"] = encoder.longest
     if options["judge"]:
         towers.net.eval()
         towers.net.items.refresh()
@@ -176,17 +190,19 @@ def of_mean(vectors: np.ndarray, items: Any, split: Any) -> dict[str, float]:
 
 NOTES = """Encoder: all-MiniLM-L6-v2; texts: {texts} (title, categories), cut at {longest} tokens on both sides. MNRL:
 {pairs:,} pairs of consecutive events' texts, each contrasted within its batch, bfloat16 where the processor has it. Ours:
-the same events as histories (every event but a user's first is a target, in its context), {batch:,} positions a step,
-sampled softmax over drawn items and the batch's own; user tower and, save in `text alone`, item ids and words are trained
-along. **A step is not the same step**: MNRL encodes both texts of every pair with a gradient, repeated ones again. Ours
-encodes each distinct text of a step once and at most {live} of them, drawn at random; the step's other items keep the
-vector that they were last given, so that no gradient reaches the encoder through them; what is encoded is computed twice
-(activations are made again in the backward pass, so that memory does not grow). An interaction of ours therefore costs
-less and teaches the encoder less; texts / s compares the encoders' own pace, and what equal time gives is judged apart.
-Timed: all steps but the first {warm}. Set-up: loading, tokenising and, for ours, encoding all texts once."""
-JUDGED = """recall@20 on {users:,} validation users after about equal wall time of training (set-up aside), all items
-ranked, seen ones filtered. `towers`: user tower over the history. `last 10`, `last 1`: cosine to the mean of the last ten items'
-vectors, or to the last one's: text vectors for MNRL and the untrained encoder, the item tower's for ours."""
+the same events as histories (every event but a user's first is a target, in its context), {batch:,} positions a step
+(`small steps`: 1,600 positions, 128 texts), sampled softmax over drawn items and the batch's own; user tower and, save in
+`text alone`, item ids and words are trained along. **A step is not the same step**: MNRL encodes both texts of every pair
+with a gradient, repeated ones again. Ours encodes each distinct text of a step once and at most {live} of them, drawn at
+random; the step's other items keep the vector that they were last given, so that no gradient reaches the encoder through
+them; what is encoded is computed twice (activations are made again in the backward pass, so that memory does not grow). An
+interaction of ours therefore costs less and teaches the encoder less; texts / s compares the encoders' own pace, and what
+equal time gives is judged apart. Timed: all steps but the first {warm}. Set-up: loading, tokenising and, for ours, encoding
+all texts once."""
+JUDGED = """recall@20 on {users:,} validation users after about equal wall time of training (set-up aside; steps planned by
+the pace above), all items ranked, seen ones filtered. `towers`: user tower over the history. `last 10`, `last 1`: cosine to
+the mean of the last ten items' vectors, or to the last one's: text vectors for MNRL and the untrained encoder, the item
+tower's for ours."""
 
 
 def text_page(found: dict[str, Any]) -> list[str]:
