@@ -109,7 +109,7 @@ def facts(arguments: argparse.Namespace) -> dict[str, Any]:
         "command": f"python training/benchmarks/training_speed.py {' '.join(f'PATH/{p.name}' for p in arguments.data)} "
         f"--rectools …/bin/python --mnrl …/bin/python --threads {arguments.threads} --epochs {arguments.epochs} "
         f"--steps {arguments.steps} --seconds {arguments.seconds:g}{flags} --out training/results",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} threads, "
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, threads: {arguments.threads}, "
         f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}",
         "date": datetime.now(UTC).date().isoformat(),
     }
