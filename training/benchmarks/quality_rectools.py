@@ -175,7 +175,7 @@ def main() -> None:
         "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}",
         "test": test, "validation": validation, "cpu_seconds": shared["cpu"], "seconds": shared["seconds"],
         "best_epoch": epoch, "epochs": shared["epochs"], "curve": shared["curve"],
-        "options": {key: str(value) for key, value in vars(options).items()},
+        "options": {key: str(value) for key, value in vars(options).items() if key not in ("data", "out")},
     }  # fmt: skip
     print(json.dumps({key: found[key] for key in ("test", "cpu_seconds", "seconds", "best_epoch", "epochs")}))
     if options.out:
