@@ -15,7 +15,7 @@ from recsys.data.row_lists import Float32
 from recsys.data.user_table import UserTable
 from recsys.errors import DataError
 from recsys.models.encoder import ImageEncoder, TextEncoder, resolve_encoder
-from recsys.models.item_content import Bags, ItemContent, column_of, make_bags, make_numbers
+from recsys.models.item_content import Bags, ItemContent, make_bags, make_numbers
 from recsys.models.item_tower import ItemTower
 from recsys.models.network import TwoTowerNet
 from recsys.models.text_tower import TextTower
@@ -274,7 +274,7 @@ def image_vectors(options: TwoTower, catalog: Catalog, device: str) -> torch.Ten
 
 def image_files(catalog: Catalog, column: str) -> pl.Series:
     """Paths of image files, null where an item has none."""
-    files = column_of(catalog, column).cast(pl.String)
+    files = catalog.column(column).cast(pl.String)
     files = files.set(files.str.strip_chars() == "", None)
     absent = [file for file in files.drop_nulls().unique(maintain_order=True) if not Path(file).is_file()]
     if absent:

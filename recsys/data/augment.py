@@ -78,7 +78,31 @@ def augment(
     DataError
         A window has fewer than two events.
     """
-    order = arrange(windows.lengths, options, generator)
+    return taken(windows, arrange(windows.lengths, options, generator), options, generator, neighbours)
+
+
+def taken(
+    windows: RowLists,
+    order: RowLists,
+    options: Augment,
+    generator: np.random.Generator,
+    neighbours: Int32 | None = None,
+) -> tuple[RowLists, RowLists]:
+    """The second half of :func:`augment`, for callers that need the order too.
+
+    Parameters
+    ----------
+    windows, options, neighbours
+        As for :func:`augment`, which lists what is raised.
+    order : RowLists (W)
+        From :func:`arrange`.
+    generator : numpy Generator
+        As :func:`arrange` left it.
+
+    Returns
+    -------
+    inputs, targets : RowLists (W)
+    """
     events = RowLists(order.offsets, windows.rows[order.rows])
     lengths = events.lengths - 1
     inputs = events.head(lengths)

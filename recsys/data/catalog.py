@@ -102,6 +102,18 @@ class Catalog:
         columns = pl.DataFrame([gather(column) for column in self.columns.iter_columns()])
         return Catalog(items, gather(self.texts), gather(self.titles), columns, self.text_columns)
 
+    def column(self, name: str) -> pl.Series:
+        """A column as it was read.
+
+        Raises
+        ------
+        ConfigError
+            There is no such column.
+        """
+        if name not in self.columns.columns:
+            raise ConfigError(f"the catalogue has no column {name!r}; it has {', '.join(self.columns.columns)}")
+        return self.columns[name]
+
     def listed(self, column: str) -> pl.Series:
         """A column as one list per item: a list column as it is, of others the parts between "|" as text.
 
@@ -110,9 +122,7 @@ class Catalog:
         ConfigError
             There is no such column.
         """
-        if column not in self.columns.columns:
-            raise ConfigError(f"the catalogue has no column {column!r}; it has {', '.join(self.columns.columns)}")
-        values = self.columns[column]
+        values = self.column(column)
         return values if values.dtype == pl.List else values.cast(pl.String).str.split("|")
 
     def memberships(self, column: str) -> tuple[sp.csr_matrix[np.bool_], list[str]]:

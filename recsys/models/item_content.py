@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from recsys.data.catalog import Catalog
-from recsys.errors import ConfigError, DataError
+from recsys.errors import DataError
 
 _WORD = r"[^\W_]+"
 """Letters and digits of any script."""
@@ -151,7 +151,7 @@ def make_numbers(catalog: Catalog, columns: Sequence[str]) -> Tensor:
 
 def _numbers(catalog: Catalog, name: str) -> pl.Series:
     """A column as Float64; blanks are null."""
-    column = column_of(catalog, name)
+    column = catalog.column(name)
     if column.dtype == pl.String:
         column = column.str.strip_chars()
         column = column.set(column == "", None)
@@ -166,16 +166,3 @@ def _numbers(catalog: Catalog, name: str) -> pl.Series:
             f"number or nothing ({len(strange)} such items)"
         )
     return values.rename(name)
-
-
-def column_of(catalog: Catalog, name: str) -> pl.Series:
-    """A column of the catalogue.
-
-    Raises
-    ------
-    ConfigError
-        There is no such column.
-    """
-    if name not in catalog.columns.columns:
-        raise ConfigError(f"the catalogue has no column {name!r}; it has {', '.join(catalog.columns.columns)}")
-    return catalog.columns[name]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.data.augment import Augment, arrange, augment
+from recsys.data.augment import Augment, arrange, taken
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Int32, Int64, RowLists, ragged_positions
 from recsys.models.side import Side
@@ -135,9 +135,9 @@ class WindowBatches:
     @cached_property
     def steps(self) -> int:
         """Batches of the first epoch; later ones differ by a few, as each cuts the histories elsewhere."""
-        return len(self._plan(0)[1])
+        return len(self.plan(0)[1])
 
-    def _plan(self, epoch: int) -> tuple[tuple[Int64, Int64, Int64], list[Int64]]:
+    def plan(self, epoch: int) -> tuple[tuple[Int64, Int64, Int64], list[Int64]]:
         """Windows of an epoch and, batch by batch, which of them belong together."""
         generator = np.random.default_rng((self.seed, epoch))
         owners, starts, sizes = cut_windows(self.log.histories.lengths, self.length, generator)
@@ -154,7 +154,7 @@ class WindowBatches:
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """The batches of epoch ``number``, from the ``first``-th on."""
-        windows, plan = self._plan(number)
+        windows, plan = self.plan(number)
         for place in range(first, len(plan)):
             owners, starts, sizes = (part[plan[place]] for part in windows)
             yield self._batch(owners, starts, sizes, key=(self.seed, number, place))
@@ -163,8 +163,9 @@ class WindowBatches:
         log = self.log
         flat = ragged_positions(log.histories.offsets[owners] + starts, sizes + 1)  # the windows' events in the log
         windows = RowLists.from_lengths(sizes + 1, log.histories.rows[flat])
-        inputs, targets = augment(windows, self.options, np.random.default_rng(key), self.neighbours)
-        order = arrange(windows.lengths, self.options, np.random.default_rng(key))  # the same draws: which events are left
+        generator = np.random.default_rng(key)
+        order = arrange(windows.lengths, self.options, generator)
+        inputs, targets = taken(windows, order, self.options, generator, self.neighbours)
         mine = np.arange(self.process, len(owners), self.processes)
         own_inputs, own_targets = inputs.take(mine), targets.take(mine)
         width = int(own_inputs.lengths.max()) if len(mine) else 1

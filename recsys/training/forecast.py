@@ -102,7 +102,7 @@ def _timed(loss: NextItemLoss, batches: Iterator[Batch], device: torch.device) -
 
 def widest_batch(batches: WindowBatches) -> Batch:
     """The largest batch of the first epoch: the one with the longest windows, and most of them."""
-    (_, _, sizes), plan = batches._plan(0)
+    (_, _, sizes), plan = batches.plan(0)
     place = max(range(len(plan)), key=lambda place: (int(sizes[plan[place][0]]), len(plan[place])))
     return next(batches.epoch(0, place))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recsys.data.catalog import Catalog
 from recsys.errors import ConfigError, DataError
-from recsys.models.item_content import Bags, ItemContent, column_of, make_bags, make_numbers
+from recsys.models.item_content import Bags, ItemContent, make_bags, make_numbers
 from recsys.models.item_tower import BagTower, ItemTower
 
 
@@ -117,7 +117,7 @@ def test_a_column_that_is_not_there_is_named() -> None:
     for ask in (
         lambda: make_bags(catalog, ["genre"], words=False),
         lambda: make_numbers(catalog, ["genre"]),
-        lambda: column_of(catalog, "genre"),
+        lambda: catalog.column("genre"),
     ):
         with pytest.raises(ConfigError, match="no column 'genre'; it has title"):
             ask()

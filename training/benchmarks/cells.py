@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import platform
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import torch
+
 import recsys
+from recsys.files import atomic_file
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -44,6 +53,33 @@ DATA = {
     "ml-1m": Data(("title", "genres", "description"), "", "published: 0.3133 / 0.1772; goal 0.325 / 0.187"),
     "ml-latest-small": Data(("title", "genres"), "", "goal: ahead of every peer"),
 }
+
+
+def load(folder: Path) -> tuple[str, recsys.Interactions, recsys.Catalog]:
+    """Name, log (rows without an order left out) and catalogue of a data set."""
+    name, file = folder.resolve().name, folder / "interactions.parquet"
+    order = "seq" if "seq" in pl.read_parquet_schema(file) else None
+    events = recsys.read_interactions(file, order=order, drop_unordered=True)
+    return name, events, recsys.read_catalog(folder / "items.parquet", text=DATA[name].text).aligned(events.items)
+
+
+def show_progress() -> None:
+    """Tell what is being done, and nothing that libraries say."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("recsys").setLevel(logging.INFO)
+
+
+def cell_file(folder: Path, name: str) -> Path:
+    """Where a finished cell is kept."""
+    return folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.json"
+
+
+def keep(file: Path, found: dict[str, Any]) -> None:
+    """Write a finished cell, with where and when it was made."""
+    machine = f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}"
+    with atomic_file(file) as temporary:
+        made = {"date": datetime.now(UTC).date().isoformat(), "machine": machine}
+        temporary.write_text(json.dumps(found | made, indent=1) + "\n")
 
 
 @dataclass(frozen=True)

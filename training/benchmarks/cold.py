@@ -11,42 +11,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import platform
-import re
 import time
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-import torch
-from cells import DATA, RECIPES
+from cells import RECIPES, Cell, cell_file, keep, load, show_progress
 
 import recsys
 from recsys.files import atomic_file
 from recsys.progress import log
 
-
-@dataclass(frozen=True)
-class Cold:
-    """One row of the table: a baseline, or the data set's recipe with changes."""
-
-    change: dict[str, dict[str, Any]] = field(default_factory=dict)
-    baseline: Any = None
-
-
 _TEXT = {"words": False, "id_dropout": 0.5}
 _TRAINED = {"trained_layers": 2, "live_texts": 128}
 CELLS = {
-    "zero-shot text": Cold(baseline=recsys.ZeroShot),
-    "popularity": Cold(baseline=recsys.Popularity),
-    "frozen + projection": Cold({"model": _TEXT}),
-    "frozen + projection, text alone": Cold({"model": _TEXT | {"use_ids": False}}),
-    "frozen + projection + words": Cold({"model": _TEXT | {"words": True}}),
-    "LoRA": Cold({"model": _TEXT | _TRAINED | {"encoder_mode": "lora"}}),
-    "full": Cold({"model": _TEXT | _TRAINED | {"encoder_mode": "full"}}),
+    "zero-shot text": Cell(baseline=recsys.ZeroShot),
+    "popularity": Cell(baseline=recsys.Popularity),
+    "frozen + projection": Cell(change={"model": _TEXT}),
+    "frozen + projection, text alone": Cell(change={"model": _TEXT | {"use_ids": False}}),
+    "frozen + projection + words": Cell(change={"model": _TEXT | {"words": True}}),
+    "LoRA": Cell(change={"model": _TEXT | _TRAINED | {"encoder_mode": "lora"}}),
+    "full": Cell(change={"model": _TEXT | _TRAINED | {"encoder_mode": "full"}}),
 }
 CUTS = (10, 20)
 
@@ -59,30 +43,22 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--cells", nargs="*", default=list(CELLS))
     options = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("recsys").setLevel(logging.INFO)
+    show_progress()
 
-    name = options.data.resolve().name
-    file = options.data / "interactions.parquet"
-    order = "seq" if "seq" in pl.read_parquet_schema(file) else None
-    events = recsys.read_interactions(file, order=order, drop_unordered=True)
-    catalog = recsys.read_catalog(options.data / "items.parquet", text=DATA[name].text).aligned(events.items)
+    name, events, catalog = load(options.data)
     split = recsys.item_split(events)
     folder = options.out / "cells" / f"{name}-cold"
     for cell in options.cells:
-        path = folder / f"{re.sub(r'[^a-z0-9]+', '-', cell.lower())}.json"
-        if not path.is_file():
+        file = cell_file(folder, cell)
+        if not file.is_file():
             log(f"--- {name}: {cell}")
-            found = run(CELLS[cell], name, split, catalog, options.epochs)
-            found |= {"cell": cell, "cold items": len(split.cold_rows), "items": len(events.items)}
-            found |= {"cold users": len(split.cold), "hot users": len(split.hot), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
-            found |= {"machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}"}
-            with atomic_file(path) as temporary:
-                temporary.write_text(json.dumps(found, indent=1) + "\n")
+            facts = {"cell": cell, "cold items": len(split.cold_rows), "items": len(events.items)}
+            facts |= {"cold users": len(split.cold), "hot users": len(split.hot)}
+            keep(file, run(CELLS[cell], name, split, catalog, options.epochs) | facts)
         write_table(options.out, name)
 
 
-def run(cell: Cold, data: str, split: Any, catalog: Any, epochs: int | None) -> dict[str, Any]:
+def run(cell: Cell, data: str, split: Any, catalog: Any, epochs: int | None) -> dict[str, Any]:
     """Fit and judge one cell."""
     begun = time.process_time()
     extra: dict[str, Any] = {}

@@ -15,19 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import platform
-import re
 import time
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
-from cells import CELLS, DATA, RECIPES, Cell
+from cells import CELLS, DATA, RECIPES, Cell, cell_file, keep, load, show_progress
 
 import recsys
 from recsys.files import atomic_file
@@ -45,16 +40,11 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", default=list(CELLS), help="default: all; none: make the table alone")
     parser.add_argument("--seeds", type=int, help="at most so many seeds per cell")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("recsys").setLevel(logging.INFO)
+    show_progress()
 
-    name = arguments.data.resolve().name
-    file = arguments.data / "interactions.parquet"
-    order = "seq" if "seq" in pl.read_parquet_schema(file) else None
-    events = recsys.read_interactions(file, order=order, drop_unordered=True)
-    catalog = recsys.read_catalog(arguments.data / "items.parquet", text=DATA[name].text).aligned(events.items)
+    name, events, catalog = load(arguments.data)
     split = recsys.leave_last_out(events)
-    rows = pl.scan_parquet(file).select(pl.len()).collect().item()
+    rows = pl.scan_parquet(arguments.data / "interactions.parquet").select(pl.len()).collect().item()
     facts = {
         "interactions": len(events),
         "without_order": rows - len(events),
@@ -65,17 +55,11 @@ def main() -> None:
     for cell_name in arguments.cells:
         cell = CELLS[cell_name]
         for seed in range(min(cell.seeds, arguments.seeds or cell.seeds)):
-            file = folder / f"{re.sub(r'[^a-z0-9]+', '-', cell_name.lower())}-{seed}.json"
+            file = cell_file(folder, f"{cell_name} {seed}")
             if file.is_file():
                 continue
             log(f"--- {name}: {cell_name}, seed {seed}")
-            found = {"cell": cell_name, "seed": seed, "date": datetime.now(UTC).date().isoformat()}
-            found |= facts | {
-                "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}"
-            }
-            found |= run(cell, name, split, catalog, seed)
-            with atomic_file(file) as temporary:
-                temporary.write_text(json.dumps(found, indent=1) + "\n")
+            keep(file, {"cell": cell_name, "seed": seed} | facts | run(cell, name, split, catalog, seed))
             write_table(arguments.out, name)
     write_table(arguments.out, name)
 
