@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from recsys.errors import RecsysError
     from recsys.evaluation.compare import compare
     from recsys.evaluation.evaluate import evaluate
+    from recsys.index.spec import IndexSpec
     from recsys.recipe import Recipe
+    from recsys.serving.batch import recommend_to_parquet
     from recsys.serving.retriever import Retriever
+    from recsys.serving.rules import Rules
     from recsys.training.config import Objective, Training
     from recsys.two_tower import TwoTower
 
@@ -33,6 +36,7 @@ _HOMES = {
     "BPR": "recsys.baselines",
     "Catalog": "recsys.data.catalog",
     "EASE": "recsys.baselines",
+    "IndexSpec": "recsys.index.spec",
     "Interactions": "recsys.data.interactions",
     "ItemKNN": "recsys.baselines",
     "Objective": "recsys.training.config",
@@ -40,6 +44,7 @@ _HOMES = {
     "Recipe": "recsys.recipe",
     "RecsysError": "recsys.errors",
     "Retriever": "recsys.serving.retriever",
+    "Rules": "recsys.serving.rules",
     "Training": "recsys.training.config",
     "TwoTower": "recsys.two_tower",
     "ZeroShot": "recsys.baselines",
@@ -51,6 +56,7 @@ _HOMES = {
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",
     "read_user_table": "recsys.data.read",
+    "recommend_to_parquet": "recsys.serving.batch",
     "rolling_splits": "recsys.data.protocols",
     "time_split": "recsys.data.split",
     "user_split": "recsys.data.protocols",
@@ -62,6 +68,7 @@ __all__ = [
     "EASE",
     "Augment",
     "Catalog",
+    "IndexSpec",
     "Interactions",
     "ItemKNN",
     "Objective",
@@ -69,6 +76,7 @@ __all__ = [
     "Recipe",
     "RecsysError",
     "Retriever",
+    "Rules",
     "Training",
     "TwoTower",
     "ZeroShot",
@@ -80,6 +88,7 @@ __all__ = [
     "read_catalog",
     "read_interactions",
     "read_user_table",
+    "recommend_to_parquet",
     "rolling_splits",
     "time_split",
     "user_split",

@@ -15,12 +15,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.data.catalog import Catalog
-from recsys.data.row_lists import RowLists
+from recsys.data.row_lists import Float32, RowLists
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import BundleError, ConfigError, DataError
-from recsys.files import atomic_folder, sha256_of
-from recsys.index.exact import ExactIndex
+from recsys.files import atomic_folder, exclusive, sha256_of
 from recsys.schema import ITEM, TEXT, TITLE, USER
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ FORMAT_VERSION = 1
 _LIBRARIES = ("recsys", "torch", "transformers", "sentence-transformers", "polars", "numpy", "lightning")
 _ENCODER_FILES = {".json", ".txt", ".model", ".safetensors"}
 _CHECKED_ROWS = 64
+_FIGURES, _CARD = "report.json", "MODEL_CARD.md"
 
 
 def save(
@@ -39,8 +39,9 @@ def save(
     folder: Path,
     *,
     overwrite: bool,
-    metrics: dict[str, Any],
+    metrics: dict[str, Any] | None = None,
     figures: dict[str, Any] | None = None,
+    like: str | Path | None = None,
 ) -> None:
     """Write a bundle under a temporary name, then give it its own: all or nothing.
 
@@ -50,10 +51,12 @@ def save(
     folder : Path
     overwrite : bool
         Whether an older bundle there may be replaced. A folder that is not a bundle never is.
-    metrics : dict
+    metrics : dict, optional
         Kept in the manifest.
     figures : dict, optional
         What :func:`recsys.evaluation.report.build` found; kept as ``report.json`` and told in ``MODEL_CARD.md``.
+    like : path, optional
+        An older bundle of the same model, whose metrics and card are taken over.
 
     Raises
     ------
@@ -62,14 +65,19 @@ def save(
     """
     if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
         raise DataError(f"{folder} holds something that is not a recsys bundle; it is not overwritten")
-    with atomic_folder(folder, replace=overwrite) as target:
+    with exclusive(folder), atomic_folder(folder, replace=overwrite) as target:
+        if like is not None:
+            metrics = read_manifest(Path(like))["metrics"] if metrics is None else metrics
+            for name in (_FIGURES, _CARD):
+                if (file := Path(like) / name).is_file():
+                    shutil.copyfile(file, target / name)
         _write_tables(retriever, target)
         _write_towers(retriever, target)
         if figures is not None:
             from recsys.evaluation.report import as_json, model_card  # noqa: PLC0415
 
-            (target / "report.json").write_text(as_json(figures))
-            (target / "MODEL_CARD.md").write_text(model_card(figures))
+            (target / _FIGURES).write_text(as_json(figures))
+            (target / _CARD).write_text(model_card(figures))
         files = sorted(file for file in target.rglob("*") if file.is_file())
         manifest = {
             "format": FORMAT,
@@ -77,7 +85,7 @@ def save(
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "library_versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
             "data": retriever.data,
-            "metrics": metrics,
+            "metrics": metrics or {},
             "files": {
                 file.relative_to(target).as_posix(): {"sha256": sha256_of(file), "bytes": file.stat().st_size}
                 for file in files
@@ -107,18 +115,18 @@ def _write_tables(retriever: Retriever, target: Path) -> None:
 def _write_towers(retriever: Retriever, target: Path) -> None:
     from safetensors.numpy import save_file  # noqa: PLC0415
 
-    from recsys.models.towers import numpy_of  # noqa: PLC0415
+    from recsys.index import files  # noqa: PLC0415
 
     towers = retriever.towers
     tensors = {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in towers.net.state_dict().items()}
     if towers.whitening is not None:
         tensors |= {"whitening.mean": towers.whitening.mean, "whitening.matrix": towers.whitening.matrix}
     save_file(tensors, target / "towers.safetensors")
-    np.save(target / "item_vectors.npy", numpy_of(towers.item_vectors), allow_pickle=False)
-    retriever.index.save(target / "index.faiss")
+    np.save(target / "item_vectors.npy", towers.vectors, allow_pickle=False)
+    files.write(retriever.index, target, towers.vectors)
     config = {
         "model": retriever.options,
-        "catalog": {"text_columns": list(retriever.catalog.text_columns)},
+        "catalog": {"text_columns": list(retriever.catalog.text_columns), "trained_items": retriever.shelf.trained},
         "event_names": list(retriever.event_names),
         "holdout": retriever.holdout.protocol if retriever.holdout else None,
         "training": retriever.record,
@@ -194,7 +202,9 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     BundleError
         The bundle is damaged, incomplete, newer, or its parts do not belong together.
     """
+    from recsys.index import files  # noqa: PLC0415
     from recsys.serving.retriever import Retriever  # noqa: PLC0415
+    from recsys.serving.shelf import Shelf  # noqa: PLC0415
 
     folder = Path(folder)
     manifest = verify(folder)
@@ -220,12 +230,13 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     )
     histories = pl.read_parquet(folder / "histories.parquet")
     event_names = tuple(config.get("event_names", ()))  # bundles of older versions have none
-    index = ExactIndex.load(folder / "index.faiss")
-    _check_belonging(folder, towers, index)
+    vectors = _checked_vectors(folder, towers)
+    try:
+        index = files.read(folder, vectors, device=towers.device)
+    except DataError as error:
+        raise BundleError(f"{folder}: {error}") from error
     retriever = Retriever(
-        towers=towers,
-        index=index,
-        catalog=catalog,
+        shelf=Shelf(towers, index, catalog, trained=config["catalog"].get("trained_items", len(items))),
         users=users,
         histories=_lists(histories, "items", "times", "events"),
         trained=histories["trained"].to_numpy() if "trained" in histories.columns else None,
@@ -279,20 +290,21 @@ def _load_towers(folder: Path, options: dict[str, Any], users: Vocabulary, items
     return Towers(net.to(device).eval(), users, items, whitening, encoder, device)
 
 
-def _check_belonging(folder: Path, towers: Towers, index: ExactIndex) -> None:
-    """Refuse an index or vectors that the towers did not make."""
+def _checked_vectors(folder: Path, towers: Towers) -> Float32:
+    """The saved item vectors; refused if the towers did not make them."""
     import torch  # noqa: PLC0415
 
     from recsys.models.towers import numpy_of  # noqa: PLC0415
 
-    vectors = np.load(folder / "item_vectors.npy", allow_pickle=False)
-    if not np.array_equal(vectors, index.vectors()):
-        raise BundleError(f"{folder}: index.faiss does not hold the vectors of item_vectors.npy")
+    vectors: Float32 = np.load(folder / "item_vectors.npy", allow_pickle=False)
     rows = np.linspace(0, len(vectors) - 1, min(_CHECKED_ROWS, len(vectors))).astype(np.int64)
+    if vectors.shape[0] != len(towers.items):
+        raise BundleError(f"{folder}: item_vectors.npy has {len(vectors)} vectors for {len(towers.items)} items")
     with torch.inference_mode():
         made = towers.net.for_score(towers.net.items(torch.from_numpy(rows).to(towers.device)).float())
-    if vectors.shape[0] != len(towers.items) or not np.allclose(numpy_of(made), vectors[rows], atol=1e-3):
+    if not np.allclose(numpy_of(made), vectors[rows], atol=1e-3):
         raise BundleError(f"{folder}: item_vectors.npy was not made by the towers beside it")
+    return vectors
 
 
 def _nested(lists: RowLists, rows: str, times: str, events: str) -> pl.DataFrame:

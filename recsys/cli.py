@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import get_args
 
-from recsys import __version__, commands
+from recsys import __version__, commands, commands_serving
 from recsys.data.tables import Format
 from recsys.errors import RecsysError
 from recsys.options import add_flags
@@ -73,7 +73,7 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print JSON for programs to read")
-    parser.set_defaults(run=getattr(commands, f"run_{name}"))
+    parser.set_defaults(run=getattr(commands, f"run_{name}", None) or getattr(commands_serving, f"run_{name}"))
     return parser
 
 
@@ -161,24 +161,66 @@ def build_parser() -> argparse.ArgumentParser:
         subs,
         "recommend",
         "recommend to known users, or for a history",
-        "recsys recommend runs/ml --out recs.parquet --k 100",
+        "recsys recommend runs/ml --users all --k 100 --out recs",
     )
     recommend.add_argument("run_folder", metavar="RUN", help="a bundle")
     recommend.add_argument("--users", nargs="+", help="user ids (default: all, which needs --out)")
     recommend.add_argument("--history", nargs="+", metavar="ITEM", help="item ids of somebody new, oldest first")
     recommend.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
-    recommend.add_argument("--out", help="Parquet file to write instead of printing")
+    recommend.add_argument("--out", help="folder of Parquet shards to write, or to go on with; or one FILE.parquet")
     recommend.add_argument("--keep-seen", action="store_true", help="do not filter items of the history")
+    recommend.add_argument("--shard-users", type=int, help="users of a shard, which fits into memory (default: 100000)")
+    recommend.add_argument("--overwrite", action="store_true", help="begin anew where a batch of another plan lies")
+    recommend.add_argument("--engine", choices=["local", "ray"], help="compute here, or on a Ray cluster (default: local)")
+    recommend.add_argument("--workers", type=int, help="processes of Ray (default: as many as its processors)")
+
+    recommend.add_argument(
+        "--where", metavar="PREDICATE", help="""only items such as 'category == "Books" and price < 20'"""
+    )
+    recommend.add_argument("--exclude", nargs="+", metavar="ITEM", help="items that nobody gets")
+    recommend.add_argument("--allow", nargs="+", metavar="ITEM", help="the only items that anybody gets")
+    recommend.add_argument("--rules", metavar="FILE", help="TOML file with boosts, pins, caps, diversity and freshness")
+    recommend.add_argument(
+        "--fallback", choices=["error", "popular"], help="for users without a history (default: an error)"
+    )
 
     similar = _command(subs, "similar", "items like these", "recsys similar runs/ml 1 --k 5")
     similar.add_argument("run_folder", metavar="RUN", help="a bundle")
     similar.add_argument("items", nargs="+", help="item ids")
     similar.add_argument("--k", type=int, default=10, help="items per item (default: 10)")
+    similar.add_argument("--where", metavar="PREDICATE", help="only items for which it holds, as for recommend")
 
     search = _command(subs, "search", "items that a text describes", 'recsys search runs/ml "animated films about toys"')
     search.add_argument("run_folder", metavar="RUN", help="a bundle")
     search.add_argument("texts", nargs="+", metavar="TEXT", help="what to look for")
     search.add_argument("--k", type=int, default=10, help="items per text (default: 10)")
+    search.add_argument("--where", metavar="PREDICATE", help="only items for which it holds, as for recommend")
+
+    explain = _command(
+        subs, "explain", "which events of a history move an item's score", "recsys explain runs/ml 1196 --user 42"
+    )
+    explain.add_argument("run_folder", metavar="RUN", help="a bundle")
+    explain.add_argument("items", nargs="+", metavar="ITEM", help="item ids to explain")
+    explain.add_argument("--user", help="a known user")
+    explain.add_argument("--history", nargs="+", metavar="ITEM", help="item ids of somebody new, oldest first")
+    explain.add_argument("--top", type=int, default=5, help="events to tell of (default: 5)")
+
+    index = _command(
+        subs, "index", "choose the index of a bundle by measuring, or change what is on offer",
+        "recsys index runs/ml --recall 0.95 --memory 2GiB",
+    )  # fmt: skip
+    index.add_argument("run_folder", metavar="RUN", help="a bundle; it is replaced as a whole")
+    index.add_argument("--recall", type=float, default=0.99, help="least share of the exact results (default: 0.99)")
+    index.add_argument("--memory", metavar="SIZE", help="most memory, such as 2GiB (default: any)")
+    index.add_argument(
+        "--kind", choices=["auto", "exact", "truncated", "ivf", "sq", "ivfpq", "hnsw"], default="auto",
+        help="what to try beside the exact index (default: all)",
+    )  # fmt: skip
+    index.add_argument("--out", metavar="FILE", help="page with the trade-off (default: RUN-index.html)")
+    index.add_argument("--add", metavar="FILE", help="table of new items: item_id and the catalogue's columns")
+    index.add_argument("--update", metavar="FILE", help="table of items whose text or columns have changed")
+    index.add_argument("--remove", nargs="+", metavar="ITEM", help="items that nobody is to get any more")
+    index.add_argument("--compact", action="store_true", help="build the index anew, of the items that are there")
 
     inspect = _command(subs, "inspect", "what is in a log or a bundle", "recsys inspect runs/ml")
     _log_flags(inspect, needed=True)

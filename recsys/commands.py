@@ -22,7 +22,6 @@ from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError
 from recsys.recipe import TABLES, Recipe
 from recsys.recommender import Ranker
-from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
 from recsys.tables import as_text, with_intervals
 
 if TYPE_CHECKING:
@@ -270,60 +269,6 @@ def _judgeable(folder: str) -> Retriever:
     if retriever.holdout is None:
         raise ConfigError(f"{folder} was fitted with --split none: it kept no users apart to be judged on")
     return retriever
-
-
-def run_recommend(arguments: Namespace) -> Answer:
-    """``recsys recommend``."""
-    import recsys  # noqa: PLC0415
-    from recsys.serving.batch import recommend_to_parquet  # noqa: PLC0415
-
-    if arguments.history and (arguments.users or arguments.out):
-        raise ConfigError("--history stands alone: it goes with neither --users nor --out")
-    if not arguments.history and not arguments.users and not arguments.out:
-        raise ConfigError("recommending to all users needs --out FILE; or name some with --users")
-    retriever = recsys.load(arguments.run_folder)
-    keep = not arguments.keep_seen
-    users = None if arguments.users in (None, ["all"]) else arguments.users
-    if arguments.out:
-        rows = recommend_to_parquet(retriever, arguments.out, users=users, k=arguments.k, filter_seen=keep)
-        return Answer(f"{arguments.out}: {rows:,} rows", {"out": arguments.out, "rows": rows})
-    if arguments.history:
-        frame = retriever.recommend(histories=[arguments.history], k=arguments.k, filter_seen=keep).drop(QUERY)
-        frame = retriever.titled(frame)
-        return Answer(as_text(frame), frame.to_dicts())
-    if users is None:
-        raise ConfigError("recommending to all users needs --out FILE")
-    frame = retriever.titled(retriever.recommend(users, k=arguments.k, filter_seen=keep))
-    parts = []
-    for (user,), own in frame.group_by(USER, maintain_order=True):
-        last = ", ".join(retriever.history(user).tail(3)[TITLE].to_list())
-        parts.append(f"user {user}, last: {last}\n{as_text(own.drop(USER))}")
-    return Answer("\n\n".join(parts), frame.to_dicts())
-
-
-def run_similar(arguments: Namespace) -> Answer:
-    """``recsys similar``."""
-    import recsys  # noqa: PLC0415
-
-    retriever = recsys.load(arguments.run_folder)
-    frame = retriever.titled(retriever.similar_items(arguments.items, k=arguments.k), SIMILAR)
-    parts = []
-    for (item,), own in frame.group_by(ITEM, maintain_order=True):
-        title = retriever.catalog.title_of(retriever.items.rows([item]))[0]
-        parts.append(f"like {title} ({item})\n{as_text(own.drop(ITEM))}")
-    return Answer("\n\n".join(parts), frame.to_dicts())
-
-
-def run_search(arguments: Namespace) -> Answer:
-    """``recsys search``."""
-    import recsys  # noqa: PLC0415
-
-    retriever = recsys.load(arguments.run_folder)
-    frame = retriever.titled(retriever.search(arguments.texts, k=arguments.k))
-    parts = []
-    for (text,), own in frame.group_by(QUERY, maintain_order=True):
-        parts.append(f"{text}\n{as_text(own.drop(QUERY))}")
-    return Answer("\n\n".join(parts), frame.to_dicts())
 
 
 def run_inspect(arguments: Namespace) -> Answer:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +54,53 @@ def atomic_file(target: Path) -> Iterator[Path]:
         _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(target: Path, lock: Path | None = None) -> Iterator[None]:
+    """Keep other writers away from a target until the block ends, however this process ends.
+
+    The lock is the kernel's (flock), which a dead process cannot hold; the lock file says who has it.
+
+    Parameters
+    ----------
+    target : Path
+        What is about to be written.
+    lock : Path, optional
+        The lock file; by default beside the target.
+
+    Raises
+    ------
+    DataError
+        Another writer is at it.
+    """
+    lock = lock or target.parent / f".{target.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    handle = _locked(lock, target)
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _locked(lock: Path, target: Path) -> int:
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock.exists() and os.fstat(handle).st_ino == lock.stat().st_ino:
+                return handle
+        except BlockingIOError as error:
+            writer = os.read(handle, 1000).decode() or "another process"
+            os.close(handle)
+            raise DataError(f"{target} is being written by {writer}; wait for it, or name another") from error
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its owner ended, and removed the name, between our opening and our locking: once more
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -27,6 +28,39 @@ def log(message: str) -> None:
     logger.info(message)
 
 
+@contextmanager
+def counting(total: int, *, what: str, unit: str) -> Iterator[Callable[[int], None]]:
+    """A function to call with how many more are done; shows how far the work has come, how fast, and the time left.
+
+    Parameters
+    ----------
+    total : int
+        How many there are in all.
+    what, unit : str
+        The name of the work, and of one element.
+    """
+    if on_terminal():
+        with tqdm(total=total, desc=what, unit=unit, leave=False) as bar:
+
+            def move(more: int) -> None:
+                bar.update(more)
+
+            yield move
+        return
+    begun = last = time.monotonic()
+    done = 0
+
+    def tell(more: int) -> None:
+        nonlocal last, done
+        done += more
+        if time.monotonic() - last > _LINE_EVERY:
+            last = time.monotonic()
+            rate = done / (last - begun)
+            log(f"{what}: {done:,}/{total:,} {unit}s, {rate:,.1f} a second, {(total - done) / rate:,.0f} s left")
+
+    yield tell
+
+
 def track(work: Iterable[T], *, total: int, what: str, unit: str) -> Iterator[T]:
     """Pass ``work`` through, showing how far it has come.
 
@@ -38,13 +72,7 @@ def track(work: Iterable[T], *, total: int, what: str, unit: str) -> Iterator[T]
     what, unit : str
         The name of the work, and of one element.
     """
-    if on_terminal():
-        yield from tqdm(work, total=total, desc=what, unit=unit, leave=False)
-        return
-    begun = last = time.monotonic()
-    for done, element in enumerate(work):
-        yield element
-        if time.monotonic() - last > _LINE_EVERY:
-            last = time.monotonic()
-            rate = (done + 1) / (last - begun)
-            log(f"{what}: {done + 1:,}/{total:,} {unit}s, {rate:,.1f} a second, {(total - done - 1) / rate:,.0f} s left")
+    with counting(total, what=what, unit=unit) as advance:
+        for element in work:
+            yield element
+            advance(1)

@@ -22,6 +22,7 @@ from recsys.recommender import Ranked
 from recsys.training.config import Objective, Training
 
 if TYPE_CHECKING:
+    from recsys.index.spec import IndexSpec
     from recsys.models.towers import Towers
     from recsys.serving.retriever import Retriever
     from recsys.training.fit import Extras
@@ -326,7 +327,9 @@ class TwoTower:
     def retriever(
         self,
         *,
-        index: Literal["auto", "exact"] = "auto",
+        index: Literal["auto", "exact"] | IndexSpec = "auto",
+        recall_target: float = 0.99,
+        memory_budget: int | None = None,
         log: Interactions | None = None,
         holdout: Holdout | None = None,
     ) -> Retriever:
@@ -334,8 +337,13 @@ class TwoTower:
 
         Parameters
         ----------
-        index : str
-            ``"exact"``; ``"auto"`` is exact too for now.
+        index : str or IndexSpec
+            ``"auto"`` measures on user vectors of the log and takes what answers fastest within these bounds, which is the
+            exact index for catalogues of some ten thousand items; see :func:`recsys.index.choose.choose`.
+        recall_target : float
+            Least share of the exact index's results that an index chosen by ``"auto"`` finds.
+        memory_budget : int, optional
+            Most bytes of it.
         log : Interactions, optional
             The histories to serve known users from, such as the whole log after training on a part; by default what was
             trained on.
@@ -346,17 +354,17 @@ class TwoTower:
         -------
         Retriever
         """
-        from recsys.serving.retriever import Retriever  # noqa: PLC0415
+        from recsys.serving.build import build  # noqa: PLC0415
 
-        if index not in ("auto", "exact"):
-            raise ConfigError(f"index must be auto or exact, not {index!r}")
+        if isinstance(index, str) and index not in ("auto", "exact"):
+            raise ConfigError(f"index must be auto, exact or an IndexSpec, not {index!r}")
         towers = self.towers
         assert self._train is not None and self._catalog is not None  # noqa: S101, PT018 - set with the towers
         log = self._train if log is None else log
         if self._user_table is not None:  # it may know people whom the training log does not
             towers = replace(towers, users=log.users, user_codes=self._user_table.codes_for(log.users))
         happened = asdict(self.log) if self.log else {}
-        return Retriever.build(
+        found = build(
             towers,
             self._catalog,
             log,
@@ -364,7 +372,11 @@ class TwoTower:
             record=happened | {"options": asdict(self._training)},
             holdout=holdout,
             train=self._train,
+            index=None if isinstance(index, str) else index,
         )
+        if index == "auto":
+            found.choose_index(recall_target=recall_target, memory_budget=memory_budget)
+        return found
 
 
 def _settle_encoder(towers: Towers) -> None:

@@ -14,6 +14,9 @@ from recsys.data.row_lists import RowLists
 from recsys.data.split import Holdout, Split, leave_last_out
 from recsys.errors import BundleError, DataError
 from recsys.files import sha256_of
+from recsys.index import files
+from recsys.index.item_index import ItemIndex
+from recsys.serving.build import build
 from recsys.serving.retriever import Retriever
 from recsys.training.config import Training
 from recsys.two_tower import TwoTower
@@ -124,12 +127,10 @@ def test_a_foreign_or_broken_manifest_is_refused(folder: Path) -> None:
 
 
 def test_an_index_of_another_model_is_refused(fitted: Retriever, folder: Path) -> None:
-    from recsys.index.exact import ExactIndex
-
     other = np.random.default_rng(0).normal(size=fitted.index.vectors().shape).astype(np.float32)
-    ExactIndex.build(other).save(folder / "index.faiss")
+    files.write(ItemIndex.build(other), folder, other)
     rewrite_manifest(folder)
-    with pytest.raises(BundleError, match=r"index\.faiss does not hold the vectors"):
+    with pytest.raises(BundleError, match=r"built from other vectors than item_vectors\.npy"):
         recsys.load(folder)
     np.save(folder / "item_vectors.npy", other)
     rewrite_manifest(folder)
@@ -213,7 +214,7 @@ def typed(ring: Interactions) -> Interactions:
 def built(
     fitted: Retriever, log: Interactions, holdout: Holdout | None = None, train: Interactions | None = None
 ) -> Retriever:
-    return Retriever.build(
+    return build(
         fitted.towers, fitted.catalog, log, options=fitted.options, record=fitted.record, holdout=holdout, train=train
     )
 

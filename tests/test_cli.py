@@ -15,7 +15,8 @@ from recsys.cli import build_parser, main
 from recsys.recipe import Recipe
 from tests.conftest import make_events, make_items
 
-COMMANDS = ["demo", "fit", "tune", "evaluate", "compare", "report", "recommend", "similar", "search", "inspect"]
+COMMANDS = ["demo", "fit", "tune", "evaluate", "compare", "report", "recommend", "similar", "search", "explain", "index"]
+COMMANDS += ["inspect"]
 
 
 @pytest.fixture(scope="module")

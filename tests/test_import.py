@@ -4,9 +4,12 @@ import sys
 import recsys
 
 PUBLIC = {
-    "ALS", "Augment", "BPR", "EASE", "Catalog", "Interactions", "ItemKNN", "Objective", "Popularity", "Recipe",
-    "RecsysError", "Retriever", "Training", "TwoTower", "ZeroShot", "compare", "evaluate", "item_split", "leave_last_out",
-    "load", "read_catalog", "read_interactions", "read_user_table", "rolling_splits", "time_split", "user_split",
+    "ALS", "Augment", "BPR", "EASE", "Catalog", "IndexSpec",
+    "Interactions", "ItemKNN", "Objective", "Popularity", "Recipe",
+    "RecsysError", "Retriever",
+    "Rules", "Training", "TwoTower", "ZeroShot", "compare", "evaluate", "item_split", "leave_last_out",
+    "load", "read_catalog", "read_interactions", "read_user_table", "recommend_to_parquet",
+    "rolling_splits", "time_split", "user_split",
 }  # fmt: skip
 
 

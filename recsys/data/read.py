@@ -214,6 +214,29 @@ def read_catalog(
     return Catalog.from_frame(_joined(frames, files), text=chosen, title=title or chosen[0])
 
 
+def read_items(path: PathLike, *, item: str = ITEM) -> pl.DataFrame:
+    """A table of items as it is, for :meth:`recsys.serving.retriever.Retriever.add_items`.
+
+    Parameters
+    ----------
+    path : path
+        CSV, TSV, Parquet or newline-delimited JSON.
+    item : str
+        The column that holds the id; it is named ``item_id`` in the result.
+
+    Raises
+    ------
+    DataError
+        The file or its column of ids cannot be used.
+    """
+    frames = []
+    for file in (files := expand(path)):
+        wanted = {ITEM: item} | {name: name for name in _columns(file, None, MOVIELENS_CATALOG) if name not in (item, ITEM)}
+        frames.append(collect(file, None, MOVIELENS_CATALOG, wanted))
+        check_ids(frames[-1][ITEM], f"{file}, column {item!r}")
+    return _joined(frames, files)
+
+
 def read_users(path: PathLike | Sequence[PathLike], user: str, *columns: str) -> pl.DataFrame:
     """Read columns of a table of users, for groups in an evaluation.
 

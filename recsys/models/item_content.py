@@ -63,52 +63,86 @@ class ItemContent:
         return any(part is not None for part in (self.text, self.images, self.numbers, self.bags))
 
 
-def make_bags(catalog: Catalog, categories: Sequence[str], *, words: bool, least: int = 2) -> Bags:
-    """Words and pairs of neighbouring words of the items' texts, and values of categorical columns, weighted by rarity.
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The words, pairs of words and categories that a catalogue has, each with its number and its weight.
 
-    Parameters
+    Attributes
     ----------
-    catalog : Catalog
-    categories : sequence of str
+    table : DataFrame
+        ``token``, ``number`` (by alphabet), ``weight``: log(n / n_t) + 1 for a token of n_t among n items.
+    categories : tuple of str
         Columns with one value or several (a list, or text with "|" between values).
     words : bool
         Whether the words of the texts count too; case does not matter.
-    least : int
-        Tokens of fewer items are left out: they tell of nothing but the item itself.
-
-    Returns
-    -------
-    Bags
-        A token of n_t among n items weighs log(n / n_t) + 1, however often the item has it; each bag is then scaled to
-        length 1.
-
-    Raises
-    ------
-    DataError
-        No token is left.
-    ConfigError
-        There is no such column.
     """
+
+    table: pl.DataFrame
+    categories: tuple[str, ...]
+    words: bool
+
+    @classmethod
+    def of(cls, catalog: Catalog, categories: Sequence[str], *, words: bool, least: int = 2) -> Tokens:
+        """Read them from a catalogue.
+
+        Parameters
+        ----------
+        catalog : Catalog
+        categories : sequence of str
+        words : bool
+        least : int
+            Tokens of fewer items are left out: they tell of nothing but the item itself.
+
+        Raises
+        ------
+        DataError
+            No token is left.
+        ConfigError
+            There is no such column.
+        """
+        table = _occurrences(catalog, categories, words).group_by("token").agg(pl.len().alias("items"))
+        table = table.filter(pl.col("items") >= least).sort("token")
+        if table.is_empty():
+            raise DataError(f"no word or category occurs in {least} items or more; leave out words and categories")
+        table = table.select(
+            "token",
+            pl.int_range(pl.len(), dtype=pl.Int64).alias("number"),
+            (math.log(len(catalog)) - pl.col("items").log() + 1.0).alias("weight"),
+        )
+        return cls(table, tuple(categories), words)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def bags(self, catalog: Catalog) -> Bags:
+        """The bag of each item of this or another catalogue, however often it has a token, scaled to length 1."""
+        found = _occurrences(catalog, self.categories, self.words).join(self.table, on="token")
+        found = found.select(
+            "row", "number", (pl.col("weight") / (pl.col("weight") ** 2).sum().over("row").sqrt()).cast(pl.Float32)
+        ).sort("row", "number")
+        lengths = np.bincount(found["row"].to_numpy(), minlength=len(catalog))
+        return Bags(
+            offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
+            tokens=torch.from_numpy(found["number"].to_numpy().copy()),
+            weights=torch.from_numpy(found["weight"].to_numpy().copy()),
+            size=len(self),
+        )
+
+
+def _occurrences(catalog: Catalog, categories: Sequence[str], words: bool) -> pl.DataFrame:
+    """``row`` and ``token``, each pair once."""
     parts = [_values(catalog, column) for column in categories]
     if words:
         parts += _words(catalog.texts)
-    table = pl.concat(parts).drop_nulls().unique().with_columns(pl.len().over("token").alias("items"))
-    table = table.filter(pl.col("items") >= least)
-    if table.is_empty():
-        raise DataError(f"no word or category occurs in {least} items or more; leave out words and categories")
-    weight = math.log(len(catalog)) - pl.col("items").log() + 1.0
-    table = table.select(
-        "row",
-        (pl.col("token").rank("dense") - 1).cast(pl.Int64).alias("number"),
-        (weight / (weight**2).sum().over("row").sqrt()).cast(pl.Float32).alias("weight"),
-    ).sort("row", "number")
-    lengths = np.bincount(table["row"].to_numpy(), minlength=len(catalog))
-    return Bags(
-        offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
-        tokens=torch.from_numpy(table["number"].to_numpy().copy()),
-        weights=torch.from_numpy(table["weight"].to_numpy().copy()),
-        size=table["number"].n_unique(),
-    )
+    return pl.concat(parts).drop_nulls().unique()
+
+
+def make_bags(catalog: Catalog, categories: Sequence[str], *, words: bool, least: int = 2) -> Bags:
+    """Words and pairs of neighbouring words of the items' texts, and values of categorical columns, weighted by rarity.
+
+    See :class:`Tokens`.
+    """
+    return Tokens.of(catalog, categories, words=words, least=least).bags(catalog)
 
 
 def _values(catalog: Catalog, column: str) -> pl.DataFrame:
@@ -130,23 +164,53 @@ def _words(texts: pl.Series) -> list[pl.DataFrame]:
     return [words, words.with_columns(pl.col("token") + " " + pl.col("token").shift(-1).over("row"))]
 
 
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """Mean and deviation of numeric columns.
+
+    Attributes
+    ----------
+    columns : tuple of str
+    means, deviations : DataFrame (1, F)
+        A deviation is 0 where all items have the same value.
+    """
+
+    columns: tuple[str, ...]
+    means: pl.DataFrame
+    deviations: pl.DataFrame
+
+    @classmethod
+    def of(cls, catalog: Catalog, columns: Sequence[str]) -> Scales:
+        """Read them from a catalogue, over the items that have a value.
+
+        Raises
+        ------
+        DataError
+            A column holds something that is not a finite number.
+        ConfigError
+            There is no such column.
+        """
+        frame = pl.DataFrame([_numbers(catalog, name) for name in columns])
+        spread = pl.when(pl.all().max() > pl.all().min()).then(pl.all().std(ddof=0)).otherwise(0.0).fill_null(0.0)
+        return cls(tuple(columns), frame.select(pl.all().mean()), frame.select(spread))
+
+    def table(self, catalog: Catalog) -> Tensor:
+        """float32 (n_items, F) of this or another catalogue: 0 where a value is missing or is always the same."""
+        scaled = [
+            ((_numbers(catalog, name) - self.means[name][0]) / self.deviations[name][0]).fill_null(0.0)
+            if self.deviations[name][0]
+            else pl.zeros(len(catalog), dtype=pl.Float64, eager=True).alias(name)
+            for name in self.columns
+        ]
+        return torch.from_numpy(pl.DataFrame(scaled).cast(pl.Float32).to_numpy().copy())
+
+
 def make_numbers(catalog: Catalog, columns: Sequence[str]) -> Tensor:
     """Numeric columns with mean 0 and deviation 1 over the items that have a value; float32 (n_items, F).
 
-    A missing value becomes 0, the mean, and so does every value of a column that has but one.
-
-    Raises
-    ------
-    DataError
-        A column holds something that is not a finite number.
-    ConfigError
-        There is no such column.
+    See :class:`Scales`.
     """
-    frame = pl.DataFrame([_numbers(catalog, name) for name in columns])
-    scaled = (pl.all() - pl.all().mean()) / pl.all().std(ddof=0)
-    varied = pl.all().max() > pl.all().min()
-    out = frame.select(pl.when(varied).then(scaled).fill_null(0.0).cast(pl.Float32))
-    return torch.from_numpy(out.to_numpy().copy())
+    return Scales.of(catalog, columns).table(catalog)
 
 
 def _numbers(catalog: Catalog, name: str) -> pl.Series:

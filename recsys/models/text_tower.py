@@ -25,6 +25,7 @@ from recsys.progress import log
 
 _QUANTILE = 0.99
 """Texts longer than this share of all texts are cut."""
+_CHUNK, _CHUNK_CPU = 8192, 2048
 _COMPARED = 8
 """Texts on which the encoder taken apart is compared with itself whole."""
 _TOLERANCE = 0.1
@@ -57,8 +58,8 @@ class TextTower(nn.Module):
         Of LoRA's updates (arXiv 2106.09685), which are on all linear maps of the trained layers.
     live : int
         Texts encoded per step.
-    chunk_tokens : int
-        Padded tokens per chunk.
+    chunk_tokens : int, optional
+        Padded tokens per chunk; by default few on a CPU, whose caches then hold a layer's activations.
     device : str
         Where it is trained.
 
@@ -96,12 +97,13 @@ class TextTower(nn.Module):
         layers: int = 0,
         rank: int = 16,
         live: int = 512,
-        chunk_tokens: int = 8192,
+        chunk_tokens: int | None = None,
         device: str = "cpu",
     ) -> None:
         super().__init__()
         self.model: Any = load_encoder(folder, device).float()
-        self.mode, self.live, self.chunk_tokens = mode, live, chunk_tokens
+        self.mode, self.live = mode, live
+        self.chunk_tokens = chunk_tokens or (_CHUNK_CPU if device == "cpu" else _CHUNK)
         self._memory: Memory | None = None
         self._hold("mean", torch.from_numpy(whitening.mean))
         self._hold("matrix", torch.from_numpy(whitening.matrix))

@@ -14,12 +14,12 @@ from torch import Tensor
 from recsys.data.row_lists import Float32, Int32, Int64, RowLists, ragged_positions
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError, UnsupportedError
+from recsys.models.dense_search import Dense, search
 from recsys.models.encoder import OwnFolder, TextEncoder
 from recsys.models.network import TwoTowerNet
 from recsys.models.side import Side, request_times
-from recsys.models.topk import top_k, users_per_block
 from recsys.models.whiten import Whitening
-from recsys.recommender import Ranked, check_exclude, check_k
+from recsys.recommender import Ranked, check_k
 
 _BLOCK_TOKENS = 16_384
 _NO_TEXT = "this model was trained without text (encoder=None); it cannot read any"
@@ -199,6 +199,11 @@ class Towers:
         return vectors
 
     @cached_property
+    def dense(self) -> Dense:
+        """:attr:`item_vectors`, prepared for search."""
+        return Dense.of(self.item_vectors)
+
+    @cached_property
     def text_vectors(self) -> Float32:
         """float32 (n_items, E): the items' texts in the encoder's own space, of unit length; zeros without a text.
 
@@ -286,39 +291,32 @@ class Towers:
     ) -> Ranked:
         """Rank all items for each history; ``users`` are read for their features alone, where the model has any."""
         check_k(k)
-        return rank_vectors(self.user_vectors(histories, users, requests), self.item_vectors, k, exclude, candidates)
+        return rank_vectors(self.user_vectors(histories, users, requests), self.dense, k, exclude, candidates)
 
 
-@torch.inference_mode()
 def rank_vectors(
-    queries: Tensor, table: Tensor, k: int, exclude: RowLists | None = None, candidates: Int32 | None = None
+    queries: Tensor, table: Tensor | Dense, k: int, exclude: RowLists | None = None, candidates: Int32 | None = None
 ) -> Ranked:
-    """Rank all items by inner product, block by block in one buffer.
-
-    A fresh block of scores for each product would cost as much in page faults as the product itself.
+    """Rank all items by inner product; see :func:`recsys.models.dense_search.search`.
 
     Parameters
     ----------
     queries : float32 (n, D)
-    table : float32 (n_items, D)
-    k, exclude, candidates
-        As for :func:`recsys.models.topk.top_k`.
+    table : float32 (n_items, D), or prepared
+    k, exclude : as there
+    candidates : int32 (C,), optional
+        The only item rows that may be returned.
 
     Returns
     -------
     Ranked (n)
     """
-    if exclude is not None:
-        check_exclude(exclude, len(queries))
-    block = min(users_per_block(len(table)), max(1, len(queries)))
-    buffer = torch.empty(block, len(table), device=table.device, dtype=table.dtype)
-    parts = []
-    for start in range(0, len(queries), block):
-        some = queries[start : start + block]
-        scores = torch.mm(some, table.T, out=buffer[: len(some)])
-        hidden = None if exclude is None else exclude.block(start, start + block)
-        parts.append(top_k(scores, k, hidden, candidates))
-    return Ranked.joined(parts)
+    items = table if isinstance(table, Dense) else Dense.of(table)
+    if candidates is None:
+        return search(queries, items, k, exclude)
+    eligible = np.zeros(len(items), dtype=np.bool_)
+    eligible[candidates] = True
+    return search(queries, items, k, exclude, eligible)
 
 
 def _unit(vectors: Float32) -> Float32:

@@ -1,60 +1,293 @@
-"""Offline batch: recommendations for all users, to one Parquet file."""
+"""Offline batch: recommendations for many users, block by block into Parquet shards that a killed run goes on with."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
 
-from recsys.errors import ConfigError
-from recsys.files import atomic_file
-from recsys.progress import log, track
-from recsys.serving.retriever import RawId, Retriever
+from recsys.data.row_lists import Bool, Int32, RowLists
+from recsys.errors import ConfigError, DataError
+from recsys.files import sha256_of
+from recsys.progress import counting, log
+from recsys.recommender import Ranked, check_k
+from recsys.schema import ITEM, RANK, SCORE, USER
+from recsys.serving import shards
+from recsys.serving.asked import listed
+from recsys.serving.ranking import eligible_items
+from recsys.serving.shards import Plan
 
+if TYPE_CHECKING:
+    from recsys.serving.asked import RawIds
+    from recsys.serving.retriever import Retriever
+
+Engine: TypeAlias = Literal["local", "ray"]
+
+SHARD_USERS = 100_000
 _BLOCK = 4096
+"""Users ranked at once. Blocks begin at fixed places of a shard, so that every engine computes the same ones."""
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What a batch wrote.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of all shards.
+    users : int
+        Users asked for.
+    shards, resumed_shards : int
+        Shards in all, and those among them that an earlier run had finished.
+    without_history : int
+        Users asked for who have no history, and therefore no rows.
+    """
+
+    rows: int
+    users: int
+    shards: int
+    resumed_shards: int
+    without_history: int
 
 
 def recommend_to_parquet(
-    retriever: Retriever, out: str | Path, *, users: list[RawId] | None = None, k: int = 10, filter_seen: bool = True
-) -> int:
-    """Recommend to many users and write one Parquet file, which appears only when it is whole.
+    retriever: Retriever,
+    out: str | Path,
+    *,
+    users: RawIds | None = None,
+    k: int = 10,
+    filter_seen: bool = True,
+    where: str | None = None,
+    exclude: RawIds | None = None,
+    allow: RawIds | None = None,
+    now: int | None = None,
+    shard_users: int = SHARD_USERS,
+    overwrite: bool = False,
+    engine: Engine = "local",
+    workers: int | None = None,
+    bundle: str | Path | None = None,
+) -> BatchResult:
+    """Recommend to many users, in memory that does not grow with their number.
 
     Parameters
     ----------
     retriever : Retriever
     out : path
-        Columns ``user_id``, ``item_id``, ``score`` (float32), ``rank`` (int32, from 1), users in the order asked for.
-    users : list of ids, optional
-        By default every known user with a history.
+        A folder for shards ``part-00000.parquet``, each of which appears only when it is whole, and ``_SUCCESS`` once all
+        are there; or a file that ends in ``.parquet``, made of shards in a folder beside it and replaced when whole.
+        Columns ``user_id``, ``item_id``, ``score`` (float32), ``rank`` (int32, from 1), users in the order asked for. A
+        folder that was begun with the same plan (model, users, k, filters, shards) is gone on with.
+    users : id or ids, optional
+        By default all known users. Those without a history get no rows.
     k : int
     filter_seen : bool
+    where, exclude, allow
+        As for :meth:`Retriever.recommend`; a predicate must be written as text, so that the plan can hold it.
+    now : int, optional
+        Clock of the requests in seconds, for a model that reads it; by default this machine's when the run was begun.
+    shard_users : int
+        Users of a shard; no more than one shard's rows are held at once.
+    overwrite : bool
+        Begin anew where a batch of another plan lies. What is no batch is never removed.
+    engine : {"local", "ray"}
+        Where it is computed: here, or by workers of a Ray cluster; see :mod:`recsys.serving.batch_ray`. Either goes on
+        with what the other began.
+    workers : int, optional
+        Processes of Ray; by default as many as the cluster has processors.
+    bundle : path, optional
+        The folder that ``retriever`` was loaded from, as it was loaded; Ray needs it.
+
+    Returns
+    -------
+    BatchResult
+
+    Raises
+    ------
+    UnknownIdError, ConfigError
+        A user is unknown, or an option is impossible; nothing is written.
+    DataError
+        Something else lies at ``out``, or a batch of another plan, or somebody is writing there.
+    DependencyError
+        Ray is asked for and absent.
+    OSError
+        A shard cannot be written, as on a full disk; those that are finished stay.
+    """
+    check_k(k)
+    if k > len(retriever.items):
+        raise ConfigError(f"k is {k}, but the catalogue has {len(retriever.items)} items")
+    rows = _asked(retriever, users)
+    out = Path(out).absolute()
+    one_file = out.suffix == ".parquet"
+    if one_file and out.is_dir():
+        raise DataError(f"{out} is a folder; name a file, or a folder that does not end in .parquet")
+    folder = out.with_name(f"{out.name}.shards") if one_file else out
+    _check_engine(engine, workers, bundle)
+    shards.check_folder(folder)
+    plan = Plan(
+        bundle=fingerprint(retriever, bundle),
+        k=k,
+        filter_seen=filter_seen,
+        users=len(rows),
+        user_list=hashlib.sha256(rows.tobytes()).hexdigest(),
+        shard_users=shard_users,
+        now=_clock(retriever, folder, now, overwrite),
+        where=where,
+        exclude=None if exclude is None else [str(one) for one in listed(exclude)],
+        allow=None if allow is None else [str(one) for one in listed(allow)],
+    )
+    _eligible(retriever, plan)  # a predicate or an id that is not known is told before anything is written
+    without = int((retriever.histories.lengths[rows] == 0).sum())
+    if without:
+        log(f"{without:,} users have no history and get no recommendations")
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    with shards.only_writer(folder):
+        there = shards.settle(folder, plan, overwrite=overwrite)
+        todo = [shard for shard, count in enumerate(there) if count is None]
+        resumed = plan.shards - len(todo)
+        if resumed:
+            log(f"{resumed:,} of {plan.shards:,} shards are there already")
+        with counting(sum(map(plan.size_of, todo)), what="recommending", unit="user") as advance:
+            if engine == "ray" and bundle is not None:
+                from recsys.serving.batch_ray import make_on_ray  # noqa: PLC0415
+
+                made = make_on_ray(Path(bundle).absolute(), folder, plan, rows, todo, workers, advance)
+            else:
+                made = [make_shard(retriever, folder, plan, i, rows[plan.slice_of(i)], advance) for i in todo]
+        shards.sweep(folder)
+        total = sum(made) + sum(count for count in there if count is not None)
+        if todo or not (folder / shards.SUCCESS).exists():
+            shards.finish(folder, plan, rows=total, seconds=time.monotonic() - begun)
+        if one_file:
+            shards.join(folder, plan, out)
+            shards.clear(folder)
+    if one_file:
+        with contextlib.suppress(OSError):  # somebody put something of their own there, or began again
+            folder.rmdir()
+    return BatchResult(total, len(rows), plan.shards, resumed, without)
+
+
+def make_shard(
+    retriever: Retriever, folder: Path, plan: Plan, shard: int, rows: Int32, advance: Callable[[int], None] | None = None
+) -> int:
+    """Rank for the users of one shard and write it.
+
+    Parameters
+    ----------
+    retriever : Retriever
+    folder : Path
+    plan : Plan
+    shard : int
+    rows : int32 (plan.size_of(shard),)
+        User rows.
+    advance : function, optional
+        Told how many users more are done.
 
     Returns
     -------
     int
         Rows written.
-
-    Raises
-    ------
-    UnknownIdError, ConfigError
-        As for :meth:`Retriever.recommend`; nothing is written.
     """
-    if users is None:
-        rows = np.flatnonzero(retriever.histories.lengths).astype(np.int32)
-        without = len(retriever.users) - len(rows)
-        if without:
-            log(f"{without:,} users have no history and get no recommendations")
-    else:
-        rows = retriever.users.rows([users] if isinstance(users, str | int) else users)
+    histories, eligible = retriever.histories.take(rows), _eligible(retriever, plan)
+    frames = []
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        frames.append(_ranked(retriever, plan, block, histories.block(start, start + _BLOCK), eligible))
+        if advance is not None:
+            advance(len(block))
+    frame = pl.concat(frames, rechunk=False)
+    shards.write_shard(folder, plan, shard, frame)
+    return frame.height
+
+
+def _eligible(retriever: Retriever, plan: Plan) -> Bool | None:
+    """bool (n_items,): what the plan's filters leave; None: everything."""
+    shelf = retriever.shelf
+    eligible = eligible_items(shelf, plan.allow, plan.where)
+    if plan.exclude is None:
+        return eligible
+    rest = ~shelf.mask_of(shelf.items.rows(plan.exclude))
+    return rest if eligible is None else eligible & rest
+
+
+def _ranked(retriever: Retriever, plan: Plan, rows: Int32, histories: RowLists, eligible: Bool | None) -> pl.DataFrame:
+    """What one block of users is recommended."""
+    known = np.flatnonzero(histories.lengths)
+    if len(known) < len(rows):
+        rows, histories = rows[known], histories.take(known)
+    ranked = Ranked.nothing()
+    if len(rows):
+        seen = histories.bare() if plan.filter_seen else None
+        clocks = None if plan.now is None else np.full(len(rows), plan.now, dtype=np.int64)
+        ranked = retriever.recommend_rows(histories, plan.k, exclude=seen, users=rows, requests=clocks, eligible=eligible)
+    lists = ranked.lists
+    place = np.arange(len(lists.rows)) - np.repeat(lists.offsets[:-1], lists.lengths)
+    return pl.DataFrame(
+        {
+            USER: retriever.users.raw(np.repeat(rows, lists.lengths)),
+            ITEM: retriever.items.raw(lists.rows),
+            SCORE: ranked.scores,
+            RANK: (place + 1).astype(np.int32),
+        }
+    )
+
+
+def fingerprint(retriever: Retriever, bundle: str | Path | None = None) -> str:
+    """Hexadecimal sha256 of a bundle's manifest, which names all its files; without a bundle of vectors, ids, histories."""
+    if bundle is not None:
+        return sha256_of(Path(bundle) / "manifest.json")
+    digest = hashlib.sha256()
+    for ids in (retriever.users.ids, retriever.items.ids):
+        digest.update(f"{ids.dtype} {len(ids)}".encode())
+        if ids.dtype == pl.String:
+            digest.update(ids.str.len_bytes().to_numpy().tobytes())  # else "ab", "c" and "a", "bc" would be the same
+            for part in ids.to_frame().iter_slices(_BLOCK):
+                digest.update("".join(part.to_series().to_list()).encode())
+        else:
+            digest.update(ids.to_numpy().tobytes())
+    histories = retriever.histories
+    lists = (histories.offsets, histories.rows, histories.times, histories.events)
+    for array in (retriever.vectors, retriever.index.alive, *lists):
+        digest.update(b"absent" if array is None else array.tobytes())
+    return digest.hexdigest()
+
+
+def _asked(retriever: Retriever, users: RawIds | None) -> Int32:
+    """The rows of the users asked for."""
+    rows = np.arange(len(retriever.users), dtype=np.int32) if users is None else retriever.users.rows(listed(users))
     if len(rows) == 0:
         raise ConfigError("there is nobody to recommend to: users is empty")
-    ids = retriever.users.raw(rows)
-    starts = range(0, len(ids), _BLOCK)
-    whole = pl.concat(
-        retriever.recommend(ids[start : start + _BLOCK], k=k, filter_seen=filter_seen)
-        for start in track(starts, total=len(starts), what="recommending", unit="block")
-    )
-    with atomic_file(Path(out)) as temporary:
-        whole.write_parquet(temporary)
-    return whole.height
+    return rows
+
+
+def _clock(retriever: Retriever, folder: Path, now: int | None, overwrite: bool) -> int | None:
+    """The clock of the requests; a run that is gone on with keeps the one it was begun with."""
+    if not retriever.reads_request_time:
+        return None
+    begun = None if overwrite else shards.read_plan(folder)
+    if now is None and begun is not None:
+        now = begun.get("now")
+    return int(time.time()) if now is None else now
+
+
+def _check_engine(engine: str, workers: int | None, bundle: str | Path | None) -> None:
+    if engine == "ray":
+        from recsys.serving.batch_ray import import_ray  # noqa: PLC0415
+
+        if bundle is None:
+            raise ConfigError("engine='ray' needs bundle=, the folder that its workers load the model from")
+        import_ray()
+    elif engine != "local":
+        raise ConfigError(f"engine must be 'local' or 'ray', not {engine!r}")
+    elif workers is not None:
+        raise ConfigError("workers (--workers) belongs to engine='ray' (--engine ray)")
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers (--workers) must be at least 1, not {workers}")

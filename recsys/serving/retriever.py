@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Float32, Int32, Int64, RowLists
+from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
-from recsys.index.exact import ExactIndex
+from recsys.index.item_index import ItemIndex
 from recsys.models.towers import Towers, numpy_of
 from recsys.recommender import Ranked, check_k
-from recsys.schema import ITEM, QUERY, RANK, SCORE, SIMILAR, TITLE, USER
-from recsys.serving.side import event_code, with_side
-
-RawId: TypeAlias = str | int
-RawIds: TypeAlias = RawId | Sequence[RawId] | pl.Series
+from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
+from recsys.serving.answers import Form, as_form, filled_by_popularity, frame_of
+from recsys.serving.asked import Asked, RawId, RawIds, anonymous, known_users, listed
+from recsys.serving.ranking import Request, eligible_items
+from recsys.serving.rules import Rules
+from recsys.serving.shelf import Shelf
 
 _BLOCK = 4096
 
@@ -37,12 +39,13 @@ class Retriever:
     Made by :meth:`recsys.TwoTower.retriever` or :func:`recsys.load`. Every answer is a polars frame of raw ids, scores and
     ranks (from 1); an answer has fewer than k rows where fewer items are eligible, and never a placeholder.
 
+    Any number of threads may ask at once, also while items are added or removed: each request is answered from the state
+    that it found. From asyncio, call ``await asyncio.to_thread(retriever.recommend, ...)``.
+
     Attributes
     ----------
-    towers : Towers
-    index : ExactIndex
-    catalog : Catalog
-        In the towers' item rows.
+    shelf : Shelf
+        Towers, index and catalogue as they are now.
     users : Vocabulary
         The users that can be asked for by name.
     histories : RowLists
@@ -59,9 +62,7 @@ class Retriever:
         The event types that ``histories.events`` refers to: those that the model was trained on, in the same order.
     """
 
-    towers: Towers
-    index: ExactIndex
-    catalog: Catalog
+    shelf: Shelf
     users: Vocabulary
     histories: RowLists
     options: dict[str, Any] = field(default_factory=dict)
@@ -70,62 +71,29 @@ class Retriever:
     data: dict[str, Any] = field(default_factory=dict)
     trained: Int64 | None = None
     event_names: tuple[str, ...] = ()
+    _changing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     name = "two towers"
 
-    @classmethod
-    def build(
-        cls,
-        towers: Towers,
-        catalog: Catalog,
-        log: Interactions,
-        *,
-        options: dict[str, Any],
-        record: dict[str, Any],
-        holdout: Holdout | None = None,
-        train: Interactions | None = None,
-    ) -> Retriever:
-        """Index the towers' item vectors and take over the histories of ``log``.
-
-        Raises
-        ------
-        DataError
-            The log, or the holdout, has items, users or event types that the model does not know.
-        """
-        places = towers.items.find(log.items.ids)
-        unknown = np.flatnonzero((places < 0) & (log.item_counts > 0))
-        if len(unknown):
-            raise DataError(
-                f"{len(unknown)} items of the log are unknown to the model, such as {log.items.ids[int(unknown[0])]!r}"
-            )
-        told = (towers, train, log, holdout)  # the first that has any: what the towers were trained on goes before all else
-        names = next((one.event_names for one in told if one is not None and one.event_names), ())
-        if towers.user_codes is not None:
-            towers = replace(towers, users=log.users, user_codes=towers.codes_for(log.users))
-        histories = log.histories.renamed(places).recoded(log.event_names, names)
-        return cls(
-            towers=towers,
-            index=ExactIndex.build(numpy_of(towers.item_vectors)),
-            catalog=catalog,
-            users=log.users,
-            histories=histories,
-            trained=None if train is None else _prefix_lengths(train, log.users, histories),
-            options=options,
-            record=record,
-            holdout=None if holdout is None else _in_rows_of(holdout, log.users, towers.items, names),
-            data={
-                "fingerprint": log.fingerprint,
-                "interactions": len(log),
-                "users": len(log.users),
-                "items": len(towers.items),
-            },
-            event_names=names,
-        )
-
     @property
     def items(self) -> Vocabulary:
-        """The items that can be recommended, in row order."""
-        return self.towers.items
+        """All items in row order, removed ones too."""
+        return self.shelf.items
+
+    @property
+    def towers(self) -> Towers:
+        """The fitted towers."""
+        return self.shelf.towers
+
+    @property
+    def index(self) -> ItemIndex:
+        """The index of the item vectors."""
+        return self.shelf.index
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is known of the items, in row order."""
+        return self.shelf.catalog
 
     @cached_property
     def trained_on(self) -> Interactions | None:
@@ -159,19 +127,23 @@ class Retriever:
         candidates: Int32 | None = None,
         requests: Int64 | None = None,
         wanted: int | None = None,
+        eligible: Bool | None = None,
     ) -> Ranked:
         """Rank by user tower and index; see :meth:`recsys.TwoTower.recommend_rows`.
 
-        A model with ``event_heads`` can be asked for the next event of one type, ``wanted``, by its code.
+        A model with ``event_heads`` can be asked for the next event of one type, ``wanted``, by its code; ``eligible``,
+        bool (n_items,), is the same as ``candidates``, as a mask.
         """
-        parts = []
+        shelf, parts = self.shelf, []
+        if candidates is not None:
+            chosen = shelf.mask_of(candidates)
+            eligible = chosen if eligible is None else eligible & chosen
         for start in range(0, len(histories), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            known = None if users is None else users[part]
-            clocks = None if requests is None else requests[part]
-            vectors = numpy_of(self.towers.user_vectors(histories.block(start, start + _BLOCK), known, clocks, wanted))
-            hidden = None if exclude is None else exclude.block(start, start + _BLOCK)
-            parts.append(self.index.search(vectors, k, hidden, candidates))
+            part, stop = slice(start, start + _BLOCK), start + _BLOCK
+            known, clocks = None if users is None else users[part], None if requests is None else requests[part]
+            vectors = shelf.towers.user_vectors(histories.block(start, stop), known, clocks, wanted)
+            hidden = None if exclude is None else exclude.block(start, stop)
+            parts.append(shelf.index.search(numpy_of(vectors), k, hidden, eligible=eligible))
         return Ranked.joined(parts)
 
     def recommend(
@@ -186,7 +158,12 @@ class Retriever:
         k: int = 10,
         filter_seen: bool = True,
         exclude: RawIds | None = None,
-    ) -> pl.DataFrame:
+        allow: RawIds | None = None,
+        where: str | pl.Expr | None = None,
+        rules: Rules | None = None,
+        fallback: Literal["error", "popular"] = "error",
+        form: Form = "polars",
+    ) -> Any:
         """Items for known users, or for histories of people never seen before.
 
         Parameters
@@ -200,19 +177,30 @@ class Retriever:
         events : sequence of sequences of str, optional
             Type of each event of ``histories``; a model that reads types needs them, others pass over them.
         now : int, optional
-            Clock of the request, in seconds, for a model that reads it; by default this machine's.
+            Clock of the request, in seconds, for models and rules that read it; by default this machine's.
         wanted : str, optional
             Type of the event to come, such as ``"buy"``, of a model with ``event_heads``; by default any.
         k : int
             Most items per user, at most the size of the catalogue.
         filter_seen : bool
             Whether items of the history are left out.
-        exclude : item id or ids, optional
-            Items that nobody gets.
+        exclude, allow : item id or ids, optional
+            Items that nobody gets; the only items that anybody gets. All filters hold at once.
+        where : str or polars expression, optional
+            The items' columns must satisfy it, such as ``'category == "Books" and price < 20'``; see
+            :func:`recsys.data.predicate.matching`.
+        rules : Rules, optional
+            Boosts, pins, caps and so on; scores are then those that the rules make. :meth:`moves` tells what they did.
+        fallback : {"error", "popular"}
+            For people who are unknown or have no history: an error, or the most popular items that the filters leave. The
+            answer then has a column ``source``, ``"model"`` or ``"popular"``; the score of a popular item is its number of
+            interactions.
+        form : {"polars", "arrow", "lists"}
+            A polars frame, an Arrow table, or one list of dicts per person, in the order of asking.
 
         Returns
         -------
-        DataFrame
+        DataFrame, Table or list
             ``user_id`` (or ``query``, the position in ``histories``), ``item_id``, ``score``, ``rank``.
 
         Raises
@@ -221,37 +209,89 @@ class Retriever:
             A user or item that the model does not know.
         ConfigError
             Both or neither of ``users`` and ``histories``; a k below 1 or above the catalogue; a ``wanted`` type that the
-            model does not tell apart.
+            model does not tell apart; a predicate that cannot be read.
         DataError
             A history is empty, or has events of types that the model does not know.
         """
-        self._check_k(k)
-        code = None if wanted is None else event_code(wanted, self.towers.net.users, self.event_names)
+        shelf = self.shelf
+        _check_k(k, shelf)
+        if fallback not in ("error", "popular"):
+            raise ConfigError(f"fallback must be error or popular, not {fallback!r}")
+        asked = self._asked(users, histories, times, events, cold=fallback == "popular")
+        filters: dict[str, Any] = {"filter_seen": filter_seen, "exclude": exclude, "allow": allow, "where": where}
+        request = Request.of(shelf, asked, self.event_names, k=k, now=now, wanted=wanted, rules=rules, **filters)
+        able, source = np.flatnonzero(asked.readable), None
+        ranked, _ = request.answer(shelf, able)
+        if fallback == "popular":
+            counts, there = np.bincount(self.histories.rows, minlength=len(shelf.items)), shelf.index.alive
+            there = there if request.eligible is None else there & request.eligible
+            ranked, source = filled_by_popularity(ranked, able, counts, there, request.hidden, k)
+        frame = frame_of(ranked, asked.owners, shelf.items, ITEM)
+        if source is not None:
+            frame = frame.with_columns(source.gather(pl.Series(ranked.lists.owners(), dtype=pl.UInt32)))
+        return as_form(frame, form, ranked.lists.lengths)
+
+    def moves(self, users: RawIds | None = None, *, rules: Rules, k: int = 10, **request: Any) -> pl.DataFrame:
+        """What each rule did to whose items: a row for every item that a rule moved.
+
+        Takes what :meth:`recommend` takes, save for ``fallback`` and ``form``, and gives ``user_id`` (or ``query``),
+        ``item_id``, ``rule``, ``change`` (of the score), ``rank_before``, ``rank_after``.
+        """
+        shelf = self.shelf
+        _check_k(k, shelf)
+        asked = self._asked(users, *(request.pop(name, None) for name in ("histories", "times", "events")))
+        made = Request.of(shelf, asked, self.event_names, k=k, rules=rules, **request)
+        moves = made.answer(shelf, np.arange(len(asked.owners)))[1]
+        assert moves is not None  # noqa: S101 - there are rules
+        return moves.select(
+            asked.owners.gather(moves["request"]).alias(asked.owners.name),
+            shelf.items.raw(moves["row"].to_numpy()).alias(ITEM),
+            *(moves[name] for name in ("rule", "change", "rank_before", "rank_after")),
+        )
+
+    def _asked(self, users: Any, histories: Any, times: Any = None, events: Any = None, *, cold: bool = False) -> Asked:
         if (users is None) == (histories is None):
             raise ConfigError("give either users or histories")
         if users is not None:
-            asked = _listed(users)
-            rows = self.users.rows(asked)
-            read, name, owners = self.histories.take(rows), USER, self.users.raw(rows)
-            empty = np.flatnonzero(read.lengths == 0)
-            if len(empty):
-                raise DataError(f"the user {owners[int(empty[0])]!r} has no history to read; give histories= instead")
-        else:
-            assert histories is not None  # noqa: S101 - one of the two is there
-            if any(isinstance(one, str | int) for one in histories):
-                raise ConfigError("histories is a list of lists of item ids, one list per person")
-            bare = RowLists.from_lists([self.items.rows(list(one)) for one in histories])
-            read = with_side(bare, times, events, self.towers.net.users, self.event_names)
-            rows = np.full(len(read), -1, dtype=np.int32)
-            name, owners = QUERY, pl.Series(np.arange(len(read), dtype=np.int64))
-        hidden = read.bare() if filter_seen else RowLists.empty(len(read))
-        if exclude is not None:
-            hidden = hidden.merged(_repeated(self.items.rows(_listed(exclude)), len(read)))
-        clocks = np.full(len(read), int(time.time()) if now is None else now, dtype=np.int64)
-        ranked = self.recommend_rows(read, k, exclude=hidden, users=rows, requests=clocks, wanted=code)
-        return self._frame(ranked, owners, name, ITEM)
+            return known_users(users, self.users, self.histories, cold=cold)
+        return anonymous(histories, self.items, self.towers.net.users, self.event_names, times, events, cold=cold)
 
-    def similar_items(self, items: RawIds, *, k: int = 10) -> pl.DataFrame:
+    def score(
+        self,
+        users: RawIds | None = None,
+        items: RawIds = (),
+        *,
+        histories: Sequence[Sequence[RawId]] | None = None,
+        now: int | None = None,
+    ) -> pl.DataFrame:
+        """The score of each item for each user, seen or not.
+
+        Returns
+        -------
+        DataFrame
+            ``user_id`` (or ``query``), ``item_id``, ``score``; items in the order of asking.
+
+        Raises
+        ------
+        UnknownIdError, ConfigError, DataError
+            As for :meth:`recommend`.
+        """
+        shelf = self.shelf
+        asked = self._asked(users, histories)
+        rows = shelf.items.rows(listed(items))
+        clocks = np.full(len(asked.owners), int(time.time()) if now is None else now, dtype=np.int64)
+        vectors = shelf.towers.user_vectors(asked.histories, asked.users, clocks)
+        n, m = len(asked.owners), len(rows)
+        owners = np.repeat(np.arange(n), m)
+        return pl.DataFrame(
+            {
+                asked.owners.name: asked.owners.gather(pl.Series(owners, dtype=pl.UInt32)),
+                ITEM: shelf.items.raw(np.tile(rows, n)),
+                "score": shelf.index.scores(numpy_of(vectors), owners, np.tile(rows, n).astype(np.int64)),
+            }
+        )
+
+    def similar_items(self, items: RawIds, *, k: int = 10, where: str | pl.Expr | None = None) -> pl.DataFrame:
         """The items whose vectors are nearest, by the model's own score; the item itself left out.
 
         Returns
@@ -264,13 +304,44 @@ class Retriever:
         UnknownIdError, ConfigError
             As for :meth:`recommend`.
         """
-        self._check_k(k)
-        rows = self.items.rows(_listed(items))
+        shelf = self.shelf
+        _check_k(k, shelf)
+        rows = shelf.items.rows(listed(items))
         itself = RowLists.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
-        queries = numpy_of(self.towers.item_vectors)[rows]
-        return self._frame(self.index.search(queries, k, itself), self.items.raw(rows), ITEM, SIMILAR)
+        ranked = shelf.index.search(shelf.towers.vectors[rows], k, itself, eligible=eligible_items(shelf, None, where))
+        return frame_of(ranked, shelf.items.raw(rows).alias(ITEM), shelf.items, SIMILAR)
 
-    def search(self, texts: str | Sequence[str], *, k: int = 10) -> pl.DataFrame:
+    def similar_users(self, users: RawIds, *, k: int = 10) -> pl.DataFrame:
+        """The users whose vectors are nearest, by cosine; the user itself left out.
+
+        All users with a history are encoded at the first call, and remembered.
+
+        Returns
+        -------
+        DataFrame
+            ``user_id``, ``similar_user_id``, ``score``, ``rank``.
+
+        Raises
+        ------
+        UnknownIdError, ConfigError, DataError
+            As for :meth:`recommend`.
+        """
+        check_k(k)
+        rows = known_users(users, self.users, self.histories, cold=False).users
+        index, places = self._users_index
+        at = np.searchsorted(places, rows)
+        itself = RowLists.from_lengths(np.ones(len(rows), dtype=np.int64), at.astype(np.int32))
+        found = index.search(index.vectors()[at], k, itself)
+        ranked = Ranked(RowLists(found.lists.offsets, places[found.lists.rows]), found.scores)
+        return frame_of(ranked, self.users.raw(rows).alias(USER), self.users, "similar_user_id")
+
+    @cached_property
+    def _users_index(self) -> tuple[ItemIndex, Int32]:
+        rows = np.flatnonzero(self.histories.lengths).astype(np.int32)
+        vectors = numpy_of(self.towers.user_vectors(self.histories.take(rows), rows))
+        return ItemIndex.build(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)), rows
+
+    def search(self, texts: str | Sequence[str], *, k: int = 10, where: str | pl.Expr | None = None) -> pl.DataFrame:
         """Items that free text describes: the item tower's text encoder compares it with the items' own texts.
 
         Items without a text are never found.
@@ -287,21 +358,124 @@ class Retriever:
         DataError, ConfigError
             A text is blank; a k below 1 or above the catalogue.
         """
-        self._check_k(k)
+        shelf = self.shelf
+        _check_k(k, shelf)
         asked = [texts] if isinstance(texts, str) else list(texts)
         if any(not text.strip() for text in asked):
             raise DataError("a search text is blank")
-        queries = self.towers.query_vectors(asked)
-        ranked = self._text_index.search(queries, k, _repeated(self._textless, len(queries)))
-        return self._frame(ranked, pl.Series(asked), QUERY, ITEM)
+        queries = shelf.towers.query_vectors(asked)
+        eligible = shelf.searchable if where is None else shelf.searchable & shelf.matching(where)
+        ranked = shelf.text_index.search(queries, k, eligible=eligible)
+        return frame_of(ranked, pl.Series(QUERY, asked), shelf.items, ITEM)
 
-    @cached_property
-    def _text_index(self) -> ExactIndex:
-        return ExactIndex.build(self.towers.text_vectors)
+    def explain(
+        self,
+        user: RawId | None = None,
+        item: RawId = "",
+        *,
+        history: Sequence[RawId] | None = None,
+        now: int | None = None,
+    ) -> pl.DataFrame:
+        """Which events of a history move an item's score, and by how much; see :func:`recsys.serving.explain.occlusion`.
 
-    @cached_property
-    def _textless(self) -> Int32:
-        return np.flatnonzero(~self.towers.text_vectors.any(axis=1)).astype(np.int32)
+        Parameters
+        ----------
+        user : id
+            A known user; or ``history`` of somebody else, oldest first.
+        item : id
+        now : int, optional
+            As for :meth:`recommend`.
+
+        Returns
+        -------
+        DataFrame
+            ``item_id`` and ``title`` of each event's item, its ``contribution`` and its ``place``; the largest first.
+        """
+        from recsys.serving.explain import explain, explanation_frame  # noqa: PLC0415
+
+        shelf, asked = self.shelf, self._asked(user, None if history is None else [history])
+        rows = shelf.items.rows([item])
+        found = explain(shelf.towers, asked.histories, rows, user=int(asked.users[0]), request=now)
+        return explanation_frame(found[0], shelf.catalog)
+
+    def item_shares(
+        self,
+        user: RawId | None = None,
+        item: RawId = "",
+        *,
+        history: Sequence[RawId] | None = None,
+        now: int | None = None,
+    ) -> dict[str, float]:
+        """What id, text and other content of an item add to its score; takes what :meth:`explain` takes.
+
+        Returns
+        -------
+        dict
+            By part, and ``"bias"``; the sum is the score. See :func:`recsys.serving.item_shares.item_shares`.
+        """
+        from recsys.serving.item_shares import item_shares  # noqa: PLC0415
+
+        shelf, asked = self.shelf, self._asked(user, None if history is None else [history])
+        clocks = None if now is None else np.array([now], dtype=np.int64)
+        vector = numpy_of(shelf.towers.user_vectors(asked.histories, asked.users, clocks))[0]
+        shares = item_shares(shelf.towers, vector, shelf.items.rows([item]))
+        return {name: float(values[0]) for name, values in shares.items()}
+
+    def add_items(self, frame: pl.DataFrame) -> None:
+        """Put new items on offer: the item tower makes their vectors from what the frame tells of them.
+
+        Whoever is asking meanwhile is answered from the state before. A bundle on disk stays as it is until :meth:`save`.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            ``item_id`` and columns of the catalogue, the text columns among them.
+
+        Raises
+        ------
+        DataError
+            An item is there already, an id is null or repeated, or a column does not fit.
+        UnsupportedError
+            The model knows items by their ids alone, or reads images.
+        """
+        with self._changing:
+            self.shelf = self.shelf.added(frame, self.options)
+
+    def update_items(self, frame: pl.DataFrame) -> None:
+        """Tell other things of items that are there; as :meth:`add_items`."""
+        with self._changing:
+            self.shelf = self.shelf.updated(frame, self.options)
+
+    def remove_items(self, items: RawIds) -> None:
+        """Take items off: nobody gets them any more. Histories still tell of them, and the user tower still reads them.
+
+        Raises
+        ------
+        UnknownIdError, DataError
+            An item is unknown, or was removed before.
+        """
+        with self._changing:
+            self.shelf = self.shelf.removed(self.items.rows(listed(items)))
+
+    def compact(self) -> None:
+        """Build the index anew, of the items that are there and of nothing else."""
+        with self._changing:
+            self.shelf = self.shelf.compacted()
+
+    def choose_index(self, **bounds: Any) -> None:
+        """Build the index that answers fastest within bounds, measured on this retriever's own user vectors.
+
+        Takes ``recall_target``, ``memory_budget`` and ``kinds``, and raises, as :func:`recsys.index.choose.choose`.
+        """
+        from recsys.index.choose import SAMPLE, choose  # noqa: PLC0415
+
+        with self._changing:
+            shelf = self.shelf
+            rows = np.flatnonzero(self.histories.lengths).astype(np.int32)
+            if len(rows) > SAMPLE:
+                rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
+            queries = numpy_of(shelf.towers.user_vectors(self.histories.take(rows), rows))
+            self.shelf = replace(shelf, index=choose(shelf.index, queries, **bounds))
 
     def titled(self, frame: pl.DataFrame, column: str = ITEM) -> pl.DataFrame:
         """The same frame with the title of each item in ``column`` beside it, for people to read."""
@@ -319,68 +493,15 @@ class Retriever:
         overwrite: bool = False,
         metrics: dict[str, Any] | None = None,
         figures: dict[str, Any] | None = None,
+        like: str | Path | None = None,
     ) -> None:
         """Write the bundle, all or nothing; see :func:`recsys.bundle.save`."""
         from recsys.bundle import save  # noqa: PLC0415 - the bundle knows the retriever, not the other way round
 
-        save(self, Path(folder), overwrite=overwrite, metrics=metrics or {}, figures=figures)
-
-    def _check_k(self, k: int) -> None:
-        check_k(k)
-        if k > len(self.items):
-            raise ConfigError(f"k is {k}, but the catalogue has {len(self.items)} items")
-
-    def _frame(self, ranked: Ranked, owners: pl.Series, owner_name: str, item_name: str) -> pl.DataFrame:
-        lists = ranked.lists
-        place = np.arange(len(lists.rows)) - np.repeat(lists.offsets[:-1], lists.lengths)
-        return pl.DataFrame(
-            {
-                owner_name: owners.gather(pl.Series(lists.owners(), dtype=pl.UInt32)),
-                item_name: self.items.raw(lists.rows),
-                SCORE: ranked.scores,
-                RANK: (place + 1).astype(np.int32),
-            }
-        )
+        save(self, Path(folder), overwrite=overwrite, metrics=metrics, figures=figures, like=like)
 
 
-def _listed(ids: RawIds) -> pl.Series | list[Hashable]:
-    """One id or many, as many."""
-    if isinstance(ids, pl.Series):
-        return ids
-    if isinstance(ids, str) or not isinstance(ids, Iterable):
-        return [ids]
-    return list(ids)
-
-
-def _in_rows_of(holdout: Holdout, users: Vocabulary, items: Vocabulary, event_names: tuple[str, ...]) -> Holdout:
-    """The holdout in other rows and event types; ids and types that these do not know are refused."""
-    place = items.find(holdout.items.ids)
-    needed = np.unique(np.concatenate([holdout.histories.rows, holdout.targets.rows]))
-    items.rows(holdout.items.raw(needed))
-    return replace(
-        holdout,
-        users=users,
-        items=items,
-        user_rows=users.rows(holdout.users.raw(holdout.user_rows)),
-        histories=holdout.histories.renamed(place).recoded(holdout.event_names, event_names),
-        targets=holdout.targets.renamed(place),
-        event_names=() if holdout.histories.events is None else event_names,
-    )
-
-
-def _prefix_lengths(train: Interactions, users: Vocabulary, histories: RowLists) -> Int64 | None:
-    """How long a start of each history is what was trained on; None where some history does not start with it.
-
-    ``train`` is in the same item rows as ``histories``.
-    """
-    rows = users.find(train.users.ids)
-    if (rows < 0).any():
-        return None
-    lengths = np.zeros(len(users), dtype=np.int64)
-    lengths[rows] = train.histories.lengths
-    same = np.array_equal(histories.take(rows).head(train.histories.lengths).rows, train.histories.rows)
-    return lengths if same else None
-
-
-def _repeated(rows: Int32, times: int) -> RowLists:
-    return RowLists.from_lengths(np.full(times, len(rows), dtype=np.int64), np.tile(rows, times))
+def _check_k(k: int, shelf: Shelf) -> None:
+    check_k(k)
+    if k > len(shelf.items):
+        raise ConfigError(f"k is {k}, but the catalogue has {len(shelf.items)} items")

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from recsys.data.row_lists import Float32, RowLists
 from recsys.errors import BundleError, ConfigError, DataError, DependencyError
-from recsys.index import exact, library
-from recsys.index.exact import ExactIndex
+from recsys.index import files, library
+from recsys.index.item_index import ItemIndex
+from recsys.models import dense_search
 from recsys.models.topk import top_k
 from recsys.recommender import Ranked
 
@@ -56,7 +57,7 @@ def tied_searches(draw: st.DrawFn) -> tuple[Float32, Float32, Lists]:
 @given(case=tied_searches(), k=st.integers(1, 30))
 def test_search_is_a_sort_of_all_scores_by_score_then_row(case: tuple[Float32, Float32, Lists], k: int) -> None:
     vectors, queries, exclude = case
-    found = ExactIndex.build(vectors).search(queries, k, RowLists.from_lists(exclude))
+    found = ItemIndex.build(vectors).search(queries, k, RowLists.from_lists(exclude))
     answer, scores = [], []
     for query, gone in zip(queries.tolist(), exclude, strict=True):
         score = [sum(a * b for a, b in zip(query, vector, strict=True)) for vector in vectors.tolist()]
@@ -71,7 +72,7 @@ def test_search_is_a_sort_of_all_scores_by_score_then_row(case: tuple[Float32, F
 @pytest.mark.parametrize("n_queries", [1, 3, 64])
 def test_search_of_random_vectors_equals_top_k_on_dense_scores(n_queries: int, k: int) -> None:
     vectors, queries = normal(0, 300), normal(1, n_queries)
-    index = ExactIndex.build(vectors)
+    index = ItemIndex.build(vectors)
     rng = np.random.default_rng(2)
     exclude = RowLists.from_lists([rng.integers(0, 300, rng.integers(0, 400)) for _ in range(n_queries)])
     assert_same(index.search(queries, k), dense(vectors, queries, k))
@@ -83,7 +84,7 @@ def test_one_long_exclusion_among_short_ones() -> None:
     lists = [[i, i + 1] for i in range(40)]
     lists[17] = [row for row in range(500) if row not in (8, 400, 499)]
     exclude = RowLists.from_lists(lists)
-    found = ExactIndex.build(vectors).search(queries, 10, exclude)
+    found = ItemIndex.build(vectors).search(queries, 10, exclude)
     assert sorted(found.lists[17].tolist()) == [8, 400, 499]
     assert_same(found, dense(vectors, queries, 10, exclude))
 
@@ -91,7 +92,7 @@ def test_one_long_exclusion_among_short_ones() -> None:
 def test_a_query_that_excludes_everything_gets_an_empty_list_beside_full_ones() -> None:
     vectors, queries = normal(5, 30), normal(6, 3)
     exclude = RowLists.from_lists([[], list(range(30)), [4]])
-    found = ExactIndex.build(vectors).search(queries, 5, exclude)
+    found = ItemIndex.build(vectors).search(queries, 5, exclude)
     assert found.lists.lengths.tolist() == [5, 0, 5]
     assert_same(found, dense(vectors, queries, 5, exclude))
 
@@ -99,13 +100,13 @@ def test_a_query_that_excludes_everything_gets_an_empty_list_beside_full_ones() 
 def test_the_best_items_come_where_all_others_are_excluded() -> None:
     vectors = np.arange(1, 101, dtype=np.float32)[:, None]
     exclude = RowLists.from_lists([[row for row in range(100) if row not in (3, 40)]])
-    found = ExactIndex.build(vectors).search(np.ones((1, 1), dtype=np.float32), 1, exclude)
+    found = ItemIndex.build(vectors).search(np.ones((1, 1), dtype=np.float32), 1, exclude)
     assert found.lists.to_lists() == [[40]]
 
 
 def test_a_k_above_the_number_of_items_gives_all_of_them() -> None:
     vectors, queries = normal(7, 6), normal(8, 2)
-    found = ExactIndex.build(vectors).search(queries, 5000)
+    found = ItemIndex.build(vectors).search(queries, 5000)
     assert found.lists.lengths.tolist() == [6, 6]
     assert_same(found, dense(vectors, queries, 5000))
 
@@ -116,7 +117,7 @@ def test_items_with_the_same_vector_rank_in_row_order(n_queries: int) -> None:
     kind = rng.integers(0, 50, 1001)
     vectors, queries = normal(10, 50, 128)[kind], normal(11, n_queries, 128)
     for k in (10, 200):
-        found = ExactIndex.build(vectors).search(queries, k)
+        found = ItemIndex.build(vectors).search(queries, k)
         for query, one in zip(queries, found.lists.to_lists(), strict=True):
             by_kind = np.argsort(-(normal(10, 50, 128) @ query))
             expected = [row for best in by_kind for row in np.flatnonzero(kind == best).tolist()]
@@ -125,45 +126,45 @@ def test_items_with_the_same_vector_rank_in_row_order(n_queries: int) -> None:
 
 def test_an_answer_depends_neither_on_the_batch_nor_on_how_the_batch_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(12)
-    index = ExactIndex.build(rng.integers(-2, 3, (200, 3)).astype(np.float32))
+    index = ItemIndex.build(rng.integers(-2, 3, (200, 3)).astype(np.float32))
     queries = rng.integers(-2, 3, (90, 3)).astype(np.float32)
     exclude = RowLists.from_lists([rng.integers(0, 200, rng.choice([0, 3, 190])) for _ in range(90)])
     whole = index.search(queries, 8, exclude)
     alone = [index.search(queries[i : i + 1], 8, exclude.block(i, i + 1)) for i in range(90)]
-    monkeypatch.setattr(exact, "_BLOCK_CANDIDATES", 50)
+    monkeypatch.setattr(dense_search, "_MOST_USERS", 7)
     for other in (Ranked.joined(alone), index.search(queries, 8, exclude)):
         assert other.lists.to_lists() == whole.lists.to_lists()
         assert other.scores.tolist() == whole.scores.tolist()
 
 
 def test_a_score_of_minus_infinity_is_left_out_and_never_a_padded_slot() -> None:
-    index = ExactIndex.build(np.array([[1e30], [-1e30], [1.0]], dtype=np.float32))
+    index = ItemIndex.build(np.array([[1e30], [-1e30], [1.0]], dtype=np.float32))
     assert index.search(np.array([[1e30]], dtype=np.float32), 3).lists.to_lists() == [[0, 2]]
 
 
 def test_no_queries_give_no_lists() -> None:
-    assert len(ExactIndex.build(normal(0, 5)).search(normal(0, 0), 3)) == 0
+    assert len(ItemIndex.build(normal(0, 5)).search(normal(0, 0), 3)) == 0
 
 
 def test_a_search_leaves_queries_and_exclusions_as_they_were() -> None:
     queries, exclude = normal(13, 4), RowLists.from_lists([[3, 1], [], [2], [0]])
     before = queries.copy(), exclude.rows.copy()
-    ExactIndex.build(normal(14, 20)).search(queries, 3, exclude)
+    ItemIndex.build(normal(14, 20)).search(queries, 3, exclude)
     assert np.array_equal(queries, before[0])
     assert np.array_equal(exclude.rows, before[1])
 
 
 def test_the_index_gives_its_vectors_back_in_row_order() -> None:
     vectors = normal(15, 9, 4)
-    index = ExactIndex.build(vectors)
+    index = ItemIndex.build(vectors)
     assert (len(index), index.dim) == (9, 4)
     assert np.array_equal(index.vectors(), vectors)
 
 
 def test_a_saved_index_answers_as_before(tmp_path: Path) -> None:
-    index = ExactIndex.build(normal(16, 50))
-    index.save(tmp_path / "index.faiss")
-    loaded = ExactIndex.load(tmp_path / "index.faiss")
+    index = ItemIndex.build(normal(16, 50))
+    files.write(index, tmp_path, index.vectors())
+    loaded = files.read(tmp_path, index.vectors())
     before, after = index.search(normal(17, 5), 7), loaded.search(normal(17, 5), 7)
     assert after.lists.to_lists() == before.lists.to_lists()
     assert after.scores.tolist() == before.scores.tolist()
@@ -171,12 +172,12 @@ def test_a_saved_index_answers_as_before(tmp_path: Path) -> None:
 
 def test_queries_of_another_dimension_are_refused_with_both_numbers() -> None:
     with pytest.raises(ConfigError, match=r"queries have shape \(2, 3\), the index holds vectors of 16 dimensions"):
-        ExactIndex.build(normal(0, 5)).search(normal(0, 2, 3), 1)
+        ItemIndex.build(normal(0, 5)).search(normal(0, 2, 3), 1)
 
 
 def test_a_lone_vector_that_is_not_a_batch_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"queries have shape \(16,\)"):
-        ExactIndex.build(normal(0, 5)).search(normal(0, 1)[0], 1)
+        ItemIndex.build(normal(0, 5)).search(normal(0, 1)[0], 1)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -184,64 +185,77 @@ def test_a_query_that_is_not_finite_is_refused(bad: float) -> None:
     queries = normal(0, 2)
     queries[1, 3] = bad
     with pytest.raises(DataError, match="a query vector is not finite"):
-        ExactIndex.build(normal(0, 5)).search(queries, 1)
+        ItemIndex.build(normal(0, 5)).search(queries, 1)
 
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_a_k_below_1_is_refused(k: int) -> None:
     with pytest.raises(ConfigError, match=f"k must be at least 1, not {k}"):
-        ExactIndex.build(normal(0, 5)).search(normal(0, 1), k)
+        ItemIndex.build(normal(0, 5)).search(normal(0, 1), k)
 
 
 @pytest.mark.parametrize("lists", [1, 3])
 def test_exclusions_that_are_not_one_list_per_query_are_refused(lists: int) -> None:
     with pytest.raises(ConfigError, match=f"exclude has {lists} lists for 2 requests"):
-        ExactIndex.build(normal(0, 5)).search(normal(0, 2), 1, RowLists.empty(lists))
+        ItemIndex.build(normal(0, 5)).search(normal(0, 2), 1, RowLists.empty(lists))
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
 def test_vectors_that_are_not_finite_are_refused_and_the_first_is_named(bad: float) -> None:
     vectors = normal(0, 5)
     vectors[[2, 4], 0] = bad
-    with pytest.raises(DataError, match="2 item vectors are not finite, the first is row 2"):
-        ExactIndex.build(vectors)
+    with pytest.raises(DataError, match="an item vector is not finite: row 2"):
+        ItemIndex.build(vectors)
 
 
 @pytest.mark.parametrize("shape", [(0, 8), (8,)])
 def test_an_index_of_no_vectors_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="an index needs at least one vector"):
-        ExactIndex.build(np.ones(shape, dtype=np.float32))
+        ItemIndex.build(np.ones(shape, dtype=np.float32))
+
+
+VECTORS = normal(0, 50, 4)
 
 
 @pytest.mark.parametrize("content", [b"", b"a shopping list, not an index", b"IxFI"])
 def test_a_file_that_is_not_an_index_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "index.faiss"
-    file.write_bytes(content)
-    with pytest.raises(BundleError, match=r"index\.faiss is not a FAISS index"):
-        ExactIndex.load(file)
+    (tmp_path / "index.faiss").write_bytes(content)
+    with pytest.raises(BundleError, match=r"index\.faiss is not a whole FAISS index"):
+        files.read(tmp_path, VECTORS)
 
 
 def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    files.write(ItemIndex.build(VECTORS), tmp_path, VECTORS)
     file = tmp_path / "index.faiss"
-    ExactIndex.build(normal(0, 50)).save(file)
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(BundleError, match=r"index\.faiss is not a FAISS index"):
-        ExactIndex.load(file)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"index\.faiss is not a whole FAISS index"):
+        files.read(tmp_path, VECTORS)
 
 
-def test_a_file_that_is_absent_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"absent\.faiss"):
-        ExactIndex.load(tmp_path / "absent.faiss")
+@pytest.mark.parametrize("name", ["index.faiss", "index_rows.safetensors"])
+def test_a_file_that_is_absent_is_refused(tmp_path: Path, name: str) -> None:
+    files.write(ItemIndex.build(VECTORS), tmp_path, VECTORS)
+    (tmp_path / name).unlink()
+    with pytest.raises(BundleError, match=name.replace(".", r"\.")):
+        files.read(tmp_path, VECTORS)
 
 
 @pytest.mark.parametrize("kind", ["IndexFlatL2", "IndexHNSWFlat"])
 def test_an_index_of_another_type_is_refused_with_both_types(tmp_path: Path, kind: str) -> None:
     faiss = library.faiss()
     other = faiss.IndexFlatL2(4) if kind == "IndexFlatL2" else faiss.IndexHNSWFlat(4, 8)
-    other.add(normal(0, 5, 4))
-    faiss.write_index(other, str(tmp_path / "index.faiss"))
+    other.add(VECTORS)
+    faiss.write_index(other, str(tmp_path / "index.faiss"))  # a folder of an older version, without the other files
     with pytest.raises(BundleError, match=f"holds a {kind}, expected IndexFlatIP"):
-        ExactIndex.load(tmp_path / "index.faiss")
+        files.read(tmp_path, VECTORS)
+
+
+def test_a_flat_index_of_an_older_version_is_read(tmp_path: Path) -> None:
+    faiss = library.faiss()
+    flat = faiss.IndexFlatIP(4)
+    flat.add(VECTORS)
+    faiss.write_index(flat, str(tmp_path / "index.faiss"))
+    assert np.array_equal(files.read(tmp_path, VECTORS).vectors(), VECTORS)
 
 
 @pytest.fixture
@@ -300,7 +314,7 @@ def test_searching_among_candidates_is_ranking_them_alone() -> None:
     )
     candidates = np.array([1, 2, 3, 20, 39], dtype=np.int32)
     exclude = RowLists.from_lists([[2, 5], [], [1, 2, 3, 20, 39], [39], [0]])
-    found = ExactIndex.build(vectors).search(queries, 4, exclude, candidates)
+    found = ItemIndex.build(vectors).search(queries, 4, exclude, candidates)
     dense = top_k(torch.from_numpy(queries @ vectors.T), 4, exclude, candidates)
     assert found.lists.to_lists() == dense.lists.to_lists()
     assert found.lists.to_lists()[2] == []

@@ -9,6 +9,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import Split, leave_last_out
 from recsys.errors import ConfigError, DataError, UnknownIdError, UnsupportedError
 from recsys.serving.batch import recommend_to_parquet
+from recsys.serving.build import build
 from recsys.serving.retriever import Retriever
 from recsys.training.config import Training
 from recsys.two_tower import TwoTower
@@ -127,11 +128,11 @@ def test_a_model_without_text_cannot_search(ring_split: Split) -> None:
 def test_a_log_with_items_unknown_to_the_model_is_refused(retriever: Retriever, ring: Interactions) -> None:
     foreign = Interactions.from_frame(ring.frame().with_columns(item_id=pl.lit("other")))
     with pytest.raises(DataError, match="1 items of the log are unknown to the model, such as 'other'"):
-        Retriever.build(retriever.towers, retriever.catalog, foreign, options={}, record={})
+        build(retriever.towers, retriever.catalog, foreign, options={}, record={})
 
 
 def test_batch_gives_every_user_what_a_single_request_gives(retriever: Retriever, tmp_path: Path) -> None:
-    rows = recommend_to_parquet(retriever, tmp_path / "recs.parquet", k=5)
+    rows = recommend_to_parquet(retriever, tmp_path / "recs.parquet", k=5).rows
     found = pl.read_parquet(tmp_path / "recs.parquet")
     assert rows == found.height == 40 * 5
     assert found["user_id"].unique(maintain_order=True).to_list() == retriever.users.ids.to_list()
@@ -163,7 +164,7 @@ def test_nobody_to_recommend_to_is_refused(retriever: Retriever, tmp_path: Path)
 
 def test_a_holdout_in_other_rows_is_kept_by_its_ids(retriever: Retriever, ring: Interactions, tmp_path: Path) -> None:
     other = leave_last_out(Interactions.from_frame(ring.frame().reverse().sort("timestamp"))).test
-    built = Retriever.build(retriever.towers, retriever.catalog, ring, options=retriever.options, record={}, holdout=other)
+    built = build(retriever.towers, retriever.catalog, ring, options=retriever.options, record={}, holdout=other)
     assert built.holdout is not None
     assert built.holdout.items.raw(built.holdout.targets.rows).to_list() == other.items.raw(other.targets.rows).to_list()
     assert recsys.evaluate(built, built.holdout, 5).means == recsys.evaluate(built, other, 5).means

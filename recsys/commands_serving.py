@@ -1,0 +1,165 @@
+"""What the commands on a fitted bundle do: recommend, similar, search, explain, index."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.commands import Answer
+from recsys.data.read import read_items
+from recsys.errors import ConfigError
+from recsys.files import atomic_file
+from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
+from recsys.tables import as_text
+
+_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def run_recommend(arguments: Namespace) -> Answer:
+    """``recsys recommend``."""
+    import recsys  # noqa: PLC0415
+    from recsys.serving.batch import recommend_to_parquet  # noqa: PLC0415
+
+    if arguments.history and (arguments.users or arguments.out):
+        raise ConfigError("--history stands alone: it goes with neither --users nor --out")
+    if not arguments.history and not arguments.users and not arguments.out:
+        raise ConfigError("recommending to all users needs --out FILE; or name some with --users")
+    how = {name: getattr(arguments, name) for name in ("shard_users", "overwrite", "engine", "workers")}
+    how = {name: value for name, value in how.items() if value is not None and value is not False}
+    if how and not arguments.out:
+        raise ConfigError(f"--{next(iter(how)).replace('_', '-')} belongs to --out")
+    retriever = recsys.load(arguments.run_folder)
+    asked: dict[str, Any] = {"k": arguments.k, "filter_seen": not arguments.keep_seen} | _filters(arguments)
+    users = None if arguments.users in (None, ["all"]) else arguments.users
+    if arguments.out:
+        if strange := {"rules", "fallback"} & set(asked):
+            raise ConfigError(f"--{min(strange)} does not go with --out: a batch ranks by the model alone")
+        done = recommend_to_parquet(retriever, arguments.out, users=users, bundle=arguments.run_folder, **asked, **how)
+        told = f"{arguments.out}: {done.rows:,} rows for {done.users - done.without_history:,} users"
+        return Answer(told, {"out": arguments.out, **asdict(done)})
+    if arguments.history:
+        frame = retriever.recommend(histories=[arguments.history], **asked).drop(QUERY)
+        frame = retriever.titled(frame)
+        return Answer(as_text(frame), frame.to_dicts())
+    if users is None:
+        raise ConfigError("recommending to all users needs --out FILE")
+    frame = retriever.titled(retriever.recommend(users, **asked))
+    parts = []
+    for (user,), own in frame.group_by(USER, maintain_order=True):
+        known = len(retriever.users.find([user])) and retriever.users.find([user])[0] >= 0
+        last = ", ".join(retriever.history(user).tail(3)[TITLE].to_list()) if known else "nothing"
+        parts.append(f"user {user}, last: {last}\n{as_text(own.drop(USER))}")
+    if "rules" in asked:
+        moves = retriever.moves(users, **{name: value for name, value in asked.items() if name != "fallback"})
+        parts.append(f"what the rules moved\n{as_text(retriever.titled(moves))}")
+    return Answer("\n\n".join(parts), frame.to_dicts())
+
+
+def _filters(arguments: Namespace) -> dict[str, Any]:
+    """The filters and rules that were asked for."""
+    from recsys.serving.rules import Rules  # noqa: PLC0415
+
+    found: dict[str, Any] = {name: getattr(arguments, name) for name in ("where", "exclude", "allow", "fallback")}
+    if arguments.rules:
+        found["rules"] = Rules.read(arguments.rules)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def run_similar(arguments: Namespace) -> Answer:
+    """``recsys similar``."""
+    import recsys  # noqa: PLC0415
+
+    retriever = recsys.load(arguments.run_folder)
+    frame = retriever.titled(retriever.similar_items(arguments.items, k=arguments.k, where=arguments.where), SIMILAR)
+    parts = []
+    for (item,), own in frame.group_by(ITEM, maintain_order=True):
+        title = retriever.catalog.title_of(retriever.items.rows([item]))[0]
+        parts.append(f"like {title} ({item})\n{as_text(own.drop(ITEM))}")
+    return Answer("\n\n".join(parts), frame.to_dicts())
+
+
+def run_search(arguments: Namespace) -> Answer:
+    """``recsys search``."""
+    import recsys  # noqa: PLC0415
+
+    retriever = recsys.load(arguments.run_folder)
+    frame = retriever.titled(retriever.search(arguments.texts, k=arguments.k, where=arguments.where))
+    parts = []
+    for (text,), own in frame.group_by(QUERY, maintain_order=True):
+        parts.append(f"{text}\n{as_text(own.drop(QUERY))}")
+    return Answer("\n\n".join(parts), frame.to_dicts())
+
+
+def run_explain(arguments: Namespace) -> Answer:
+    """``recsys explain``."""
+    import recsys  # noqa: PLC0415
+    from recsys.serving.explain import sentences  # noqa: PLC0415
+
+    if (arguments.user is None) == (arguments.history is None):
+        raise ConfigError("explain needs either --user or --history")
+    retriever = recsys.load(arguments.run_folder)
+    parts, data = [], []
+    who: dict[str, Any] = {"user": arguments.user} if arguments.user is not None else {"history": arguments.history}
+    for item in arguments.items:
+        frame = retriever.explain(item=item, **who)
+        shares = retriever.item_shares(item=item, **who)
+        title = retriever.catalog.title_of(retriever.items.rows([item]))[0]
+        told = ", ".join(f"{name} {share:+.3f}" for name, share in shares.items())
+        lines = sentences(frame, arguments.top) or ["no single event of the history moves it"]
+        parts.append("\n".join([f"{title} ({item}): score {sum(shares.values()):.3f}", *lines, f"of the item: {told}"]))
+        data.append({"item_id": item, "history": frame.to_dicts(), "shares": shares})
+    return Answer("\n\n".join(parts), data)
+
+
+def run_index(arguments: Namespace) -> Answer:
+    """``recsys index``: choose an index anew, or change what is on offer; the bundle is replaced as a whole."""
+    import recsys  # noqa: PLC0415
+    from recsys.serving.index_page import page  # noqa: PLC0415
+
+    folder = Path(arguments.run_folder)
+    retriever = recsys.load(folder)
+    changed = [name for name in ("add", "update", "remove") if getattr(arguments, name)]
+    if arguments.add:
+        retriever.add_items(read_items(arguments.add))
+    if arguments.update:
+        retriever.update_items(read_items(arguments.update))
+    if arguments.remove:
+        retriever.remove_items(arguments.remove)
+    if arguments.compact:
+        retriever.compact()
+    parts = []
+    if not changed and not arguments.compact:
+        kinds = None if arguments.kind == "auto" else [] if arguments.kind == "exact" else [arguments.kind]
+        budget = None if arguments.memory is None else size(arguments.memory)
+        retriever.choose_index(recall_target=arguments.recall, memory_budget=budget, kinds=kinds)
+        shown = pl.DataFrame(retriever.index.measured).with_columns(pl.col("chosen").cast(pl.Int8))
+        parts.append(as_text(shown.drop("kind", "precision")))
+        file = Path(arguments.out) if arguments.out else folder.parent / f"{folder.name}-index.html"
+        with atomic_file(file) as temporary:
+            temporary.write_text(page(folder.name, len(retriever.index), retriever.index.measured), encoding="utf-8")
+        parts.append(f"plot: {file}")
+    retriever.save(folder, overwrite=True, like=folder)
+    index = retriever.index
+    there = int(index.alive.sum())
+    parts.append(f"{folder}: {index.spec}; {there:,} items on offer, {index.nbytes / 2**20:,.1f} MiB")
+    data = {"index": str(index.spec), "items": there, "bytes": index.nbytes, "measured": index.measured}
+    return Answer("\n\n".join(parts), data)
+
+
+def size(text: str) -> int:
+    """Bytes of a size such as ``2GiB``, ``500MB`` or ``1048576``.
+
+    Raises
+    ------
+    ConfigError
+        It is written otherwise.
+    """
+    found = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
+    if found is None or found[2].upper() not in _UNITS or found[1].count(".") > 1 or not found[1].strip("."):
+        raise ConfigError(f"{text!r} is no size; write it like 2GiB, 500MB or 1048576")
+    return int(float(found[1]) * _UNITS[found[2].upper()])

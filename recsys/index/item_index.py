@@ -1,0 +1,314 @@
+"""The index of item vectors: exact or approximate, one interface, exclusions that bite, and changes without a rebuild."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists
+from recsys.errors import ConfigError, DataError
+from recsys.index.finder import Finder, build_finder
+from recsys.index.spec import IndexSpec
+from recsys.models.dense_search import Dense, pair_scores, ranked_pairs, search
+from recsys.models.stored import Stored
+from recsys.recommender import Ranked, check_exclude, check_k
+
+EXACT_BELOW = 20_000
+"""With no more eligible items than this, all of them are compared."""
+_EXACT_SHARE = 0.05
+_BLOCK_CANDIDATES = 4_000_000
+"""Candidates found at once, over all queries of a block."""
+_WIDENINGS = (1, 4)
+_FRESH_SHARE = 0.05
+"""More items than this outside of the finder, and it is built anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class ItemIndex:
+    """Item vectors by row, and the search for those with the largest inner product.
+
+    An index never changes: :meth:`added`, :meth:`updated`, :meth:`removed` and :meth:`compacted` give another one that
+    shares what is the same, so that whoever is searching meanwhile sees the old one whole.
+
+    An approximate index asks its finder for more eligible items than are asked for, drops what the query excludes, and
+    scores the rest with the stored vectors. A query that is left with fewer items than it could have is asked again with
+    more effort, and at last exactly.
+
+    Attributes
+    ----------
+    dense : Dense (n)
+        All vectors, removed ones too.
+    spec : IndexSpec
+    finder : Finder or None
+        None: exact.
+    covered : int64 (m,)
+        The item row of each place of the finder, ascending.
+    stale : bool (n,)
+        Rows that the finder does not hold, or with an older vector; these are always compared.
+    alive : bool (n,)
+        Rows that are not removed.
+    measured : list of dict
+        The trade-off between recall, time and memory that was seen when the configuration was chosen.
+    """
+
+    dense: Dense
+    spec: IndexSpec
+    finder: Finder | None
+    covered: Int64
+    stale: Bool
+    alive: Bool
+    measured: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def build(cls, vectors: Float32, spec: IndexSpec | None = None, *, device: str = "cpu") -> ItemIndex:
+        """Index item vectors.
+
+        Parameters
+        ----------
+        vectors : float32 (n_items, D)
+        spec : IndexSpec, optional
+            By default exact.
+        device : str
+            Where vectors are compared exactly.
+
+        Raises
+        ------
+        DataError
+            There are none, or one is not finite.
+        ConfigError
+            The spec asks for what cannot be.
+        """
+        if vectors.ndim != 2 or len(vectors) == 0:
+            raise DataError(f"an index needs at least one vector; got an array of shape {vectors.shape}")
+        spec = spec or IndexSpec()
+        table = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(device)
+        dense = Dense.of(Stored.of(table, spec.precision))
+        n = len(vectors)
+        return cls(dense, spec, None, np.empty(0, np.int64), np.ones(n, np.bool_), np.ones(n, np.bool_)).compacted()
+
+    def __len__(self) -> int:
+        return len(self.dense)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a vector."""
+        return self.dense.stored.dim
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.dense.nbytes + (0 if self.finder is None else self.finder.nbytes)
+
+    def vectors(self) -> Float32:
+        """float32 (n_items, D): the vectors in row order."""
+        stored: Float32 = self.dense.stored.decoded(slice(None)).cpu().numpy().copy()
+        return stored
+
+    @cached_property
+    def _all_alive(self) -> bool:
+        return bool(self.alive.all())
+
+    def search(
+        self,
+        queries: Float32,
+        k: int,
+        exclude: RowLists | None = None,
+        candidates: Int32 | None = None,
+        eligible: Bool | None = None,
+    ) -> Ranked:
+        """The k best items of each query.
+
+        Parameters
+        ----------
+        queries : float32 (n, D)
+        k : int
+        exclude : RowLists (n), optional
+            Item rows that must not be returned, query by query.
+        candidates : int32 (C,), optional
+            The only item rows that may be returned.
+        eligible : bool (n_items,), optional
+            The same as a mask; both may be given.
+
+        Returns
+        -------
+        Ranked (n)
+            Equal scores in row order; fewer than k items only where fewer are eligible.
+
+        Raises
+        ------
+        ConfigError
+            The queries' dimension is not the index's, k is below 1, or there are not as many exclusions as queries.
+        DataError
+            A query is not finite.
+        """
+        check_k(k)
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise ConfigError(f"queries have shape {queries.shape}, the index holds vectors of {self.dim} dimensions")
+        if exclude is not None:
+            check_exclude(exclude, len(queries))
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if not np.isfinite(queries).all():
+            raise DataError("a query vector is not finite")
+        mask = self._mask(candidates, eligible)
+        n_eligible = len(self) if mask is None else int(mask.sum())
+        if self.finder is None or n_eligible <= max(EXACT_BELOW, _EXACT_SHARE * len(self)):
+            return self._exact(queries, k, exclude, mask)
+        return self._approximate(queries, k, exclude or RowLists.empty(len(queries)), mask, n_eligible)
+
+    def scores(self, queries: Float32, owners: Int64, rows: Int64) -> Float32:
+        """float32 (P,): the scores of pairs, as :meth:`search` gives them.
+
+        Parameters
+        ----------
+        queries : float32 (n, D)
+        owners, rows : int64 (P,)
+            Query and item of each pair.
+        """
+        device = self.dense.stored.device
+        at, of, to = (torch.from_numpy(one).to(device) for one in (queries, owners, rows))
+        found: Float32 = pair_scores(at, self.dense.stored, of, to).cpu().numpy()
+        return found
+
+    def _mask(self, candidates: Int32 | None, eligible: Bool | None) -> Bool | None:
+        mask = None if self._all_alive else self.alive
+        if candidates is not None:
+            chosen = np.zeros(len(self), dtype=np.bool_)
+            chosen[candidates] = True
+            mask = chosen if mask is None else mask & chosen
+        if eligible is not None:
+            if eligible.shape != (len(self),):
+                raise ConfigError(f"a mask of shape {eligible.shape} does not fit {len(self)} items")
+            mask = eligible if mask is None else mask & eligible
+        return mask
+
+    def _exact(self, queries: Float32, k: int, exclude: RowLists | None, mask: Bool | None) -> Ranked:
+        return search(torch.from_numpy(queries).to(self.dense.stored.device), self.dense, k, exclude, mask)
+
+    def _approximate(self, queries: Float32, k: int, exclude: RowLists, mask: Bool | None, n_eligible: int) -> Ranked:
+        possible = np.minimum(k, n_eligible - distinct_eligible(exclude, mask, len(self)))
+        parts: list[Ranked] = []
+        place, done, todo = np.empty(len(queries), dtype=np.int64), 0, np.arange(len(queries))
+        for harder in (*_WIDENINGS, None):
+            if len(todo) == 0:
+                break
+            some, hidden = queries[todo], exclude.take(todo)
+            ranked = self._exact(some, k, hidden, mask) if harder is None else self._found(some, k, hidden, mask, harder)
+            parts.append(ranked)
+            place[todo] = done + np.arange(len(todo))
+            done += len(todo)
+            todo = todo[ranked.lists.lengths < possible[todo]]
+        return Ranked.joined(parts).take(place)
+
+    def _found(self, queries: Float32, k: int, exclude: RowLists, mask: Bool | None, harder: int) -> Ranked:
+        """What the finder finds of each query, those alike together, so that one long history costs its own block alone."""
+        fetch = harder * (k * self.spec.fetches_per_item) + exclude.lengths
+        order = np.argsort(fetch, kind="stable")
+        parts, begin = [], 0
+        while begin < len(order):
+            most = max(1, _BLOCK_CANDIDATES // int(2 * fetch[order[begin]]))
+            end = min(begin + most, int(np.searchsorted(fetch[order], 2 * fetch[order[begin]], side="right")))
+            chosen = order[begin:end]
+            parts.append(self._found_block(queries[chosen], k, exclude.take(chosen), mask, int(fetch[chosen[-1]]), harder))
+            begin = end
+        return Ranked.joined(parts).take(np.argsort(order, kind="stable"))
+
+    def _found_block(
+        self, queries: Float32, k: int, exclude: RowLists, mask: Bool | None, fetch: int, harder: int
+    ) -> Ranked:
+        assert self.finder is not None  # noqa: S101 - the caller saw to it
+        usable = None if mask is None and not self.stale.any() else ~self.stale if mask is None else mask & ~self.stale
+        places = self.finder.find(queries, fetch, self._of_finder(usable), harder)
+        owners, columns = np.nonzero(places >= 0)
+        rows = self.covered[places[owners, columns]]
+        if usable is not None:  # a finder that cannot tell finds others too
+            kept = usable[rows]
+            owners, rows = owners[kept], rows[kept]
+        always = np.flatnonzero(self.stale if mask is None else self.stale & mask)
+        owners = np.concatenate([owners, np.repeat(np.arange(len(queries)), len(always))])
+        keys = owners * len(self) + np.concatenate([rows, np.tile(always, len(queries))])
+        keys.sort()
+        if len(exclude.rows):
+            forbidden = np.sort(exclude.owners() * len(self) + exclude.rows)
+            at = np.minimum(np.searchsorted(forbidden, keys), len(forbidden) - 1)
+            keys = keys[forbidden[at] != keys]
+        owners, rows = np.divmod(keys, len(self))
+        return ranked_pairs(owners, rows, self.scores(queries, owners, rows), len(queries), k)
+
+    def _of_finder(self, usable: Bool | None) -> Bool | None:
+        """The mask by the finder's places."""
+        return usable if usable is None or len(self.covered) == len(self) else usable[self.covered]
+
+    def added(self, vectors: Float32) -> ItemIndex:
+        """With more items after the last row.
+
+        Parameters
+        ----------
+        vectors : float32 (m, D)
+
+        Raises
+        ------
+        ConfigError, DataError
+            Vectors of another dimension, or one that is not finite.
+        """
+        self._check(vectors)
+        more = np.ones(len(vectors), dtype=np.bool_)
+        stored = self.dense.stored.joined(torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)))
+        stale, alive = np.concatenate([self.stale, more]), np.concatenate([self.alive, more])
+        return replace(self, dense=Dense.of(stored), stale=stale, alive=alive)._rebuilt_if_needed()
+
+    def updated(self, rows: Int32, vectors: Float32) -> ItemIndex:
+        """With other vectors for some rows, float32 (len(rows), D)."""
+        self._check(vectors)
+        new = self.vectors()
+        new[rows] = vectors
+        stale = self.stale.copy()
+        stale[rows] = self.finder is not None
+        dense = Dense.of(Stored.of(torch.from_numpy(new).to(self.dense.stored.device), self.spec.precision))
+        return replace(self, dense=dense, stale=stale)._rebuilt_if_needed()
+
+    def removed(self, rows: Int32) -> ItemIndex:
+        """Without some rows: they are never found again; their vectors stay until the index is compacted."""
+        alive = self.alive.copy()
+        alive[rows] = False
+        return replace(self, alive=alive)
+
+    def restored(self, rows: Int32) -> ItemIndex:
+        """With removed rows in it again."""
+        alive = self.alive.copy()
+        alive[rows] = True
+        return replace(self, alive=alive)
+
+    def compacted(self) -> ItemIndex:
+        """With a finder built anew, of all that is alive and of nothing else."""
+        if self.spec.kind == "exact":
+            return replace(self, finder=None, covered=np.empty(0, np.int64), stale=np.zeros(len(self), np.bool_))
+        covered = np.flatnonzero(self.alive)
+        rows = torch.from_numpy(covered).to(self.dense.stored.device)
+        vectors = self.dense.stored.decoded(rows).cpu().numpy()
+        finder = build_finder(vectors, self.spec)
+        spec = getattr(finder, "spec", self.spec)
+        return replace(self, finder=finder, spec=spec, covered=covered, stale=~self.alive)
+
+    def _rebuilt_if_needed(self) -> ItemIndex:
+        if self.finder is None:
+            return replace(self, stale=np.zeros(len(self), np.bool_))
+        fresh = int((self.stale & self.alive).sum())
+        return self.compacted() if fresh > max(EXACT_BELOW, _FRESH_SHARE * len(self)) else self
+
+    def _check(self, vectors: Float32) -> None:
+        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
+            raise ConfigError(f"vectors of shape {vectors.shape} do not fit an index of {self.dim} dimensions")
+        if not np.isfinite(vectors).all():
+            raise DataError("a new vector is not finite")
+
+
+def distinct_eligible(exclude: RowLists, mask: Bool | None, n_items: int) -> Int64:
+    """int64 (n,): how many eligible items each query excludes, each counted once."""
+    keys = np.unique(exclude.owners() * n_items + exclude.rows)
+    owners, rows = np.divmod(keys, n_items)
+    counted = owners if mask is None else owners[mask[rows]]
+    return np.bincount(counted, minlength=len(exclude))

@@ -1,0 +1,100 @@
+"""What kind of index, and how hard it searches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args
+
+from recsys.errors import ConfigError
+from recsys.models.stored import Precision
+
+Kind: TypeAlias = Literal["exact", "truncated", "ivf", "sq", "ivfpq", "hnsw", "cagra"]
+
+
+@dataclass(frozen=True)
+class IndexSpec:
+    """One configuration of an index.
+
+    Whatever an approximate kind finds is scored again with the stored vectors: its scores are the exact index's.
+
+    Attributes
+    ----------
+    kind : str
+        ``"exact"``; ``"truncated"``: the first ``kept_dim`` principal directions decide what is scored in full;
+        ``"ivf"``: inverted lists of whole vectors; ``"sq"``: the same with 8 bits per dimension; ``"ivfpq"``: with
+        ``code_bytes`` per vector (product quantisation); ``"hnsw"``: a graph; ``"cagra"``: a graph on the GPU.
+    lists : int
+        Inverted lists; 0: four times the root of the number of items.
+    probes : int
+        Lists that a query looks into.
+    links : int
+        Neighbours of each item in a graph.
+    build_effort, effort : int
+        Candidates held while the graph is built, and searched.
+    code_bytes : int
+        Of each vector in ``"ivfpq"``; divides the dimension.
+    kept_dim : int
+        Of ``"truncated"``.
+    rescore : int
+        Items scored in full for each one asked for, by the kinds that do not store whole vectors.
+    precision : str
+        How the vectors are stored: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"int8"``.
+    gpus : str
+        ``"none"``, or FAISS's index on all GPUs: ``"replicated"`` or ``"sharded"``.
+
+    Raises
+    ------
+    ConfigError
+        A value is not allowed.
+    """
+
+    kind: Kind = "exact"
+    lists: int = 0
+    probes: int = 16
+    links: int = 32
+    build_effort: int = 100
+    effort: int = 64
+    code_bytes: int = 32
+    kept_dim: int = 32
+    rescore: int = 4
+    precision: Precision = "float32"
+    gpus: Literal["none", "replicated", "sharded"] = "none"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("kind", Kind), ("precision", Precision)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ConfigError(
+                    f"index {name} must be one of {', '.join(get_args(allowed))}, not {getattr(self, name)!r}"
+                )
+        if self.gpus not in ("none", "replicated", "sharded"):
+            raise ConfigError(f"index gpus must be none, replicated or sharded, not {self.gpus!r}")
+        for field in fields(self):
+            value, least = getattr(self, field.name), 0 if field.name == "lists" else 1
+            if field.type == "int" and (not isinstance(value, int) or value < least):
+                raise ConfigError(f"index {field.name} must be a whole number from {least}, not {value!r}")
+        if self.kind == "cagra" and self.gpus == "none":
+            raise ConfigError("a cagra index lives on GPUs: set gpus to replicated or sharded")
+        if self.gpus != "none" and self.kind in ("exact", "truncated", "hnsw"):
+            raise ConfigError(f"FAISS keeps no {self.kind} index on GPUs for us; use ivf, sq, ivfpq or cagra")
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> IndexSpec:
+        """From a mapping, such as JSON; unknown names are refused (ConfigError)."""
+        known = [field.name for field in fields(cls)]
+        if strange := set(values) - set(known):
+            raise ConfigError(f"an index has no option {', '.join(sorted(strange))}; it has {', '.join(known)}")
+        return cls(**values)
+
+    @property
+    def fetches_per_item(self) -> int:
+        """How many items are found for each one asked for."""
+        return 1 if self.kind in ("exact", "ivf", "hnsw", "cagra") else self.rescore
+
+    def __str__(self) -> str:
+        own = {
+            "exact": (), "truncated": ("kept_dim", "rescore"), "ivf": ("lists", "probes"),
+            "sq": ("lists", "probes", "rescore"), "ivfpq": ("lists", "probes", "code_bytes", "rescore"),
+            "hnsw": ("links", "build_effort", "effort"), "cagra": ("links",),
+        }[self.kind]  # fmt: skip
+        stored = () if self.precision == "float32" else (self.precision,)
+        return ", ".join([self.kind, *stored, *(f"{name} {getattr(self, name)}" for name in own)])

@@ -1,0 +1,99 @@
+"""From fitted towers and a log to what answers requests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.row_lists import Int64, RowLists
+from recsys.data.split import Holdout
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import DataError
+from recsys.index.item_index import ItemIndex
+from recsys.index.spec import IndexSpec
+from recsys.models.towers import Towers
+from recsys.serving.retriever import Retriever
+from recsys.serving.shelf import Shelf
+
+
+def build(
+    towers: Towers,
+    catalog: Catalog,
+    log: Interactions,
+    *,
+    options: dict[str, Any],
+    record: dict[str, Any],
+    holdout: Holdout | None = None,
+    train: Interactions | None = None,
+    index: IndexSpec | None = None,
+) -> Retriever:
+    """Index the towers' item vectors and take over the histories of ``log``.
+
+    Raises
+    ------
+    DataError
+        The log, or the holdout, has items, users or event types that the model does not know.
+    """
+    places = towers.items.find(log.items.ids)
+    unknown = np.flatnonzero((places < 0) & (log.item_counts > 0))
+    if len(unknown):
+        raise DataError(
+            f"{len(unknown)} items of the log are unknown to the model, such as {log.items.ids[int(unknown[0])]!r}"
+        )
+    told = (towers, train, log, holdout)  # the first that has any: what the towers were trained on goes before all else
+    names = next((one.event_names for one in told if one is not None and one.event_names), ())
+    if towers.user_codes is not None:
+        towers = replace(towers, users=log.users, user_codes=towers.codes_for(log.users))
+    histories = log.histories.renamed(places).recoded(log.event_names, names)
+    return Retriever(
+        shelf=Shelf(
+            towers, ItemIndex.build(towers.vectors, index, device=towers.device), catalog, trained=len(towers.items)
+        ),
+        users=log.users,
+        histories=histories,
+        trained=None if train is None else _prefix_lengths(train, log.users, histories),
+        options=options,
+        record=record,
+        holdout=None if holdout is None else _in_rows_of(holdout, log.users, towers.items, names),
+        data={
+            "fingerprint": log.fingerprint,
+            "interactions": len(log),
+            "users": len(log.users),
+            "items": len(towers.items),
+        },
+        event_names=names,
+    )
+
+
+def _in_rows_of(holdout: Holdout, users: Vocabulary, items: Vocabulary, event_names: tuple[str, ...]) -> Holdout:
+    """The holdout in other rows and event types; ids and types that these do not know are refused."""
+    place = items.find(holdout.items.ids)
+    needed = np.unique(np.concatenate([holdout.histories.rows, holdout.targets.rows]))
+    items.rows(holdout.items.raw(needed))
+    return replace(
+        holdout,
+        users=users,
+        items=items,
+        user_rows=users.rows(holdout.users.raw(holdout.user_rows)),
+        histories=holdout.histories.renamed(place).recoded(holdout.event_names, event_names),
+        targets=holdout.targets.renamed(place),
+        event_names=() if holdout.histories.events is None else event_names,
+    )
+
+
+def _prefix_lengths(train: Interactions, users: Vocabulary, histories: RowLists) -> Int64 | None:
+    """How long a start of each history is what was trained on; None where some history does not start with it.
+
+    ``train`` is in the same item rows as ``histories``.
+    """
+    rows = users.find(train.users.ids)
+    if (rows < 0).any():
+        return None
+    lengths = np.zeros(len(users), dtype=np.int64)
+    lengths[rows] = train.histories.lengths
+    same = np.array_equal(histories.take(rows).head(train.histories.lengths).rows, train.histories.rows)
+    return lengths if same else None

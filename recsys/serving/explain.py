@@ -1,0 +1,238 @@
+"""Why somebody is given an item: what each event of the history does to the item's score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from recsys.data.catalog import Catalog
+from recsys.data.row_lists import Float32, Int32, RowLists
+from recsys.errors import ConfigError, DataError
+from recsys.models.towers import Towers, numpy_of
+from recsys.schema import ITEM, TITLE
+
+CONTRIBUTION: Final = "contribution"
+PLACE: Final = "place"
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What each event of a history does to the score of one item.
+
+    Attributes
+    ----------
+    item : int
+        Row of the item whose score is explained.
+    score : float
+        Its score after the whole history.
+    history : int32 (n,)
+        Item rows of the events, oldest first.
+    contributions : float32 (n,)
+        How much of the score goes when this event alone is left out; see :func:`occlusion`.
+    """
+
+    item: int
+    score: float
+    history: Int32
+    contributions: Float32
+
+
+def explain(
+    towers: Towers,
+    history: RowLists,
+    targets: Int32,
+    *,
+    user: int | None = None,
+    request: int | None = None,
+    wanted: int | None = None,
+) -> list[Explanation]:
+    """One explanation per target; arguments and errors as for :func:`occlusion`, and at the same cost."""
+    whole, without = _with_and_without(towers, history, targets, user, request, wanted)
+    return [
+        Explanation(item, score, history.rows, contributions)
+        for item, score, contributions in zip(targets.tolist(), whole.tolist(), (whole - without).T, strict=True)
+    ]
+
+
+def occlusion(
+    towers: Towers,
+    history: RowLists,
+    targets: Int32,
+    *,
+    user: int | None = None,
+    request: int | None = None,
+    wanted: int | None = None,
+) -> Float32:
+    """How much of each target's score goes when one event is left out of the history (occlusion, arXiv 1311.2901).
+
+    The values are exactly what the model says when it is asked with the event and without it, in one batch:
+
+    - The user tower reads the last ``max_length`` events. When one of these is left out, the event before them is read
+      in its place, as it would be had the event never happened. Leaving out an earlier one changes nothing: exactly 0.
+    - A history of one event has nothing left without it, and the model has no answer to nothing; it counts as a user
+      vector of zeros, so that the event's contribution is the whole score.
+    - An item that occurs twice is two events, each left out alone.
+
+    Contributions do not add up to the score: of two events that tell the same, each can go without a loss.
+
+    Parameters
+    ----------
+    towers : Towers
+    history : RowLists (1)
+        n events, oldest first, with times and event types where the model reads these.
+    targets : int32 (m,)
+        Item rows.
+    user : int, optional
+        User row, by which features are looked up; −1, or None: unknown.
+    request : int, optional
+        Clock of the request in seconds; by default the time of the last event, also where that event is left out.
+    wanted : int, optional
+        Type of the event to come, for a model with ``event_heads``; by default any.
+
+    Returns
+    -------
+    float32 (n, m)
+        In units of the score, the inner product of user vector and item vector; above 0 where the event speaks for the
+        target.
+
+    Raises
+    ------
+    ConfigError
+        There is not exactly one history; or a type of event is wanted of a model without ``event_heads``.
+    DataError
+        The history is empty, or lacks times or event types that the model reads.
+    """
+    whole, without = _with_and_without(towers, history, targets, user, request, wanted)
+    gone: Float32 = whole - without
+    return gone
+
+
+def _with_and_without(
+    towers: Towers, history: RowLists, targets: Int32, user: int | None, request: int | None, wanted: int | None
+) -> tuple[Float32, Float32]:
+    """Scores of the targets after the whole history, float32 (m,), and without each event, float32 (n, m)."""
+    if len(history) != 1:
+        raise ConfigError(f"one history is explained at a time, and there are {len(history)}; take one of them")
+    n = len(history.rows)
+    if n == 0:
+        raise DataError("the history is empty, so that no event of it can be left out")
+    longest = towers.net.users.max_length
+    read, window = min(n, longest), history.tail(longest + 1)
+    width = len(window.rows)
+    left_out = np.arange(width - read, width + 1)  # the last of these is no event: the whole history
+    kept = np.arange(width) != left_out[:, None]
+    asked = window.take(np.zeros(len(left_out), dtype=np.int64)).where(kept.reshape(-1))
+    some = np.flatnonzero(asked.lengths)
+    if request is None and window.times is not None:
+        request = int(window.times[-1])
+    vectors = np.zeros((len(asked), towers.vectors.shape[1]), dtype=np.float32)
+    vectors[some] = numpy_of(
+        towers.user_vectors(
+            asked.take(some),
+            None if user is None else np.full(len(some), user, dtype=np.int32),
+            None if request is None else np.full(len(some), request, dtype=np.int64),
+            wanted,
+        )
+    )
+    scores = vectors @ towers.vectors[targets].T  # (read + 1, m)
+    without = np.repeat(scores[-1:], n, axis=0)
+    without[n - read :] = scores[:-1]
+    return scores[-1], without
+
+
+def nearest_in_history(towers: Towers, history: Int32, targets: Int32, top: int = 1) -> tuple[Int32, Float32]:
+    """The items of a history that are most like each target, by the item vectors; no user vector is computed.
+
+    This tells what an item is like, not what the user tower made of the history; that costs an :func:`occlusion`.
+
+    Parameters
+    ----------
+    towers : Towers
+    history : int32 (n,)
+        Item rows; one that occurs more than once counts once. A target that is among them is nearest to itself.
+    targets : int32 (m,)
+    top : int
+        Items per target; all of the history where it has fewer.
+
+    Returns
+    -------
+    rows : int32 (m, min(top, distinct items))
+        Nearest first; equally near ones in row order.
+    cosines : float32 (m, min(top, distinct items))
+
+    Raises
+    ------
+    ConfigError
+        ``top`` is below 1.
+    DataError
+        The history is empty.
+    """
+    if top < 1:
+        raise ConfigError(f"top must be at least 1, not {top}")
+    if len(history) == 0:
+        raise DataError("the history is empty, so that nothing in it is near to anything")
+    distinct = np.unique(history)
+    cosines = _unit(towers.vectors[targets]) @ _unit(towers.vectors[distinct]).T  # (m, distinct)
+    best = np.argsort(-cosines, axis=1, kind="stable")[:, :top]
+    return distinct[best], np.take_along_axis(cosines, best, axis=1)
+
+
+def _unit(vectors: Float32) -> Float32:
+    """Vectors of unit length; zeros stay, and are like nothing."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+
+def explanation_frame(explanation: Explanation, catalog: Catalog) -> pl.DataFrame:
+    """An explanation in raw ids, for people to read.
+
+    Parameters
+    ----------
+    explanation : Explanation
+    catalog : Catalog
+        In the towers' item rows.
+
+    Returns
+    -------
+    DataFrame
+        ``item_id`` and ``title`` of each event's item, its ``contribution``, and its ``place`` in the history (1: the
+        oldest); the largest contribution first, equal ones oldest first.
+    """
+    rows = explanation.history
+    places = np.arange(1, len(rows) + 1, dtype=np.int32)
+    frame = pl.DataFrame(
+        {
+            ITEM: catalog.items.raw(rows),
+            TITLE: catalog.title_of(rows),
+            CONTRIBUTION: explanation.contributions,
+            PLACE: places,
+        }
+    )
+    return frame.sort(CONTRIBUTION, descending=True, maintain_order=True)
+
+
+def sentences(frame: pl.DataFrame, top: int = 5) -> list[str]:
+    """The first rows of an :func:`explanation_frame` in words.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    top : int
+        Rows to tell of. One whose contribution rounds to 0.00 explains nothing and is passed over.
+
+    Returns
+    -------
+    list of str
+        Such as ``because you interacted with Toy Story (1): +0.12``, with the id in brackets; ``although`` where the
+        contribution is below 0.
+    """
+    told = frame.head(top).select(ITEM, TITLE, CONTRIBUTION)
+    return [
+        f"{'because' if amount > 0 else 'although'} you interacted with "
+        f"{title if title == str(item) else f'{title} ({item})'}: {amount:+.2f}"
+        for item, title, amount in told.iter_rows()
+        if round(amount, 2) != 0
+    ]

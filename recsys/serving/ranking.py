@@ -1,0 +1,119 @@
+"""One request against one shelf: who asks, what they may get, and by which rules."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from recsys.data.row_lists import Bool, Int64, RowLists
+from recsys.models.towers import numpy_of
+from recsys.recommender import Ranked
+from recsys.serving.asked import Asked, RawIds, listed, repeated
+from recsys.serving.bound_rules import BoundRules, Ruled
+from recsys.serving.rules import Rules
+from recsys.serving.shelf import Shelf
+from recsys.serving.side import event_code
+
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is asked of a shelf.
+
+    Attributes
+    ----------
+    asked : Asked (n)
+    hidden : RowLists (n)
+        What each must not get.
+    eligible : bool (n_items,) or None
+        What anybody may get.
+    k, clock : int
+    wanted : int or None
+        Code of the event to come.
+    rules : Rules or None
+    """
+
+    asked: Asked
+    hidden: RowLists
+    eligible: Bool | None
+    k: int
+    clock: int
+    wanted: int | None
+    rules: Rules | None
+
+    @classmethod
+    def of(
+        cls,
+        shelf: Shelf,
+        asked: Asked,
+        event_names: tuple[str, ...],
+        *,
+        k: int,
+        filter_seen: bool = True,
+        exclude: RawIds | None = None,
+        allow: RawIds | None = None,
+        where: str | pl.Expr | None = None,
+        now: int | None = None,
+        wanted: str | None = None,
+        rules: Rules | None = None,
+    ) -> Request:
+        """From raw ids and words; raises what :meth:`recsys.serving.retriever.Retriever.recommend` does."""
+        hidden = asked.histories.bare() if filter_seen else RowLists.empty(len(asked.histories))
+        if exclude is not None:
+            hidden = hidden.merged(repeated(shelf.items.rows(listed(exclude)), len(hidden)))
+        return cls(
+            asked,
+            hidden,
+            eligible_items(shelf, allow, where),
+            k,
+            int(time.time()) if now is None else now,
+            None if wanted is None else event_code(wanted, shelf.towers.net.users, event_names),
+            rules,
+        )
+
+    def answer(self, shelf: Shelf, able: Int64) -> tuple[Ranked, pl.DataFrame | None]:
+        """Lists for those of the people, int64 (m,), who have a history, and what the rules moved."""
+        hidden, bound = self.hidden.take(able), None if self.rules is None else shelf.bound(self.rules)
+        if bound is None:
+            return self._ranked(shelf, able, self.k, hidden, self.eligible), None
+        ruled = self._ruled(shelf, able, hidden, bound)
+        return ruled.ranked, ruled.moves
+
+    def _ranked(self, shelf: Shelf, able: Int64, k: int, hidden: RowLists, eligible: Bool | None) -> Ranked:
+        clocks = np.full(len(able), self.clock, dtype=np.int64)
+        read, users, parts = self.asked.histories.take(able), self.asked.users[able], []
+        for start in range(0, len(able), _BLOCK):
+            part, stop = slice(start, start + _BLOCK), start + _BLOCK
+            vectors = shelf.towers.user_vectors(read.block(start, stop), users[part], clocks[part], self.wanted)
+            parts.append(shelf.index.search(numpy_of(vectors), k, hidden.block(start, stop), eligible=eligible))
+        return Ranked.joined(parts)
+
+    def _ruled(self, shelf: Shelf, able: Int64, hidden: RowLists, bound: BoundRules) -> Ruled:
+        """By the rules, from ever more candidates while caps leave lists short that could be longer."""
+        eligible = self.eligible
+        if bound.eligible is not None:
+            eligible = bound.eligible if eligible is None else eligible & bound.eligible
+        there = shelf.index.alive if eligible is None else shelf.index.alive & eligible
+        never = bound.pinned[~there[bound.pinned]]
+        most = max(1, int(there.sum()))
+        pool = min(bound.pool(self.k), most)
+        while True:
+            ranked = self._ranked(shelf, able, pool, hidden, eligible)
+            ruled = bound.apply(ranked, self.k, now=self.clock, exclude=hidden.merged(repeated(never, len(hidden))))
+            short = ruled.ranked.lists.lengths < np.minimum(self.k, ranked.lists.lengths)
+            if pool >= most or not short.any():
+                return ruled
+            pool = min(most, 8 * pool)
+
+
+def eligible_items(shelf: Shelf, allow: RawIds | None, where: str | pl.Expr | None) -> Bool | None:
+    """bool (n_items,): what a list of ids and a predicate leave; None: everything."""
+    eligible = None if where is None else shelf.matching(where)
+    if allow is None:
+        return eligible
+    allowed = shelf.mask_of(shelf.items.rows(listed(allow)))
+    return allowed if eligible is None else allowed & eligible

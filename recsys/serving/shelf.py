@@ -1,0 +1,230 @@
+"""What is on offer at one moment: towers, index and catalogue that belong together, and how they become others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys.data.catalog import Catalog
+from recsys.data.predicate import matching
+from recsys.data.row_lists import Bool, Int32
+from recsys.data.vocabulary import Vocabulary
+from recsys.errors import DataError
+from recsys.index.item_index import ItemIndex
+from recsys.models.extend import ContentReader, extended
+from recsys.models.towers import Towers
+from recsys.schema import ITEM, TITLE
+from recsys.serving.bound_rules import BoundRules
+from recsys.serving.rules import Rules
+
+_REMEMBERED = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Shelf:
+    """Towers, index and catalogue in the same item rows. It never changes; what changes it makes another.
+
+    Attributes
+    ----------
+    towers : Towers
+    index : ItemIndex
+    catalog : Catalog
+    trained : int
+        How many of the first rows the model was trained with.
+    """
+
+    towers: Towers
+    index: ItemIndex
+    catalog: Catalog
+    trained: int
+    _masks: dict[str, Bool] = field(default_factory=dict, repr=False)
+    _bound: dict[Rules, BoundRules] = field(default_factory=dict, repr=False)
+
+    @property
+    def items(self) -> Vocabulary:
+        """All items, in row order."""
+        return self.towers.items
+
+    def matching(self, where: str | pl.Expr) -> Bool:
+        """bool (n_items,): the items for which a predicate holds; written ones are remembered."""
+        if not isinstance(where, str):
+            return matching(self._typed, where)
+        found = self._masks.get(where)
+        if found is None:
+            found = matching(self._typed, where)
+            if len(self._masks) < _REMEMBERED:
+                self._masks[where] = found
+        return found
+
+    @cached_property
+    def _typed(self) -> Catalog:
+        """The catalogue, its columns of numbers written as text (as a CSV file has them) read as numbers."""
+        columns = [_as_numbers(column) for column in self.catalog.columns.iter_columns()]
+        return replace(self.catalog, columns=pl.DataFrame(columns))
+
+    def bound(self, rules: Rules) -> BoundRules:
+        """Rules with their items and columns looked up; remembered."""
+        if rules not in self._bound:
+            if len(self._bound) >= _REMEMBERED:
+                self._bound.clear()
+            self._bound[rules] = rules.bind(self._typed, self.towers.vectors)
+        return self._bound[rules]
+
+    def mask_of(self, rows: Int32) -> Bool:
+        """bool (n_items,): true at these rows."""
+        mask = np.zeros(len(self.items), dtype=np.bool_)
+        mask[rows] = True
+        return mask
+
+    @cached_property
+    def text_index(self) -> ItemIndex:
+        """The items' texts, in the encoder's own space."""
+        return ItemIndex.build(self.towers.text_vectors)
+
+    @cached_property
+    def searchable(self) -> Bool:
+        """bool (n_items,): the items that are there and have a text."""
+        found: Bool = self.towers.text_vectors.any(axis=1) & self.index.alive
+        return found
+
+    def _reader(self, options: dict[str, Any]) -> ContentReader:
+        first = self.catalog.aligned(Vocabulary(self.items.ids[: self.trained], self.items.kind))
+        return ContentReader.of(
+            first, options.get("categories", ()), options.get("numbers", ()), words=options.get("words", False)
+        )
+
+    def _read(self, frame: pl.DataFrame) -> Catalog:
+        if ITEM not in frame.columns:
+            raise DataError(f"a frame of items needs a column {ITEM!r}; it has {', '.join(frame.columns)}")
+        text = self.catalog.text_columns
+        missing = [name for name in text if name not in frame.columns]
+        if missing:
+            raise DataError(f"the items' text is made of {', '.join(text)}; the frame has no {', '.join(missing)}")
+        ids = self.items.cast(frame[ITEM])
+        if ids.null_count() > frame[ITEM].null_count():
+            strange = frame[ITEM].filter(ids.is_null() & frame[ITEM].is_not_null())[0]
+            raise DataError(f"the item id {strange!r} is no whole number, as the ids of this catalogue are")
+        frame = frame.with_columns(ids.alias(ITEM))
+        return Catalog.from_frame(frame, text=text, title=TITLE if TITLE in frame.columns else None)
+
+    def added(self, frame: pl.DataFrame, options: dict[str, Any]) -> Shelf:
+        """With items that are new, or that were removed before.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            ``item_id`` and the columns of the catalogue; what it lacks is null.
+        options : dict
+            The model's.
+
+        Raises
+        ------
+        DataError
+            An item is there already, an id is null or repeated, or a text column is missing.
+        UnsupportedError
+            The model knows items by their ids alone, or reads images.
+        """
+        new = self._read(frame)
+        known = self.items.find(new.items.ids)
+        present = known[(known >= 0)]
+        present = present[self.index.alive[present]]
+        if len(present):
+            names = ", ".join(repr(one) for one in self.items.raw(present[:5]).to_list())
+            raise DataError(f"{len(present)} items are there already, such as {names}; use update_items for these")
+        return self._with(new, options)
+
+    def updated(self, frame: pl.DataFrame, options: dict[str, Any]) -> Shelf:
+        """With other content of items that are there; raises as :meth:`added`, and UnknownIdError."""
+        new = self._read(frame)
+        self._present(self.items.rows(new.items.ids))
+        return self._with(new, options)
+
+    def removed(self, rows: Int32) -> Shelf:
+        """Without some items; histories still tell of them.
+
+        Raises
+        ------
+        DataError
+            An item was removed before.
+        """
+        return replace(self, index=self.index.removed(self._present(rows)))._fresh()
+
+    def compacted(self) -> Shelf:
+        """With an index built anew, of what is there and of nothing else."""
+        return replace(self, index=self.index.compacted())._fresh()
+
+    def _present(self, rows: Int32) -> Int32:
+        gone = rows[~self.index.alive[rows]]
+        if len(gone):
+            names = ", ".join(repr(one) for one in self.items.raw(gone[:5]).to_list())
+            raise DataError(f"{len(gone)} items are not there any more, such as {names}; add_items brings them back")
+        return rows
+
+    def _with(self, new: Catalog, options: dict[str, Any]) -> Shelf:
+        before = len(self.items)
+        items = self.items.extended(new.items.ids)
+        catalog = _merged(self.catalog, new, items)
+        rows = items.rows(new.items.ids)
+        towers = extended(self.towers, catalog, rows, self._reader(options))
+        vectors = towers.vectors
+        index = self.index
+        if len(items) > before:
+            index = index.added(vectors[before:])
+        old = rows[rows < before]
+        if len(old):
+            index = index.restored(old).updated(old, vectors[old])
+        return Shelf(towers, index, catalog, self.trained)
+
+    def _fresh(self) -> Shelf:
+        """Without what was remembered of an older state."""
+        return Shelf(self.towers, self.index, self.catalog, self.trained)
+
+
+def _merged(old: Catalog, new: Catalog, items: Vocabulary) -> Catalog:
+    """The old catalogue, longer, with the new one's rows in their places; its columns stay what they are."""
+    grown = old.aligned(items)
+    rows = items.rows(new.items.ids)
+    place = pl.Series(rows, dtype=pl.UInt32)
+    columns = grown.columns
+    for name in columns.columns:
+        dtype = columns.schema[name]
+        if name in new.columns.columns:
+            try:
+                values = new.columns[name].cast(dtype)
+            except pl.exceptions.PolarsError as error:
+                raise DataError(
+                    f"the new items' column {name!r} is {new.columns.schema[name]}, the catalogue's {dtype}: {error}"
+                ) from error
+        else:
+            values = pl.Series(name, [None] * len(new), dtype=dtype)
+        columns = columns.with_columns(_scattered(columns[name], place, values))
+    return Catalog(
+        items,
+        _scattered(grown.texts, place, new.texts),
+        _scattered(grown.titles, place, new.titles),
+        columns,
+        old.text_columns,
+    )
+
+
+def _as_numbers(column: pl.Series) -> pl.Series:
+    """A text column of which every value is a number, as numbers; any other, such as codes like 007, as it is."""
+    if column.dtype != pl.String or column.null_count() == len(column) or column.str.contains(r"^\s*-?0\d").any():
+        return column
+    for dtype in (pl.Int64, pl.Float64):
+        cast = column.str.strip_chars().cast(dtype, strict=False)
+        if cast.null_count() == column.null_count():
+            return cast
+    return column
+
+
+def _scattered(column: pl.Series, place: pl.Series, values: pl.Series) -> pl.Series:
+    """The column with other values at some places, of any dtype."""
+    order = np.arange(len(column))
+    order[place.to_numpy()] = len(column) + np.arange(len(values))
+    both = pl.concat([column, values.cast(column.dtype).alias(column.name)])
+    return both.gather(pl.Series(order, dtype=pl.UInt32))
