@@ -172,7 +172,9 @@ def build_parser() -> argparse.ArgumentParser:
     recommend.add_argument("--shard-users", type=int, help="users of a shard, which fits into memory (default: 100000)")
     recommend.add_argument("--overwrite", action="store_true", help="begin anew where a batch of another plan lies")
     recommend.add_argument("--engine", choices=["local", "ray"], help="compute here, or on a Ray cluster (default: local)")
-    recommend.add_argument("--workers", type=int, help="processes of Ray (default: as many as its processors)")
+    recommend.add_argument(
+        "--workers", type=int, help="threads, or processes of Ray (default: as many as there are processors)"
+    )
 
     recommend.add_argument(
         "--where", metavar="PREDICATE", help="""only items such as 'category == "Books" and price < 20'"""

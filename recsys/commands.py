@@ -72,7 +72,7 @@ def run_fit(arguments: Namespace) -> Answer:
     """``recsys fit``."""
     import recsys  # noqa: PLC0415 - evaluate pulls in torch
     from recsys.evaluation.report import build as build_report  # noqa: PLC0415
-    from recsys.index.library import faiss  # noqa: PLC0415
+    from recsys.faiss_library import faiss  # noqa: PLC0415
 
     recipe = Recipe.of(arguments.recipe, arguments)
     model = recipe.model

@@ -14,11 +14,11 @@ from safetensors.numpy import load_file, save_file
 
 from recsys.data.row_lists import Float32
 from recsys.errors import BundleError, ConfigError
+from recsys.faiss_library import faiss
 from recsys.index.finder import FaissFinder, Finder, TruncatedFinder
 from recsys.index.item_index import ItemIndex
-from recsys.index.library import faiss
 from recsys.index.spec import IndexSpec
-from recsys.models.dense_search import Dense
+from recsys.models.dense import Dense
 from recsys.models.stored import Stored
 
 FAISS_FILE, ROTATION_FILE, STATE_FILE, SPEC_FILE = (

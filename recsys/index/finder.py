@@ -11,9 +11,10 @@ import torch
 
 from recsys.data.row_lists import Bool, Float32, Int64
 from recsys.errors import BundleError, ConfigError
-from recsys.index.library import faiss
+from recsys.faiss_library import faiss
 from recsys.index.spec import IndexSpec
-from recsys.models.dense_search import Dense, search
+from recsys.models.dense import Dense
+from recsys.models.dense_search import search
 
 _TRAINED_PER_LIST = 64
 _GPU_MOST = 2048

@@ -13,7 +13,8 @@ from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists
 from recsys.errors import ConfigError, DataError
 from recsys.index.finder import Finder, build_finder
 from recsys.index.spec import IndexSpec
-from recsys.models.dense_search import Dense, pair_scores, ranked_pairs, search
+from recsys.models.dense import Dense, pair_scores, ranked_pairs
+from recsys.models.dense_search import search
 from recsys.models.stored import Stored
 from recsys.recommender import Ranked, check_exclude, check_k
 

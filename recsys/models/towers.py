@@ -14,7 +14,8 @@ from torch import Tensor
 from recsys.data.row_lists import Float32, Int32, Int64, RowLists, ragged_positions
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError, UnsupportedError
-from recsys.models.dense_search import Dense, search
+from recsys.models.dense import Dense
+from recsys.models.dense_search import search
 from recsys.models.encoder import OwnFolder, TextEncoder
 from recsys.models.network import TwoTowerNet
 from recsys.models.side import Side, request_times

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 Engine: TypeAlias = Literal["local", "ray"]
 
 SHARD_USERS = 100_000
-_BLOCK = 4096
-"""Users ranked at once. Blocks begin at fixed places of a shard, so that every engine computes the same ones."""
+_BLOCK = 2048
+"""Users ranked at once. The last bit of a score can depend on who is ranked together and by how many threads: blocks begin
+at fixed places of a shard, and each is ranked by one thread, so that no engine and no machine of a kind changes a bit."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +96,15 @@ def recommend_to_parquet(
     now : int, optional
         Clock of the requests in seconds, for a model that reads it; by default this machine's when the run was begun.
     shard_users : int
-        Users of a shard; no more than one shard's rows are held at once.
+        Users of a shard; no more than one shard's rows are held at once (by each process of Ray).
     overwrite : bool
         Begin anew where a batch of another plan lies. What is no batch is never removed.
     engine : {"local", "ray"}
         Where it is computed: here, or by workers of a Ray cluster; see :mod:`recsys.serving.batch_ray`. Either goes on
         with what the other began.
     workers : int, optional
-        Processes of Ray; by default as many as the cluster has processors.
+        Blocks of users that are ranked at the same time, by threads here or by processes of Ray; by default as many as
+        there are processors.
     bundle : path, optional
         The folder that ``retriever`` was loaded from, as it was loaded; Ray needs it.
 
@@ -161,7 +164,7 @@ def recommend_to_parquet(
 
                 made = make_on_ray(Path(bundle).absolute(), folder, plan, rows, todo, workers, advance)
             else:
-                made = [make_shard(retriever, folder, plan, i, rows[plan.slice_of(i)], advance) for i in todo]
+                made = _make_here(retriever, folder, plan, rows, todo, workers, advance)
         shards.sweep(folder)
         total = sum(made) + sum(count for count in there if count is not None)
         if todo or not (folder / shards.SUCCESS).exists():
@@ -175,8 +178,48 @@ def recommend_to_parquet(
     return BatchResult(total, len(rows), plan.shards, resumed, without)
 
 
+def _make_here(
+    retriever: Retriever,
+    folder: Path,
+    plan: Plan,
+    rows: Int32,
+    todo: list[int],
+    workers: int | None,
+    advance: Callable[[int], None],
+) -> list[int]:
+    """Make shards in this process; tells the rows of each."""
+    import torch  # noqa: PLC0415
+
+    threads = torch.get_num_threads()
+    side_by_side = workers or (threads if retriever.towers.device == "cpu" else 1)
+    with ThreadPoolExecutor(side_by_side, initializer=one_thread) as pool:
+        try:
+            first = rows[retriever.histories.lengths[rows] > 0][:1]
+            if todo:  # what a model makes at its first request is made once, before all of them ask for it
+                pool.submit(_ranked, retriever, plan, first, retriever.histories.take(first), None).result()
+            return [make_shard(retriever, folder, plan, i, rows[plan.slice_of(i)], pool.map, advance) for i in todo]
+        finally:
+            torch.set_num_threads(threads)
+
+
+def one_thread() -> None:
+    """Let whatever the calling thread computes be computed by it alone."""
+    import torch  # noqa: PLC0415
+
+    from recsys.faiss_library import faiss  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    faiss().omp_set_num_threads(1)
+
+
 def make_shard(
-    retriever: Retriever, folder: Path, plan: Plan, shard: int, rows: Int32, advance: Callable[[int], None] | None = None
+    retriever: Retriever,
+    folder: Path,
+    plan: Plan,
+    shard: int,
+    rows: Int32,
+    each: Callable[..., Iterable[pl.DataFrame]] = map,
+    advance: Callable[[int], None] | None = None,
 ) -> int:
     """Rank for the users of one shard and write it.
 
@@ -188,6 +231,8 @@ def make_shard(
     shard : int
     rows : int32 (plan.size_of(shard),)
         User rows.
+    each : function
+        Maps a function over the blocks, in order: ``map``, or that of an executor.
     advance : function, optional
         Told how many users more are done.
 
@@ -197,15 +242,19 @@ def make_shard(
         Rows written.
     """
     histories, eligible = retriever.histories.take(rows), _eligible(retriever, plan)
+    blocks = [slice(start, min(start + _BLOCK, len(rows))) for start in range(0, len(rows), _BLOCK)]
+
+    def rank(block: slice) -> pl.DataFrame:
+        return _ranked(retriever, plan, rows[block], histories.block(block.start, block.stop), eligible)
+
     frames = []
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        frames.append(_ranked(retriever, plan, block, histories.block(start, start + _BLOCK), eligible))
+    for block, frame in zip(blocks, each(rank, blocks), strict=True):
+        frames.append(frame)
         if advance is not None:
-            advance(len(block))
-    frame = pl.concat(frames, rechunk=False)
-    shards.write_shard(folder, plan, shard, frame)
-    return frame.height
+            advance(block.stop - block.start)
+    whole = pl.concat(frames, rechunk=False)
+    shards.write_shard(folder, plan, shard, whole)
+    return whole.height
 
 
 def _eligible(retriever: Retriever, plan: Plan) -> Bool | None:
@@ -287,7 +336,5 @@ def _check_engine(engine: str, workers: int | None, bundle: str | Path | None) -
         import_ray()
     elif engine != "local":
         raise ConfigError(f"engine must be 'local' or 'ray', not {engine!r}")
-    elif workers is not None:
-        raise ConfigError("workers (--workers) belongs to engine='ray' (--engine ray)")
     if workers is not None and workers < 1:
         raise ConfigError(f"workers (--workers) must be at least 1, not {workers}")

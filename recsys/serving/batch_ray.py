@@ -49,14 +49,10 @@ class Worker:
         DataError
             The bundle under this path is not the one that the plan was made for.
         """
-        import torch  # noqa: PLC0415
-
         from recsys.bundle import load  # noqa: PLC0415
-        from recsys.index.library import faiss  # noqa: PLC0415
-        from recsys.serving.batch import fingerprint  # noqa: PLC0415
+        from recsys.serving.batch import fingerprint, one_thread  # noqa: PLC0415
 
-        torch.set_num_threads(1)
-        faiss().omp_set_num_threads(1)
+        one_thread()
         self.retriever = load(bundle, device="cpu")
         if fingerprint(self.retriever, bundle) != plan.bundle:
             raise DataError(f"{bundle} is another bundle on {os.uname().nodename} than where the batch was started")
@@ -103,12 +99,12 @@ def make_on_ray(
     DataError
         A worker sees another bundle, or wrote to another folder than this process sees.
     RecsysError
-        Workers die again and again.
+        The cluster cannot be reached, or workers die again and again.
     """
     ray = import_ray()
     mine = not ray.is_initialized()
     if mine:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        _connect(ray)
     crew = _Crew(ray, bundle, plan)
     try:
         wanted = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -118,6 +114,16 @@ def make_on_ray(
         if mine:
             ray.shutdown()
     return [made[shard] for shard in todo]
+
+
+def _connect(ray: Any) -> None:
+    address = os.environ.get("RAY_ADDRESS")
+    where = f"the Ray cluster at {address} (RAY_ADDRESS)" if address else "a Ray cluster"
+    log(f"connecting to {where}" if address else f"looking for {where} on this machine, else starting one")
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise RecsysError(f"{where} cannot be reached: {error}") from error
 
 
 class _Crew:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recsys.data.row_lists import Bool, Int64, RowLists
+from recsys.data.row_lists import Bool, Int32, Int64, RowLists
 from recsys.models.towers import numpy_of
 from recsys.recommender import Ranked
 from recsys.serving.asked import Asked, RawIds, listed, repeated
@@ -85,12 +85,8 @@ class Request:
 
     def _ranked(self, shelf: Shelf, able: Int64, k: int, hidden: RowLists, eligible: Bool | None) -> Ranked:
         clocks = np.full(len(able), self.clock, dtype=np.int64)
-        read, users, parts = self.asked.histories.take(able), self.asked.users[able], []
-        for start in range(0, len(able), _BLOCK):
-            part, stop = slice(start, start + _BLOCK), start + _BLOCK
-            vectors = shelf.towers.user_vectors(read.block(start, stop), users[part], clocks[part], self.wanted)
-            parts.append(shelf.index.search(numpy_of(vectors), k, hidden.block(start, stop), eligible=eligible))
-        return Ranked.joined(parts)
+        read, users = self.asked.histories.take(able), self.asked.users[able]
+        return rank(shelf, read, k, hidden=hidden, users=users, clocks=clocks, wanted=self.wanted, eligible=eligible)
 
     def _ruled(self, shelf: Shelf, able: Int64, hidden: RowLists, bound: BoundRules) -> Ruled:
         """By the rules, from ever more candidates while caps leave lists short that could be longer."""
@@ -108,6 +104,28 @@ class Request:
             if pool >= most or not short.any():
                 return ruled
             pool = min(most, 8 * pool)
+
+
+def rank(
+    shelf: Shelf,
+    histories: RowLists,
+    k: int,
+    *,
+    hidden: RowLists | None,
+    users: Int32 | None,
+    clocks: Int64 | None,
+    wanted: int | None,
+    eligible: Bool | None,
+) -> Ranked:
+    """Through user tower and index, some thousand histories at a time; see :meth:`recsys.recommender.Ranker`."""
+    parts = []
+    for start in range(0, len(histories), _BLOCK):
+        part, stop = slice(start, start + _BLOCK), start + _BLOCK
+        known, asked = None if users is None else users[part], None if clocks is None else clocks[part]
+        vectors = shelf.towers.user_vectors(histories.block(start, stop), known, asked, wanted)
+        own = None if hidden is None else hidden.block(start, stop)
+        parts.append(shelf.index.search(numpy_of(vectors), k, own, eligible=eligible))
+    return Ranked.joined(parts)
 
 
 def eligible_items(shelf: Shelf, allow: RawIds | None, where: str | pl.Expr | None) -> Bool | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -25,15 +25,14 @@ from recsys.recommender import Ranked, check_k
 from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
 from recsys.serving.answers import Form, as_form, filled_by_popularity, frame_of
 from recsys.serving.asked import Asked, RawId, RawIds, anonymous, known_users, listed
-from recsys.serving.ranking import Request, eligible_items
+from recsys.serving.living import Living
+from recsys.serving.ranking import Request, eligible_items, rank
 from recsys.serving.rules import Rules
 from recsys.serving.shelf import Shelf
 
-_BLOCK = 4096
-
 
 @dataclass(eq=False)
-class Retriever:
+class Retriever(Living):
     """Towers, index, histories and catalogue, as one thing to ask.
 
     Made by :meth:`recsys.TwoTower.retriever` or :func:`recsys.load`. Every answer is a polars frame of raw ids, scores and
@@ -131,20 +130,13 @@ class Retriever:
     ) -> Ranked:
         """Rank by user tower and index; see :meth:`recsys.TwoTower.recommend_rows`.
 
-        A model with ``event_heads`` can be asked for the next event of one type, ``wanted``, by its code; ``eligible``,
-        bool (n_items,), is the same as ``candidates``, as a mask.
+        ``wanted`` is the code of an event type; ``eligible``, bool (n_items,), says the same as ``candidates``.
         """
-        shelf, parts = self.shelf, []
+        shelf = self.shelf
         if candidates is not None:
             chosen = shelf.mask_of(candidates)
             eligible = chosen if eligible is None else eligible & chosen
-        for start in range(0, len(histories), _BLOCK):
-            part, stop = slice(start, start + _BLOCK), start + _BLOCK
-            known, clocks = None if users is None else users[part], None if requests is None else requests[part]
-            vectors = shelf.towers.user_vectors(histories.block(start, stop), known, clocks, wanted)
-            hidden = None if exclude is None else exclude.block(start, stop)
-            parts.append(shelf.index.search(numpy_of(vectors), k, hidden, eligible=eligible))
-        return Ranked.joined(parts)
+        return rank(shelf, histories, k, hidden=exclude, users=users, clocks=requests, wanted=wanted, eligible=eligible)
 
     def recommend(
         self,
@@ -172,10 +164,8 @@ class Retriever:
             Known users; their stored histories are read.
         histories : sequence of sequences of item ids
             Instead of ``users``: each in time order, oldest first.
-        times : sequence of sequences of int, optional
-            Seconds since 1970 of each event of ``histories``; a model that reads times needs them, others pass over them.
-        events : sequence of sequences of str, optional
-            Type of each event of ``histories``; a model that reads types needs them, others pass over them.
+        times, events : sequence of sequences, optional
+            Seconds since 1970, and type, of each event of ``histories``; only models that read them need them.
         now : int, optional
             Clock of the request, in seconds, for models and rules that read it; by default this machine's.
         wanted : str, optional
@@ -196,7 +186,7 @@ class Retriever:
             answer then has a column ``source``, ``"model"`` or ``"popular"``; the score of a popular item is its number of
             interactions.
         form : {"polars", "arrow", "lists"}
-            A polars frame, an Arrow table, or one list of dicts per person, in the order of asking.
+            A frame, an Arrow table, or one list of dicts per person, in the order of asking.
 
         Returns
         -------
@@ -264,17 +254,9 @@ class Retriever:
         histories: Sequence[Sequence[RawId]] | None = None,
         now: int | None = None,
     ) -> pl.DataFrame:
-        """The score of each item for each user, seen or not.
+        """The score of each item for each user, seen or not: ``user_id`` (or ``query``), ``item_id``, ``score``.
 
-        Returns
-        -------
-        DataFrame
-            ``user_id`` (or ``query``), ``item_id``, ``score``; items in the order of asking.
-
-        Raises
-        ------
-        UnknownIdError, ConfigError, DataError
-            As for :meth:`recommend`.
+        Items come in the order of asking; raises as :meth:`recommend`.
         """
         shelf = self.shelf
         asked = self._asked(users, histories)
@@ -294,15 +276,7 @@ class Retriever:
     def similar_items(self, items: RawIds, *, k: int = 10, where: str | pl.Expr | None = None) -> pl.DataFrame:
         """The items whose vectors are nearest, by the model's own score; the item itself left out.
 
-        Returns
-        -------
-        DataFrame
-            ``item_id``, ``similar_item_id``, ``score``, ``rank``.
-
-        Raises
-        ------
-        UnknownIdError, ConfigError
-            As for :meth:`recommend`.
+        Gives ``item_id``, ``similar_item_id``, ``score``, ``rank``; raises as :meth:`recommend`.
         """
         shelf = self.shelf
         _check_k(k, shelf)
@@ -312,19 +286,9 @@ class Retriever:
         return frame_of(ranked, shelf.items.raw(rows).alias(ITEM), shelf.items, SIMILAR)
 
     def similar_users(self, users: RawIds, *, k: int = 10) -> pl.DataFrame:
-        """The users whose vectors are nearest, by cosine; the user itself left out.
+        """The users whose vectors are nearest, by cosine: ``user_id``, ``similar_user_id``, ``score``, ``rank``.
 
-        All users with a history are encoded at the first call, and remembered.
-
-        Returns
-        -------
-        DataFrame
-            ``user_id``, ``similar_user_id``, ``score``, ``rank``.
-
-        Raises
-        ------
-        UnknownIdError, ConfigError, DataError
-            As for :meth:`recommend`.
+        All users with a history are encoded at the first call, and remembered; raises as :meth:`recommend`.
         """
         check_k(k)
         rows = known_users(users, self.users, self.histories, cold=False).users
@@ -378,18 +342,8 @@ class Retriever:
     ) -> pl.DataFrame:
         """Which events of a history move an item's score, and by how much; see :func:`recsys.serving.explain.occlusion`.
 
-        Parameters
-        ----------
-        user : id
-            A known user; or ``history`` of somebody else, oldest first.
-        item : id
-        now : int, optional
-            As for :meth:`recommend`.
-
-        Returns
-        -------
-        DataFrame
-            ``item_id`` and ``title`` of each event's item, its ``contribution`` and its ``place``; the largest first.
+        Takes a known user, or the ``history`` of somebody else, oldest first. Gives ``item_id`` and ``title`` of each
+        event's item, its ``contribution`` and its ``place``; the largest contribution first.
         """
         from recsys.serving.explain import explain, explanation_frame  # noqa: PLC0415
 
@@ -406,12 +360,9 @@ class Retriever:
         history: Sequence[RawId] | None = None,
         now: int | None = None,
     ) -> dict[str, float]:
-        """What id, text and other content of an item add to its score; takes what :meth:`explain` takes.
+        """What id, text and other content of an item add to its score, by name, with ``"bias"``; the sum is the score.
 
-        Returns
-        -------
-        dict
-            By part, and ``"bias"``; the sum is the score. See :func:`recsys.serving.item_shares.item_shares`.
+        Takes what :meth:`explain` takes; see :func:`recsys.serving.item_shares.item_shares`.
         """
         from recsys.serving.item_shares import item_shares  # noqa: PLC0415
 
@@ -420,62 +371,6 @@ class Retriever:
         vector = numpy_of(shelf.towers.user_vectors(asked.histories, asked.users, clocks))[0]
         shares = item_shares(shelf.towers, vector, shelf.items.rows([item]))
         return {name: float(values[0]) for name, values in shares.items()}
-
-    def add_items(self, frame: pl.DataFrame) -> None:
-        """Put new items on offer: the item tower makes their vectors from what the frame tells of them.
-
-        Whoever is asking meanwhile is answered from the state before. A bundle on disk stays as it is until :meth:`save`.
-
-        Parameters
-        ----------
-        frame : DataFrame
-            ``item_id`` and columns of the catalogue, the text columns among them.
-
-        Raises
-        ------
-        DataError
-            An item is there already, an id is null or repeated, or a column does not fit.
-        UnsupportedError
-            The model knows items by their ids alone, or reads images.
-        """
-        with self._changing:
-            self.shelf = self.shelf.added(frame, self.options)
-
-    def update_items(self, frame: pl.DataFrame) -> None:
-        """Tell other things of items that are there; as :meth:`add_items`."""
-        with self._changing:
-            self.shelf = self.shelf.updated(frame, self.options)
-
-    def remove_items(self, items: RawIds) -> None:
-        """Take items off: nobody gets them any more. Histories still tell of them, and the user tower still reads them.
-
-        Raises
-        ------
-        UnknownIdError, DataError
-            An item is unknown, or was removed before.
-        """
-        with self._changing:
-            self.shelf = self.shelf.removed(self.items.rows(listed(items)))
-
-    def compact(self) -> None:
-        """Build the index anew, of the items that are there and of nothing else."""
-        with self._changing:
-            self.shelf = self.shelf.compacted()
-
-    def choose_index(self, **bounds: Any) -> None:
-        """Build the index that answers fastest within bounds, measured on this retriever's own user vectors.
-
-        Takes ``recall_target``, ``memory_budget`` and ``kinds``, and raises, as :func:`recsys.index.choose.choose`.
-        """
-        from recsys.index.choose import SAMPLE, choose  # noqa: PLC0415
-
-        with self._changing:
-            shelf = self.shelf
-            rows = np.flatnonzero(self.histories.lengths).astype(np.int32)
-            if len(rows) > SAMPLE:
-                rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
-            queries = numpy_of(shelf.towers.user_vectors(self.histories.take(rows), rows))
-            self.shelf = replace(shelf, index=choose(shelf.index, queries, **bounds))
 
     def titled(self, frame: pl.DataFrame, column: str = ITEM) -> pl.DataFrame:
         """The same frame with the title of each item in ``column`` beside it, for people to read."""

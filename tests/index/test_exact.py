@@ -13,9 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys import faiss_library as library
 from recsys.data.row_lists import Float32, RowLists
 from recsys.errors import BundleError, ConfigError, DataError, DependencyError
-from recsys.index import files, library
+from recsys.index import files
 from recsys.index.item_index import ItemIndex
 from recsys.models import dense_search
 from recsys.models.topk import top_k
@@ -131,7 +132,7 @@ def test_an_answer_depends_neither_on_the_batch_nor_on_how_the_batch_is_cut(monk
     exclude = RowLists.from_lists([rng.integers(0, 200, rng.choice([0, 3, 190])) for _ in range(90)])
     whole = index.search(queries, 8, exclude)
     alone = [index.search(queries[i : i + 1], 8, exclude.block(i, i + 1)) for i in range(90)]
-    monkeypatch.setattr(dense_search, "_MOST_USERS", 7)
+    monkeypatch.setattr(dense_search, "MOST_USERS", 7)
     for other in (Ranked.joined(alone), index.search(queries, 8, exclude)):
         assert other.lists.to_lists() == whole.lists.to_lists()
         assert other.scores.tolist() == whole.scores.tolist()

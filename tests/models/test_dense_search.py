@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from recsys.data.row_lists import Float32, RowLists
 from recsys.errors import ConfigError, DataError
-from recsys.models import dense_search
-from recsys.models.dense_search import Dense, pair_scores, search
+from recsys.models import dense_search, dense_tiles
+from recsys.models.dense import Dense, pair_scores
+from recsys.models.dense_search import search
 from recsys.models.stored import Precision, Stored
 
 N = 5000
@@ -91,14 +92,44 @@ def test_equal_vectors_rank_in_row_order_however_many() -> None:
     assert found.lists.to_lists() == [list(range(30))] * 3
 
 
-@pytest.mark.parametrize("name", ["_MOST_USERS", "_MOST_PAIRS", "_BLOCK_BYTES"])
-def test_neither_blocks_nor_halves_change_an_answer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    items, queries, exclude = Dense.of(torch.from_numpy(clustered(10, N))), clustered(11, 33), lists_of(12, 33, 80)
-    whole = search(torch.from_numpy(queries), items, 25, exclude)
-    monkeypatch.setattr(dense_search, name, 1 if name != "_MOST_USERS" else 2)
-    cut = search(torch.from_numpy(queries), items, 25, exclude)
-    assert cut.lists.to_lists() == whole.lists.to_lists()
-    assert cut.scores.tolist() == whole.scores.tolist()
+CUTS = {
+    "users": {"MOST_USERS": 2},
+    "close pairs": {"MOST_PAIRS": 1},
+    "scores held": {"_LEAST_USERS": 0, "_BLOCK_BYTES": 1},
+    "tiles": {"_LEAST_USERS": 1 << 40, "TILE": 512},
+    "tiles of close pairs": {"_LEAST_USERS": 1 << 40, "TILE": 512, "MOST_PAIRS": 100},
+}
+
+
+@pytest.mark.parametrize("shift", [0.0, -9.0], ids=["any scores", "negative scores"])
+@pytest.mark.parametrize("cut", CUTS)
+def test_neither_blocks_nor_tiles_nor_halves_change_an_answer(
+    monkeypatch: pytest.MonkeyPatch, cut: str, shift: float
+) -> None:
+    vectors, queries, exclude = clustered(10, N), clustered(11, 33), lists_of(12, 33, 80)
+    queries[:20] += np.float32(shift) * vectors.mean(axis=0)
+    items, eligible = Dense.of(torch.from_numpy(vectors)), np.random.default_rng(0).random(N) < 0.9
+    whole = search(torch.from_numpy(queries), items, 25, exclude, eligible)
+    for name, value in CUTS[cut].items():
+        for module in (dense_search, dense_tiles):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
+    again = search(torch.from_numpy(queries), items, 25, exclude, eligible)
+    assert again.lists.to_lists() == whole.lists.to_lists()
+    assert again.scores.tolist() == whole.scores.tolist()
+
+
+def test_tiles_hold_what_a_sort_of_all_scores_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense_search, "_LEAST_USERS", 1 << 40)
+    monkeypatch.setattr(dense_tiles, "TILE", 512)
+    taken = []
+    pick = dense_search.candidates
+    monkeypatch.setattr(dense_search, "candidates", lambda *given: taken.append(pick(*given)) or taken[-1])
+    for seed in range(5):
+        vectors, queries, exclude = clustered(seed, N), clustered(seed + 1, 9), lists_of(seed, 9, 60)
+        found = search(torch.from_numpy(queries), Dense.of(torch.from_numpy(vectors)), 30, exclude)
+        assert found.lists.to_lists() == expected(vectors, queries, 30, exclude, np.ones(N, dtype=np.bool_))
+    assert all(one is not None for one in taken)
 
 
 def test_one_query_alone_has_the_scores_that_it_has_among_many() -> None:

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from recsys import progress
 from recsys.cli import main
@@ -160,9 +163,45 @@ def test_no_block_and_no_shard_is_larger_than_it_may_be(
     monkeypatch.setattr(batch, "_BLOCK", 4)
     monkeypatch.setattr(retriever, "recommend_rows", ranked)
     monkeypatch.setattr(shards, "write_shard", wrote)
-    recommend_to_parquet(retriever, tmp_path / "out", k=5, shard_users=10)
-    assert blocks == [3, 4, 2, 4, 4, 2, 4, 4, 2, 4, 4, 1]  # 4 + 4 + 2 users of each shard, less those without history
+    recommend_to_parquet(retriever, tmp_path / "out", k=5, shard_users=10, workers=1)
+    assert blocks == [1, 3, 4, 2, 4, 4, 2, 4, 4, 2, 4, 4, 1]  # one first; 4 + 4 + 2 of each shard, less those without
     assert written == [45, 50, 50, 45]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_each_block_is_ranked_by_one_thread_and_their_number_changes_nothing(
+    threads: int, retriever: Retriever, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommend_to_parquet(retriever, tmp_path / "alone", k=5, shard_users=30, workers=1)
+    rank, lock, at_once, most, inside = retriever.recommend_rows, threading.Lock(), 0, 0, set[int]()
+
+    def ranked(*arguments: Any, **options: Any) -> Any:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+            inside.add(torch.get_num_threads())
+        time.sleep(0.03)
+        answer = rank(*arguments, **options)
+        with lock:
+            at_once -= 1
+        return answer
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        monkeypatch.setattr(retriever, "recommend_rows", ranked)
+        with monkeypatch.context() as patch:
+            patch.setattr(batch, "_BLOCK", 4)
+            recommend_to_parquet(retriever, tmp_path / "small", k=5, shard_users=30, workers=3)
+        recommend_to_parquet(retriever, tmp_path / "again", k=5, shard_users=30)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert most == 3
+    assert inside == {1}
+    assert read(tmp_path / "small").drop("score").equals(read(tmp_path / "alone").drop("score"))
+    assert content(tmp_path / "again") == content(tmp_path / "alone")
 
 
 # Stopped and gone on with.
@@ -388,9 +427,8 @@ def test_where_the_system_itself_refuses_to_write_the_command_says_so_in_one_lin
         ({"shard_users": 0}, "shard_users .* must be at least 1, not 0"),
         ({"users": []}, "users is empty"),
         ({"engine": "spark"}, "engine must be 'local' or 'ray', not 'spark'"),
-        ({"workers": 2}, "workers .* belongs to engine='ray'"),
+        ({"workers": 0}, "workers .* must be at least 1, not 0"),
         ({"engine": "ray"}, "engine='ray' needs bundle="),
-        ({"engine": "ray", "workers": 0, "bundle": "x"}, "workers .* must be at least 1, not 0"),
     ],
 )
 def test_an_impossible_request_writes_nothing(
