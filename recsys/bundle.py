@@ -61,8 +61,12 @@ def save(
     Raises
     ------
     DataError
-        Something else, or without ``overwrite`` anything, is in the way.
+        Something else, or without ``overwrite`` anything, is in the way, or another writer is at it.
+    OSError
+        It cannot be written, as on a full disk; what was there before stays.
     """
+    from safetensors import SafetensorError  # noqa: PLC0415
+
     if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
         raise DataError(f"{folder} holds something that is not a recsys bundle; it is not overwritten")
     with exclusive(folder), atomic_folder(folder, replace=overwrite) as target:
@@ -71,8 +75,11 @@ def save(
             for name in (_FIGURES, _CARD):
                 if (file := Path(like) / name).is_file():
                     shutil.copyfile(file, target / name)
-        _write_tables(retriever, target)
-        _write_towers(retriever, target)
+        try:
+            _write_tables(retriever, target)
+            _write_towers(retriever, target)
+        except (pl.exceptions.PolarsError, SafetensorError, RuntimeError) as error:  # how they tell of a full disk
+            raise OSError(f"{folder} cannot be written: {str(error).splitlines()[0]}") from error
         if figures is not None:
             from recsys.evaluation.report import as_json, model_card  # noqa: PLC0415
 
