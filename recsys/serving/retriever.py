@@ -167,7 +167,7 @@ class Retriever(Living):
         times, events : sequence of sequences, optional
             Seconds since 1970, and type, of each event of ``histories``; only models that read them need them.
         now : int, optional
-            Clock of the request, in seconds, for models and rules that read it; by default this machine's.
+            Clock of the request in seconds, for models and rules that read it; by default now.
         wanted : str, optional
             Type of the event to come, such as ``"buy"``, of a model with ``event_heads``; by default any.
         k : int
@@ -177,14 +177,12 @@ class Retriever(Living):
         exclude, allow : item id or ids, optional
             Items that nobody gets; the only items that anybody gets. All filters hold at once.
         where : str or polars expression, optional
-            The items' columns must satisfy it, such as ``'category == "Books" and price < 20'``; see
-            :func:`recsys.data.predicate.matching`.
+            Such as ``'category == "Books" and price < 20'``; see :func:`recsys.data.predicate.matching`.
         rules : Rules, optional
             Boosts, pins, caps and so on; scores are then those that the rules make. :meth:`moves` tells what they did.
         fallback : {"error", "popular"}
-            For people who are unknown or have no history: an error, or the most popular items that the filters leave. The
-            answer then has a column ``source``, ``"model"`` or ``"popular"``; the score of a popular item is its number of
-            interactions.
+            For people who are unknown or have no history: an error, or the most popular items that the filters leave, their
+            score being a number of interactions. The column ``source`` then says ``"model"`` or ``"popular"``.
         form : {"polars", "arrow", "lists"}
             A frame, an Arrow table, or one list of dicts per person, in the order of asking.
 
