@@ -55,7 +55,7 @@ def _plot(measured: list[dict[str, Any]], specs: Specs) -> str:
     layout = {
         "hovermode": "closest",
         "xaxis": {"type": "log"} | titled_axis("milliseconds of a single query, median"),
-        "yaxis": titled_axis("recall"),
+        "yaxis": {"range": [max(0.0, min(row["recall"] for row in measured) - 0.05), 1.01]} | titled_axis("recall"),
     }
     specs["plot-trade-off"] = plot_spec(data, layout, 420)
     return figure(

@@ -118,10 +118,11 @@ BASELINES = {
 }
 ABLATIONS = {
     "default recipe": Cell("default", {"training": {"epochs": 12}}),
-    "ids alone": Cell(change=_ids()),
+    "ids alone": Cell(change=_ids(use_ids=True)),
     "text alone": Cell(change={"model": {"use_ids": False}}),
-    "ids and encoder, no words": Cell(change={"model": {"words": False}}),
-    "ids and words, no encoder": Cell(change={"model": {"encoder": None}}),
+    "ids too": Cell(change={"model": {"use_ids": True}}, seeds=2),
+    "ids and encoder, no words": Cell(change={"model": {"words": False, "use_ids": True}}),
+    "ids and words, no encoder": Cell(change={"model": {"encoder": None, "use_ids": True}}),
     "loss: full softmax": Cell(change={"objective": {"loss": "softmax"}}),
     "loss: sampled softmax with logQ, batch's targets too": Cell(change={"objective": {"log_q": True, "sampler": "mixed"}}),
     "loss: BCE": Cell(change={"objective": {"loss": "bce"}}),

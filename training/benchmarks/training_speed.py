@@ -145,6 +145,7 @@ def ours(options: dict[str, Any]) -> dict[str, Any]:
     split, catalog = load(options["data"])
     shape = {"max_length": options["length"]} | {name: options[name] for name in ("dim", "blocks", "heads")}
     nothing = {"encoder": None, "words": False, "categories": [], "numbers": []} if options["ids"] else {}
+    nothing |= {"use_ids": True}
     recipe = recsys.Recipe.of(
         RECIPES / f"{Path(options['data']).name}.toml",
         model=shape | nothing,
