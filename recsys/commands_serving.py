@@ -51,7 +51,7 @@ def run_recommend(arguments: Namespace) -> Answer:
     frame = retriever.titled(retriever.recommend(users, **asked))
     parts = []
     for (user,), own in frame.group_by(USER, maintain_order=True):
-        known = len(retriever.users.find([user])) and retriever.users.find([user])[0] >= 0
+        known = retriever.users.find([user])[0] >= 0
         last = ", ".join(retriever.history(user).tail(3)[TITLE].to_list()) if known else "nothing"
         parts.append(f"user {user}, last: {last}\n{as_text(own.drop(USER))}")
     if "rules" in asked:

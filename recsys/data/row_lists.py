@@ -219,6 +219,22 @@ class RowLists:
         return [self[i].tolist() for i in range(len(self))]
 
 
+def mask_of(rows: NDArray[np.integer], n: int) -> Bool:
+    """bool (n,): true at these rows."""
+    mask = np.zeros(n, dtype=np.bool_)
+    mask[rows] = True
+    return mask
+
+
+def overlap(*masks: Bool | None) -> Bool | None:
+    """Where all masks are true; None, a mask that leaves everything, is passed over, and comes back where all are None."""
+    met: Bool | None = None
+    for mask in masks:
+        if mask is not None:
+            met = mask if met is None else met & mask
+    return met
+
+
 def contained(lists: RowLists, others: RowLists, n_items: int) -> Bool:
     """Whether each element of ``lists`` also occurs in the list of ``others`` at the same index.
 

@@ -111,16 +111,18 @@ def choose(
     if kinds is None:
         kinds = KINDS if len(index) > EXACT_BELOW else ()
     for kind in ("exact", *kinds):
-        for built, seconds in _built(index, kind, memory_budget):
-            for harder in _efforts(built):
-                one = _measure(harder, queries, truth, k, seconds)
-                seen.append(one)
-                log(f"{one.spec}: recall {one.recall:.4f}, {one.milliseconds:.2f} ms, {one.bytes / 2**20:,.0f} MiB")
-                fits = memory_budget is None or one.bytes <= memory_budget
-                if fits and one.recall >= recall_target and (best is None or one.milliseconds < best[0]):
-                    best = one.milliseconds, harder
-                if one.recall >= 0.9995 or (kind != "exact" and one.milliseconds > 2 * seen[0].milliseconds):
-                    break
+        begun = time.perf_counter()
+        built = _built(index, kind, memory_budget)
+        seconds = time.perf_counter() - begun
+        for harder in () if built is None else _efforts(built):
+            one = _measure(harder, queries, truth, k, seconds)
+            seen.append(one)
+            log(f"{one.spec}: recall {one.recall:.4f}, {one.milliseconds:.2f} ms, {one.bytes / 2**20:,.0f} MiB")
+            fits = memory_budget is None or one.bytes <= memory_budget
+            if fits and one.recall >= recall_target and (best is None or one.milliseconds < best[0]):
+                best = one.milliseconds, harder
+            if one.recall >= 0.9995 or (kind != "exact" and one.milliseconds > 2 * seen[0].milliseconds):
+                break
     if best is None:
         fitting = [one for one in seen if memory_budget is None or one.bytes <= memory_budget]
         near = max(fitting, key=lambda one: one.recall) if fitting else min(seen, key=lambda one: one.bytes)
@@ -132,8 +134,8 @@ def choose(
     return replace(best[1], measured=rows)
 
 
-def _built(index: ItemIndex, kind: Kind, budget: int | None) -> Iterator[tuple[ItemIndex, float]]:
-    """The index of a kind, with vectors in as few bytes as the budget demands, and the seconds that it took."""
+def _built(index: ItemIndex, kind: Kind, budget: int | None) -> ItemIndex | None:
+    """The index of a kind, with vectors in as few bytes as the budget demands; None where it cannot be."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
     dim, n = index.dim, len(index)
     own = {"ivf": 4 * dim, "hnsw": 4 * dim + 8 * IndexSpec.links, "sq": dim, "ivfpq": IndexSpec.code_bytes}.get(kind, 0)
@@ -144,11 +146,10 @@ def _built(index: ItemIndex, kind: Kind, budget: int | None) -> Iterator[tuple[I
         code_bytes = max(b for b in range(1, IndexSpec.code_bytes + 1) if dim % b == 0)
         spec = IndexSpec(kind, precision=precision, code_bytes=code_bytes, kept_dim=max(1, dim // 4))
         if kind == "truncated" and dim < 2:
-            return
-        begun = time.perf_counter()
+            return None
         built = replace(ItemIndex.build(index.vectors(), IndexSpec(precision=precision)), alive=index.alive, spec=spec)
-        yield built.compacted(), time.perf_counter() - begun
-        return
+        return built.compacted()
+    return None
 
 
 def _efforts(index: ItemIndex) -> Iterator[ItemIndex]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists
+from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists, mask_of, overlap
 from recsys.errors import ConfigError, DataError
 from recsys.index.finder import Finder, build_finder
 from recsys.index.spec import IndexSpec
@@ -113,6 +113,10 @@ class ItemIndex:
     def _all_alive(self) -> bool:
         return bool(self.alive.all())
 
+    @cached_property
+    def _stale_rows(self) -> Int64:
+        return np.flatnonzero(self.stale)
+
     def search(
         self,
         queries: Float32,
@@ -175,16 +179,10 @@ class ItemIndex:
         return found
 
     def _mask(self, candidates: Int32 | None, eligible: Bool | None) -> Bool | None:
-        mask = None if self._all_alive else self.alive
-        if candidates is not None:
-            chosen = np.zeros(len(self), dtype=np.bool_)
-            chosen[candidates] = True
-            mask = chosen if mask is None else mask & chosen
-        if eligible is not None:
-            if eligible.shape != (len(self),):
-                raise ConfigError(f"a mask of shape {eligible.shape} does not fit {len(self)} items")
-            mask = eligible if mask is None else mask & eligible
-        return mask
+        if eligible is not None and eligible.shape != (len(self),):
+            raise ConfigError(f"a mask of shape {eligible.shape} does not fit {len(self)} items")
+        chosen = None if candidates is None else mask_of(candidates, len(self))
+        return overlap(None if self._all_alive else self.alive, chosen, eligible)
 
     def _exact(self, queries: Float32, k: int, exclude: RowLists | None, mask: Bool | None) -> Ranked:
         return search(torch.from_numpy(queries).to(self.dense.stored.device), self.dense, k, exclude, mask)
@@ -221,14 +219,14 @@ class ItemIndex:
         self, queries: Float32, k: int, exclude: RowLists, mask: Bool | None, fetch: int, harder: int
     ) -> Ranked:
         assert self.finder is not None  # noqa: S101 - the caller saw to it
-        usable = None if mask is None and not self.stale.any() else ~self.stale if mask is None else mask & ~self.stale
+        usable = overlap(mask, ~self.stale) if len(self._stale_rows) else mask
         places = self.finder.find(queries, fetch, self._of_finder(usable), harder)
         owners, columns = np.nonzero(places >= 0)
         rows = self.covered[places[owners, columns]]
         if usable is not None:  # a finder that cannot tell finds others too
             kept = usable[rows]
             owners, rows = owners[kept], rows[kept]
-        always = np.flatnonzero(self.stale if mask is None else self.stale & mask)
+        always = self._stale_rows if mask is None else self._stale_rows[mask[self._stale_rows]]
         owners = np.concatenate([owners, np.repeat(np.arange(len(queries)), len(always))])
         keys = owners * len(self) + np.concatenate([rows, np.tile(always, len(queries))])
         keys.sort()

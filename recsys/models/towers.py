@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys.data.row_lists import Float32, Int32, Int64, RowLists, ragged_positions
+from recsys.data.row_lists import Float32, Int32, Int64, RowLists, mask_of, ragged_positions
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError, UnsupportedError
 from recsys.models.dense import Dense
@@ -313,11 +313,7 @@ def rank_vectors(
     Ranked (n)
     """
     items = table if isinstance(table, Dense) else Dense.of(table)
-    if candidates is None:
-        return search(queries, items, k, exclude)
-    eligible = np.zeros(len(items), dtype=np.bool_)
-    eligible[candidates] = True
-    return search(queries, items, k, exclude, eligible)
+    return search(queries, items, k, exclude, None if candidates is None else mask_of(candidates, len(items)))
 
 
 def _unit(vectors: Float32) -> Float32:

@@ -73,6 +73,8 @@ def filled_by_popularity(
     """
     n, n_items = len(hidden), len(counts)
     rest = np.setdiff1d(np.arange(n), able)
+    if len(rest) == 0:  # nothing to sort the catalogue for
+        return ranked, pl.Series(SOURCE, ["model"] * n, dtype=pl.String)
     own = hidden.take(rest)
     longest = int(distinct_eligible(own, None, n_items).max(initial=0))
     order = np.lexsort((np.arange(n_items), -counts))

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
-from recsys.data.row_lists import Bool, Int32, RowLists
+from recsys.data.row_lists import Bool, Int32, RowLists, overlap
 from recsys.errors import ConfigError, DataError
 from recsys.files import sha256_of
 from recsys.progress import counting, log
-from recsys.recommender import Ranked, check_k
-from recsys.schema import ITEM, RANK, SCORE, USER
+from recsys.recommender import Ranked
+from recsys.schema import ITEM, USER
 from recsys.serving import shards
+from recsys.serving.answers import frame_of
 from recsys.serving.asked import listed
 from recsys.serving.ranking import eligible_items
 from recsys.serving.shards import Plan
@@ -123,9 +124,7 @@ def recommend_to_parquet(
     OSError
         A shard cannot be written, as on a full disk; those that are finished stay.
     """
-    check_k(k)
-    if k > len(retriever.items):
-        raise ConfigError(f"k is {k}, but the catalogue has {len(retriever.items)} items")
+    retriever.shelf.check_k(k)
     rows = _asked(retriever, users)
     out = Path(out).absolute()
     one_file = out.suffix == ".parquet"
@@ -260,11 +259,8 @@ def make_shard(
 def _eligible(retriever: Retriever, plan: Plan) -> Bool | None:
     """bool (n_items,): what the plan's filters leave; None: everything."""
     shelf = retriever.shelf
-    eligible = eligible_items(shelf, plan.allow, plan.where)
-    if plan.exclude is None:
-        return eligible
-    rest = ~shelf.mask_of(shelf.items.rows(plan.exclude))
-    return rest if eligible is None else eligible & rest
+    rest = None if plan.exclude is None else ~shelf.mask_of(shelf.items.rows(plan.exclude))
+    return overlap(eligible_items(shelf, plan.allow, plan.where), rest)
 
 
 def _ranked(retriever: Retriever, plan: Plan, rows: Int32, histories: RowLists, eligible: Bool | None) -> pl.DataFrame:
@@ -277,16 +273,7 @@ def _ranked(retriever: Retriever, plan: Plan, rows: Int32, histories: RowLists, 
         seen = histories.bare() if plan.filter_seen else None
         clocks = None if plan.now is None else np.full(len(rows), plan.now, dtype=np.int64)
         ranked = retriever.recommend_rows(histories, plan.k, exclude=seen, users=rows, requests=clocks, eligible=eligible)
-    lists = ranked.lists
-    place = np.arange(len(lists.rows)) - np.repeat(lists.offsets[:-1], lists.lengths)
-    return pl.DataFrame(
-        {
-            USER: retriever.users.raw(np.repeat(rows, lists.lengths)),
-            ITEM: retriever.items.raw(lists.rows),
-            SCORE: ranked.scores,
-            RANK: (place + 1).astype(np.int32),
-        }
-    )
+    return frame_of(ranked, retriever.users.raw(rows).alias(USER), retriever.items, ITEM)
 
 
 def fingerprint(retriever: Retriever, bundle: str | Path | None = None) -> str:

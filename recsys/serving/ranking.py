@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recsys.data.row_lists import Bool, Int32, Int64, RowLists
+from recsys.data.row_lists import Bool, Int32, Int64, RowLists, overlap
 from recsys.models.towers import numpy_of
 from recsys.recommender import Ranked
 from recsys.serving.asked import Asked, RawIds, listed, repeated
@@ -83,6 +83,10 @@ class Request:
         ruled = self._ruled(shelf, able, hidden, bound)
         return ruled.ranked, ruled.moves
 
+    def there(self, shelf: Shelf) -> Bool:
+        """bool (n_items,): what anybody may get and is not removed."""
+        return shelf.index.alive if self.eligible is None else shelf.index.alive & self.eligible
+
     def _ranked(self, shelf: Shelf, able: Int64, k: int, hidden: RowLists, eligible: Bool | None) -> Ranked:
         clocks = np.full(len(able), self.clock, dtype=np.int64)
         read, users = self.asked.histories.take(able), self.asked.users[able]
@@ -90,10 +94,8 @@ class Request:
 
     def _ruled(self, shelf: Shelf, able: Int64, hidden: RowLists, bound: BoundRules) -> Ruled:
         """By the rules, from ever more candidates while caps leave lists short that could be longer."""
-        eligible = self.eligible
-        if bound.eligible is not None:
-            eligible = bound.eligible if eligible is None else eligible & bound.eligible
-        there = shelf.index.alive if eligible is None else shelf.index.alive & eligible
+        eligible = overlap(self.eligible, bound.eligible)
+        there = self.there(shelf) if bound.eligible is None else self.there(shelf) & bound.eligible
         never = bound.pinned[~there[bound.pinned]]
         most = max(1, int(there.sum()))
         pool = min(bound.pool(self.k), most)
@@ -130,8 +132,5 @@ def rank(
 
 def eligible_items(shelf: Shelf, allow: RawIds | None, where: str | pl.Expr | None) -> Bool | None:
     """bool (n_items,): what a list of ids and a predicate leave; None: everything."""
-    eligible = None if where is None else shelf.matching(where)
-    if allow is None:
-        return eligible
-    allowed = shelf.mask_of(shelf.items.rows(listed(allow)))
-    return allowed if eligible is None else allowed & eligible
+    allowed = None if allow is None else shelf.mask_of(shelf.items.rows(listed(allow)))
+    return overlap(allowed, None if where is None else shelf.matching(where))

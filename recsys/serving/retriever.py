@@ -15,7 +15,7 @@ import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists
+from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists, overlap
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
@@ -133,9 +133,7 @@ class Retriever(Living):
         ``wanted`` is the code of an event type; ``eligible``, bool (n_items,), says the same as ``candidates``.
         """
         shelf = self.shelf
-        if candidates is not None:
-            chosen = shelf.mask_of(candidates)
-            eligible = chosen if eligible is None else eligible & chosen
+        eligible = overlap(eligible, None if candidates is None else shelf.mask_of(candidates))
         return rank(shelf, histories, k, hidden=exclude, users=users, clocks=requests, wanted=wanted, eligible=eligible)
 
     def recommend(
@@ -202,7 +200,7 @@ class Retriever(Living):
             A history is empty, or has events of types that the model does not know.
         """
         shelf = self.shelf
-        _check_k(k, shelf)
+        shelf.check_k(k)
         if fallback not in ("error", "popular"):
             raise ConfigError(f"fallback must be error or popular, not {fallback!r}")
         asked = self._asked(users, histories, times, events, cold=fallback == "popular")
@@ -211,13 +209,17 @@ class Retriever(Living):
         able, source = np.flatnonzero(asked.readable), None
         ranked, _ = request.answer(shelf, able)
         if fallback == "popular":
-            counts, there = np.bincount(self.histories.rows, minlength=len(shelf.items)), shelf.index.alive
-            there = there if request.eligible is None else there & request.eligible
-            ranked, source = filled_by_popularity(ranked, able, counts, there, request.hidden, k)
+            counts = np.pad(self._popularity, (0, len(shelf.items) - len(self._popularity)))
+            ranked, source = filled_by_popularity(ranked, able, counts, request.there(shelf), request.hidden, k)
         frame = frame_of(ranked, asked.owners, shelf.items, ITEM)
         if source is not None:
             frame = frame.with_columns(source.gather(pl.Series(ranked.lists.owners(), dtype=pl.UInt32)))
         return as_form(frame, form, ranked.lists.lengths)
+
+    @cached_property
+    def _popularity(self) -> Int64:
+        """Interactions of each item, up to the last that has any."""
+        return np.bincount(self.histories.rows)
 
     def moves(self, users: RawIds | None = None, *, rules: Rules, k: int = 10, **request: Any) -> pl.DataFrame:
         """What each rule did to whose items: a row for every item that a rule moved.
@@ -226,7 +228,7 @@ class Retriever(Living):
         ``item_id``, ``rule``, ``change`` (of the score), ``rank_before``, ``rank_after``.
         """
         shelf = self.shelf
-        _check_k(k, shelf)
+        shelf.check_k(k)
         asked = self._asked(users, *(request.pop(name, None) for name in ("histories", "times", "events")))
         made = Request.of(shelf, asked, self.event_names, k=k, rules=rules, **request)
         moves = made.answer(shelf, np.arange(len(asked.owners)))[1]
@@ -277,7 +279,7 @@ class Retriever(Living):
         Gives ``item_id``, ``similar_item_id``, ``score``, ``rank``; raises as :meth:`recommend`.
         """
         shelf = self.shelf
-        _check_k(k, shelf)
+        shelf.check_k(k)
         rows = shelf.items.rows(listed(items))
         itself = RowLists.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
         ranked = shelf.index.search(shelf.towers.vectors[rows], k, itself, eligible=eligible_items(shelf, None, where))
@@ -321,7 +323,7 @@ class Retriever(Living):
             A text is blank; a k below 1 or above the catalogue.
         """
         shelf = self.shelf
-        _check_k(k, shelf)
+        shelf.check_k(k)
         asked = [texts] if isinstance(texts, str) else list(texts)
         if any(not text.strip() for text in asked):
             raise DataError("a search text is blank")
@@ -392,9 +394,3 @@ class Retriever(Living):
         from recsys.bundle import save  # noqa: PLC0415 - the bundle knows the retriever, not the other way round
 
         save(self, Path(folder), overwrite=overwrite, metrics=metrics, figures=figures, like=like)
-
-
-def _check_k(k: int, shelf: Shelf) -> None:
-    check_k(k)
-    if k > len(shelf.items):
-        raise ConfigError(f"k is {k}, but the catalogue has {len(shelf.items)} items")

@@ -11,12 +11,13 @@ import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.data.predicate import matching
-from recsys.data.row_lists import Bool, Int32
+from recsys.data.row_lists import Bool, Int32, mask_of
 from recsys.data.vocabulary import Vocabulary
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 from recsys.index.item_index import ItemIndex
 from recsys.models.extend import ContentReader, extended
 from recsys.models.towers import Towers
+from recsys.recommender import check_k
 from recsys.schema import ITEM, TITLE
 from recsys.serving.bound_rules import BoundRules
 from recsys.serving.rules import Rules
@@ -41,6 +42,7 @@ class Shelf:
     index: ItemIndex
     catalog: Catalog
     trained: int
+    _content: ContentReader | None = field(default=None, repr=False)
     _masks: dict[str, Bool] = field(default_factory=dict, repr=False)
     _bound: dict[Rules, BoundRules] = field(default_factory=dict, repr=False)
 
@@ -76,9 +78,13 @@ class Shelf:
 
     def mask_of(self, rows: Int32) -> Bool:
         """bool (n_items,): true at these rows."""
-        mask = np.zeros(len(self.items), dtype=np.bool_)
-        mask[rows] = True
-        return mask
+        return mask_of(rows, len(self.items))
+
+    def check_k(self, k: int) -> None:
+        """Refuse a k below 1 or above the catalogue (ConfigError)."""
+        check_k(k)
+        if k > len(self.items):
+            raise ConfigError(f"k is {k}, but the catalogue has {len(self.items)} items")
 
     @cached_property
     def text_index(self) -> ItemIndex:
@@ -92,6 +98,9 @@ class Shelf:
         return found
 
     def _reader(self, options: dict[str, Any]) -> ContentReader:
+        """Made once, before the first change, and handed on: an update must not renumber what the tower was trained on."""
+        if self._content is not None:
+            return self._content
         first = self.catalog.aligned(Vocabulary(self.items.ids[: self.trained], self.items.kind))
         return ContentReader.of(
             first, options.get("categories", ()), options.get("numbers", ()), words=options.get("words", False)
@@ -169,7 +178,8 @@ class Shelf:
         items = self.items.extended(new.items.ids)
         catalog = _merged(self.catalog, new, items)
         rows = items.rows(new.items.ids)
-        towers = extended(self.towers, catalog, rows, self._reader(options))
+        content = self._reader(options)
+        towers = extended(self.towers, catalog, rows, content)
         vectors = towers.vectors
         index = self.index
         if len(items) > before:
@@ -177,11 +187,11 @@ class Shelf:
         old = rows[rows < before]
         if len(old):
             index = index.restored(old).updated(old, vectors[old])
-        return Shelf(towers, index, catalog, self.trained)
+        return Shelf(towers, index, catalog, self.trained, content)
 
     def _fresh(self) -> Shelf:
         """Without what was remembered of an older state."""
-        return Shelf(self.towers, self.index, self.catalog, self.trained)
+        return Shelf(self.towers, self.index, self.catalog, self.trained, self._content)
 
 
 def _merged(old: Catalog, new: Catalog, items: Vocabulary) -> Catalog:

@@ -180,3 +180,15 @@ def test_numbers_and_categories_of_new_items_are_read_on_the_old_scales(ring: In
     assert net.numbers[-1].tolist() == net.numbers[2].tolist()
     first, last = (net.bags.tokens[net.bags.offsets[i] : net.bags.offsets[i + 1]].tolist() for i in (2, len(catalog)))  # type: ignore[union-attr]
     assert first == last
+
+
+def test_an_update_does_not_renumber_the_words_that_the_tower_was_trained_on(retriever: Retriever) -> None:
+    text = str(retriever.catalog.texts[9])
+    for row in (0, 1):  # words that sort before all others, in two items, so that they would count
+        changed = new_items(retriever, str(retriever.items.ids[row]))
+        retriever.update_items(changed.with_columns(pl.lit(f"aaa aab {text}").alias("title")))
+    retriever.add_items(new_items(retriever, "twin", like=9))
+    bags = retriever.towers.net.items.bags
+    assert bags is not None
+    twin, first = (bags.tokens[bags.offsets[i] : bags.offsets[i + 1]].tolist() for i in (len(retriever.items) - 1, 9))
+    assert twin == first
