@@ -131,6 +131,7 @@ def _write_towers(retriever: Retriever, target: Path) -> None:
     save_file(tensors, target / "towers.safetensors")
     np.save(target / "item_vectors.npy", towers.vectors, allow_pickle=False)
     files.write(retriever.index, target, towers.vectors)
+    retriever.shelf.reader_of(retriever.options).write(target)
     config = {
         "model": retriever.options,
         "catalog": {"text_columns": list(retriever.catalog.text_columns), "trained_items": retriever.shelf.trained},
@@ -210,6 +211,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
         The bundle is damaged, incomplete, newer, or its parts do not belong together.
     """
     from recsys.index import files  # noqa: PLC0415
+    from recsys.models.content_reader import ContentReader  # noqa: PLC0415
     from recsys.serving.retriever import Retriever  # noqa: PLC0415
     from recsys.serving.shelf import Shelf  # noqa: PLC0415
 
@@ -242,12 +244,14 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
         index = files.read(folder, vectors, device=towers.device)
     except DataError as error:
         raise BundleError(f"{folder}: {error}") from error
+    options = config["model"]
+    reader = ContentReader.read(folder, options.get("categories", ()), words=options.get("words", False))
     retriever = Retriever(
-        shelf=Shelf(towers, index, catalog, trained=config["catalog"].get("trained_items", len(items))),
+        shelf=Shelf(towers, index, catalog, config["catalog"].get("trained_items", len(items)), reader),
         users=users,
         histories=_lists(histories, "items", "times", "events"),
         trained=histories["trained"].to_numpy() if "trained" in histories.columns else None,
-        options=config["model"],
+        options=options,
         record=config["training"],
         data=manifest["data"],
         event_names=event_names,

@@ -16,7 +16,7 @@ from recsys.models.stored import Stored
 from recsys.recommender import Ranked
 
 _CHUNK = 1 << 16
-_OWNER_BITS = 10
+_OWNER_BITS, _ROW_BITS = 10, 22
 _COARSE_ITEMS = 1024
 """Below this a copy in bfloat16 saves nothing."""
 HALF = {torch.bfloat16: 2.0**-9, torch.float32: 2.0**-24}
@@ -158,7 +158,7 @@ def ranked_pairs(owners: Int64, rows: Int64, scores: Float32, n: int, k: int) ->
     Parameters
     ----------
     owners, rows : int64 (P,)
-        Ascending by owner, then row.
+        No pair twice.
     scores : float32 (P,)
     n : int
         Owners.
@@ -166,15 +166,18 @@ def ranked_pairs(owners: Int64, rows: Int64, scores: Float32, n: int, k: int) ->
     """
     bits = (scores + np.float32(0.0)).view(np.uint32)  # + 0: minus zero is zero
     falling = np.where(bits >> 31, bits, bits ^ np.uint32(0x7FFFFFFF))
-    if n <= 1 << _OWNER_BITS and len(owners) <= 1 << (32 - _OWNER_BITS):  # one whole number tells it all
-        keys = owners.astype(np.uint64) << np.uint64(64 - _OWNER_BITS)
-        keys |= falling.astype(np.uint64) << np.uint64(32 - _OWNER_BITS)
-        keys |= np.arange(len(owners), dtype=np.uint64)
-        keys.sort()
-        order = (keys & np.uint64((1 << (32 - _OWNER_BITS)) - 1)).astype(np.int64)
-    else:
-        order = np.lexsort((falling, owners))
     counts = np.bincount(owners, minlength=n)
     kept = np.minimum(counts, k)
-    order = order[ragged_positions(np.cumsum(counts) - counts, kept)]
-    return Ranked(RowLists.from_lengths(kept, rows[order].astype(np.int32)), scores[order])
+    first = ragged_positions(np.cumsum(counts) - counts, kept)
+    if n > 1 << _OWNER_BITS or (len(rows) and int(rows.max()) >= 1 << _ROW_BITS):
+        order = np.lexsort((rows, falling, owners))[first]
+        return Ranked(RowLists.from_lengths(kept, rows[order].astype(np.int32)), scores[order])
+    keys = owners.astype(np.uint64) << np.uint64(64 - _OWNER_BITS)  # one whole number tells it all
+    keys |= falling.astype(np.uint64) << np.uint64(_ROW_BITS)
+    keys |= rows.astype(np.uint64)
+    keys.sort()
+    keys = keys[first]
+    falling = (keys >> np.uint64(_ROW_BITS)).astype(np.uint32)
+    bits = np.where(falling >> 31, falling, falling ^ np.uint32(0x7FFFFFFF))
+    best = (keys & np.uint64((1 << _ROW_BITS) - 1)).astype(np.int32)
+    return Ranked(RowLists.from_lengths(kept, best), bits.view(np.float32))

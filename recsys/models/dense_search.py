@@ -22,8 +22,6 @@ from recsys.recommender import Ranked, check_exclude, check_k
 _GROUP = 64
 _BLOCK_BYTES = 192 * 2**20
 """Scores of the first pass held at once."""
-_LEAST_USERS = 256
-"""Where the scores of fewer users than this can be held, products are slow: candidates are then picked tile by tile."""
 
 
 @torch.inference_mode()
@@ -64,10 +62,9 @@ def search(queries: Tensor, items: Dense, k: int, exclude: RowLists | None = Non
     if len(queries) == 0 or n == 0:
         return Ranked(RowLists.empty(len(queries)), np.empty(0, dtype=np.float32))
     k, parts = min(k, n), list[Ranked]()
-    tiled = queries.device.type == "cpu" and n * items.dtype.itemsize * _LEAST_USERS > _BLOCK_BYTES
     for start in range(0, len(queries), MOST_USERS):
         some, own = queries[start : start + MOST_USERS], hidden.block(start, start + MOST_USERS)
-        found = candidates(some, items, rows, own, n, k) if tiled else None
+        found = candidates(some, items, rows, own, n, k) if queries.device.type == "cpu" else None
         if found is None:
             parts.append(_whole(some, items, rows, own, n, k))
             continue

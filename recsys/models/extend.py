@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,29 +12,10 @@ from torch import Tensor, nn
 from recsys.data.catalog import Catalog
 from recsys.data.row_lists import Int32
 from recsys.errors import UnsupportedError
-from recsys.models.item_content import Scales, Tokens
+from recsys.models.content_reader import ContentReader
+from recsys.models.item_content import Tokens
 from recsys.models.item_tower import BagTower, ItemTower
 from recsys.models.towers import Towers
-
-
-@dataclass(frozen=True, eq=False)
-class ContentReader:
-    """Reads what the item tower reads of items, by the numbers and scales of the catalogue that it was trained on.
-
-    Attributes
-    ----------
-    tokens : Tokens or None
-    scales : Scales or None
-    """
-
-    tokens: Tokens | None
-    scales: Scales | None
-
-    @classmethod
-    def of(cls, trained: Catalog, categories: Sequence[str], numbers: Sequence[str], *, words: bool) -> ContentReader:
-        """From the catalogue of training, in its row order."""
-        tokens = Tokens.of(trained, categories, words=words) if categories or words else None
-        return cls(tokens, Scales.of(trained, numbers) if numbers else None)
 
 
 def extended(towers: Towers, catalog: Catalog, rows: Int32, reader: ContentReader) -> Towers:

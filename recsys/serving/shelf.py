@@ -15,7 +15,8 @@ from recsys.data.row_lists import Bool, Int32, mask_of
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
 from recsys.index.item_index import ItemIndex
-from recsys.models.extend import ContentReader, extended
+from recsys.models.content_reader import ContentReader
+from recsys.models.extend import extended
 from recsys.models.towers import Towers
 from recsys.recommender import check_k
 from recsys.schema import ITEM, TITLE
@@ -36,13 +37,15 @@ class Shelf:
     catalog : Catalog
     trained : int
         How many of the first rows the model was trained with.
+    reader : ContentReader or None
+        Reads new content by the numbers and scales of training; None: not made yet, and nothing has changed since.
     """
 
     towers: Towers
     index: ItemIndex
     catalog: Catalog
     trained: int
-    _content: ContentReader | None = field(default=None, repr=False)
+    reader: ContentReader | None = field(default=None, repr=False)
     _masks: dict[str, Bool] = field(default_factory=dict, repr=False)
     _bound: dict[Rules, BoundRules] = field(default_factory=dict, repr=False)
 
@@ -97,10 +100,10 @@ class Shelf:
         found: Bool = self.towers.text_vectors.any(axis=1) & self.index.alive
         return found
 
-    def _reader(self, options: dict[str, Any]) -> ContentReader:
+    def reader_of(self, options: dict[str, Any]) -> ContentReader:
         """Made once, before the first change, and handed on: an update must not renumber what the tower was trained on."""
-        if self._content is not None:
-            return self._content
+        if self.reader is not None:
+            return self.reader
         first = self.catalog.aligned(Vocabulary(self.items.ids[: self.trained], self.items.kind))
         return ContentReader.of(
             first, options.get("categories", ()), options.get("numbers", ()), words=options.get("words", False)
@@ -178,7 +181,7 @@ class Shelf:
         items = self.items.extended(new.items.ids)
         catalog = _merged(self.catalog, new, items)
         rows = items.rows(new.items.ids)
-        content = self._reader(options)
+        content = self.reader_of(options)
         towers = extended(self.towers, catalog, rows, content)
         vectors = towers.vectors
         index = self.index
@@ -191,7 +194,7 @@ class Shelf:
 
     def _fresh(self) -> Shelf:
         """Without what was remembered of an older state."""
-        return Shelf(self.towers, self.index, self.catalog, self.trained, self._content)
+        return Shelf(self.towers, self.index, self.catalog, self.trained, self.reader)
 
 
 def _merged(old: Catalog, new: Catalog, items: Vocabulary) -> Catalog:

@@ -53,6 +53,9 @@ class Objective:
         gBCE's t: 0 is plain BCE, 1 undoes the sampling altogether.
     mask_history : bool
         Never count an item of the window's own history as a negative.
+    cold_negatives : bool
+        Count items without any interaction in training as negatives too. They are never a positive, so that every step
+        would push them away, whatever their content says.
     weighted : bool
         Count each position by its interaction's weight (a rating, an event's worth).
     """
@@ -64,6 +67,7 @@ class Objective:
     label_smoothing: float = 0.0
     calibration: float = 0.75
     mask_history: bool = False
+    cold_negatives: bool = False
     weighted: bool = False
 
     def __post_init__(self) -> None:

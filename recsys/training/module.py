@@ -25,7 +25,7 @@ class NextItemLoss(nn.Module):
     net : TwoTowerNet
     objective : Objective
     counts : int64 (n_items,)
-        How often each item is a target in training, for the samplers.
+        How often each item is met in training, for the samplers and for telling which were never met.
     bf16 : bool
         Make the softmax's matrix products in bfloat16.
     autocast : bool
@@ -33,6 +33,9 @@ class NextItemLoss(nn.Module):
     seed : int
         Negatives follow from it.
     """
+
+    rivals: Tensor
+    places: Tensor
 
     def __init__(
         self,
@@ -50,9 +53,13 @@ class NextItemLoss(nn.Module):
         self.loss: LossName = objective.loss_for(len(counts))
         self.bf16 = bf16
         self.autocast = autocast
+        # int64 (R,): rows that may be negatives, ascending; and the place of each row among them
+        rivals = torch.arange(len(counts)) if objective.cold_negatives else counts.nonzero()[:, 0]
+        self.register_buffer("rivals", rivals, persistent=False)
+        self.register_buffer("places", torch.searchsorted(rivals, torch.arange(len(counts))), persistent=False)
         self.sampler = None
         if self.loss not in ("softmax", "mse"):
-            self.sampler = make_sampler(objective.sampler, counts, objective.negatives)
+            self.sampler = make_sampler(objective.sampler, counts[rivals], objective.negatives)
         self.draws = torch.Generator().manual_seed(seed)
         # Ratings have a level and a spread that inner products need not learn.
         self.rating = nn.Parameter(torch.tensor([1.0, 0.0])) if self.loss == "mse" else None
@@ -106,13 +113,14 @@ class NextItemLoss(nn.Module):
     def _candidates(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """Distinct item rows to be scored, ascending (None: all), and their log-probabilities of being there."""
         if self.loss == "softmax":
-            return None, None
+            return (None if len(self.rivals) == self.net.items.n_items else self.rivals), None
         if self.sampler is None:
             return torch.unique(batch.targets), None
-        found = self.sampler.draw(batch.all_targets, self.draws)
+        found = self.sampler.draw(self.places[batch.all_targets], self.draws)
+        rows = self.rivals[found.rows]
         if self.objective.log_q:
-            return found.rows, found.log_q
-        return found.rows, torch.where(found.log_q.isposinf(), found.log_q, 0.0)  # what is no negative stays none
+            return rows, found.log_q
+        return rows, torch.where(found.log_q.isposinf(), found.log_q, 0.0)  # what is no negative stays none
 
     def _loss(self, batch: Batch, listed: Tensor | None, log_q: Tensor | None) -> Tensor:
         """The (weighted) mean over this share's positions."""
@@ -168,7 +176,7 @@ class NextItemLoss(nn.Module):
             return bce_loss(positive, negative, mask=mask, weights=weights)
         if self.loss == "gbce":
             others = len(candidates) - 1 if log_q is None else min(len(candidates) - 1, int((~log_q.isposinf()).sum()))
-            rate = max(1, others) / max(1, self.net.items.n_items - 1)
+            rate = max(1, others) / max(1, len(self.rivals) - 1)
             return gbce_loss(positive, negative, rate, self.objective.calibration, mask=mask, weights=weights)
         # Positions without negatives count as 0, lest the mean of a share be over fewer than the share says.
         counted = torch.ones_like(positive) if weights is None else weights

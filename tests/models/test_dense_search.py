@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recsys.data.row_lists import Float32, RowLists
 from recsys.errors import ConfigError, DataError
 from recsys.models import dense_search, dense_tiles
-from recsys.models.dense import Dense, pair_scores
+from recsys.models.dense import Dense, pair_scores, ranked_pairs
 from recsys.models.dense_search import search
 from recsys.models.stored import Precision, Stored
 
@@ -95,9 +95,10 @@ def test_equal_vectors_rank_in_row_order_however_many() -> None:
 CUTS = {
     "users": {"MOST_USERS": 2},
     "close pairs": {"MOST_PAIRS": 1},
-    "scores held": {"_LEAST_USERS": 0, "_BLOCK_BYTES": 1},
-    "tiles": {"_LEAST_USERS": 1 << 40, "TILE": 512},
-    "tiles of close pairs": {"_LEAST_USERS": 1 << 40, "TILE": 512, "MOST_PAIRS": 100},
+    "block": {"_BLOCK_BYTES": 1},
+    "tiles": {"TILE": 512},
+    "tiles of close pairs": {"TILE": 512, "MOST_PAIRS": 100},
+    "scores held": {"TILE": 512, "MOST_HELD": 1000},
 }
 
 
@@ -119,17 +120,30 @@ def test_neither_blocks_nor_tiles_nor_halves_change_an_answer(
     assert again.scores.tolist() == whole.scores.tolist()
 
 
-def test_tiles_hold_what_a_sort_of_all_scores_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense_search, "_LEAST_USERS", 1 << 40)
+@pytest.mark.parametrize("k", [2, 30])
+def test_tiles_hold_what_a_sort_of_all_scores_finds(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dense_tiles, "TILE", 512)
     taken = []
     pick = dense_search.candidates
     monkeypatch.setattr(dense_search, "candidates", lambda *given: taken.append(pick(*given)) or taken[-1])
     for seed in range(5):
         vectors, queries, exclude = clustered(seed, N), clustered(seed + 1, 9), lists_of(seed, 9, 60)
-        found = search(torch.from_numpy(queries), Dense.of(torch.from_numpy(vectors)), 30, exclude)
-        assert found.lists.to_lists() == expected(vectors, queries, 30, exclude, np.ones(N, dtype=np.bool_))
+        found = search(torch.from_numpy(queries), Dense.of(torch.from_numpy(vectors)), k, exclude)
+        assert found.lists.to_lists() == expected(vectors, queries, k, exclude, np.ones(N, dtype=np.bool_))
     assert all(one is not None for one in taken)
+
+
+def test_rows_too_many_for_a_packed_key_are_ranked_alike() -> None:
+    generator = np.random.default_rng(4)
+    owners, rows = np.divmod(generator.permutation(3000), 300)
+    scores = generator.integers(-3, 4, 3000).astype(np.float32)
+    packed = ranked_pairs(owners, rows, scores, 10, 40)
+    sorted_ = ranked_pairs(owners, rows + (1 << 22), scores, 10, 40)
+    assert [[row + (1 << 22) for row in one] for one in packed.lists.to_lists()] == sorted_.lists.to_lists()
+    assert packed.scores.tolist() == sorted_.scores.tolist()
+    for owner, best in enumerate(packed.lists.to_lists()):
+        mine = sorted((-score, row) for score, row, one in zip(scores, rows, owners, strict=True) if one == owner)
+        assert best == [row for _, row in mine[:40]]
 
 
 def test_one_query_alone_has_the_scores_that_it_has_among_many() -> None:

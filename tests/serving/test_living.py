@@ -168,13 +168,16 @@ def test_a_model_of_ids_alone_cannot_take_new_items(ring: Interactions, ring_cat
         alone.add_items(new_items(alone, "new"))
 
 
-def test_numbers_and_categories_of_new_items_are_read_on_the_old_scales(ring: Interactions) -> None:
+def test_numbers_and_categories_of_new_items_are_read_on_the_old_scales(ring: Interactions, tmp_path: Path) -> None:
     rows = pl.int_range(pl.len())
     items = make_items().with_columns(
         rows.alias("price"), pl.when(rows % 3 == 0).then(pl.lit("a")).otherwise(pl.lit("b")).alias("kind")
     )
     catalog = Catalog.from_frame(items, text=["title"]).aligned(ring.items)
     retriever = fitted(ring, catalog, encoder=None, categories=("kind",), numbers=("price",))
+    retriever.update_items(new_items(retriever, str(catalog.items.ids[5]), like=2).with_columns(price=999))
+    retriever.save(tmp_path / "run")
+    retriever = recsys.load(tmp_path / "run")
     retriever.add_items(new_items(retriever, "twin", like=2))
     net = retriever.towers.net.items
     assert net.numbers[-1].tolist() == net.numbers[2].tolist()
@@ -182,11 +185,17 @@ def test_numbers_and_categories_of_new_items_are_read_on_the_old_scales(ring: In
     assert first == last
 
 
-def test_an_update_does_not_renumber_the_words_that_the_tower_was_trained_on(retriever: Retriever) -> None:
+@pytest.mark.parametrize("saved", [False, True], ids=["in memory", "saved and loaded"])
+def test_an_update_does_not_renumber_the_words_that_the_tower_was_trained_on(
+    retriever: Retriever, tmp_path: Path, saved: bool
+) -> None:
     text = str(retriever.catalog.texts[9])
     for row in (0, 1):  # words that sort before all others, in two items, so that they would count
         changed = new_items(retriever, str(retriever.items.ids[row]))
         retriever.update_items(changed.with_columns(pl.lit(f"aaa aab {text}").alias("title")))
+    if saved:
+        retriever.save(tmp_path / "run")
+        retriever = recsys.load(tmp_path / "run")
     retriever.add_items(new_items(retriever, "twin", like=9))
     bags = retriever.towers.net.items.bags
     assert bags is not None

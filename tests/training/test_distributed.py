@@ -54,7 +54,8 @@ def test_two_processes_learn_what_one_does_from_the_same_batches(case: str, two:
     assert found == [pytest.approx(row, rel=1e-5) for row in figures(one)]
     shared = weights(two, 0, case)
     for name, value in one.towers.net.state_dict().items():
-        torch.testing.assert_close(shared[name], value, rtol=1e-4, atol=1e-5)
+        # Adam makes whole steps (0.01) of gradients that are nothing but rounding, which differs between machines.
+        torch.testing.assert_close(shared[name], value, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("case", [*CASES, *(f"resumed, {strategy}" for strategy in RESUMED)])

@@ -137,7 +137,7 @@ def test_the_softmax_is_over_what_is_not_masked_smoothed_and_weighted(
     objective = Objective(negatives=3, mask_history=masked, weighted=weighing, **options)
     loss, batch = one_batch(log, objective)
     if loss.sampler is None:
-        candidates, log_q = list(range(len(log.items))), [0.0] * len(log.items)
+        candidates, log_q = (met := np.flatnonzero(log.item_counts).tolist()), [0.0] * len(met)
     else:
         found = loss.sampler.draw(batch.all_targets, torch.Generator().manual_seed(0))
         candidates = found.rows.tolist()
@@ -156,6 +156,32 @@ def test_the_softmax_is_over_what_is_not_masked_smoothed_and_weighted(
     assert float(loss(batch).detach()) == pytest.approx(mean(losses, batch, weighing), rel=1e-4)
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["left alone", "cold_negatives"])
+@pytest.mark.parametrize("name", ["softmax", "sampled", "bce", "gbce", "bpr"])
+def test_items_never_met_in_training_are_negatives_only_if_asked_for(
+    name: LossName, asked: bool, ring_split: Split
+) -> None:
+    log = replace(ring_split.train, items=ring_split.train.items.extended(pl.Series(["aaa", "zzz"])))
+    model = small(use_ids=True)
+    training = Training(batch_tokens=64, device="cpu", precision="fp32")
+    towers, log, _, extras = model.prepare(log, training=training)
+    batch = next(make_batches(towers, log, training, Augment(), extras).epoch(0))
+    objective = Objective(loss=name, sampler="uniform", negatives=len(log.items), cold_negatives=asked)
+    loss = make_loss(towers, log, training, objective, "cpu")
+    vectors: list[Tensor] = []
+
+    def watch(_module: object, _inputs: object, made: Tensor) -> None:
+        made.retain_grad()
+        vectors.append(made)
+
+    loss.net.items.register_forward_hook(watch)
+    loss(batch).backward()
+    (table,) = vectors
+    assert len(table) == len(log.items) - (0 if asked else 2)
+    assert table.grad is not None
+    assert bool(table.grad.any(1).all())
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("weighing", [False, True])
 @pytest.mark.parametrize("sampler", ["mixed", "uniform"])
@@ -170,7 +196,7 @@ def test_pairwise_losses_are_over_the_negatives_that_are_not_masked(
     found = loss.sampler.draw(batch.all_targets, torch.Generator().manual_seed(0))
     candidates = found.rows[found.log_q < math.inf].tolist()
     scores, windows = scores_of(loss, batch)
-    rate = (6 if sampler == "uniform" else len(candidates) - 1) / (len(log.items) - 1)
+    rate = (6 if sampler == "uniform" else len(candidates) - 1) / (np.count_nonzero(log.item_counts) - 1)
     beta = 1.0 - 0.6 * (1.0 - rate) if name == "gbce" else 1.0
     losses = []
     for row, target, window in zip(scores, batch.targets.tolist(), windows, strict=True):

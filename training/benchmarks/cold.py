@@ -27,8 +27,10 @@ CELLS = {
     "zero-shot text": Cell(baseline=recsys.ZeroShot),
     "popularity": Cell(baseline=recsys.Popularity),
     "frozen + projection": Cell(change={"model": _TEXT}),
-    "frozen + projection, text alone": Cell(change={"model": _TEXT | {"use_ids": False}}),
     "frozen + projection + words": Cell(change={"model": _TEXT | {"words": True}}),
+    "frozen + projection + words, cold items as negatives": Cell(
+        change={"model": _TEXT | {"words": True}, "objective": {"cold_negatives": True}}
+    ),
     "LoRA": Cell(change={"model": _TEXT | _TRAINED | {"encoder_mode": "lora"}}),
     "full": Cell(change={"model": _TEXT | _TRAINED | {"encoder_mode": "full"}}),
 }
@@ -71,7 +73,7 @@ def run(cell: Cell, data: str, split: Any, catalog: Any, epochs: int | None) -> 
             split.train, catalog, validation=split.validation, training=recipe.training,
             objective=recipe.objective, augment=recipe.augment,
         )  # fmt: skip
-        extra = {"best_epoch": model.log.best_epoch, "epochs": len(model.log.epochs), "options": model.options()}
+        extra = {"best_epoch": model.log.best_epoch, "epochs": recipe.training.epochs, "options": model.options()}
     spent = time.process_time() - begun
     among_cold = recsys.evaluate(model, split.cold, CUTS, candidates=split.cold_rows)
     among_all, hot = recsys.evaluate(model, split.cold, CUTS), recsys.evaluate(model, split.hot, CUTS)
@@ -98,13 +100,14 @@ def write_table(out: Path, name: str) -> None:
         f"{first['cold items']:,} of {first['items']:,} items without any interaction in training; {first['cold users']:,} "
         f"users judged on them, {first['hot users']:,} on hot items. Seen items filtered. One seed.",
         "",
-        "| model | " + " | ".join(first["figures"]) + " | among cold, against zero-shot | CPU s |",
-        "|" + "---|" * (len(first["figures"]) + 3),
+        "| model | " + " | ".join(first["figures"]) + " | among cold, against zero-shot | epochs | CPU s |",
+        "|" + "---|" * (len(first["figures"]) + 4),
     ]
     for row in rows:
         values = [f"{value:.4f}" for value in row["figures"].values()]
         ratio = f"{row['figures']['cold among cold, recall@20'] / floor - 1:+.0%}" if floor else ""
-        lines.append("| " + " | ".join([row["cell"], *values, ratio, f"{row['cpu_seconds']:,.0f}"]) + " |")
+        spent = [str(row.get("epochs", "")), f"{row['cpu_seconds']:,.0f}"]
+        lines.append("| " + " | ".join([row["cell"], *values, ratio, *spent]) + " |")
     lines += [
         "",
         f"Command: `python training/benchmarks/cold.py PATH/{name} --out training/results`  ",

@@ -1,0 +1,53 @@
+"""How words, categories and numbers of items become what a trained item tower reads, also when the catalogue changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from recsys.data.catalog import Catalog
+from recsys.models.item_content import Scales, Tokens
+
+TOKENS, SCALES = "tokens.parquet", "scales.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class ContentReader:
+    """Reads what the item tower reads of items, by the numbers and scales of the catalogue that it was trained on.
+
+    Attributes
+    ----------
+    tokens : Tokens or None
+    scales : Scales or None
+    """
+
+    tokens: Tokens | None
+    scales: Scales | None
+
+    @classmethod
+    def of(cls, trained: Catalog, categories: Sequence[str], numbers: Sequence[str], *, words: bool) -> ContentReader:
+        """From the catalogue of training, in its row order."""
+        tokens = Tokens.of(trained, categories, words=words) if categories or words else None
+        return cls(tokens, Scales.of(trained, numbers) if numbers else None)
+
+    def write(self, folder: Path) -> None:
+        """Write ``tokens.parquet`` and ``scales.parquet``, where there is something to tell."""
+        if self.tokens is not None:
+            self.tokens.table.write_parquet(folder / TOKENS)
+        if self.scales is not None:
+            scales = self.scales
+            pl.concat([scales.means, scales.deviations]).write_parquet(folder / SCALES)
+
+    @classmethod
+    def read(cls, folder: Path, categories: Sequence[str], *, words: bool) -> ContentReader | None:
+        """What :meth:`write` wrote; None where the folder has neither file."""
+        tokens = scales = None
+        if (file := folder / TOKENS).is_file():
+            tokens = Tokens(pl.read_parquet(file), tuple(categories), words)
+        if (file := folder / SCALES).is_file():
+            rows = pl.read_parquet(file)
+            scales = Scales(tuple(rows.columns), rows[:1], rows[1:])
+        return None if tokens is None and scales is None else cls(tokens, scales)
