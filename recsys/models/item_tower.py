@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from functools import reduce
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,12 @@ from torch import Tensor, nn
 from recsys.errors import ConfigError, UnsupportedError
 from recsys.models.item_content import Bags, ItemContent
 from recsys.models.text_tower import TextTower
+
+ID: Final = "id"
+TEXT: Final = "text"
+IMAGE: Final = "image"
+NUMBERS: Final = "numbers"
+BAG: Final = "words and categories"
 
 
 class BagTower(nn.Module):
@@ -145,19 +153,27 @@ class ItemTower(nn.Module):
         -------
         float (M, D)
         """
-        parts = []
+        return self.joined(self.parts(rows))
+
+    def parts(self, rows: Tensor | None = None) -> dict[str, Tensor]:
+        """The summands of item vectors by name, each float (M, D): those that the model has, in a fixed order."""
+        parts: dict[str, Tensor] = {}
         if self.id is not None:
-            parts.append(self._ids(self.id, rows))
+            parts[ID] = self._ids(self.id, rows)
         if self.project is not None:
             trained = self.encoder if self.training else None
-            parts.append(self.project(_at(self.text, rows) if trained is None else self._live_text(trained, rows)))
+            parts[TEXT] = self.project(_at(self.text, rows) if trained is None else self._live_text(trained, rows))
         if self.project_images is not None:
-            parts.append(self.project_images(_at(self.images, rows)))
+            parts[IMAGE] = self.project_images(_at(self.images, rows))
         if self.project_numbers is not None:
-            parts.append(self.project_numbers(_at(self.numbers, rows)))
+            parts[NUMBERS] = self.project_numbers(_at(self.numbers, rows))
         if self.bags is not None:
-            parts.append(self.bags(rows))
-        vectors: Tensor = self.norm(sum(parts[1:], start=parts[0]))
+            parts[BAG] = self.bags(rows)
+        return parts
+
+    def joined(self, parts: dict[str, Tensor]) -> Tensor:
+        """Item vectors, float (M, D), of their summands."""
+        vectors: Tensor = self.norm(reduce(torch.add, parts.values()))
         return vectors
 
     def _ids(self, table: nn.Embedding, rows: Tensor | None) -> Tensor:

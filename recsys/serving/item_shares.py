@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Final
@@ -14,14 +13,9 @@ from torch import Tensor
 
 from recsys.data.row_lists import Float32, Int32, Int64
 from recsys.errors import DataError, UnsupportedError
-from recsys.models.item_tower import ItemTower
+from recsys.models.item_tower import TEXT, ItemTower
 from recsys.models.towers import Towers, numpy_of
 
-ID: Final = "id"
-TEXT: Final = "text"
-IMAGE: Final = "image"
-NUMBERS: Final = "numbers"
-BAG: Final = "words and categories"
 BIAS: Final = "bias"
 
 
@@ -50,7 +44,7 @@ def item_shares(towers: Towers, user: Float32, items: Int32) -> dict[str, Float3
         training, has the share 0.
     """
     parts = _parts(towers, items)
-    norm = _FixedNorm.at(towers, user, _total(parts.values()))
+    norm = _FixedNorm.at(towers, user, parts)
     return {name: norm.share(part) for name, part in parts.items()} | {BIAS: norm.bias.astype(np.float32)}
 
 
@@ -83,7 +77,7 @@ def token_shares(towers: Towers, user: Float32, item: int) -> tuple[Int64, Float
     begin, end = bags.offsets[item : item + 2].tolist()
     tokens = bags.tokens[begin:end]
     vectors = bags.vectors(tokens) * bags.weights[begin:end, None]
-    norm = _FixedNorm.at(towers, user, _total(_parts(towers, np.array([item], dtype=np.int32)).values()))
+    norm = _FixedNorm.at(towers, user, _parts(towers, np.array([item], dtype=np.int32)))
     return tokens.cpu().numpy(), norm.share(vectors)
 
 
@@ -127,31 +121,15 @@ def text_occlusion(towers: Towers, text: str, user: Float32, item: int) -> list[
     read = towers.whitening.table(towers.encoder.encode([one for one in texts if one]), known)
     parts = _parts(towers, np.array([item], dtype=np.int32))
     parts[TEXT] = tower.project(torch.from_numpy(read).to(tower.text.device))  # (1 + words, D), the others (1, D)
-    scores = numpy_of(towers.net.for_score(tower.norm(_total(parts.values())))) @ user
+    scores = numpy_of(towers.net.for_score(tower.joined(parts))) @ user
     return list(zip(words, (scores[0] - scores[1:]).tolist(), strict=True))
 
 
 def _parts(towers: Towers, items: Int32) -> dict[str, Tensor]:
-    """The summands of item vectors before the norm, each float32 (m, D), in the order in which the tower adds them."""
+    """The summands of item vectors before the norm, each float32 (m, D)."""
     towers.net.eval()
     tower: ItemTower = towers.net.items
-    rows = torch.from_numpy(items.astype(np.int64)).to(tower.has_id.device)
-    parts: dict[str, Tensor] = {}
-    if tower.id is not None:
-        parts[ID] = tower.id(rows) * tower.has_id[rows, None]
-    if tower.project is not None:
-        parts[TEXT] = tower.project(tower.text[rows])
-    if tower.project_images is not None:
-        parts[IMAGE] = tower.project_images(tower.images[rows])
-    if tower.project_numbers is not None:
-        parts[NUMBERS] = tower.project_numbers(tower.numbers[rows])
-    if tower.bags is not None:
-        parts[BAG] = tower.bags(rows)
-    return parts
-
-
-def _total(parts: Iterable[Tensor]) -> Tensor:
-    return reduce(torch.add, parts)
+    return tower.parts(torch.from_numpy(items.astype(np.int64)).to(tower.has_id.device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +154,9 @@ class _FixedNorm:
     bias: NDArray[np.float64]
 
     @classmethod
-    def at(cls, towers: Towers, user: Float32, total: Tensor) -> _FixedNorm:
-        """For the items whose parts add up to ``total``, float32 (m, D)."""
+    def at(cls, towers: Towers, user: Float32, parts: dict[str, Tensor]) -> _FixedNorm:
+        """For the items of these parts, float32 (m, D) each."""
+        total = reduce(torch.add, parts.values())
         norm = towers.net.items.norm
         gain, offset, x = (numpy_of(one.detach()).astype(np.float64) for one in (norm.weight, norm.bias, total))
         centred = x - x.mean(axis=1, keepdims=True)
