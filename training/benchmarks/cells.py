@@ -128,7 +128,7 @@ ABLATIONS = {
     "loss: BCE": Cell(change={"objective": {"loss": "bce"}}),
     "loss: gBCE": Cell(change={"objective": {"loss": "gbce"}}),
     "loss: BPR": Cell(change={"objective": {"loss": "bpr"}}),
-    "encoder: LoRA": Cell(change={"model": {"encoder_mode": "lora", "trained_layers": 2, "live_texts": 128}}),
-    "encoder: full": Cell(change={"model": {"encoder_mode": "full", "trained_layers": 2, "live_texts": 128}}),
+    "encoder: LoRA": Cell(change={"model": {"encoder_mode": "lora", "trained_layers": 2, "live_texts": 32}}),
+    "encoder: full": Cell(change={"model": {"encoder_mode": "full", "trained_layers": 2, "live_texts": 32}}),
 }
 CELLS = {"two towers": Cell(seeds=3)} | BASELINES | ABLATIONS

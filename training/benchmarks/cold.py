@@ -22,7 +22,7 @@ from recsys.files import atomic_file
 from recsys.progress import log
 
 _TEXT = {"words": False, "id_dropout": 0.5}
-_TRAINED = {"trained_layers": 2, "live_texts": 128}
+_TRAINED = {"trained_layers": 2, "live_texts": 32}
 CELLS = {
     "zero-shot text": Cell(baseline=recsys.ZeroShot),
     "popularity": Cell(baseline=recsys.Popularity),

@@ -31,6 +31,7 @@ OURS: dict[str, dict[str, dict[str, Any]]] = {
     "ours, frozen encoder, small steps": SMALL | {"model": {"encoder_mode": "frozen"}},
 }
 MNRL = {f"MNRL, batch {size}": size for size in (64, 128)}
+JUDGED = ("ours, 2 top layers", "ours, 2 top layers, small steps", "ours, frozen encoder, small steps", "MNRL, batch 64")
 
 
 class Enough(Exception):  # noqa: N818 - no error
@@ -70,8 +71,8 @@ def against_mnrl(arguments: argparse.Namespace, folders: dict[str, Path], tempor
     if arguments.quality:
         vectors = f"{temporary}/vectors.npy"
         judged["untrained encoder"] = child(sys.executable, HERE, common | {"vectors": None}, "untrained encoder")
-        for name, before in runs.items():
-            judged[name] = run(name, max(WARM + 1, round(arguments.seconds / pace(before)["step"])), vectors)
+        for name in JUDGED:
+            judged[name] = run(name, max(WARM + 1, round(arguments.seconds / pace(runs[name])["step"])), vectors)
             if name in MNRL:
                 judged[name] |= child(sys.executable, HERE, common | {"vectors": vectors}, f"{name}, judged")
     return {"runs": runs, "judged": judged, "pairs": len(pairs), "longest": longest, "users": len(split.validation)}
@@ -192,17 +193,17 @@ NOTES = """Encoder: all-MiniLM-L6-v2; texts: {texts} (title, categories), cut at
 {pairs:,} pairs of consecutive events' texts, each contrasted within its batch, bfloat16 where the processor has it. Ours:
 the same events as histories (every event but a user's first is a target, in its context), {batch:,} positions a step
 (`small steps`: 1,600 positions, 128 texts), sampled softmax over drawn items and the batch's own; user tower and, save in
-`text alone`, item ids and words are trained along. **A step is not the same step**: MNRL encodes both texts of every pair
+`text alone`, vectors of words are trained along. **A step is not the same step**: MNRL encodes both texts of every pair
 with a gradient, repeated ones again. Ours encodes each distinct text of a step once and at most {live} of them, drawn at
 random; the step's other items keep the vector that they were last given, so that no gradient reaches the encoder through
 them; what is encoded is computed twice (activations are made again in the backward pass, so that memory does not grow). An
 interaction of ours therefore costs less and teaches the encoder less; texts / s compares the encoders' own pace, and what
 equal time gives is judged apart. Timed: all steps but the first {warm}. Set-up: loading, tokenising and, for ours, encoding
 all texts once."""
-JUDGED = """recall@20 on {users:,} validation users after about equal wall time of training (set-up aside; steps planned by
-the pace above), all items ranked, seen ones filtered. `towers`: user tower over the history. `last 10`, `last 1`: cosine to
-the mean of the last ten items' vectors, or to the last one's: text vectors for MNRL and the untrained encoder, the item
-tower's for ours."""
+EQUAL_TIME = """recall@20 on {users:,} validation users after about equal wall time of training (set-up aside; steps
+planned by the pace above), all items ranked, seen ones filtered. `towers`: user tower over the history. `last 10`,
+`last 1`: cosine to the mean of the last ten items' vectors, or to the last one's: text vectors for MNRL and the
+untrained encoder, the item tower's for ours."""
 
 
 def text_page(found: dict[str, Any]) -> list[str]:
@@ -230,7 +231,7 @@ def text_page(found: dict[str, Any]) -> list[str]:
         ]  # fmt: skip
         lines.append(row(cells))
     if found["judged"]:
-        lines += ["", JUDGED.format(**facts)]
+        lines += ["", EQUAL_TIME.format(**facts)]
         lines += head(["contestant", "s", "steps", "interactions", "towers", "last 10", "last 1"])
         for name, run in found["judged"].items():
             steps = len(run.get("marks", []))
