@@ -19,6 +19,8 @@ SCORE: Final = "score"
 RANK: Final = "rank"
 QUERY: Final = "query"
 SIMILAR: Final = "similar_item_id"
+CONTRIBUTION: Final = "contribution"
+PLACE: Final = "place"
 
 MOVIELENS_INTERACTIONS: Final = (USER, ITEM, RATING, TIMESTAMP)
 """Columns of a MovieLens ``ratings.dat``, which has no header."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import polars as pl
@@ -12,10 +11,7 @@ from recsys.data.catalog import Catalog
 from recsys.data.row_lists import Float32, Int32, RowLists
 from recsys.errors import ConfigError, DataError
 from recsys.models.towers import Towers, numpy_of
-from recsys.schema import ITEM, TITLE
-
-CONTRIBUTION: Final = "contribution"
-PLACE: Final = "place"
+from recsys.schema import CONTRIBUTION, ITEM, PLACE, TITLE
 
 
 @dataclass(frozen=True, eq=False)
