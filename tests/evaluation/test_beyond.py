@@ -5,10 +5,6 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections import Counter
-from dataclasses import dataclass
-from fractions import Fraction
-from itertools import combinations
 
 import numpy as np
 import pytest
@@ -16,127 +12,24 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.row_lists import RowLists
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import beyond
 from recsys.evaluation.metrics import hit_matrix
-
-N_ITEMS, N_USERS, N_CATEGORIES = 10, 9, 4
-NAN = math.nan
-Lists = list[list[int]]
-
-
-@dataclass
-class World:
-    """Ten items, some untouched, some without vector or category, and a few users."""
-
-    ranked: Lists
-    histories: Lists
-    targets: Lists
-    users: list[int]
-    counts: list[int]
-    vectors: list[list[int]]
-    categories: list[set[int]]
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> World:
-    n = draw(st.integers(0, 5))
-    item = st.integers(0, N_ITEMS - 1)
-    several = {"min_size": N_ITEMS, "max_size": N_ITEMS}
-    return World(
-        ranked=[draw(st.permutations(range(N_ITEMS)))[: draw(st.integers(0, N_ITEMS))] for _ in range(n)],
-        histories=[draw(st.lists(item, max_size=8)) for _ in range(n)],
-        targets=[draw(st.lists(item, max_size=5, unique=True)) for _ in range(n)],
-        users=draw(st.lists(st.integers(0, N_USERS), **several)),
-        counts=draw(st.lists(st.integers(0, 20), **several)),
-        vectors=draw(st.lists(st.lists(st.integers(-3, 3), min_size=3, max_size=3), **several)),
-        categories=draw(st.lists(st.sets(st.integers(0, N_CATEGORIES - 1)), **several)),
-    )
-
-
-def matrix(categories: list[set[int]], width: int = N_CATEGORIES) -> sp.csr_matrix:
-    return sp.csr_matrix(np.array([[float(g in one) for g in range(width)] for one in categories]).reshape(-1, width))
-
-
-def ints(values: list[int]) -> np.ndarray:
-    return np.array(values, dtype=np.int64)
-
-
-def rows(lists: Lists) -> RowLists:
-    return RowLists.from_lists(lists)
-
-
-COMPUTED = {
-    "novelty": lambda w, k: beyond.novelty(rows(w.ranked), ints(w.users), N_USERS, k),
-    "average_popularity": lambda w, k: beyond.average_popularity(rows(w.ranked), ints(w.counts), k),
-    "popularity_lift": lambda w, k: beyond.popularity_lift(rows(w.ranked), rows(w.histories), ints(w.counts), k),
-    "diversity": lambda w, k: beyond.diversity(rows(w.ranked), np.array(w.vectors, dtype=np.float32), k),
-    "category_diversity": lambda w, k: beyond.category_diversity(rows(w.ranked), matrix(w.categories), k),
-    "serendipity": lambda w, k: beyond.serendipity(
-        rows(w.ranked), hit_matrix(rows(w.ranked), rows(w.targets), k), ints(w.users), k
-    ),
-    "calibration": lambda w, k: beyond.calibration(rows(w.ranked), rows(w.histories), matrix(w.categories), k),
-}
-RANGES = {
-    "novelty": (0.0, math.log2(N_USERS)),
-    "average_popularity": (0.0, 20.0),
-    "popularity_lift": (-1.0, math.inf),
-    "diversity": (0.0, 2.0),
-    "category_diversity": (0.0, 1.0),
-    "serendipity": (0.0, 1.0),
-    "calibration": (0.0, math.log(100)),
-}
-
-
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else NAN
-
-
-def shares(items: list[int], categories: list[set[int]]) -> Counter[int]:
-    total: Counter[int] = Counter()
-    known = [item for item in items if categories[item]]
-    for item in known:
-        for category in categories[item]:
-            total[category] += Fraction(1, len(categories[item]) * len(known))
-    return total
-
-
-def oracle(name: str, w: World, user: int, k: int) -> float:
-    """One metric of one user by its definition."""
-    shown, history = w.ranked[user][:k], w.histories[user]
-    if name == "novelty":
-        return mean([-math.log2(max(1, w.users[item]) / N_USERS) for item in shown])
-    if name == "average_popularity":
-        return mean([w.counts[item] for item in shown])
-    if name == "popularity_lift":
-        before = mean([w.counts[item] for item in history])
-        return (mean([w.counts[item] for item in shown]) - before) / before if before else NAN
-    if name == "diversity":
-        vectors = [w.vectors[item] for item in shown if any(w.vectors[item])]
-        return mean(
-            [
-                1 - sum(a * b for a, b in zip(one, other, strict=True)) / math.hypot(*one) / math.hypot(*other)
-                for one, other in combinations(vectors, 2)
-            ]
-        )
-    if name == "category_diversity":
-        sets = [w.categories[item] for item in shown if w.categories[item]]
-        return mean([1 - len(one & other) / len(one | other) for one, other in combinations(sets, 2)])
-    if name == "serendipity":
-        levels = sorted(set(w.users), reverse=True)
-        gains = []
-        for place, item in enumerate(shown, start=1):
-            by_user = (N_ITEMS + 1 - place) / N_ITEMS
-            by_any = (N_ITEMS + 1 - (levels.index(w.users[item]) + 1)) / N_ITEMS if w.users[item] else 0.0
-            gains.append(max(by_user - by_any, 0.0) * (item in w.targets[user]))
-        return mean(gains)
-    assert name == "calibration"
-    wanted, given_ = shares(history, w.categories), shares(shown, w.categories)
-    if not wanted or not given_:
-        return NAN
-    smooth = {g: Fraction(99, 100) * given_[g] + Fraction(1, 100) * wanted[g] for g in wanted}
-    return sum(float(wanted[g]) * math.log(wanted[g] / smooth[g]) for g in wanted)
+from tests.evaluation.beyond_oracles import (
+    COMPUTED,
+    N_CATEGORIES,
+    N_ITEMS,
+    N_USERS,
+    NAN,
+    RANGES,
+    World,
+    ints,
+    matrix,
+    oracle,
+    rows,
+    shares,
+    worlds,
+)
 
 
 @pytest.mark.parametrize("name", COMPUTED)
@@ -290,87 +183,6 @@ def test_a_list_with_the_shares_of_the_history_is_calibrated(w: World, data: st.
     values = beyond.calibration(rows(w.ranked), rows(again), matrix(w.categories), N_ITEMS)
     expected = [0.0 if shares(one, w.categories) else NAN for one in w.ranked]
     assert values.tolist() == pytest.approx(expected, abs=1e-12, nan_ok=True)
-
-
-@settings(deadline=None, max_examples=60)
-@given(w=worlds(), k=st.integers(1, 12))
-def test_exposure_and_what_follows_from_it_agree_with_plain_loops(w: World, k: int) -> None:
-    shown = beyond.exposure(rows(w.ranked), N_ITEMS, k)
-    times = Counter(item for one in w.ranked for item in one[:k])
-    assert shown.dtype == np.int64
-    assert shown.tolist() == [times[item] for item in range(N_ITEMS)]
-    assert beyond.catalog_coverage(shown) == len(times) / N_ITEMS
-    total = sum(times.values())
-    gaps = sum(abs(times[a] - times[b]) for a in range(N_ITEMS) for b in range(N_ITEMS))
-    assert beyond.gini(shown) == pytest.approx(gaps / (2 * N_ITEMS * total) if total else NAN, nan_ok=True)
-    groups = [item % 3 for item in range(N_ITEMS)]
-    held = [sum(times[item] for item in range(N_ITEMS) if groups[item] == group) for group in range(4)]
-    expected = [one / total if total else NAN for one in held]
-    assert beyond.exposure_share(shown, ints(groups), 4).tolist() == pytest.approx(expected, nan_ok=True)
-
-
-@settings(deadline=None, max_examples=40)
-@given(w=worlds(), k=st.integers(1, 12))
-def test_a_longer_cut_shows_more_and_leaves_more_short(w: World, k: int) -> None:
-    short, long = (beyond.exposure(rows(w.ranked), N_ITEMS, cut) for cut in (k, k + 1))
-    assert (short <= long).all()
-    assert beyond.catalog_coverage(short) <= beyond.catalog_coverage(long)
-    fewer, more = (beyond.quality(rows(w.histories), 7, cut) for cut in (k, k + 1))
-    assert all(fewer[name] <= more[name] for name in fewer)
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 1000])
-def test_gini_is_0_for_equal_exposure_and_largest_where_one_item_takes_all(n: int) -> None:
-    assert beyond.gini(np.full(n, 3)) == 0.0
-    assert beyond.gini(ints([0] * (n - 1) + [5])) == pytest.approx(1 - 1 / n)
-
-
-def test_gini_of_a_hand_example() -> None:
-    assert beyond.gini(ints([3, 0, 1])) == pytest.approx((2 * 0 * 1 + 2 * 1 * 2 + 2 * 3 * 3 - 4 * 4) / (3 * 4))
-
-
-def test_shares_of_exposure_add_up_and_grow_with_the_labels() -> None:
-    share = beyond.exposure_share(ints([5, 0, 3, 2]), np.array([2, 0, 0, 1], dtype=np.int8))
-    assert share.tolist() == [0.3, 0.2, 0.5]
-
-
-@settings(deadline=None, max_examples=80)
-@given(lists=st.lists(st.lists(st.integers(-3, 12), max_size=8), max_size=5), k=st.integers(1, 9))
-def test_quality_agrees_with_plain_loops(lists: Lists, k: int) -> None:
-    shown = [one[:k] for one in lists]
-    assert beyond.quality(rows(lists), N_ITEMS, k) == {
-        "users_with_fewer_than_k": sum(len(one) < k for one in shown),
-        "users_with_none": sum(not one for one in shown),
-        "repeated_items": sum(item in one[:place] for one in shown for place, item in enumerate(one)),
-        "unknown_items": sum(not 0 <= item < N_ITEMS for one in shown for item in one),
-    }
-
-
-def test_thirds_by_hand() -> None:
-    assert beyond.popularity_thirds(ints([5, 5, 1, 0, 4])).tolist() == [0, 1, 2, 3, 2]
-    assert beyond.popularity_thirds(ints([1, 1, 1])).tolist() == [0, 1, 2]
-    assert beyond.popularity_thirds(ints([1, 98, 1])).tolist() == [2, 0, 2]
-    assert beyond.popularity_thirds(ints([0, 0])).tolist() == [3, 3]
-    assert beyond.popularity_thirds(ints([])).tolist() == []
-
-
-@settings(deadline=None, max_examples=80)
-@given(counts=st.lists(st.integers(0, 6), max_size=20))
-def test_thirds_agree_with_plain_loops(counts: list[int]) -> None:
-    expected, ahead = [3] * len(counts), 0
-    for item in sorted(range(len(counts)), key=lambda item: (-counts[item], item)):
-        if counts[item]:
-            expected[item] = min(2, int(Fraction(3 * ahead, sum(counts))))
-        ahead += counts[item]
-    labels = beyond.popularity_thirds(ints(counts))
-    assert labels.dtype == np.int8
-    assert labels.tolist() == expected
-
-
-def test_the_head_holds_a_third_and_would_not_without_its_last_item() -> None:
-    counts = np.random.default_rng(2).zipf(1.6, 500).astype(np.int64)
-    head = counts[beyond.popularity_thirds(counts) == 0]
-    assert 3 * head.sum() >= counts.sum() > 3 * (head.sum() - head.min())
 
 
 @pytest.mark.parametrize("name", COMPUTED)

@@ -15,19 +15,7 @@ from recsys.serving.batch import BatchResult, recommend_to_parquet
 from recsys.serving.batch_ray import Worker
 from recsys.serving.retriever import Retriever
 from tests.serving.ray_workers import Alone, Doomed, Elsewhere, Full, Misled, Mortal
-from tests.serving.test_batch import content, fitted, in_subprocess
-
-
-@pytest.fixture(scope="module")
-def retriever() -> Retriever:
-    return fitted()
-
-
-@pytest.fixture(scope="module")
-def bundle(retriever: Retriever, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundle") / "run"
-    retriever.save(folder)
-    return folder
+from tests.serving.ring_batches import content, in_subprocess
 
 
 @pytest.fixture(scope="module")
