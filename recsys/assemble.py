@@ -15,13 +15,14 @@ from recsys.data.row_lists import Float32
 from recsys.data.user_table import UserTable
 from recsys.errors import DataError
 from recsys.models.encoder import ImageEncoder, TextEncoder, resolve_encoder
-from recsys.models.item_content import Bags, ItemContent, make_bags, make_numbers
+from recsys.models.item_content import Bags, ItemContent, make_bags, make_numbers, recurring
 from recsys.models.item_tower import ItemTower
 from recsys.models.network import TwoTowerNet
 from recsys.models.text_tower import TextTower
 from recsys.models.towers import Towers
 from recsys.models.user_tower import UserTower
 from recsys.models.whiten import Whitening
+from recsys.progress import log
 
 if TYPE_CHECKING:
     from recsys.two_tower import TwoTower
@@ -228,8 +229,18 @@ def item_content(options: TwoTower, catalog: Catalog, text: torch.Tensor | None,
         text=text,
         images=None if options.images is None else image_vectors(options, catalog, device),
         numbers=make_numbers(catalog, options.numbers) if options.numbers else None,
-        bags=make_bags(catalog, options.categories, words=options.words) if options.categories or options.words else None,
+        bags=item_bags(options, catalog),
     )
+
+
+def item_bags(options: TwoTower, catalog: Catalog) -> Bags | None:
+    """Words and categories of the items; None where none are asked for, or no word recurs and words were not asked for."""
+    if not options.categories and not options.words:
+        return None
+    if not options.categories and not options.words_asked and not recurring(catalog):
+        log("no word occurs in the texts of two items: they are read by the encoder alone")
+        return None
+    return make_bags(catalog, options.categories, words=bool(options.words))
 
 
 def whitened(encoded: Float32, values: pl.Series, dim: int) -> tuple[Whitening, torch.Tensor]:

@@ -291,7 +291,7 @@ def _load_towers(folder: Path, options: dict[str, Any], users: Vocabulary, items
     has_id = state["items.has_id"]
     if len(has_id) != len(items):
         raise BundleError(f"{folder}: towers.safetensors knows {len(has_id)} items, items.parquet {len(items)}")
-    net = network_like(TwoTower(**options), state)
+    net = network_like(TwoTower(**({"words": False} | options)), state)  # before there were words
     try:
         net.load_state_dict(state)
     except RuntimeError as error:

@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
     ----------
     parser : ArgumentParser
     owner : type
-        A dataclass whose fields are int, float, bool, str, ``str | None``, ``tuple[str, ...]`` or Literal.
+        A dataclass whose fields are int, float, bool, ``bool | None``, str, ``str | None``, ``tuple[str, ...]`` or Literal.
     title : str
         Heading of the group in the help text.
     """
@@ -45,7 +45,7 @@ def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
         hint = hints[field.name]
         flag = f"--{field.name.replace('_', '-')}"
         shown = f"{texts[field.name]} (default: {'none' if field.default in (None, ()) else field.default})"
-        if hint is bool:
+        if hint is bool or bool in get_args(hint):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=shown)
         elif get_origin(hint) is tuple:
             group.add_argument(flag, nargs="*", metavar="NAME", default=argparse.SUPPRESS, help=shown)
@@ -126,6 +126,6 @@ def build(owner: type, options: dict[str, Any]) -> Any:
             continue  # the dataclass names the allowed words itself
         right = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
         if not right and not (float in allowed and type(value) is int):
-            wanted = " or ".join(one.__name__ for one in allowed)
+            wanted = " or ".join("none" if one is types.NoneType else one.__name__ for one in allowed)
             raise ConfigError(f"{name} must be of type {wanted}, not {value!r}")
     return owner(**options)

@@ -45,8 +45,9 @@ class TwoTower:
         Texts that a trained encoder reads per step; the others keep the vector that they were last given.
     text_dim : int
         Directions kept when text (or image) vectors are whitened.
-    words : bool
-        Learn a vector for each word, and pair of neighbouring words, of the texts, beside the encoder's.
+    words : bool or None
+        Learn a vector for each word, and pair of neighbouring words, of the texts, beside the encoder's. None: where an
+        encoder reads texts in which words recur.
     word_dropout : float
         Probability that a word or category is left out in a training step.
     categories, numbers : tuple of str
@@ -88,7 +89,7 @@ class TwoTower:
     trained_layers: int = 0
     live_texts: int = 512
     text_dim: int = 256
-    words: bool = False
+    words: bool | None = None
     word_dropout: float = 0.0
     categories: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
@@ -139,6 +140,9 @@ class TwoTower:
             if isinstance(getattr(self, field), str):
                 raise ConfigError(f"{field} is a list of columns; write [{getattr(self, field)!r}]")
             setattr(self, field, tuple(getattr(self, field)))
+        self._words_asked = self.words is not None
+        if self.words is None:
+            self.words = self.encoder is not None
         content = self.encoder or self.words or self.categories or self.numbers or self.images
         if not content and not self.use_ids:
             raise ConfigError("use_ids=False without text or other content leaves nothing to tell items apart by")
@@ -148,6 +152,11 @@ class TwoTower:
         self._user_table: UserTable | None = None
         self._training = Training()
         self.log: TrainingLog | None = None
+
+    @property
+    def words_asked(self) -> bool:
+        """Whether ``words`` was given, rather than left to the texts."""
+        return self._words_asked
 
     def options(self) -> dict[str, Any]:
         """The configuration as a dict that :class:`TwoTower` accepts again."""
@@ -287,6 +296,8 @@ class TwoTower:
         else:
             catalog = Catalog.without_text(train.items)
         towers = fresh_towers(self, train, catalog, users, pick_device(training.device), training.seed)
+        if towers.net.items.bags is None:
+            self.words = False
         neighbours = None
         if augment is not None and augment.substitute > 0 and self.encoder is not None:
             text = towers.net.items.text.cpu().numpy()

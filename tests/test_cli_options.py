@@ -105,7 +105,10 @@ def test_a_killed_fit_goes_on_where_it_was(shop: Path, tmp_path: Path, capsys: p
     killed = [*arguments, "--out", str(tmp_path / "killed" / "run")]
     assert "there is no checkpoint" in refused(capsys, *killed, "--resume")
 
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
     checkpoint = tmp_path / "killed" / "checkpoints" / "run"
     with subprocess.Popen([sys.executable, "-m", "recsys", *killed], stderr=subprocess.DEVNULL, env=environment) as process:
         while process.poll() is None and not (checkpoint / "state.safetensors").exists():
@@ -166,7 +169,7 @@ def test_none_is_a_word_where_it_is_one_and_nothing_elsewhere(tmp_path: Path) ->
     [
         ('[model]\ncategories = "kinds"\n', "categories must be a list of names, not 'kinds'"),
         ("[model]\ncategories = [1]\n", "categories must be a list of names"),
-        ("[model]\nwords = 1\n", "words must be of type bool, not 1"),
+        ("[model]\nwords = 1\n", "words must be of type bool or none, not 1"),
         ('[model]\npositions = "absolute"\n', "positions must be one of learned, rotary, relative, none"),
         ('[objective]\nloss = "hinge"\n', "loss must be one of"),
         ("[augment]\ncrop = 2\n", "crop"),

@@ -367,3 +367,24 @@ def test_options_make_the_same_model_again() -> None:
     again = TwoTower(**model.options())
     assert again.options() == model.options()
     assert again.categories == ("kinds",)
+
+
+def test_words_are_learned_by_default_where_an_encoder_reads_texts_in_which_they_recur(
+    split: Split, catalog: Catalog, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    small: dict[str, Any] = {"dim": 16, "blocks": 1, "max_length": 8}
+    model = TwoTower(encoder=str(tiny_encoder), **small).fit(split.train, catalog, training=QUICK)
+    assert model.words
+    assert model.towers.net.items.bags is not None
+    assert TwoTower(encoder=None).words is False
+
+    frame = pl.DataFrame({"item_id": catalog.items.ids, "title": [f"only{i}" for i in range(len(catalog))]})
+    strange = Catalog.from_frame(frame, text=["title"])
+    model = TwoTower(encoder=str(tiny_encoder), **small).fit(split.train, strange, training=QUICK)
+    assert (model.words, model.towers.net.items.bags) == (False, None)
+    model.retriever().save(tmp_path / "run")
+    again = recsys.load(tmp_path / "run")
+    again.add_items(pl.DataFrame({"item_id": ["new"], "title": ["only1"]}))
+    assert "new" in again.items.ids.to_list()
+    with pytest.raises(DataError, match="leave out words"):
+        TwoTower(encoder=str(tiny_encoder), words=True, **small).fit(split.train, strange, training=QUICK)

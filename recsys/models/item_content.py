@@ -16,6 +16,7 @@ from recsys.errors import DataError
 
 _WORD = r"[^\W_]+"
 """Letters and digits of any script."""
+MOST_TOKENS = 200_000
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ class Tokens:
     words: bool
 
     @classmethod
-    def of(cls, catalog: Catalog, categories: Sequence[str], *, words: bool, least: int = 2) -> Tokens:
+    def of(
+        cls, catalog: Catalog, categories: Sequence[str], *, words: bool, least: int = 2, most: int = MOST_TOKENS
+    ) -> Tokens:
         """Read them from a catalogue.
 
         Parameters
@@ -92,6 +95,8 @@ class Tokens:
         words : bool
         least : int
             Tokens of fewer items are left out: they tell of nothing but the item itself.
+        most : int
+            Of more tokens, those of the most items are kept: each has a vector to be held and trained.
 
         Raises
         ------
@@ -101,7 +106,8 @@ class Tokens:
             There is no such column.
         """
         table = _occurrences(catalog, categories, words).group_by("token").agg(pl.len().alias("items"))
-        table = table.filter(pl.col("items") >= least).sort("token")
+        table = table.filter(pl.col("items") >= least).sort("items", "token", descending=[True, False]).head(most)
+        table = table.sort("token")
         if table.is_empty():
             raise DataError(f"no word or category occurs in {least} items or more; leave out words and categories")
         table = table.select(
@@ -135,6 +141,12 @@ def _occurrences(catalog: Catalog, categories: Sequence[str], words: bool) -> pl
     if words:
         parts += _words(catalog.texts)
     return pl.concat(parts).drop_nulls().unique()
+
+
+def recurring(catalog: Catalog) -> bool:
+    """Whether some word occurs in the texts of two items."""
+    words = _words(catalog.texts)[0].drop_nulls()
+    return bool(words.unique()["token"].is_duplicated().any())
 
 
 def make_bags(catalog: Catalog, categories: Sequence[str], *, words: bool, least: int = 2) -> Bags:

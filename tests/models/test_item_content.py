@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recsys.data.catalog import Catalog
 from recsys.errors import ConfigError, DataError
-from recsys.models.item_content import Bags, ItemContent, make_bags, make_numbers
+from recsys.models.item_content import Bags, ItemContent, Tokens, make_bags, make_numbers
 from recsys.models.item_tower import BagTower, ItemTower
 
 
@@ -242,3 +242,9 @@ def test_content_alone_makes_an_item_tower(part: str) -> None:
     tower = ItemTower(4, 6, ItemContent(**{part: torch.randn(4, 3)}), torch.zeros(4, dtype=torch.bool), use_id=False)
     assert tower.has_content
     assert tower().shape == (4, 6)
+
+
+def test_of_too_many_tokens_those_of_the_most_items_are_kept() -> None:
+    catalog = catalog_of(title=["a b", "a c", "a b", "c"], genre=[None] * 4)
+    assert Tokens.of(catalog, [], words=True, most=2).table["token"].to_list() == ["a", "a b"]
+    assert Tokens.of(catalog, [], words=True).table["token"].to_list() == ["a", "a b", "b", "c"]
