@@ -21,6 +21,7 @@ from recsys.models.network import TwoTowerNet
 from recsys.models.text_tower import TextTower
 from recsys.models.towers import Towers
 from recsys.models.user_tower import UserTower
+from recsys.models.user_towers import UserTowers
 from recsys.models.whiten import Whitening
 from recsys.progress import log
 
@@ -64,28 +65,33 @@ def network(
     """
     items = ItemTower(
         len(has_id),
-        options.dim,
+        options.members * options.dim,
         content,
         has_id,
         use_id=options.use_ids,
         id_dropout=options.id_dropout,
         word_dropout=options.word_dropout,
         encoder=encoder,
+        members=options.members,
     )
-    users = UserTower(
-        options.dim,
-        options.blocks,
-        options.heads,
-        options.max_length,
-        options.dropout,
-        positions=options.positions,
-        time_bias=options.time_bias,
-        event_types=shape.event_types,
-        event_heads=options.event_heads,
-        user_features=shape.user_features,
-        depth_dropout=options.depth_dropout,
-        attention_dropout=options.attention_dropout,
-    )
+    towers = [
+        UserTower(
+            options.dim,
+            options.blocks,
+            options.heads,
+            options.max_length,
+            options.dropout,
+            positions=options.positions,
+            time_bias=options.time_bias,
+            event_types=shape.event_types,
+            event_heads=options.event_heads,
+            user_features=shape.user_features,
+            depth_dropout=options.depth_dropout,
+            attention_dropout=options.attention_dropout,
+        )
+        for _ in range(options.members)
+    ]
+    users = towers[0] if options.members == 1 else UserTowers(towers)
     net = TwoTowerNet(items, users, cosine=options.score == "cosine", temperature=options.temperature)
     net.log_scale.requires_grad_(options.score == "cosine" and options.learn_temperature)
     return net
@@ -113,10 +119,11 @@ def network_like(options: TwoTower, state: dict[str, torch.Tensor]) -> TwoTowerN
     known = ItemContent(
         content("text", "project"), content("images", "project_images"), content("numbers", "project_numbers"), bags
     )
+    tower = "users" if options.members == 1 else "users.towers.0"
     features: list[int] = []
-    while (name := f"users.side.features.{len(features)}.weight") in state:
+    while (name := f"{tower}.side.features.{len(features)}.weight") in state:
         features.append(len(state[name]))
-    types = state.get("users.side.events.weight")
+    types = state.get(f"{tower}.side.events.weight")
     shape = Shape(event_types=0 if types is None else len(types), user_features=tuple(features))
     return network(options, known, torch.zeros_like(state["items.has_id"]), shape)
 

@@ -59,7 +59,10 @@ class TwoTower:
     id_dropout : float
         Probability that an item's id is dropped in a training step, so that content learns to stand alone.
     dim : int
-        Width of user and item vectors.
+        Width of user and item vectors; of each member's, where there are several.
+    members : int
+        Towers that are trained side by side, apart but for their batches, and whose scores are averaged: more of them
+        rank better, for as many times the training time and width of the vectors.
     blocks, heads : int
         Depth of the user tower and attention heads per block.
     max_length : int
@@ -98,6 +101,7 @@ class TwoTower:
     use_ids: bool = True
     id_dropout: float = 0.1
     dim: int = 128
+    members: int = 1
     blocks: int = 2
     heads: int = 2
     max_length: int = 100
@@ -114,7 +118,7 @@ class TwoTower:
     name = "two towers"
 
     def __post_init__(self) -> None:
-        for field in ("dim", "blocks", "heads", "max_length", "text_dim", "live_texts"):
+        for field in ("dim", "members", "blocks", "heads", "max_length", "text_dim", "live_texts"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} must be at least 1, not {getattr(self, field)}")
         for field in ("dropout", "attention_dropout", "depth_dropout", "id_dropout", "word_dropout"):
@@ -269,7 +273,7 @@ class TwoTower:
         )
         training = training or Training()
         record = run(towers, train, validation, training, objective=objective, augmentation=augment, extras=extras)
-        _settle_encoder(towers)
+        towers.settle_encoder()
         self._towers, self._train, self._catalog, self._user_table = towers, train, catalog, users
         self._training, self.log = training, record
         return self
@@ -388,16 +392,3 @@ class TwoTower:
         if index == "auto":
             found.choose_index(recall_target=recall_target, memory_budget=memory_budget)
         return found
-
-
-def _settle_encoder(towers: Towers) -> None:
-    """Where a text encoder was trained along: write it out whole, and let go of it."""
-    from recsys.models.encoder import OwnFolder  # noqa: PLC0415
-
-    tuned = towers.net.items.encoder
-    if tuned is None:
-        return
-    home = OwnFolder()
-    towers.own_folder, towers.encoder_folder = home, home.path / "encoder"
-    tuned.save(towers.encoder_folder)
-    towers.net.items.encoder = None

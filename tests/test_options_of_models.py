@@ -125,6 +125,21 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
+ENSEMBLES: dict[str, dict[str, Any]] = {
+    "words": {"words": True},
+    "event heads": {"event_heads": True},
+    "dot": {"score": "dot", "numbers": ("price",)},
+}
+
+
+@pytest.mark.parametrize("options", ENSEMBLES.values(), ids=ENSEMBLES)
+def test_an_ensemble_travels_with_the_bundle(fit: Fit, people: UserTable, options: dict[str, Any], tmp_path: Path) -> None:
+    model, retriever = fit(users=people, members=3, **options)
+    assert model.vectors.shape == (32, 48)
+    loaded = same_after_loading(retriever, tmp_path / "run", wanted="buy" if "event_heads" in options else None)
+    assert loaded.towers.net.users.members == 3
+
+
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_encoder(tmp_path_factory.mktemp("encoder") / "bert")

@@ -30,17 +30,19 @@ class BagTower(nn.Module):
     dim : int
     dropout : float
         Probability that a word is left out in training.
+    members : int
+        How many towers share the ``dim`` directions.
     """
 
     offsets: Tensor
     tokens: Tensor
     weights: Tensor
 
-    def __init__(self, bags: Bags, dim: int, dropout: float) -> None:
+    def __init__(self, bags: Bags, dim: int, dropout: float, members: int = 1) -> None:
         super().__init__()
         self.dropout = dropout
         self.vectors = nn.Embedding(bags.size, dim)
-        nn.init.normal_(self.vectors.weight, std=dim**-0.5)
+        nn.init.normal_(self.vectors.weight, std=(dim // members) ** -0.5)
         self.register_buffer("offsets", bags.offsets)
         self.register_buffer("tokens", bags.tokens)
         self.register_buffer("weights", bags.weights)
@@ -57,6 +59,27 @@ class BagTower(nn.Module):
             tokens, weights = tokens[picked], weights[picked]
         weights = F.dropout(weights, self.dropout, self.training)
         return F.embedding_bag(tokens, self.vectors.weight, starts, mode="sum", per_sample_weights=weights)
+
+
+class NormByMember(nn.LayerNorm):
+    """Layer norm of each member's share of a vector: its weights are those of one over all of ``dim``.
+
+    Parameters
+    ----------
+    dim, members : int
+        ``members`` divides ``dim``.
+    """
+
+    def __init__(self, dim: int, members: int) -> None:
+        super().__init__(dim)
+        self.members = members
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, D)
+        if self.members == 1:
+            return super().forward(x)
+        shares = x.reshape(*x.shape[:-1], self.members, -1)
+        normed = F.layer_norm(shares, shares.shape[-1:], eps=self.eps).flatten(-2)
+        return torch.addcmul(self.bias, normed, self.weight)
 
 
 class ItemTower(nn.Module):
@@ -79,6 +102,8 @@ class ItemTower(nn.Module):
     id_dropout, word_dropout : float
     encoder : TextTower, optional
         Trains along and supplies ``text``; ``content.text`` is then only where it starts.
+    members : int
+        How many user towers there are; each has its own share of the ``dim`` directions, and they are normed apart.
 
     Raises
     ------
@@ -102,21 +127,23 @@ class ItemTower(nn.Module):
         id_dropout: float = 0.1,
         word_dropout: float = 0.0,
         encoder: TextTower | None = None,
+        members: int = 1,
     ) -> None:
         super().__init__()
         if not content and not use_id:
             raise ConfigError("an item tower needs ids, text or other content")
         self.n_items = n_items
         self.use_id = use_id
+        share = dim // members
         self.id_dropout = id_dropout
         self.id = nn.Embedding(n_items, dim) if use_id else None
         self.project = _projection(content.text, dim)
         self.project_images = _projection(content.images, dim)
         self.project_numbers = _projection(content.numbers, dim)
         if self.project_numbers is not None:  # at the start numbers shall weigh as much as an id, however many there are
-            nn.init.normal_(self.project_numbers.weight, std=(dim * self.project_numbers.in_features) ** -0.5)
-        self.norm = nn.LayerNorm(dim)
-        self.bags = BagTower(content.bags, dim, word_dropout) if content.bags is not None else None
+            nn.init.normal_(self.project_numbers.weight, std=(share * self.project_numbers.in_features) ** -0.5)
+        self.norm = NormByMember(dim, members)
+        self.bags = BagTower(content.bags, dim, word_dropout, members) if content.bags is not None else None
         self.encoder = encoder
         nothing = torch.empty(n_items, 0)
         self.register_buffer("text", nothing if content.text is None else content.text)
@@ -124,7 +151,7 @@ class ItemTower(nn.Module):
             self.register_buffer(name, nothing if table is None else table, persistent=table is not None)
         self.register_buffer("has_id", has_id)
         if self.id is not None:
-            nn.init.normal_(self.id.weight, std=dim**-0.5)
+            nn.init.normal_(self.id.weight, std=share**-0.5)
             self.id.weight.data[~has_id] = 0.0
 
     def content_digest(self) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from recsys.models.item_tower import ItemTower
 from recsys.models.side import Side
 from recsys.models.user_tower import UserTower
+from recsys.models.user_towers import UserTowers
 
 
 class TwoTowerNet(nn.Module):
@@ -19,14 +20,17 @@ class TwoTowerNet(nn.Module):
     Parameters
     ----------
     items : ItemTower
-    users : UserTower
+    users : UserTower or UserTowers
+        Of several towers, each member compares its own share of the vectors, and scores are the mean of theirs.
     cosine : bool
         Score by cosine over a learned temperature; otherwise by inner product over √D.
     temperature : float
         Where the learned temperature starts.
     """
 
-    def __init__(self, items: ItemTower, users: UserTower, *, cosine: bool = True, temperature: float = 0.07) -> None:
+    def __init__(
+        self, items: ItemTower, users: UserTower | UserTowers, *, cosine: bool = True, temperature: float = 0.07
+    ) -> None:
         super().__init__()
         self.items = items
         self.users = users
@@ -43,8 +47,15 @@ class TwoTowerNet(nn.Module):
         Returns
         -------
         float (N, D)
+            Inner products are the mean of those of :meth:`by_member`.
         """
-        return F.normalize(vectors, dim=-1) if self.cosine else vectors
+        parts = self.by_member(vectors)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1) * len(parts) ** -0.5
+
+    def by_member(self, vectors: Tensor) -> list[Tensor]:
+        """Each member's share of vectors (N, D), float (N, D / members): of unit length under cosine."""
+        parts = vectors.chunk(self.users.members, -1)
+        return [F.normalize(part, dim=-1) for part in parts] if self.cosine else list(parts)
 
     def scale(self) -> Tensor:
         """What queries are multiplied by before the softmax: 1 / temperature, or 1 / √D."""

@@ -227,6 +227,16 @@ class Towers:
             raise UnsupportedError(_NO_TEXT)
         return TextEncoder(self.encoder_folder, self.device)
 
+    def settle_encoder(self) -> None:
+        """Where a text encoder was trained along: write it out whole, and let go of it."""
+        tuned = self.net.items.encoder
+        if tuned is None:
+            return
+        self.own_folder = OwnFolder()
+        self.encoder_folder = self.own_folder.path / "encoder"
+        tuned.save(self.encoder_folder)
+        self.net.items.encoder = None
+
     @property
     def reads_request_time(self) -> bool:
         """Whether recommendations depend on when they are asked for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,8 @@ class UserTower(nn.Module):
     ConfigError
         ``heads`` does not divide ``dim``, or an option has a value that is not allowed.
     """
+
+    members: Final = 1
 
     def __init__(
         self,

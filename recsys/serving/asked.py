@@ -13,6 +13,7 @@ from recsys.data.row_lists import Bool, Int32, RowLists
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
 from recsys.models.user_tower import UserTower
+from recsys.models.user_towers import UserTowers
 from recsys.schema import QUERY, USER
 from recsys.serving.side import with_side
 
@@ -94,7 +95,7 @@ def _as_given(ids: pl.Series | list[Hashable], users: Vocabulary) -> pl.Series:
 def anonymous(
     histories: Sequence[Sequence[RawId]],
     items: Vocabulary,
-    tower: UserTower,
+    tower: UserTower | UserTowers,
     event_names: Sequence[str],
     times: Sequence[Sequence[int]] | None,
     events: Sequence[Sequence[str]] | None,
@@ -108,7 +109,7 @@ def anonymous(
     histories : sequence of sequences of item ids
         Oldest first.
     items : Vocabulary
-    tower : UserTower
+    tower : UserTower or UserTowers
     event_names : sequence of str
     times, events : sequence of sequences, optional
         As :func:`recsys.serving.side.with_side` takes them.

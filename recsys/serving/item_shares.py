@@ -136,14 +136,15 @@ def _parts(towers: Towers, items: Int32) -> dict[str, Tensor]:
 class _FixedNorm:
     """The score as a linear function of what goes into the norm of the item tower, for items of fixed deviation and length.
 
-    A user ``u`` scores ``Σ_d u_d (g_d (x_d − mean(x)) / σ + b_d) / length``. Taking the mean from x is the same as taking
-    it from ``u ⊙ g``, which is there once for all items.
+    Each of the M members of the tower norms its own share of the D directions. There a user ``u`` scores
+    ``Σ_d u_d (g_d (x_d − mean(x)) / σ + b_d) / length``. Taking the mean from x is the same as taking it from ``u ⊙ g``,
+    which is there once for all items.
 
     Attributes
     ----------
-    pull : float64 (D,)
+    pull : float64 (M, D / M)
         ``u ⊙ g`` less its mean.
-    divisor : float64 (m,)
+    divisor : float64 (m, M)
         ``σ · length``.
     bias : float64 (m,)
         What the offset b adds to the score.
@@ -158,15 +159,24 @@ class _FixedNorm:
         """For the items of these parts, float32 (m, D) each."""
         total = reduce(torch.add, parts.values())
         norm = towers.net.items.norm
-        gain, offset, x = (numpy_of(one.detach()).astype(np.float64) for one in (norm.weight, norm.bias, total))
-        centred = x - x.mean(axis=1, keepdims=True)
-        deviation = np.sqrt((centred**2).mean(axis=1) + norm.eps)
-        vectors = centred / deviation[:, None] * gain + offset
-        length = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12) if towers.net.cosine else np.ones(len(x))
-        pull = user * gain
-        return cls(pull - pull.mean(), deviation * length, (user @ offset) / length)
+        gain, offset, x = (_shares(numpy_of(one.detach()), norm.members) for one in (norm.weight, norm.bias, total))
+        centred = x - x.mean(axis=-1, keepdims=True)
+        deviation = np.sqrt((centred**2).mean(axis=-1) + norm.eps)  # (m, M)
+        vectors = centred / deviation[..., None] * gain + offset
+        length = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-12) if towers.net.cosine else np.ones(x.shape[:2])
+        length *= norm.members**0.5
+        asked = _shares(user, norm.members)
+        pull = asked * gain
+        bias = ((asked * offset).sum(axis=-1) / length).sum(axis=-1)
+        return cls(pull - pull.mean(axis=-1, keepdims=True), deviation * length, bias)
 
     def share(self, part: Tensor) -> Float32:
         """Float32 (m,): what a summand adds to the score; of one item, several summands (t, D) give float32 (t,)."""
-        shares: Float32 = (numpy_of(part).astype(np.float64) @ self.pull / self.divisor).astype(np.float32)
+        by_member = (_shares(numpy_of(part), len(self.pull)) * self.pull).sum(axis=-1)  # (m, M)
+        shares: Float32 = (by_member / self.divisor).sum(axis=-1).astype(np.float32)
         return shares
+
+
+def _shares(vectors: Float32, members: int) -> NDArray[np.float64]:
+    """Each member's part of vectors (..., D), as (..., members, D / members)."""
+    return vectors.astype(np.float64).reshape(*vectors.shape[:-1], members, vectors.shape[-1] // members)

@@ -10,13 +10,14 @@ import numpy as np
 from recsys.data.row_lists import RowLists
 from recsys.errors import ConfigError
 from recsys.models.user_tower import UserTower
+from recsys.models.user_towers import UserTowers
 
 
 def with_side(
     histories: RowLists,
     times: Sequence[Sequence[int]] | None,
     events: Sequence[Sequence[str]] | None,
-    tower: UserTower,
+    tower: UserTower | UserTowers,
     event_names: Sequence[str],
 ) -> RowLists:
     """Histories with the times and event types that a tower reads; what it does not read is passed over.
@@ -26,7 +27,7 @@ def with_side(
     histories : RowLists (n)
     times, events : sequence of sequences, optional
         One value for each item of each history.
-    tower : UserTower
+    tower : UserTower or UserTowers
     event_names : sequence of str
         The event types that the tower knows, by code.
 
@@ -51,7 +52,7 @@ def with_side(
     return histories
 
 
-def event_code(wanted: str, tower: UserTower, event_names: Sequence[str]) -> int:
+def event_code(wanted: str, tower: UserTower | UserTowers, event_names: Sequence[str]) -> int:
     """The code of an event type that is asked for.
 
     Raises

@@ -127,20 +127,35 @@ class NextItemLoss(nn.Module):
         net, objective = self.net, self.objective
         if listed is None:
             table = net.items()  # (n_items, D)
-            inputs, candidates, places = batch.inputs, net.for_score(table.float()), batch.targets
+            inputs, candidates, places = batch.inputs, net.by_member(table.float()), batch.targets
             listed = torch.arange(net.items.n_items, device=table.device)
         else:
             rows = torch.unique(torch.cat([listed, batch.inputs.flatten()]))
             table = net.items(rows)  # (R, D): each distinct item of the batch is encoded once
             inputs, places = torch.searchsorted(rows, batch.inputs), torch.searchsorted(listed, batch.targets)
-            candidates = net.for_score(table[torch.searchsorted(rows, listed)].float())
+            candidates = net.by_member(table[torch.searchsorted(rows, listed)].float())
         hidden = net.users(F.embedding(inputs, table), batch.side)  # (B, T, D)
-        queries = net.for_score(hidden.flatten(0, 1)[batch.positions].float()) * net.scale()  # (N, D)
+        queries = net.by_member(hidden.flatten(0, 1)[batch.positions].float())  # each (N, D)
+        no_negatives = history_pairs(listed, batch.inputs, batch.positions) if objective.mask_history else None
+        scored = zip(queries, candidates, strict=True)
+        losses = [self._member(batch, net.scale() * q, c, places, no_negatives, log_q) for q, c in scored]
+        return torch.stack(losses).mean()
+
+    def _member(
+        self,
+        batch: Batch,
+        queries: Tensor,
+        candidates: Tensor,
+        places: Tensor,
+        no_negatives: tuple[Tensor, Tensor] | None,
+        log_q: Tensor | None,
+    ) -> Tensor:
+        """The loss of one member of the ensemble, from its queries (N, D) and candidates (M, D)."""
+        objective = self.objective
         weights = _weights(batch.weights) if objective.weighted else None
         if self.rating is not None:
             predicted = self.rating[0] * (queries * candidates[places]).sum(1) + self.rating[1]
             return mse_loss(predicted, _weights(batch.weights), weights)
-        no_negatives = history_pairs(listed, batch.inputs, batch.positions) if objective.mask_history else None
         if self.loss not in ("softmax", "sampled"):
             return self._pairwise(queries, candidates, places, no_negatives, weights, log_q)
         return softmax_loss(

@@ -23,6 +23,7 @@ from recsys.models.item_tower import ItemTower
 from recsys.models.network import TwoTowerNet
 from recsys.models.towers import Towers, numpy_of
 from recsys.models.user_tower import UserTower
+from recsys.models.user_towers import UserTowers
 from recsys.serving.explain import (
     Explanation,
     explain,
@@ -222,7 +223,7 @@ def test_sentences_say_because_and_although_and_nothing_of_nothing() -> None:
     assert sentences(frame, top=3) == lines[:2]
 
 
-def every_part(*, cosine: bool) -> Towers:
+def every_part(*, cosine: bool, members: int = 1) -> Towers:
     """Towers of nine items with every part there is; items 0 and 1 have no id, item 2 no text and no words."""
     generator = torch.Generator().manual_seed(0)
 
@@ -234,7 +235,9 @@ def every_part(*, cosine: bool) -> Towers:
     text = noise(9, 5)
     text[2] = 0
     content = ItemContent(text=text, images=noise(9, 3), numbers=noise(9, 2), bags=bags)
-    net = TwoTowerNet(ItemTower(9, 8, content, torch.arange(9) > 1), UserTower(8, 1, 2, 4, 0.0), cosine=cosine)
+    towers = [UserTower(8 // members, 1, 2, 4, 0.0) for _ in range(members)]
+    items = ItemTower(9, 8, content, torch.arange(9) > 1, members=members)
+    net = TwoTowerNet(items, UserTowers(towers) if members > 1 else towers[0], cosine=cosine)
     with torch.no_grad():
         for weight in net.items.parameters():
             weight.copy_(noise(*weight.shape))
@@ -244,7 +247,7 @@ def every_part(*, cosine: bool) -> Towers:
     return Towers(net, Vocabulary(pl.Series(["u"]), "user"), names, None, None)
 
 
-def shares_by_gradient(towers: Towers, user: Any, item: int) -> dict[str, float]:
+def shares_by_gradient(towers: Towers, user: Any, item: int, members: int) -> dict[str, float]:
     """Gradient of the score by each part, times the part, with deviation and length detached."""
     tower = towers.net.items
     begin, end = tower.bags.offsets[item].item(), tower.bags.offsets[item + 1].item()
@@ -260,23 +263,27 @@ def shares_by_gradient(towers: Towers, user: Any, item: int) -> dict[str, float]
     }
     leaves = {name: part.detach().double().requires_grad_() for name, part in parts.items()}
     x = sum(leaves.values())
-    deviation = ((x - x.mean()).square().mean() + tower.norm.eps).sqrt().detach()
-    vector = (x - x.mean()) / deviation * tower.norm.weight + tower.norm.bias
-    length = vector.norm().detach() if towers.net.cosine else 1.0
-    score = (torch.from_numpy(user).double() * vector / length).sum()
+    score = torch.zeros((), dtype=torch.float64)
+    for own in torch.arange(8).chunk(members):
+        y = x[own]
+        deviation = ((y - y.mean()).square().mean() + tower.norm.eps).sqrt().detach()
+        vector = (y - y.mean()) / deviation * tower.norm.weight[own] + tower.norm.bias[own]
+        length = members**0.5 * (vector.norm().detach() if towers.net.cosine else 1.0)
+        score = score + (torch.from_numpy(user)[own].double() * vector / length).sum()
     gradients = torch.autograd.grad(score, list(leaves.values()))
     return {name: float(slope @ leaves[name].detach()) for name, slope in zip(leaves, gradients, strict=True)}
 
 
 @pytest.mark.parametrize("cosine", [True, False])
-def test_shares_are_the_slopes_of_the_score_and_add_up_to_it(cosine: bool) -> None:
-    towers = every_part(cosine=cosine)
+@pytest.mark.parametrize("members", [1, 2])
+def test_shares_are_the_slopes_of_the_score_and_add_up_to_it(cosine: bool, members: int) -> None:
+    towers = every_part(cosine=cosine, members=members)
     user = np.random.default_rng(1).normal(size=8).astype(np.float32)
     found = item_shares(towers, user, np.arange(9, dtype=np.int32))
     assert list(found) == ["id", "text", "image", "numbers", "words and categories", "bias"]
     np.testing.assert_allclose(sum(found.values()), towers.vectors @ user, rtol=1e-5, atol=1e-5)
     for item in range(9):
-        naive = shares_by_gradient(towers, user, item)
+        naive = shares_by_gradient(towers, user, item, members)
         np.testing.assert_allclose([found[name][item] for name in naive], list(naive.values()), rtol=1e-4, atol=1e-5)
 
 
