@@ -7,7 +7,7 @@ import logging
 import platform
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,9 @@ class Cell:
     seeds: int = 1
 
 
-def _ids(**model: Any) -> dict[str, dict[str, Any]]:
-    return {"model": {"encoder": None, "words": False, "categories": [], "numbers": []} | model}
+def _one(objective: dict[str, Any] | None = None, **model: Any) -> Cell:
+    """One member of the recipe's towers, with changes."""
+    return Cell(change={"model": {"members": 1} | model, "objective": objective or {}})
 
 
 BASELINES = {
@@ -118,17 +119,18 @@ BASELINES = {
 }
 ABLATIONS = {
     "default recipe": Cell("default", {"training": {"epochs": 12}}),
-    "ids alone": Cell(change=_ids(use_ids=True)),
-    "text alone": Cell(change={"model": {"use_ids": False}}),
-    "ids too": Cell(change={"model": {"use_ids": True}}, seeds=2),
-    "ids and encoder, no words": Cell(change={"model": {"words": False, "use_ids": True}}),
-    "ids and words, no encoder": Cell(change={"model": {"encoder": None, "use_ids": True}}),
-    "loss: full softmax": Cell(change={"objective": {"loss": "softmax"}}),
-    "loss: sampled softmax with logQ, batch's targets too": Cell(change={"objective": {"log_q": True, "sampler": "mixed"}}),
-    "loss: BCE": Cell(change={"objective": {"loss": "bce"}}),
-    "loss: gBCE": Cell(change={"objective": {"loss": "gbce"}}),
-    "loss: BPR": Cell(change={"objective": {"loss": "bpr"}}),
-    "encoder: LoRA": Cell(change={"model": {"encoder_mode": "lora", "trained_layers": 2, "live_texts": 32}}),
-    "encoder: full": Cell(change={"model": {"encoder_mode": "full", "trained_layers": 2, "live_texts": 32}}),
+    "one member": replace(_one(), seeds=3),
+    "ids alone": _one(use_ids=True, encoder=None, words=False, categories=[], numbers=[]),
+    "text alone": _one(use_ids=False),
+    "ids too": replace(_one(use_ids=True), seeds=2),
+    "ids and encoder, no words": _one(words=False, use_ids=True),
+    "ids and words, no encoder": _one(encoder=None, use_ids=True),
+    "loss: full softmax": _one({"loss": "softmax"}),
+    "loss: sampled softmax with logQ, batch's targets too": _one({"log_q": True, "sampler": "mixed"}),
+    "loss: BCE": _one({"loss": "bce"}),
+    "loss: gBCE": _one({"loss": "gbce"}),
+    "loss: BPR": _one({"loss": "bpr"}),
+    "encoder: LoRA": _one(encoder_mode="lora", trained_layers=2, live_texts=32),
+    "encoder: full": _one(encoder_mode="full", trained_layers=2, live_texts=32),
 }
 CELLS = {"two towers": Cell(seeds=3)} | BASELINES | ABLATIONS

@@ -21,13 +21,14 @@ import recsys
 from recsys.files import atomic_file
 from recsys.progress import log
 
-_TEXT = {"words": False, "id_dropout": 0.5}
+_TEXT = {"words": False, "id_dropout": 0.5, "members": 1}
 _TRAINED = {"trained_layers": 2, "live_texts": 32}
 CELLS = {
     "zero-shot text": Cell(baseline=recsys.ZeroShot),
     "popularity": Cell(baseline=recsys.Popularity),
     "frozen + projection": Cell(change={"model": _TEXT}),
     "frozen + projection + words": Cell(change={"model": _TEXT | {"words": True}}),
+    "frozen + projection + words, three members": Cell(change={"model": _TEXT | {"words": True, "members": 3}}),
     "frozen + projection + words, cold items as negatives": Cell(
         change={"model": _TEXT | {"words": True}, "objective": {"cold_negatives": True}}
     ),

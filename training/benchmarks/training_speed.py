@@ -135,7 +135,7 @@ def against_rectools(arguments: argparse.Namespace, folders: dict[str, Path], te
 
 
 def ours(options: dict[str, Any]) -> dict[str, Any]:
-    """Train by the data set's recipe with another shape, judging each epoch."""
+    """Train one member of the data set's recipe in another shape, judging each epoch."""
     import torch
 
     import recsys
@@ -143,7 +143,7 @@ def ours(options: dict[str, Any]) -> dict[str, Any]:
 
     torch.set_num_threads(options["threads"])
     split, catalog = load(options["data"])
-    shape = {"max_length": options["length"]} | {name: options[name] for name in ("dim", "blocks", "heads")}
+    shape = {"max_length": options["length"], "members": 1} | {name: options[name] for name in ("dim", "blocks", "heads")}
     nothing = {"encoder": None, "words": False, "categories": [], "numbers": []} if options["ids"] else {}
     nothing |= {"use_ids": True}
     recipe = recsys.Recipe.of(
@@ -179,9 +179,10 @@ NOTES = f"""Same data, split (leave-last-out), length, width, depth, heads, drop
 own: RecTools' defaults (batch, rate, float32), our recipe (its rate falls along a cosine within these epochs; the softmax's
 products in bfloat16 where the processor has it). s / epoch: mean over all epochs but the first, without validation.
 RecTools trains the last length + 1 events of each user, padded to the full length; ours every event, in windows grouped by
-length. `ids alone` is like for like: vectors of the items' ids are all that is learned of items. `recipe` reads their texts
-too (encoded once: set-up s, where not yet remembered on disk). `sampled` contrasts with drawn items and the batch's own
-in place of all. NDCG@10: validation, all items ranked, seen ones filtered. Level: {SHARE:.0%} of the peer's best NDCG@10
+length. `ids alone` is like for like: vectors of the items' ids are all that is learned of items. `recipe`, one member of
+it, reads their texts too (encoded once: set-up s, where not yet remembered on disk). `sampled` contrasts with drawn items
+and the batch's own in place of all. NDCG@10: validation, all items ranked, seen ones filtered. Level:
+{SHARE:.0%} of the peer's best NDCG@10
 here; `own`: {SHARE:.0%} of one's own best. `×`: how many times better than RecTools the figure before it is."""
 
 

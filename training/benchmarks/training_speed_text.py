@@ -94,7 +94,7 @@ def tune(options: dict[str, Any]) -> dict[str, Any]:
     begun, few = time.perf_counter(), options["quick"]
     recipe = recsys.Recipe.of(
         RECIPES / f"{Path(options['data']).name}.toml",
-        model={"encoder": options["encoder"], "encoder_mode": "full", "live_texts": 512}
+        model={"encoder": options["encoder"], "encoder_mode": "full", "live_texts": 512, "members": 1}
         | options["model"]
         | ({"live_texts": 32} if few else {}),
         objective={"loss": "sampled"},
