@@ -125,14 +125,7 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
-ENSEMBLES: dict[str, dict[str, Any]] = {
-    "words": {"words": True},
-    "event heads": {"event_heads": True},
-    "dot": {"score": "dot", "numbers": ("price",)},
-}
-
-
-@pytest.mark.parametrize("options", ENSEMBLES.values(), ids=ENSEMBLES)
+@pytest.mark.parametrize("options", [{"words": True}, {"event_heads": True}, {"score": "dot", "numbers": ("price",)}])
 def test_an_ensemble_travels_with_the_bundle(fit: Fit, people: UserTable, options: dict[str, Any], tmp_path: Path) -> None:
     model, retriever = fit(users=people, members=3, **options)
     assert model.vectors.shape == (32, 48)
