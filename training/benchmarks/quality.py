@@ -129,7 +129,8 @@ def write_table(out: Path, name: str) -> None:
         f"{first['users']:,} users judged. "
         f"{DATA[name].note} recall@k = hits / relevant. {DATA[name].goal}. Mean over seeds ± the half-width of "
         "its 95 % interval (Student's t) where there are several. CPU s: of fitting; for the towers and SASRec with "
-        "validating, without encoding texts (once per catalogue).",
+        "validating, without encoding texts (once per catalogue). Ablations (ids, text, losses, encoder) are of one "
+        "member of the recipe, and SASRec was given about the CPU time of one.",
         "",
         "| model | seeds | " + " | ".join(SHOWN) + " | CPU s | best epoch | "
         + " | ".join(f"CPU s to validation NDCG@10 {level:.3f}" for level in levels) + " |",
