@@ -28,6 +28,11 @@ def log(message: str) -> None:
     logger.info(message)
 
 
+def warn(message: str) -> None:
+    """Tell what may be wrong, through the logger ``recsys`` at level WARNING, which Python shows even without a handler."""
+    logger.warning(message)
+
+
 @contextmanager
 def counting(total: int, *, what: str, unit: str) -> Iterator[Callable[[int], None]]:
     """A function to call with how many more are done; shows how far the work has come, how fast, and the time left.
