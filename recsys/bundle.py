@@ -219,9 +219,9 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     manifest = verify(folder)
     config = json.loads((folder / "config.json").read_text())
     try:
-        people = pl.read_parquet(folder / "users.parquet")
+        people = pl.read_parquet(folder / "users.parquet", glob=False)
         users = Vocabulary(people[USER], "user")
-        table = pl.read_parquet(folder / "items.parquet")
+        table = pl.read_parquet(folder / "items.parquet", glob=False)
         items = Vocabulary(table[ITEM], "item")
         towers = _load_towers(folder, config["model"], users, items, device)
         towers.event_names = tuple(config.get("event_names", ()))
@@ -237,7 +237,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
         table.drop(hidden),
         tuple(config["catalog"]["text_columns"]),
     )
-    histories = pl.read_parquet(folder / "histories.parquet")
+    histories = pl.read_parquet(folder / "histories.parquet", glob=False)
     event_names = tuple(config.get("event_names", ()))  # bundles of older versions have none
     vectors = _checked_vectors(folder, towers)
     try:
@@ -257,7 +257,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
         event_names=event_names,
     )
     if config["holdout"] is not None:
-        held = pl.read_parquet(folder / "holdout.parquet")
+        held = pl.read_parquet(folder / "holdout.parquet", glob=False)
         history, targets = _lists(held, "history", "history_times", "history_events"), _lists(held, "targets", "times", "")
         retriever.holdout = Holdout(
             users,

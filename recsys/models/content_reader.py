@@ -46,8 +46,8 @@ class ContentReader:
         """What :meth:`write` wrote; None where the folder has neither file."""
         tokens = scales = None
         if (file := folder / TOKENS).is_file():
-            tokens = Tokens(pl.read_parquet(file), tuple(categories), words)
+            tokens = Tokens(pl.read_parquet(file, glob=False), tuple(categories), words)
         if (file := folder / SCALES).is_file():
-            rows = pl.read_parquet(file)
+            rows = pl.read_parquet(file, glob=False)
             scales = Scales(tuple(rows.columns), rows[:1], rows[1:])
         return None if tokens is None and scales is None else cls(tokens, scales)
