@@ -49,6 +49,6 @@ def prove_reencoding(folder: Path, texts: pl.Series, whitening: Whitening, white
     if not near.all():
         place = int(np.flatnonzero(~near)[0])
         raise EncoderError(
-            f"the encoder in {folder} gives {int((~near).sum())} of {len(rows)} sampled texts another vector than the model was "
-            f"trained with, such as {sample[place][:80]!r}; fit again from an encoder whose files do not change"
+            f"the encoder in {folder} gives {int((~near).sum())} of {len(rows)} sampled texts another vector than the "
+            f"model was trained with, such as {sample[place][:80]!r}; fit again from an encoder whose files do not change"
         )
