@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.arguments import whole_number
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Float32, Int32, RowLists, ragged_positions
@@ -113,16 +114,17 @@ class Recommender(Ranker, Protocol):
         ...
 
 
-def check_k(k: int) -> None:
-    """Refuse a k that asks for nothing.
+def check_k(k: object) -> int:
+    """How many items a list may have at most, as an int: the one rule of every function that takes a ``k``.
+
+    A k above the number of eligible items is no error: there are fewer rows then.
 
     Raises
     ------
     ConfigError
-        k is below 1.
+        k is no whole number (a bool, a float and a text are none), or below 1.
     """
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, not {k}")
+    return whole_number(k, "k")
 
 
 def check_exclude(exclude: RowLists, n: int) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.arguments import listed, whole_number
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.leakage import check_leakage
@@ -90,13 +91,12 @@ def evaluate(
     Raises
     ------
     ConfigError
-        A k or the block is below 1, or no k is given.
+        A k or the block is no whole number or below 1, or no k is given.
     LeakageError
         The model was trained on what it is to find; the message counts it.
     """
     cuts = _cuts(k)
-    if block < 1:
-        raise ConfigError(f"block must be at least 1, not {block}")
+    block = whole_number(block, "block")
     trained_on: Interactions | None = getattr(model, "trained_on", None)
     if trained_on is not None and not allow_leakage:
         check_leakage(trained_on, holdout)
@@ -188,13 +188,13 @@ def _request_times(holdout: Holdout) -> Int64:
     return times
 
 
-def _cuts(k: int | Sequence[int]) -> tuple[int, ...]:
-    cuts = tuple(sorted({k} if isinstance(k, int) else set(k)))
-    if not cuts:
+def _cuts(k: object) -> tuple[int, ...]:
+    """The cuts in ascending order, each once, from one whole number or several."""
+    several = isinstance(k, Iterable) and not isinstance(k, str) and getattr(k, "ndim", 1) > 0
+    asked = listed(list(k) if isinstance(k, Set) else k, "k", "whole numbers, or one of them") if several else [k]
+    if not asked:
         raise ConfigError("evaluate needs at least one k")
-    for cut in cuts:
-        check_k(cut)
-    return cuts
+    return tuple(sorted({check_k(cut) for cut in asked}))
 
 
 def _measured(
@@ -215,7 +215,7 @@ def _measured(
     quality: dict[str, int] = {}
     for start, stop, lists in blocks:
         targets, histories = own.targets.block(start, stop), own.histories.block(start, stop)
-        hits = hit_matrix(lists, targets, cuts[-1])
+        hits = hit_matrix(lists, targets, min(cuts[-1], max(1, n_items)))  # no list is longer than the catalogue
         for metric, function in PER_USER.items():
             for cut in cuts:
                 parts.setdefault(f"{metric}@{cut}", []).append(function(hits, relevant[start:stop], cut))

@@ -46,7 +46,7 @@ def recall(hits: Bool, relevant: Int64, k: int) -> Values:
     Parameters
     ----------
     hits : bool (n, K)
-        K ≥ k, as :func:`hit_matrix` gives them; the same for every metric below.
+        As :func:`hit_matrix` gives them, with K ≥ k or every place of the longest list; the same for every metric below.
     relevant : int64 (n,)
         Relevant items per user, at least 1.
     k : int
@@ -77,9 +77,10 @@ def ndcg(hits: Bool, relevant: Int64, k: int) -> Values:
     DCG = Σ hit_i / log2(i + 1) over places i = 1 .. k; divided by the DCG of min(k, relevant) hits in the first places.
     Both are summed in the order of places: a matrix product would round differently for each number of users.
     """
-    discounts = 1.0 / np.log2(np.arange(2, k + 2))
+    cut = hits[:, :k]
+    discounts = 1.0 / np.log2(np.arange(2, 2 + max(cut.shape[1], int(np.minimum(relevant, k).max(initial=1)))))
     ideal = np.cumsum(discounts)[np.minimum(relevant, k) - 1]
-    values: Values = np.cumsum(hits[:, :k] * discounts, axis=1)[:, -1] / ideal
+    values: Values = np.cumsum(cut * discounts[: cut.shape[1]], axis=1)[:, -1] / ideal
     return values
 
 
@@ -95,7 +96,7 @@ def average_precision(hits: Bool, relevant: Int64, k: int) -> Values:
     Divided by all relevant items, as recall is.
     """
     cut = hits[:, :k]
-    at_place = np.cumsum(cut, axis=1) / np.arange(1, k + 1)
+    at_place = np.cumsum(cut, axis=1) / np.arange(1, cut.shape[1] + 1)
     values: Values = (at_place * cut).sum(1) / relevant
     return values
 
