@@ -33,6 +33,10 @@ class CheckpointError(RecsysError):
     """A checkpoint that is missing, damaged, or of another run."""
 
 
+class DamagedError(RecsysError):
+    """A file written to be read again that is not what was written."""
+
+
 class DependencyError(RecsysError, ImportError):
     """A package that is needed and absent, or two that exclude each other."""
 

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recsys.errors import DataError
+from recsys.errors import DamagedError, DataError
 
 _MARK = ".writing-"
+_SEAL = b"\nrecsys sha256 %064x %020d\n"
+_SEALED = len(_SEAL % (0, 0))
 
 
 def sha256_of(file: Path) -> str:
@@ -54,6 +56,132 @@ def atomic_file(target: Path) -> Iterator[Path]:
         _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _seal(sha256: str, size: int) -> bytes:
+    return _SEAL % (int(sha256, 16), size)
+
+
+@contextmanager
+def digested_file(target: Path) -> Iterator[Path]:
+    """:func:`atomic_file` for a file that :func:`read_digested` is to read again: its digest is put behind its bytes.
+
+    A seal of 100 bytes follows what the block wrote: the sha256 and the number of the bytes before it. File and digest are
+    one file, so that no kill can part them. Programs that read to the end of a file, as Parquet's and SQLite's do, cannot
+    read it; for these see :func:`digest_beside`.
+
+    Examples
+    --------
+    >>> with digested_file(folder / "state.safetensors") as file:  # doctest: +SKIP
+    ...     save_file(tensors, file)
+    >>> tensors = safetensors.torch.load(read_digested(folder / "state.safetensors"))  # doctest: +SKIP
+
+    Raises
+    ------
+    DataError
+        ``target`` is a folder.
+    OSError
+        It cannot be written; what was there before stays.
+    """
+    with atomic_file(target) as temporary:
+        yield temporary
+        seal = _seal(sha256_of(temporary), temporary.stat().st_size)
+        with temporary.open("ab") as stream:
+            stream.write(seal)
+
+
+def write_digested(target: Path, payload: bytes) -> None:
+    """Write bytes whole or not at all, in the form that :func:`read_digested` verifies; see :func:`digested_file`.
+
+    Parameters
+    ----------
+    target : Path
+        Its folder is made where it is missing.
+    payload : bytes
+
+    Raises
+    ------
+    DataError, OSError
+        As :func:`digested_file`.
+    """
+    with digested_file(target) as temporary:
+        temporary.write_bytes(payload)
+
+
+def read_digested(file: Path) -> bytes:
+    """The bytes that :func:`write_digested` or :func:`digested_file` wrote, read once and verified.
+
+    Use these bytes; reading the file again by its name may meet other ones.
+
+    Parameters
+    ----------
+    file : Path
+
+    Returns
+    -------
+    bytes
+        Without the seal.
+
+    Raises
+    ------
+    DamagedError
+        A byte is missing, added or changed, or nobody sealed the file.
+    FileNotFoundError
+        There is no such file.
+    OSError
+        It cannot be read.
+    """
+    with file.open("rb") as stream:
+        payload = stream.read(max(0, os.fstat(stream.fileno()).st_size - _SEALED))
+        seal = stream.read()
+    if seal != _seal(hashlib.sha256(payload).hexdigest(), len(payload)):
+        raise DamagedError(f"{file} is damaged: it is not what was written (its sha256 differs, or its end is missing)")
+    return payload
+
+
+@contextmanager
+def digest_beside(target: Path) -> Iterator[Path]:
+    """:func:`atomic_file` for a file that other programs read too: its digest goes into ``<name>.sha256`` beside it.
+
+    The digest is written first: a kill between the two leaves a file that :func:`check_beside` refuses, never one that it
+    wrongly passes. So it is for what can be made again, such as a batch's shards; a checkpoint is one sealed file.
+
+    Raises
+    ------
+    DataError, OSError
+        As :func:`atomic_file`.
+    """
+    with atomic_file(target) as temporary:
+        yield temporary
+        with atomic_file(_beside(target)) as beside:
+            beside.write_text(f"{sha256_of(temporary)}  {target.name}\n", encoding="utf-8")
+
+
+def check_beside(file: Path) -> None:
+    """Prove that a file is what :func:`digest_beside` wrote.
+
+    Raises
+    ------
+    DamagedError
+        It is not, or its digest is missing or damaged.
+    FileNotFoundError
+        There is no such file.
+    OSError
+        It cannot be read.
+    """
+    expected = f"{sha256_of(file)}  {file.name}\n".encode()
+    try:
+        told = _beside(file).read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedError(
+            f"{file} has no digest beside it ({_beside(file).name}): nothing proves that it is whole"
+        ) from error
+    if told != expected:
+        raise DamagedError(f"{file} is damaged: it is not what was written (its sha256 differs from {_beside(file).name})")
+
+
+def _beside(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sha256")
 
 
 @contextmanager
