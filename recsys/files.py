@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from recsys.errors import DamagedError, DataError
+from recsys.exchange import exchange
+from recsys.leftovers import OLD, WRITING, name_beside, restore, sweep
 
-_MARK = ".writing-"
+_GONE = 0.3
+"""Seconds to wait for a lock: its last owner may have removed the name between our opening and our locking."""
 _SEAL = b"\nrecsys sha256 %064x %020d\n"
 _SEALED = len(_SEAL % (0, 0))
 
@@ -26,6 +30,8 @@ def sha256_of(file: Path) -> str:
 
 
 def _sync(path: Path) -> None:
+    if os.name != "posix" and path.is_dir():  # nothing else can open a folder
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -33,25 +39,60 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-@contextmanager
-def atomic_file(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that replaces it when the block ends well; otherwise nothing changes.
+def followed(target: Path) -> Path:
+    """Where a path leads to: a symbolic link is written through, and stays.
 
     Raises
     ------
     DataError
-        ``target`` is a folder.
+        The link leads to nothing or in a circle, or the path is the root of all files.
     """
+    if target.name in ("", ".."):  # "." has no name, beside which something could be written
+        target = target.resolve()
+    if not target.name:
+        raise DataError(f"{target} cannot be written; name a file or folder in it")
+    if not target.is_symlink():
+        return target
+    try:
+        return target.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{target} is a symbolic link to {os.readlink(target)}, which is not there; remove the link, or make its target"
+        ) from error
+
+
+@lru_cache(maxsize=1000)
+def _sweep_once(folder: Path) -> None:
+    """A folder may hold very many files, and many of them be written one by one."""
+    sweep(folder)
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that replaces it when the block ends well; otherwise nothing changes.
+
+    Others may read the file as the umask says. A symbolic link is written through.
+
+    Raises
+    ------
+    DataError
+        ``target`` is a folder or a device, or a symbolic link to nothing.
+    """
+    target = followed(target)
     if target.is_dir():
         raise DataError(f"{target} is a folder; name a file")
+    if target.exists() and not target.is_file():
+        raise DataError(f"{target} is no ordinary file; name one that can be replaced")
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=target.name + _MARK, dir=target.parent)
+    _sweep_once(target.parent.absolute())
+    temporary = name_beside(target, WRITING)
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    mode = os.fstat(handle).st_mode & 0o777  # the umask's word
     os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         _sync(temporary)
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(target)
         _sync(target.parent)
     finally:
@@ -184,97 +225,130 @@ def _beside(file: Path) -> Path:
     return file.with_name(f"{file.name}.sha256")
 
 
+@dataclass(frozen=True)
+class Held:
+    """A lock that is held.
+
+    Attributes
+    ----------
+    target : Path
+        What nobody else may write meanwhile.
+    """
+
+    target: Path
+
+
 @contextmanager
-def exclusive(target: Path, lock: Path | None = None) -> Iterator[None]:
+def exclusive(target: Path, lock: Path | None = None, *, wait: float = 0.0) -> Iterator[Held]:
     """Keep other writers away from a target until the block ends, however this process ends.
 
-    The lock is the kernel's (flock), which a dead process cannot hold; the lock file says who has it.
+    The lock is the kernel's (by the package filelock), which a dead process cannot hold; the lock file says who has it.
 
     Parameters
     ----------
     target : Path
-        What is about to be written.
+        What is about to be written; a symbolic link and what it leads to have one lock.
     lock : Path, optional
         The lock file; by default beside the target.
+    wait : float
+        Seconds to wait for another writer.
 
     Raises
     ------
     DataError
-        Another writer is at it.
+        Another writer is at it, or ``target`` is a symbolic link to nothing.
     """
-    lock = lock or target.parent / f".{target.name}.lock"
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - it brings asyncio
+
+    target = followed(target)
+    lock = lock or target.absolute().parent / f".{target.name}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    handle = _locked(lock, target)
+    owned = FileLock(lock)
     try:
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
-        yield
+        owned.acquire(timeout=max(wait, _GONE))
+    except Timeout as error:
+        raise DataError(f"{target} is being written by {_owner(lock)}; wait for it, or name another") from error
+    try:
+        with contextlib.suppress(OSError):  # a courtesy; the lock holds without it
+            lock.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield Held(target)
     finally:
-        lock.unlink(missing_ok=True)
-        os.close(handle)
+        with contextlib.suppress(OSError):  # Windows keeps the name of an open file
+            lock.unlink(missing_ok=True)
+        owned.release()
 
 
-def _locked(lock: Path, target: Path) -> int:
-    while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if lock.exists() and os.fstat(handle).st_ino == lock.stat().st_ino:
-                return handle
-        except BlockingIOError as error:
-            writer = os.read(handle, 1000).decode() or "another process"
-            os.close(handle)
-            raise DataError(f"{target} is being written by {writer}; wait for it, or name another") from error
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)  # its owner ended, and removed the name, between our opening and our locking: once more
+def _owner(lock: Path) -> str:
+    try:
+        return lock.read_text(encoding="utf-8") or "another process"
+    except (OSError, ValueError):
+        return "another process"
 
 
 @contextmanager
 def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its name when the block ends well; otherwise nothing changes.
 
+    An older folder is replaced by an exchange of names (:func:`recsys.exchange.exchange`): at every moment the path holds
+    the old one or the new one, whole. Where the system or the file system knows no exchange (Windows, some network file
+    systems), the old one is moved aside first: for a moment the path holds nothing, and who is killed in it leaves
+    ``<name>.old-…``, which the next writer gives its name back.
+
+    Others may read the files as the umask says; a folder that is replaced keeps its mode. A symbolic link is written
+    through. What dead writers left in the folder above is removed.
+
     Parameters
     ----------
     target : Path
         The folder to come into being.
     replace : bool
-        Whether an existing folder may be replaced; the old one is moved aside and deleted only after the new one
-        has its name.
+        Whether an existing folder may be replaced.
 
     Raises
     ------
     DataError
-        ``target`` is a file, or a folder with something in it and ``replace`` is false.
+        ``target`` is a file, a symbolic link to nothing, or a folder with something in it and ``replace`` is false.
     """
+    target = followed(target)
     if target.exists() and not target.is_dir():
         raise DataError(f"{target} is a file; name a folder that is not there yet")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    restore(target)
     occupied = target.is_dir() and any(target.iterdir())
     if occupied and not replace:
         raise DataError(
             f"{target} already holds something; name a new folder, or ask for it to be overwritten (--overwrite)"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=target.name + _MARK, dir=target.parent))
+    sweep(target.absolute().parent)
+    temporary = name_beside(target, WRITING)
+    temporary.mkdir()
+    readable = temporary.stat().st_mode & 0o666  # the umask's word
     try:
         yield temporary
         for file in temporary.rglob("*"):
+            if not file.is_dir():
+                file.chmod(readable)
             _sync(file)
         _sync(temporary)
-        temporary.chmod(0o755)
         if occupied:
-            retired = Path(tempfile.mkdtemp(prefix=target.name + ".old-", dir=target.parent))
-            target.replace(retired / "old")
-            try:
-                temporary.replace(target)
-            except OSError:
-                (retired / "old").replace(target)
-                retired.rmdir()
-                raise
-            shutil.rmtree(retired)
+            shutil.copymode(target, temporary)
+            _replace(temporary, target)
         else:
             temporary.replace(target)
         _sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Give ``new`` the name ``old``, and afterwards remove what had it."""
+    if exchange(new, old):
+        return  # what was replaced now has the temporary name, and goes with it
+    retired = name_beside(old, OLD)
+    old.replace(retired)
+    try:
+        new.replace(old)
+    except OSError:
+        retired.replace(old)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
