@@ -83,8 +83,8 @@ def save(
         if figures is not None:
             from recsys.evaluation.report import as_json, model_card  # noqa: PLC0415
 
-            (target / _FIGURES).write_text(as_json(figures))
-            (target / _CARD).write_text(model_card(figures))
+            (target / _FIGURES).write_text(as_json(figures), encoding="utf-8")
+            (target / _CARD).write_text(model_card(figures), encoding="utf-8")
         files = sorted(file for file in target.rglob("*") if file.is_file())
         manifest = {
             "format": FORMAT,
@@ -98,7 +98,7 @@ def save(
                 for file in files
             },
         }
-        (target / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        (target / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_tables(retriever: Retriever, target: Path) -> None:
@@ -139,7 +139,7 @@ def _write_towers(retriever: Retriever, target: Path) -> None:
         "holdout": retriever.holdout.protocol if retriever.holdout else None,
         "training": retriever.record,
     }
-    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if towers.encoder_folder is not None:
         for file in towers.encoder_folder.rglob("*"):
             if file.is_file() and file.suffix in _ENCODER_FILES:
@@ -160,7 +160,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         raise BundleError(f"{folder} is not a recsys bundle: it has no manifest.json (half-written folders have none)")
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text())
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         kind, version = manifest["format"], manifest["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{file} is damaged: {error}") from error
@@ -217,7 +217,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
 
     folder = Path(folder)
     manifest = verify(folder)
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     try:
         people = pl.read_parquet(folder / "users.parquet", glob=False)
         users = Vocabulary(people[USER], "user")
@@ -345,7 +345,7 @@ def _lists(frame: pl.DataFrame, rows: str, times: str, events: str) -> RowLists:
 def describe(folder: Path) -> dict[str, Any]:
     """A bundle's facts, its files verified, without loading the model."""
     manifest = verify(folder)
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     size = sum(entry["bytes"] for entry in manifest["files"].values())
     training = config["training"]
     return {

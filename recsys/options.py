@@ -84,7 +84,7 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
         The file is missing or broken, or has a table or key that nothing knows.
     """
     try:
-        found = tomllib.loads(file.read_text())
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"the recipe {file} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,5 +1,7 @@
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import recsys
 
@@ -48,3 +50,70 @@ def test_data_and_metrics_never_import_torch() -> None:
 
 def test_the_command_line_starts_without_torch() -> None:
     assert "torch" not in _loaded_after("import recsys.cli")
+
+
+# What runs elsewhere than on Linux, and whatever the locale is.
+
+POSIX_ONLY = ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog", "posix", "curses", "readline")
+SOURCE = Path(recsys.__file__).parent
+
+
+def test_no_module_of_the_package_needs_what_only_posix_has() -> None:
+    """Every import statement of ours: of the standard library's own we cannot take anything away."""
+    imports = {
+        (file.name, name.partition(".")[0])
+        for file in SOURCE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names])
+    }
+    assert len(imports) > 100
+    assert {(file, name) for file, name in imports if name in POSIX_ONLY} == set()
+
+
+def test_the_package_is_imported_and_writes_where_posix_s_modules_are_missing(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+for name in {[name for name in POSIX_ONLY if name != "posix"]}:
+    sys.modules[name] = None
+import recsys, recsys.bundle, recsys.cli, recsys.files, recsys.training.tune
+from pathlib import Path
+with recsys.files.atomic_folder(Path(sys.argv[1]) / "run") as folder:
+    (folder / "a").touch()
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "a").is_file()
+
+
+def _text_calls_without_an_encoding(source: bytes) -> list[int]:
+    """Lines of calls that read or write text in whatever encoding the locale has."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or any(keyword.arg in ("encoding", None) for keyword in node.keywords):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in ("read_text", "write_text"):
+            found.append(node.lineno)
+        elif name in ("open", "fdopen", "NamedTemporaryFile", "TemporaryFile", "TextIOWrapper"):
+            given = [*node.args, *(one.value for one in node.keywords if one.arg == "mode")]
+            modes = [one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            ours = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") in ("os", "Image", "gzip")
+            if not ours and not any("b" in mode for mode in modes):
+                found.append(node.lineno)
+    return found
+
+
+def test_the_check_of_encodings_finds_what_it_is_for() -> None:
+    source = (
+        b"f.read_text()\nf.write_text(x)\nopen(f)\nf.open('w')\nf.open('rb')\nopen(f, encoding='a')\nopen(f, mode='ab')\n"
+    )
+    assert _text_calls_without_an_encoding(source) == [1, 2, 3, 4]
+
+
+def test_every_text_file_is_read_and_written_in_a_named_encoding() -> None:
+    bare = {
+        str(file): lines for file in SOURCE.rglob("*.py") if (lines := _text_calls_without_an_encoding(file.read_bytes()))
+    }
+    assert bare == {}

@@ -54,7 +54,7 @@ def write(index: ItemIndex, folder: Path, vectors: Float32) -> None:
     rows = {"covered": index.covered, "stale": index.stale, "alive": index.alive}
     save_file({name: np.ascontiguousarray(one) for name, one in rows.items()}, folder / STATE_FILE)
     facts = {"spec": asdict(index.spec), "vectors_sha256": digest(vectors), "measured": index.measured}
-    (folder / SPEC_FILE).write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / SPEC_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def read(folder: Path, vectors: Float32, *, device: str = "cpu") -> ItemIndex:
@@ -75,7 +75,7 @@ def read(folder: Path, vectors: Float32, *, device: str = "cpu") -> ItemIndex:
         _check_flat(folder / FAISS_FILE, vectors)
         return ItemIndex.build(vectors, device=device)
     try:
-        facts: dict[str, Any] = json.loads((folder / SPEC_FILE).read_text())
+        facts: dict[str, Any] = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
         spec = IndexSpec.of(facts["spec"])
         rows = load_file(folder / STATE_FILE)
         covered, stale, alive = rows["covered"], rows["stale"], rows["alive"]

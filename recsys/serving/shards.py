@@ -124,7 +124,7 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     if not file.exists():
         return None
     try:
-        plan: dict[str, Any] = json.loads(file.read_text())
+        plan: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if plan.pop("format") != FORMAT:
             raise ValueError("another format")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

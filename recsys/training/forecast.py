@@ -166,12 +166,15 @@ def free_memory(device: torch.device) -> int:
     free = _numbers(Path("/proc/meminfo"))["MemAvailable:"] * 1024
     group = Path("/sys/fs/cgroup")
     limit, used, parts = group / "memory.max", group / "memory.current", group / "memory.stat"
-    if all(file.is_file() for file in (limit, used, parts)) and (ceiling := limit.read_text().strip()) != "max":
+    if (
+        all(file.is_file() for file in (limit, used, parts))
+        and (ceiling := limit.read_text(encoding="utf-8").strip()) != "max"
+    ):
         files = _numbers(parts)["inactive_file"]  # cached files make room for whoever needs it
-        free = min(free, int(ceiling) - int(used.read_text()) + files)
+        free = min(free, int(ceiling) - int(used.read_text(encoding="utf-8")) + files)
     return free
 
 
 def _numbers(file: Path) -> dict[str, int]:
     """First word and number of each line."""
-    return {words[0]: int(words[1]) for words in map(str.split, file.read_text().splitlines())}
+    return {words[0]: int(words[1]) for words in map(str.split, file.read_text(encoding="utf-8").splitlines())}

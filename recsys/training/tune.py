@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import hashlib
 import json
@@ -10,7 +9,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,8 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.data.vocabulary import Vocabulary
-from recsys.errors import ConfigError, RecsysError
+from recsys.errors import ConfigError, DataError, RecsysError
+from recsys.files import exclusive
 from recsys.progress import log
 from recsys.training.search_space import Choice, Options, Range, Space
 from recsys.training.tune_report import REASON, importances, trial_table
@@ -356,12 +356,11 @@ def _alone(storage: Path) -> Iterator[None]:
     """Keep other processes out; the lock falls with the process that holds it, however that ends."""
     if storage.is_dir():
         raise ConfigError(f"{storage} is a folder; name a file for the study")
-    storage.parent.mkdir(parents=True, exist_ok=True)
-    with storage.with_name(f".{storage.name}.lock").open("w") as handle:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"another process is searching in {storage}; wait for it, or name another storage") from None
+            stack.enter_context(exclusive(storage))
+        except DataError as error:
+            raise ConfigError(f"another process is searching in {storage} ({error})") from error
         yield
 
 

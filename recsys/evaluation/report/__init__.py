@@ -4,7 +4,7 @@
 
     figures = build(recsys.load("runs/ml"))
     write(figures, Path("report.html"))  # and report.json, report.md
-    Path("MODEL_CARD.md").write_text(model_card(figures))
+    Path("MODEL_CARD.md").write_text(model_card(figures), encoding="utf-8")
 
 The figures are one plain dict: whatever the page or the card says can be read from it, and from the JSON file.
 """
