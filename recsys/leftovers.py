@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -96,12 +97,6 @@ def _stem(target: Path) -> str:
 def _place() -> str:
     """Where numbers of processes mean something: this start of this machine, and in it this container."""
     told = [socket.gethostname()]
-    for read in (
-        lambda: Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8"),
-        lambda: os.readlink("/proc/self/ns/pid"),
-    ):
-        try:
-            told.append(read())
-        except OSError:  # not Linux
-            told.append("")
+    with contextlib.suppress(OSError):  # not Linux
+        told += [Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8"), os.readlink("/proc/self/ns/pid")]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from recsys.errors import ConfigError, DataError
-from recsys.files import atomic_file, exclusive
+from recsys.files import Held, atomic_file, exclusive
 from recsys.progress import log
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def check_folder(folder: Path) -> None:
             raise DataError(f"{folder} holds {name} and no {PLAN}: it is no batch of recommendations; name a new folder")
 
 
-def only_writer(folder: Path) -> AbstractContextManager[None]:
+def only_writer(folder: Path) -> AbstractContextManager[Held]:
     """Keep other writers out of a folder until the block ends; see :func:`recsys.files.exclusive`.
 
     Raises
