@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
 from typing import get_args
 
-from recsys import __version__, commands, commands_serving
+from recsys import __version__, commands, commands_serving, screen
+from recsys.command_words import Gather, Parser, free_text, raw_id
 from recsys.data.tables import Format
 from recsys.errors import RecsysError
 from recsys.options import add_flags
 from recsys.recipe import TABLES
 from recsys.schema import BASELINES
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        print(f"recsys: {message} (see {self.prog} --help)", file=sys.stderr)
-        raise SystemExit(2)
 
 
 def _name_and_weight(text: str) -> tuple[str, float]:
@@ -44,26 +38,38 @@ def _log_flags(parser: argparse.ArgumentParser, *, needed: bool) -> None:
     group.add_argument("--weight", help="column with an event's strength, such as a rating")
     group.add_argument("--event", help="column with an event's type, such as view or buy")
     group.add_argument(
-        "--event-weights", nargs="+", type=_name_and_weight, metavar="TYPE=WEIGHT",
+        "--event-weights", nargs="+", action=Gather, type=_name_and_weight, metavar="TYPE=WEIGHT",
         help="each event type's strength, instead of --weight: view=1 cart=3 buy=5",
     )  # fmt: skip
     group.add_argument("--drop-unordered", action="store_true", help="leave out rows whose timestamp or order is missing")
     group = parser.add_argument_group("the catalogue")
-    group.add_argument("--catalog", nargs="+", help="item files, globs or folders")
+    group.add_argument("--catalog", nargs="+", action=Gather, help="item files, globs or folders")
     group.add_argument("--catalog-format", choices=get_args(Format), help="by default told from the file's ending")
     group.add_argument("--catalog-item", help="column of item ids in the catalogue (default: that of the log)")
-    group.add_argument("--text", nargs="+", help="columns that make an item's text (default: title, description, ...)")
+    group.add_argument(
+        "--text", nargs="+", action=Gather, help="columns that make an item's text (default: title, description, ...)"
+    )
     group.add_argument("--title", help="column shown to people (default: the first text column)")
 
 
 def _user_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user-table", help="file with one row per user, for features of users")
-    parser.add_argument("--user-columns", nargs="+", default=[], help="its columns of categories, such as gender")
-    parser.add_argument("--user-numbers", nargs="+", default=[], help="its columns of numbers, such as age")
+    parser.add_argument(
+        "--user-columns", nargs="+", action=Gather, default=[], help="its columns of categories, such as gender"
+    )
+    parser.add_argument("--user-numbers", nargs="+", action=Gather, default=[], help="its columns of numbers, such as age")
+
+
+_FILE_HELP = "{} from a file: one a line in UTF-8, - for standard input, or a table's column (FILE or FILE::COLUMN)"
+
+
+def _id_flag(parser: argparse.ArgumentParser, flag: str, metavar: str, said: str) -> None:
+    parser.add_argument(flag, nargs="+", action=Gather, type=raw_id, metavar=metavar, help=said)
+    parser.add_argument(f"{flag}-file", metavar="FILE", help=_FILE_HELP.format(f"what {flag} takes"))
 
 
 def _command(
-    commands_: argparse._SubParsersAction[_Parser], name: str, summary: str, example: str
+    commands_: argparse._SubParsersAction[Parser], name: str, summary: str, example: str
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands_.add_parser(
         name,
@@ -79,9 +85,9 @@ def _command(
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = _Parser(prog="recsys", description="Interaction logs and item text in, ranked items out.")
+    parser = Parser(prog="recsys", description="Interaction logs and item text in, ranked items out.")
     parser.add_argument("--version", action="version", version=f"recsys {__version__}")
-    subs = parser.add_subparsers(required=True, metavar="command", parser_class=_Parser)
+    subs = parser.add_subparsers(required=True, metavar="command", parser_class=Parser)
 
     demo = _command(subs, "demo", "make a shop, train on it, compare and recommend", "recsys demo --out runs/demo")
     demo.add_argument("--out", default="runs/demo", help="where data and bundle go (default: runs/demo)")
@@ -130,13 +136,17 @@ def build_parser() -> argparse.ArgumentParser:
 
     evaluate = _command(subs, "evaluate", "judge a bundle on the users it kept apart", "recsys evaluate runs/ml --k 10 50")
     evaluate.add_argument("run_folder", metavar="RUN", help="a bundle")
-    evaluate.add_argument("--k", type=int, nargs="+", default=[10, 20, 50], help="list lengths (default: 10 20 50)")
+    evaluate.add_argument(
+        "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50], help="list lengths (default: 10 20 50)"
+    )
     evaluate.add_argument("--keep-seen", action="store_true", help="do not filter items of the history")
     evaluate.add_argument("--segments", action="store_true", help="also by history length, popularity, time and category")
     evaluate.add_argument("--category", help="catalogue column for diversity, calibration and groups")
     evaluate.add_argument("--user-table", help="file with one row per user, for groups of users")
-    evaluate.add_argument("--user-columns", nargs="+", default=[], help="its columns to group by, such as gender age")
-    evaluate.add_argument("--user", default="user_id", help="its column of user ids (default: user_id)")
+    evaluate.add_argument(
+        "--user-columns", nargs="+", action=Gather, default=[], help="its columns to group by, such as gender age"
+    )
+    evaluate.add_argument("--user", help="its column of user ids (default: user_id)")
 
     compare = _command(
         subs,
@@ -146,9 +156,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("run_folders", metavar="RUN", nargs="+", help="bundles fitted on the same split")
     compare.add_argument(
-        "--baselines", nargs="+", default=[], choices=BASELINES, help="fitted on what the first bundle was"
+        "--baselines", nargs="+", action=Gather, default=[], choices=BASELINES, help="fitted on what the first bundle was"
     )
-    compare.add_argument("--k", type=int, nargs="+", default=[10, 20, 50], help="list lengths (default: 10 20 50)")
+    compare.add_argument(
+        "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50], help="list lengths (default: 10 20 50)"
+    )
     compare.add_argument("--metric", default="ndcg@10", help="what to rank and test by (default: ndcg@10)")
 
     report = _command(subs, "report", "an evaluation as one HTML page", "recsys report runs/ml --out report.html")
@@ -164,8 +176,8 @@ def build_parser() -> argparse.ArgumentParser:
         "recsys recommend runs/ml --users all --k 100 --out recs",
     )
     recommend.add_argument("run_folder", metavar="RUN", help="a bundle")
-    recommend.add_argument("--users", nargs="+", help="user ids (default: all, which needs --out)")
-    recommend.add_argument("--history", nargs="+", metavar="ITEM", help="item ids of somebody new, oldest first")
+    _id_flag(recommend, "--users", "USER", "user ids, or the word all (default: all, which needs --out)")
+    _id_flag(recommend, "--history", "ITEM", "item ids of somebody new, oldest first")
     recommend.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
     recommend.add_argument("--out", help="folder of Parquet shards to write, or to go on with; or one FILE.parquet")
     recommend.add_argument("--keep-seen", action="store_true", help="do not filter items of the history")
@@ -179,8 +191,8 @@ def build_parser() -> argparse.ArgumentParser:
     recommend.add_argument(
         "--where", metavar="PREDICATE", help="""only items such as 'category == "Books" and price < 20'"""
     )
-    recommend.add_argument("--exclude", nargs="+", metavar="ITEM", help="items that nobody gets")
-    recommend.add_argument("--allow", nargs="+", metavar="ITEM", help="the only items that anybody gets")
+    _id_flag(recommend, "--exclude", "ITEM", "never recommend these items")
+    _id_flag(recommend, "--allow", "ITEM", "recommend these items only")
     recommend.add_argument("--rules", metavar="FILE", help="TOML file with boosts, pins, caps, diversity and freshness")
     recommend.add_argument(
         "--fallback", choices=["error", "popular"], help="for users without a history (default: an error)"
@@ -188,13 +200,14 @@ def build_parser() -> argparse.ArgumentParser:
 
     similar = _command(subs, "similar", "items like these", "recsys similar runs/ml 1 --k 5")
     similar.add_argument("run_folder", metavar="RUN", help="a bundle")
-    similar.add_argument("items", nargs="+", help="item ids")
+    similar.add_argument("items", nargs="*", metavar="ITEM", type=raw_id, help="item ids")
+    similar.add_argument("--items-file", metavar="FILE", help=_FILE_HELP.format("more item ids"))
     similar.add_argument("--k", type=int, default=10, help="items per item (default: 10)")
     similar.add_argument("--where", metavar="PREDICATE", help="only items for which it holds, as for recommend")
 
     search = _command(subs, "search", "items that a text describes", 'recsys search runs/ml "animated films about toys"')
     search.add_argument("run_folder", metavar="RUN", help="a bundle")
-    search.add_argument("texts", nargs="+", metavar="TEXT", help="what to look for")
+    search.add_argument("texts", nargs="+", metavar="TEXT", type=free_text, help="what to look for")
     search.add_argument("--k", type=int, default=10, help="items per text (default: 10)")
     search.add_argument("--where", metavar="PREDICATE", help="only items for which it holds, as for recommend")
 
@@ -202,9 +215,10 @@ def build_parser() -> argparse.ArgumentParser:
         subs, "explain", "which events of a history move an item's score", "recsys explain runs/ml 1196 --user 42"
     )
     explain.add_argument("run_folder", metavar="RUN", help="a bundle")
-    explain.add_argument("items", nargs="+", metavar="ITEM", help="item ids to explain")
-    explain.add_argument("--user", help="a known user")
-    explain.add_argument("--history", nargs="+", metavar="ITEM", help="item ids of somebody new, oldest first")
+    explain.add_argument("items", nargs="*", metavar="ITEM", type=raw_id, help="item ids to explain")
+    explain.add_argument("--items-file", metavar="FILE", help=_FILE_HELP.format("more item ids"))
+    explain.add_argument("--user", type=raw_id, help="a known user")
+    _id_flag(explain, "--history", "ITEM", "item ids of somebody new, oldest first")
     explain.add_argument("--top", type=int, default=5, help="events to tell of (default: 5)")
 
     index = _command(
@@ -212,20 +226,22 @@ def build_parser() -> argparse.ArgumentParser:
         "recsys index runs/ml --recall 0.95 --memory 2GiB",
     )  # fmt: skip
     index.add_argument("run_folder", metavar="RUN", help="a bundle; it is replaced as a whole")
-    index.add_argument("--recall", type=float, default=0.99, help="least share of the exact results (default: 0.99)")
+    index.add_argument("--recall", type=float, help="least share of the exact results (default: 0.99)")
     index.add_argument("--memory", metavar="SIZE", help="most memory, such as 2GiB (default: any)")
     index.add_argument(
-        "--kind", choices=["auto", "exact", "truncated", "ivf", "sq", "ivfpq", "hnsw"], default="auto",
+        "--kind", choices=["auto", "exact", "truncated", "ivf", "sq", "ivfpq", "hnsw"],
         help="what to try beside the exact index (default: all)",
     )  # fmt: skip
     index.add_argument("--out", metavar="FILE", help="page with the trade-off (default: RUN-index.html)")
     index.add_argument("--add", metavar="FILE", help="table of new items: item_id and the catalogue's columns")
     index.add_argument("--update", metavar="FILE", help="table of items whose text or columns have changed")
-    index.add_argument("--remove", nargs="+", metavar="ITEM", help="items that nobody is to get any more")
+    _id_flag(index, "--remove", "ITEM", "never recommend these items any more")
     index.add_argument("--compact", action="store_true", help="build the index anew, of the items that are there")
 
     inspect = _command(subs, "inspect", "what is in a log or a bundle", "recsys inspect runs/ml")
+    before = len(inspect._actions)
     _log_flags(inspect, needed=True)
+    inspect.set_defaults(data_flags=inspect._actions[before:])
     return parser
 
 
@@ -237,26 +253,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0, or 2 after an error that the caller can mend (one line on standard error).
     """
+    screen.prepare()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("recsys")
     logger.setLevel(logging.INFO)
     logger.handlers = [handler]
-    parsed = build_parser().parse_args(arguments)
+    try:
+        parsed = build_parser().parse_args(arguments)
+    except SystemExit as left:
+        raise SystemExit(screen.flush() or left.code) from None
     try:
         answer = parsed.run(parsed)
     except RecsysError as error:
-        print(f"recsys: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _refused(str(error))
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"recsys: {where}{error.strerror or error}", file=sys.stderr)
-        return 2
+        return _refused(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
     except KeyboardInterrupt:
         print("recsys: interrupted; nothing half-written is left", file=sys.stderr)
         return 130
-    print(json.dumps(answer.data, indent=2) if parsed.json else answer.text)
-    return 0
+    return screen.show(screen.as_json(answer.data) if parsed.json else answer.text)
+
+
+def _refused(message: str) -> int:
+    print(f"recsys: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError
 from recsys.recipe import TABLES, Recipe
 from recsys.recommender import Ranker
+from recsys.schema import USER
 from recsys.tables import as_text, with_intervals
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class Answer:
 
 
 def _read(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
+    of_catalog = ("catalog_format", "catalog_item", "text", "title")
+    if arguments.catalog is None and (idle := [name for name in of_catalog if getattr(arguments, name) is not None]):
+        raise ConfigError(
+            f"--{idle[0].replace('_', '-')} is of the catalogue, which --catalog FILE names, and there is none"
+        )
     log = read_interactions(
         arguments.log,
         format=arguments.format,
@@ -190,6 +196,8 @@ def _written(flag: Action, value: Any) -> list[str]:
     """How a flag of the data is written on a command line; nothing where it has its default."""
     if value == flag.default:
         return []
+    if isinstance(value, str) and value.startswith("-"):
+        return [f"{flag.option_strings[0]}={value}"]
     values = [] if value is True else value if isinstance(value, list) else [value]
     return [*flag.option_strings[:1], *(f"{one[0]}={one[1]:g}" if isinstance(one, tuple) else str(one) for one in values)]
 
@@ -199,6 +207,14 @@ def run_evaluate(arguments: Namespace) -> Answer:
     import recsys  # noqa: PLC0415
     from recsys.evaluation.segments import by_user, standard_segments, user_column  # noqa: PLC0415
 
+    if arguments.user_table is None and (arguments.user_columns or arguments.user is not None):
+        raise ConfigError("--user-columns and --user need --user-table FILE, a table with one row per user")
+    if arguments.user_table is not None and not arguments.user_columns:
+        raise ConfigError("--user-table needs --user-columns, the columns to group users by")
+    tables = {
+        column: read_users(arguments.user_table, arguments.user or USER, column)
+        for column in dict.fromkeys(arguments.user_columns)
+    }
     retriever = _judgeable(arguments.run_folder)
     assert retriever.holdout is not None  # noqa: S101 - _judgeable saw to it
     report = recsys.evaluate(
@@ -213,10 +229,7 @@ def run_evaluate(arguments: Namespace) -> Answer:
     cuts = dict[str, pl.DataFrame]()
     if arguments.segments:
         cuts = standard_segments(report, retriever.trained_on, retriever.catalog, arguments.category)
-    for column in arguments.user_columns:
-        if arguments.user_table is None:
-            raise ConfigError("--user-columns needs --user-table FILE, a table with one row per user")
-        table = read_users(arguments.user_table, arguments.user, column)
+    for column, table in tables.items():
         cuts[column] = by_user(report, user_column(report, table, column))
     if cuts:
         parts += [f"by {name}\n{as_text(with_intervals(frame))}" for name, frame in cuts.items()]
@@ -228,11 +241,15 @@ def run_compare(arguments: Namespace) -> Answer:
     """``recsys compare``."""
     import recsys  # noqa: PLC0415
     from recsys.baselines import by_name  # noqa: PLC0415
+    from recsys.evaluation.compare import check_metric  # noqa: PLC0415
 
+    if twice := [name for name in arguments.baselines if arguments.baselines.count(name) > 1]:
+        raise ConfigError(f"--baselines names {twice[0]} twice; a model is compared with others")
     if len(arguments.run_folders) + len(arguments.baselines) < 2:
         raise ConfigError("compare needs two models or more: name more bundles, or some --baselines")
+    check_metric(arguments.metric, arguments.k)
     retrievers = [_judgeable(folder) for folder in arguments.run_folders]
-    names = [Path(folder).name for folder in arguments.run_folders]
+    names = [Path(folder).resolve().name for folder in arguments.run_folders]
     for name, folder, retriever in zip(names, arguments.run_folders, retrievers, strict=True):
         retriever.name = name if names.count(name) == 1 else str(Path(folder))
     first = retrievers[0]
@@ -275,6 +292,9 @@ def run_inspect(arguments: Namespace) -> Answer:
     """``recsys inspect``."""
     only = Path(arguments.log[0])
     if len(arguments.log) == 1 and only.is_dir() and ((only / "manifest.json").exists() or (only / "config.json").exists()):
+        of_logs = [flag for flag in arguments.data_flags if flag.option_strings]
+        if idle := [flag.option_strings[0] for flag in of_logs if getattr(arguments, flag.dest) != flag.default]:
+            raise ConfigError(f"{only} is a bundle, and {idle[0]} is for reading logs; leave it out")
         from recsys.bundle import describe, describe_text  # noqa: PLC0415
 
         facts = describe(only)

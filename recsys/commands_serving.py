@@ -14,6 +14,7 @@ from recsys.commands import Answer
 from recsys.data.read import read_items
 from recsys.errors import ConfigError
 from recsys.files import atomic_file
+from recsys.given_ids import history_of, ids_of, items_of, users_of
 from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
 from recsys.tables import as_text
 
@@ -25,29 +26,33 @@ def run_recommend(arguments: Namespace) -> Answer:
     import recsys  # noqa: PLC0415
     from recsys.serving.batch import recommend_to_parquet  # noqa: PLC0415
 
-    if arguments.history and (arguments.users or arguments.out):
+    new = history_of(arguments)
+    named = arguments.users is not None or arguments.users_file is not None
+    if new and (named or arguments.out):
         raise ConfigError("--history stands alone: it goes with neither --users nor --out")
-    if not arguments.history and not arguments.users and not arguments.out:
+    if new and arguments.fallback:
+        raise ConfigError("--fallback is for users without a history; it does not go with --history")
+    users = users_of(arguments)
+    if not new and users is None and not arguments.out:
         raise ConfigError("recommending to all users needs --out FILE; or name some with --users")
     how = {name: getattr(arguments, name) for name in ("shard_users", "overwrite", "engine", "workers")}
     how = {name: value for name, value in how.items() if value is not None and value is not False}
     if how and not arguments.out:
         raise ConfigError(f"--{next(iter(how)).replace('_', '-')} belongs to --out")
+    filters = _filters(arguments)
+    if arguments.out and (strange := {"rules", "fallback"} & set(filters)):
+        raise ConfigError(f"--{min(strange)} does not go with --out: a batch ranks by the model alone")
     retriever = recsys.load(arguments.run_folder)
-    asked: dict[str, Any] = {"k": arguments.k, "filter_seen": not arguments.keep_seen} | _filters(arguments)
-    users = None if arguments.users in (None, ["all"]) else arguments.users
+    asked: dict[str, Any] = {"k": arguments.k, "filter_seen": not arguments.keep_seen} | filters
     if arguments.out:
-        if strange := {"rules", "fallback"} & set(asked):
-            raise ConfigError(f"--{min(strange)} does not go with --out: a batch ranks by the model alone")
         done = recommend_to_parquet(retriever, arguments.out, users=users, bundle=arguments.run_folder, **asked, **how)
         told = f"{arguments.out}: {done.rows:,} rows for {done.users - done.without_history:,} users"
         return Answer(told, {"out": arguments.out, **asdict(done)})
-    if arguments.history:
-        frame = retriever.recommend(histories=[arguments.history], **asked).drop(QUERY)
+    if new:
+        frame = retriever.recommend(histories=[new], **asked).drop(QUERY)
         frame = retriever.titled(frame)
         return Answer(as_text(frame), frame.to_dicts())
-    if users is None:
-        raise ConfigError("recommending to all users needs --out FILE")
+    assert users is not None  # noqa: S101 - all of them need --out
     frame = retriever.titled(retriever.recommend(users, **asked))
     parts = []
     for (user,), own in frame.group_by(USER, maintain_order=True):
@@ -64,7 +69,8 @@ def _filters(arguments: Namespace) -> dict[str, Any]:
     """The filters and rules that were asked for."""
     from recsys.serving.rules import Rules  # noqa: PLC0415
 
-    found: dict[str, Any] = {name: getattr(arguments, name) for name in ("where", "exclude", "allow", "fallback")}
+    found: dict[str, Any] = {name: getattr(arguments, name) for name in ("where", "fallback")}
+    found |= {name: ids_of(arguments, name) for name in ("exclude", "allow")}
     if arguments.rules:
         found["rules"] = Rules.read(arguments.rules)
     return {name: value for name, value in found.items() if value is not None}
@@ -74,8 +80,9 @@ def run_similar(arguments: Namespace) -> Answer:
     """``recsys similar``."""
     import recsys  # noqa: PLC0415
 
+    items = items_of(arguments)
     retriever = recsys.load(arguments.run_folder)
-    frame = retriever.titled(retriever.similar_items(arguments.items, k=arguments.k, where=arguments.where), SIMILAR)
+    frame = retriever.titled(retriever.similar_items(items, k=arguments.k, where=arguments.where), SIMILAR)
     parts = []
     for (item,), own in frame.group_by(ITEM, maintain_order=True):
         title = retriever.catalog.title_of(retriever.items.rows([item]))[0]
@@ -100,12 +107,15 @@ def run_explain(arguments: Namespace) -> Answer:
     import recsys  # noqa: PLC0415
     from recsys.serving.explain import sentences  # noqa: PLC0415
 
-    if (arguments.user is None) == (arguments.history is None):
+    items, history = items_of(arguments), history_of(arguments)
+    if (arguments.user is None) == (history is None):
         raise ConfigError("explain needs either --user or --history")
+    if arguments.top < 1:
+        raise ConfigError(f"--top must be at least 1, not {arguments.top}")
     retriever = recsys.load(arguments.run_folder)
     parts, data = [], []
-    who: dict[str, Any] = {"user": arguments.user} if arguments.user is not None else {"history": arguments.history}
-    for item in arguments.items:
+    who: dict[str, Any] = {"user": arguments.user} if arguments.user is not None else {"history": history}
+    for item in items:
         frame = retriever.explain(item=item, **who)
         shares = retriever.item_shares(item=item, **who)
         title = retriever.catalog.title_of(retriever.items.rows([item]))[0]
@@ -122,27 +132,39 @@ def run_index(arguments: Namespace) -> Answer:
     from recsys.serving.index_page import page  # noqa: PLC0415
 
     folder = Path(arguments.run_folder)
+    removed = ids_of(arguments, "remove")
+    budget = None if arguments.memory is None else size(arguments.memory)
+    changes = bool(arguments.add or arguments.update or removed or arguments.compact)
+    measuring = [name for name in ("recall", "memory", "kind", "out") if getattr(arguments, name) is not None]
+    if changes and measuring:
+        raise ConfigError(
+            f"--{measuring[0]} is for choosing an index; --add, --update, --remove and --compact change what is on offer: "
+            f"make it two commands"
+        )
+    page_file = Path(arguments.out) if arguments.out else folder.parent / f"{folder.resolve().name}-index.html"
+    if page_file.is_dir():
+        raise ConfigError(f"{page_file} is a folder; name a file for the page (--out)")
     retriever = recsys.load(folder)
-    changed = [name for name in ("add", "update", "remove") if getattr(arguments, name)]
     if arguments.add:
         retriever.add_items(read_items(arguments.add))
     if arguments.update:
         retriever.update_items(read_items(arguments.update))
-    if arguments.remove:
-        retriever.remove_items(arguments.remove)
+    if removed:
+        retriever.remove_items(removed)
     if arguments.compact:
         retriever.compact()
     parts = []
-    if not changed and not arguments.compact:
-        kinds = None if arguments.kind == "auto" else [] if arguments.kind == "exact" else [arguments.kind]
-        budget = None if arguments.memory is None else size(arguments.memory)
-        retriever.choose_index(recall_target=arguments.recall, memory_budget=budget, kinds=kinds)
+    if not changes:
+        kind = arguments.kind or "auto"
+        kinds = None if kind == "auto" else [] if kind == "exact" else [kind]
+        recall = 0.99 if arguments.recall is None else arguments.recall
+        retriever.choose_index(recall_target=recall, memory_budget=budget, kinds=kinds)
         shown = pl.DataFrame(retriever.index.measured).with_columns(pl.col("chosen").cast(pl.Int8))
         parts.append(as_text(shown.drop("kind", "precision")))
-        file = Path(arguments.out) if arguments.out else folder.parent / f"{folder.name}-index.html"
-        with atomic_file(file) as temporary:
-            temporary.write_text(page(folder.name, len(retriever.index), retriever.index.measured), encoding="utf-8")
-        parts.append(f"plot: {file}")
+        with atomic_file(page_file) as temporary:
+            html = page(folder.resolve().name, len(retriever.index), retriever.index.measured)
+            temporary.write_text(html, encoding="utf-8")
+        parts.append(f"plot: {page_file}")
     retriever.save(folder, overwrite=True, like=folder)
     index = retriever.index
     there = int(index.alive.sum())

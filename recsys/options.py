@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from recsys.command_words import Gather
 from recsys.errors import ConfigError
 
 
@@ -48,7 +49,7 @@ def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
         if hint is bool or bool in get_args(hint):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=shown)
         elif get_origin(hint) is tuple:
-            group.add_argument(flag, nargs="*", metavar="NAME", default=argparse.SUPPRESS, help=shown)
+            group.add_argument(flag, nargs="*", action=Gather, metavar="NAME", default=argparse.SUPPRESS, help=shown)
         elif get_origin(hint) is Literal:
             group.add_argument(flag, choices=get_args(hint), default=argparse.SUPPRESS, help=shown)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,8 @@ def compare(
     names = [one.model if isinstance(one, Evaluation) else one.name for one in models]
     if len(set(names)) < len(names):
         raise ConfigError(f"models to compare need different names; these are {', '.join(names)}")
+    if not all(isinstance(one, Evaluation) for one in models):
+        check_metric(metric, k)
     reports = [
         one
         if isinstance(one, Evaluation)
@@ -122,6 +124,20 @@ def compare(
             raise ConfigError(f"cannot compare by {metric!r}; choose one of {', '.join(ACCURACY)} at one of the ks")
     reports.sort(key=lambda report: (-report[metric], report.model))
     return Comparison(reports, metric, _tested(reports, metric))
+
+
+def check_metric(metric: str, k: int | Sequence[int]) -> None:
+    """Refuse to compare by a metric that will not be measured.
+
+    Raises
+    ------
+    ConfigError
+        It is no metric of accuracy, or none at one of the ks.
+    """
+    cuts = [k] if not isinstance(k, Iterable) else list(k)
+    if metric not in {f"{name}@{cut}" for name in ACCURACY for cut in cuts}:
+        shown = ", ".join(str(cut) for cut in cuts)
+        raise ConfigError(f"cannot compare by {metric!r}; choose one of {', '.join(ACCURACY)} at one of the ks ({shown})")
 
 
 def check_same_users(one: Holdout, other: Holdout, name: str) -> None:

@@ -1,0 +1,67 @@
+"""Ids from a file: one a line, or a column of a table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from recsys.data.parse import check_ids
+from recsys.data.tables import collect
+from recsys.errors import DataError
+from recsys.schema import canonical_ids
+
+_TABLES: Final = (".csv", ".tsv", ".parquet", ".pq", ".ndjson", ".jsonl")
+
+
+def read_ids(file: str, column: str) -> list[str]:
+    """Read ids, in the order of the file.
+
+    Parameters
+    ----------
+    file : str
+        A table (CSV, TSV, Parquet, NDJSON) with the column ``column``, or ``FILE::COLUMN`` for another one; any other file
+        holds one id a line in UTF-8; ``-`` is standard input.
+    column : str
+        ``user_id`` or ``item_id``.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, is empty, or a line or row holds no id.
+    """
+    if file == "-":
+        return _lines(sys.stdin.buffer.read(), "standard input")
+    path, named = Path(file), column
+    if not path.exists() and "::" in file:
+        before, _, named = file.rpartition("::")
+        path = Path(before)
+    if not path.exists():
+        raise DataError(f"no file at {path}")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; name a file of ids")
+    if any(path.name.lower().removesuffix(".gz").endswith(ending) for ending in _TABLES):
+        ids = collect(path, None, (), {column: named})[column]
+        check_ids(ids, f"{path}, column {named!r}")
+        return [str(one) for one in canonical_ids(ids).to_list()]
+    if named is not column:
+        raise DataError(f"{path} is no table with columns: it holds one id a line; a table ends in {', '.join(_TABLES)}")
+    return _lines(path.read_bytes(), str(path))
+
+
+def _lines(data: bytes, where: str) -> list[str]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{where}: line {row} is not UTF-8; write the ids in UTF-8, one a line") from error
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or "\0" in line:
+            what = "is empty" if not line.strip() else "holds a zero byte"
+            raise DataError(f"{where}: line {number} {what}; write one id a line" if text.strip() else f"{where} is empty")
+    return lines
