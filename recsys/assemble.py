@@ -242,12 +242,13 @@ def item_content(options: TwoTower, catalog: Catalog, text: torch.Tensor | None,
 
 def item_bags(options: TwoTower, catalog: Catalog) -> Bags | None:
     """Words and categories of the items; None where none are asked for, or no word recurs and words were not asked for."""
-    if not options.categories and not options.words:
+    words = options.encoder is not None if options.words is None else options.words
+    if not options.categories and not words:
         return None
-    if not options.categories and not options.words_asked and not recurring(catalog):
+    if not options.categories and options.words is None and not recurring(catalog):
         log("no word occurs in the texts of two items: they are read by the encoder alone")
         return None
-    return make_bags(catalog, options.categories, words=bool(options.words))
+    return make_bags(catalog, options.categories, words=words)
 
 
 def whitened(encoded: Float32, values: pl.Series, dim: int) -> tuple[Whitening, torch.Tensor]:

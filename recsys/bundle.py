@@ -211,7 +211,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
         The bundle is damaged, incomplete, newer, or its parts do not belong together.
     """
     from recsys.index import files  # noqa: PLC0415
-    from recsys.models.content_reader import ContentReader  # noqa: PLC0415
+    from recsys.models.content_reader import ContentReader, reads_words  # noqa: PLC0415
     from recsys.serving.retriever import Retriever  # noqa: PLC0415
     from recsys.serving.shelf import Shelf  # noqa: PLC0415
 
@@ -245,7 +245,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     except DataError as error:
         raise BundleError(f"{folder}: {error}") from error
     options = config["model"]
-    reader = ContentReader.read(folder, options.get("categories", ()), words=options.get("words", False))
+    reader = ContentReader.read(folder, options.get("categories", ()), words=reads_words(options, has_tokens=True))
     retriever = Retriever(
         shelf=Shelf(towers, index, catalog, config["catalog"].get("trained_items", len(items)), reader),
         users=users,

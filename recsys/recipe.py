@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from recsys.data.augment import Augment
-from recsys.options import build, given, read_recipe
+from recsys.errors import ConfigError
+from recsys.options import build, given, read_recipe, unknown_table
 from recsys.training.config import Objective, Training
 from recsys.two_tower import TwoTower
 
@@ -51,6 +52,13 @@ class Recipe:
         ConfigError
             The file cannot be read, or an option is unknown or has a value that is not allowed.
         """
+        for name, table in tables.items():
+            if name not in TABLES:
+                raise ConfigError(unknown_table(name, TABLES))
+            if not isinstance(table, dict):
+                raise ConfigError(
+                    f"{name} must be a dict of options, such as those of {TABLES[name].__name__}, not {table!r}"
+                )
         found = read_recipe(Path(file), TABLES) if file else {}
         made = {
             name: build(kind, found.get(name, {}) | (given(flags, kind) if flags else {}) | tables.get(name, {}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, NotFittedError
+from recsys.options import checked_options, settle
 from recsys.progress import log
 from recsys.recommender import Ranked
 from recsys.training.config import Objective, Training
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from recsys.training.logs import TrainingLog
 
 
+@checked_options
 @dataclass(kw_only=True, eq=False)
 class TwoTower:
     """A transformer two-tower recommender.
@@ -118,6 +120,25 @@ class TwoTower:
     name = "two towers"
 
     def __post_init__(self) -> None:
+        self.check()
+        self._towers: Towers | None = None
+        self._train: Interactions | None = None
+        self._catalog: Catalog | None = None
+        self._user_table: UserTable | None = None
+        self._training = Training()
+        self.log: TrainingLog | None = None
+
+    def check(self) -> None:
+        """Settle the types of all options, and refuse values and combinations that are not allowed.
+
+        Raises
+        ------
+        ConfigError
+        """
+        for field in ("categories", "numbers"):
+            if isinstance(getattr(self, field), str):
+                raise ConfigError(f"{field} is a list of columns; write [{getattr(self, field)!r}]")
+        settle(self)
         for field in ("dim", "members", "blocks", "heads", "max_length", "text_dim", "live_texts"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} must be at least 1, not {getattr(self, field)}")
@@ -126,9 +147,6 @@ class TwoTower:
                 raise ConfigError(f"{field} is a probability in [0, 1), not {getattr(self, field)}")
         if self.dim % self.heads:
             raise ConfigError(f"dim {self.dim} is not divisible by heads {self.heads}")
-        for field, hint in get_type_hints(type(self)).items():
-            if get_origin(hint) is Literal and getattr(self, field) not in get_args(hint):
-                raise ConfigError(f"{field} must be one of {', '.join(get_args(hint))}, not {getattr(self, field)!r}")
         if self.trained_layers < 0:
             raise ConfigError(f"trained_layers must not be negative, but is {self.trained_layers}")
         if not self.temperature > 0:
@@ -140,27 +158,15 @@ class TwoTower:
                 f"images={self.images!r} and image_encoder={self.image_encoder!r} go together: a column with files, and a "
                 "sentence-transformers model that reads them, such as clip-ViT-B-32"
             )
-        for field in ("categories", "numbers"):
-            if isinstance(getattr(self, field), str):
-                raise ConfigError(f"{field} is a list of columns; write [{getattr(self, field)!r}]")
-            setattr(self, field, tuple(getattr(self, field)))
-        self._words_asked = self.words is not None
-        if self.words is None:
-            self.words = self.encoder is not None
         content = self.encoder or self.words or self.categories or self.numbers or self.images
         if not content and not self.use_ids:
             raise ConfigError("use_ids=False without text or other content leaves nothing to tell items apart by")
-        self._towers: Towers | None = None
-        self._train: Interactions | None = None
-        self._catalog: Catalog | None = None
-        self._user_table: UserTable | None = None
-        self._training = Training()
-        self.log: TrainingLog | None = None
 
     @property
-    def words_asked(self) -> bool:
-        """Whether ``words`` was given, rather than left to the texts."""
-        return self._words_asked
+    def reads_words(self) -> bool:
+        """Whether words are learned: as asked and, where that was left open, as the texts turned out in :meth:`fit`."""
+        asked = self.encoder is not None if self.words is None else self.words
+        return asked and (self._towers is None or self._towers.net.items.bags is not None)
 
     def options(self) -> dict[str, Any]:
         """The configuration as a dict that :class:`TwoTower` accepts again."""
@@ -293,6 +299,7 @@ class TwoTower:
         from recsys.models.device import pick_device  # noqa: PLC0415
         from recsys.training.fit import Extras  # noqa: PLC0415
 
+        self.check()  # once more: an option may have been set since
         training = training or Training()
         if catalog is not None:
             train = train.with_items(catalog.items.ids)
@@ -300,8 +307,6 @@ class TwoTower:
         else:
             catalog = Catalog.without_text(train.items)
         towers = fresh_towers(self, train, catalog, users, pick_device(training.device), training.seed)
-        if towers.net.items.bags is None:
-            self.words = False
         neighbours = None
         if augment is not None and augment.substitute > 0 and self.encoder is not None:
             text = towers.net.items.text.cpu().numpy()

@@ -382,14 +382,16 @@ def test_words_are_learned_by_default_where_an_encoder_reads_texts_in_which_they
 ) -> None:
     small: dict[str, Any] = {"dim": 16, "blocks": 1, "max_length": 8}
     model = TwoTower(encoder=str(tiny_encoder), **small).fit(split.train, catalog, training=QUICK)
-    assert model.words
+    assert model.reads_words
     assert model.towers.net.items.bags is not None
-    assert TwoTower(encoder=None).words is False
+    assert TwoTower(encoder=None).reads_words is False
 
     frame = pl.DataFrame({"item_id": catalog.items.ids, "title": [f"only{i}" for i in range(len(catalog))]})
     strange = Catalog.from_frame(frame, text=["title"])
     model = TwoTower(encoder=str(tiny_encoder), **small).fit(split.train, strange, training=QUICK)
-    assert (model.words, model.towers.net.items.bags) == (False, None)
+    assert (model.reads_words, model.towers.net.items.bags) == (False, None)
+    assert model.words is None  # what was asked stays as it was asked
+    assert TwoTower(**model.options()).fit(split.train, strange, training=QUICK).towers.net.items.bags is None
     model.retriever().save(tmp_path / "run")
     again = recsys.load(tmp_path / "run")
     again.add_items(pl.DataFrame({"item_id": ["new"], "title": ["only1"]}))

@@ -8,8 +8,10 @@ import numpy as np
 
 from recsys.data.row_lists import Int32, Int64, RowLists, found_among, ragged_positions
 from recsys.errors import ConfigError, DataError
+from recsys.options import checked_options, settle
 
 
+@checked_options
 @dataclass(frozen=True, kw_only=True)
 class Augment:
     """How training windows are varied; everything is off unless asked for.
@@ -40,6 +42,7 @@ class Augment:
     neighbours: int = 10
 
     def __post_init__(self) -> None:
+        settle(self)
         for name in ("crop", "delete", "reorder", "substitute"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} is a probability in [0, 1], not {getattr(self, name)}")

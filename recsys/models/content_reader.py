@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -12,6 +13,20 @@ from recsys.data.catalog import Catalog
 from recsys.models.item_content import Scales, Tokens
 
 TOKENS, SCALES = "tokens.parquet", "scales.parquet"
+
+
+def reads_words(options: Mapping[str, Any], *, has_tokens: bool) -> bool:
+    """Whether a fitted model reads words.
+
+    Parameters
+    ----------
+    options : mapping
+        Of the model; ``words`` is None where it was left to the texts.
+    has_tokens : bool
+        Whether it learned words or categories at all.
+    """
+    asked = options.get("words", False)  # bundles of older versions have none
+    return has_tokens and bool(options.get("encoder") if asked is None else asked)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from recsys.data.row_lists import Bool, Int32, mask_of
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
 from recsys.index.item_index import ItemIndex
-from recsys.models.content_reader import ContentReader
+from recsys.models.content_reader import ContentReader, reads_words
 from recsys.models.extend import extended
 from recsys.models.towers import Towers
 from recsys.recommender import check_k
@@ -105,9 +105,8 @@ class Shelf:
         if self.reader is not None:
             return self.reader
         first = self.catalog.aligned(Vocabulary(self.items.ids[: self.trained], self.items.kind))
-        return ContentReader.of(
-            first, options.get("categories", ()), options.get("numbers", ()), words=options.get("words", False)
-        )
+        words = reads_words(options, has_tokens=self.towers.net.items.bags is not None)
+        return ContentReader.of(first, options.get("categories", ()), options.get("numbers", ()), words=words)
 
     def _read(self, frame: pl.DataFrame) -> Catalog:
         if ITEM not in frame.columns:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from recsys.errors import ConfigError
+from recsys.options import checked_options, settle
 
 LossName: TypeAlias = Literal["auto", "softmax", "sampled", "bce", "gbce", "bpr", "mse"]
 SamplerName: TypeAlias = Literal["mixed", "uniform", "in-batch", "popularity"]
@@ -17,12 +18,6 @@ FULL_SOFTMAX_LIMIT = 100_000
 """``loss="auto"`` means full softmax up to this many items."""
 
 
-def _words(owner: object, **allowed: tuple[str, ...]) -> None:
-    for name, words in allowed.items():
-        if getattr(owner, name) not in words:
-            raise ConfigError(f"{name} must be one of {', '.join(words)}, not {getattr(owner, name)!r}")
-
-
 def _at_least(owner: object, least: float, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
@@ -30,6 +25,7 @@ def _at_least(owner: object, least: float, *names: str) -> None:
             raise ConfigError(f"{name} must be at least {least}, not {value}")
 
 
+@checked_options
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """What is learned: the loss at every position, and what a positive is contrasted with.
@@ -71,7 +67,7 @@ class Objective:
     weighted: bool = False
 
     def __post_init__(self) -> None:
-        _words(self, loss=get_args(LossName), sampler=get_args(SamplerName))
+        settle(self)
         _at_least(self, 1, "negatives")
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ConfigError(f"label_smoothing is a share in [0, 1), not {self.label_smoothing}")
@@ -89,6 +85,7 @@ class Objective:
         return self.loss
 
 
+@checked_options
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """Options of a training run.
@@ -162,6 +159,7 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        settle(self)
         _at_least(self, 1, "epochs", "batch_tokens", "validate_every", "devices")
         for name in ("learning_rate", "encoder_rate", "clip_norm"):
             if not getattr(self, name) > 0:
@@ -169,11 +167,12 @@ class Training:
         for name in ("weight_decay", "l1", "patience", "validate_users", "checkpoint_steps"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, but is {getattr(self, name)}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be a whole number from 0 to 2^63 - 1, not {self.seed}")
         if not 0.0 <= self.warmup < 1.0:
             raise ConfigError(f"warmup is a share of all steps in [0, 1), not {self.warmup}")
         if not 0.0 <= self.average < 1.0:
             raise ConfigError(f"average is a decay in [0, 1), not {self.average}")
-        _words(self, precision=get_args(Precision), logger=get_args(LoggerName), strategy=get_args(Strategy))
         metric, _, cut = self.monitor.partition("@")
         if metric not in ("recall", "hit_rate", "precision", "ndcg", "mrr", "map") or not cut.isdecimal() or int(cut) < 1:
             raise ConfigError(f"monitor must be a metric and a k, such as ndcg@10, not {self.monitor!r}")

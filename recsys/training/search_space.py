@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from recsys.errors import ConfigError
-from recsys.options import build, read_recipe
+from recsys.options import build, nearest, read_recipe
 
 Scalar: TypeAlias = str | int | float | bool | None
 """What can be searched; fixed values may be lists of names too."""
@@ -146,7 +146,7 @@ def read_space(file: Path, tables: dict[str, type]) -> Space:
         known = [field.name for field in fields(tables[table])]
         for key, given in domains.items():
             if key not in known:
-                raise ConfigError(f"{where} has no option {key!r}; it has {', '.join(sorted(known))}")
+                raise ConfigError(f"{where} has no option {key!r}; {nearest(key, known)}")
             if key in found[table]:
                 raise ConfigError(f"{where} {key} is fixed by [{table}] as well; keep one of them")
             if key in _JUDGES:
@@ -233,9 +233,9 @@ def _range(where: str, key: str, kinds: tuple[Any, ...], given: dict[str, Any], 
         raise ConfigError(f"{where}: the range has no {' and no '.join(missing)}")
     ends = {name: given[name] for name in ("low", "high", "step") if name in given}
     for name, value in ends.items():
-        typed(value)
-        if not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{where}: {name} must be a finite number, not {value!r}")
+        typed(value)
     if float in kinds:
         ends = {name: float(value) for name, value in ends.items()}
     low, high, step, log = ends["low"], ends["high"], ends.get("step"), given.get("log", False)
