@@ -115,7 +115,7 @@ def test_an_option_set_later_is_checked_before_training(ring_split: Split) -> No
 
 @pytest.mark.parametrize(
     ("owner", "name", "likely"),
-    [(TwoTower, "dims", "dim"), (Training, "lerning_rate", "learning_rate"), (Objective, "los", "loss")],
+    [(TwoTower, "dims", "dim"), (Training, "learn_rate", "learning_rate"), (Objective, "los", "loss")],
 )
 def test_a_misspelt_keyword_is_told_with_the_nearest_name(owner: type, name: str, likely: str) -> None:
     with pytest.raises(ConfigError, match=f"{owner.__name__} has no option '{name}'; it has .*; did you mean '{likely}'"):
@@ -130,8 +130,8 @@ def test_a_keyword_that_is_like_no_option_is_told_with_all_of_them() -> None:
 
 
 def test_a_misspelt_table_of_a_recipe_is_not_passed_over() -> None:
-    with pytest.raises(ConfigError, match=r"unknown table 'trainig'; a recipe has .*; did you mean \[training\]\?"):
-        Recipe.of(trainig={"epochs": 3})
+    with pytest.raises(ConfigError, match=r"unknown table 'trainings'; a recipe has .*; did you mean \[training\]\?"):
+        Recipe.of(trainings={"epochs": 3})
     with pytest.raises(ConfigError, match="'epoch'; .*did you mean 'epochs'"):
         Recipe.of(training={"epoch": 3})
     with pytest.raises(ConfigError, match="training must be a dict of options"):
@@ -142,7 +142,7 @@ def test_a_misspelt_table_of_a_recipe_is_not_passed_over() -> None:
 def test_a_misspelt_name_in_a_recipe_file_is_told_with_the_likely_one(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     for text, says in (
-        ("[trainning]\n", r"unknown table 'trainning'; .*did you mean \[training\]"),
+        ("[trainings]\n", r"unknown table 'trainings'; .*did you mean \[training\]"),
         ("[training]\nlearning_rat = 0.1\n", r"\[training\] has no option 'learning_rat'; .*did you mean 'learning_rate'"),
         ("model = 8\n", r"model must be a table of options, \[model\], not 8"),
     ):
