@@ -276,14 +276,16 @@ class Interactions:
         """
         try:
             events, user_ids, item_ids = (
-                pl.read_parquet(Path(folder) / f"{name}.parquet") for name in ("events", "users", "items")
+                pl.read_parquet(Path(folder) / f"{name}.parquet", glob=False) for name in ("events", "users", "items")
             )
             users, items = Vocabulary(user_ids[USER], "user"), Vocabulary(item_ids[ITEM], "item")
             user_rows, item_rows = users.rows(events[USER]), items.rows(events[ITEM])
             names, codes = tuple[str, ...](), None
             if EVENT in events.columns:
-                names, codes = _event_codes(events[EVENT], pl.read_parquet(Path(folder) / "event_types.parquet")[EVENT])
-        except (OSError, pl.exceptions.PolarsError, DataError) as error:
+                names, codes = _event_codes(
+                    events[EVENT], pl.read_parquet(Path(folder) / "event_types.parquet", glob=False)[EVENT]
+                )
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, DataError) as error:
             raise DataError(f"{folder} does not hold saved interactions: {str(error).splitlines()[0]}") from error
         if (np.diff(user_rows) < 0).any():
             raise DataError(f"{folder}: events.parquet is no longer in the order in which it was saved; save the log again")

@@ -9,9 +9,11 @@ import numpy as np
 import polars as pl
 
 from recsys.data.catalog import Catalog
+from recsys.data.dialect import Dialect
 from recsys.data.interactions import Interactions
 from recsys.data.parse import as_instants, check_ids, parse_event, parse_order, parse_timestamp, parse_weight
-from recsys.data.tables import Format, PathLike, collect, expand, format_of, scan
+from recsys.data.paths import Format, PathLike, expand, partition_values
+from recsys.data.tables import open_table, rows_of
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
 from recsys.schema import (
@@ -31,15 +33,6 @@ from recsys.schema import (
 Parser = Callable[[pl.Series, str], pl.Series]
 
 
-def _columns(file: Path, fmt: Format | None, movielens_columns: Sequence[str]) -> list[str]:
-    if (fmt or format_of(file)) == "movielens":
-        return list(movielens_columns)
-    try:
-        return scan(file, fmt, movielens_columns).collect_schema().names()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
-
-
 def read_interactions(
     path: PathLike | Sequence[PathLike],
     *,
@@ -52,14 +45,19 @@ def read_interactions(
     event: str | None = None,
     event_weights: Mapping[str, float] | None = None,
     drop_unordered: bool = False,
+    separator: str | None = None,
+    quote: str | None = None,
+    encoding: str | None = None,
+    null_values: str | Sequence[str] | None = None,
 ) -> Interactions:
-    """Read an interaction log.
+    r"""Read an interaction log.
 
     Parameters
     ----------
-    path : path, glob, folder, or a list of these
-        CSV, TSV, MovieLens ``::``, Parquet or NDJSON; text formats may be gzipped. The files of a folder or a glob are read
-        in sorted order, those of a list in its own.
+    path : path, pattern, folder, or a list of these
+        CSV, TSV, MovieLens ``::``, Parquet or NDJSON; text formats may be gzipped. The files of a folder or a pattern are
+        read in sorted order, those of a list in its own. A path is a pattern only where no such file exists. Names that
+        begin with ``.`` or ``_`` are left out of folders; partitions (``year=2024/part.parquet``) give a column each.
     format : str, optional
         Told from each file's ending by default.
     user, item : str
@@ -78,6 +76,16 @@ def read_interactions(
         Event type → strength, for every type that occurs; instead of ``weight``.
     drop_unordered : bool
         Leave out rows whose timestamp or order is null, instead of refusing them.
+    separator : str, optional
+        Of CSV and TSV: one character, or its name (comma, semicolon, tab, pipe). By default the format's own, or what the
+        first rows show; another than the format's own is told.
+    quote : str, optional
+        Of CSV and TSV: the character around fields that hold separators or line ends; ``""`` where quotes are ordinary
+        characters. By default ``"`` for CSV, none for TSV.
+    encoding : str, optional
+        Of text formats, such as cp1252, latin-1 or utf-16; by default UTF-8, or what a byte order mark says.
+    null_values : str or sequence of str, optional
+        Texts that stand for a missing value, such as ``NULL`` or ``\N``.
 
     Returns
     -------
@@ -94,9 +102,11 @@ def read_interactions(
         raise ConfigError("give either weight= (--weight) or event_weights= (--event-weights), not both")
     if event_weights is not None and event is None:
         raise ConfigError("event_weights= (--event-weights) needs event= (--event), the column of event types")
-    files, frames = expand(path), list[pl.DataFrame]()
+    dialect = Dialect.of(separator, quote, encoding, null_values)
+    files, frames = expand(path, format), list[pl.DataFrame]()
     for file in files:
-        present = _columns(file, format, MOVIELENS_INTERACTIONS)
+        table = open_table(file, format, MOVIELENS_INTERACTIONS, dialect, partition_values(path, file))
+        present = table.columns
         wanted, parsers = {USER: user, ITEM: item}, dict[str, Parser]()
         if timestamp is not None or (order is None and TIMESTAMP in present):
             wanted[TIMESTAMP], parsers[TIMESTAMP] = timestamp or TIMESTAMP, parse_timestamp
@@ -106,7 +116,7 @@ def read_interactions(
             wanted[WEIGHT], parsers[WEIGHT] = weight, parse_weight
         if event is not None:
             wanted[EVENT], parsers[EVENT] = event, parse_event
-        frame = collect(file, format, MOVIELENS_INTERACTIONS, wanted)
+        frame = rows_of(table, wanted)
         for name in (USER, ITEM):
             check_ids(frame[name], f"{file}, column {wanted[name]!r}")
         frame = frame.with_columns(
@@ -161,12 +171,16 @@ def read_catalog(
     item: str = ITEM,
     text: str | Sequence[str] | None = None,
     title: str | None = None,
+    separator: str | None = None,
+    quote: str | None = None,
+    encoding: str | None = None,
+    null_values: str | Sequence[str] | None = None,
 ) -> Catalog:
     """Read an item catalogue.
 
     Parameters
     ----------
-    path, format
+    path, format, separator, quote, encoding, null_values
         As for :func:`read_interactions`.
     item : str
         The column that holds the id.
@@ -186,9 +200,11 @@ def read_catalog(
         A file, column or value that cannot be used, or an item that occurs twice.
     """
     text = [text] if isinstance(text, str) else text
-    files, frames, used = expand(path), list[pl.DataFrame](), set[str]()
+    dialect = Dialect.of(separator, quote, encoding, null_values)
+    files, frames, used = expand(path, format), list[pl.DataFrame](), set[str]()
     for file in files:
-        present = _columns(file, format, MOVIELENS_CATALOG)
+        table = open_table(file, format, MOVIELENS_CATALOG, dialect, partition_values(path, file))
+        present = table.columns
         chosen = list(text) if text is not None else [name for name in TEXT_COLUMNS if name in present]
         used.update(chosen)
         if item != ITEM and ITEM in present:
@@ -199,7 +215,7 @@ def read_catalog(
             raise DataError(f"{file}: say which columns make the text, text=[...] (--text); it has {', '.join(present)}")
         wanted = {ITEM: item} | {name: name for name in present if name not in (item, ITEM)}
         wanted |= {name: name for name in (*chosen, *([title] if title else [])) if name not in wanted}
-        frame = collect(file, format, MOVIELENS_CATALOG, wanted)
+        frame = rows_of(table, wanted)
         check_ids(frame[ITEM], f"{file}, column {item!r}")
         repeated = frame.filter(frame[ITEM].is_duplicated())
         if repeated.height:
@@ -214,13 +230,22 @@ def read_catalog(
     return Catalog.from_frame(_joined(frames, files), text=chosen, title=title or chosen[0])
 
 
-def read_items(path: PathLike, *, item: str = ITEM) -> pl.DataFrame:
+def read_items(
+    path: PathLike | Sequence[PathLike],
+    *,
+    format: Format | None = None,
+    item: str = ITEM,
+    separator: str | None = None,
+    quote: str | None = None,
+    encoding: str | None = None,
+    null_values: str | Sequence[str] | None = None,
+) -> pl.DataFrame:
     """A table of items as it is, for :meth:`recsys.serving.retriever.Retriever.add_items`.
 
     Parameters
     ----------
-    path : path
-        CSV, TSV, Parquet or newline-delimited JSON.
+    path, format, separator, quote, encoding, null_values
+        As for :func:`read_interactions`.
     item : str
         The column that holds the id; it is named ``item_id`` in the result.
 
@@ -229,21 +254,32 @@ def read_items(path: PathLike, *, item: str = ITEM) -> pl.DataFrame:
     DataError
         The file or its column of ids cannot be used.
     """
+    dialect = Dialect.of(separator, quote, encoding, null_values)
     frames = []
-    for file in (files := expand(path)):
-        wanted = {ITEM: item} | {name: name for name in _columns(file, None, MOVIELENS_CATALOG) if name not in (item, ITEM)}
-        frames.append(collect(file, None, MOVIELENS_CATALOG, wanted))
+    for file in (files := expand(path, format)):
+        table = open_table(file, format, MOVIELENS_CATALOG, dialect, partition_values(path, file))
+        wanted = {ITEM: item} | {name: name for name in table.columns if name not in (item, ITEM)}
+        frames.append(rows_of(table, wanted))
         check_ids(frames[-1][ITEM], f"{file}, column {item!r}")
     return _joined(frames, files)
 
 
-def read_users(path: PathLike | Sequence[PathLike], user: str, *columns: str) -> pl.DataFrame:
+def read_users(
+    path: PathLike | Sequence[PathLike],
+    user: str,
+    *columns: str,
+    format: Format | None = None,
+    separator: str | None = None,
+    quote: str | None = None,
+    encoding: str | None = None,
+    null_values: str | Sequence[str] | None = None,
+) -> pl.DataFrame:
     """Read columns of a table of users, for groups in an evaluation.
 
     Parameters
     ----------
-    path : path, glob, folder, or a list of these
-        Any format that a log may have.
+    path, format, separator, quote, encoding, null_values
+        As for :func:`read_interactions`.
     user, columns : str
         The column of ids, and the wanted ones.
 
@@ -257,8 +293,11 @@ def read_users(path: PathLike | Sequence[PathLike], user: str, *columns: str) ->
     DataError
         The file or a column cannot be used.
     """
-    files, wanted = expand(path), {USER: user} | {name: name for name in columns}
-    frames = [collect(file, None, MOVIELENS_USERS, wanted) for file in files]
+    dialect = Dialect.of(separator, quote, encoding, null_values)
+    files, wanted = expand(path, format), {USER: user} | {name: name for name in columns}
+    frames = [
+        rows_of(open_table(file, format, MOVIELENS_USERS, dialect, partition_values(path, file)), wanted) for file in files
+    ]
     for frame, file in zip(frames, files, strict=True):
         check_ids(frame[USER], f"{file}, column {user!r}")
     return pl.concat([frame.with_columns(canonical_ids(frame[USER])) for frame in frames], how="vertical_relaxed")
@@ -271,13 +310,18 @@ def read_user_table(
     categorical: Sequence[str] = (),
     numeric: Sequence[str] = (),
     buckets: int = 10,
+    format: Format | None = None,
+    separator: str | None = None,
+    quote: str | None = None,
+    encoding: str | None = None,
+    null_values: str | Sequence[str] | None = None,
 ) -> UserTable:
     """Read what is known of users besides their histories, as codes that a model can read.
 
     Parameters
     ----------
-    path : path, glob, folder, or a list of these
-        Any format that a log may have; one row per user.
+    path, format, separator, quote, encoding, null_values
+        As for :func:`read_interactions`; one row per user.
     user : str
         The column of ids.
     categorical, numeric : sequence of str
@@ -296,7 +340,17 @@ def read_user_table(
     ConfigError
         No column is named, one is named twice, or ``buckets`` is below 2.
     """
-    frame = read_users(path, user, *categorical, *numeric)
+    frame = read_users(
+        path,
+        user,
+        *categorical,
+        *numeric,
+        format=format,
+        separator=separator,
+        quote=quote,
+        encoding=encoding,
+        null_values=null_values,
+    )
     return UserTable.from_frame(frame, categorical=categorical, numeric=numeric, buckets=buckets)
 
 

@@ -147,3 +147,9 @@ def test_any_change_of_shape_changes_the_fingerprint():
 def test_ids_that_only_run_together_alike_have_different_fingerprints(one, other):
     prints = {Interactions.from_frame(pl.DataFrame({"user_id": u, "item_id": i})).fingerprint for u, i in (one, other)}
     assert len(prints) == 2
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_read_as_the_name(tmp_path: Path):
+    log_of([(1, 1, 1)]).save(tmp_path / "log1")
+    log_of([(2, 2, 2)]).save(tmp_path / "log[1]")
+    assert Interactions.load(tmp_path / "log[1]").users.ids.to_list() == [2]

@@ -1,0 +1,276 @@
+"""Read CSV and TSV files so that no row is lost: what polars reads is held against an independent count of the file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from recsys.data.dialect import SEPARATORS, Dialect, records, sniffed
+from recsys.data.row_proof import Flaw, NotPlainError, Proof, prove
+from recsys.data.text_bytes import Bytes, TextBytes, open_text
+from recsys.errors import ConfigError, DataError
+from recsys.progress import log, warn
+
+_HEAD = 1 << 16
+_LF, _CR = 10, 13
+
+
+@dataclass(frozen=True, eq=False)
+class Delimited:
+    """One opened file.
+
+    Attributes
+    ----------
+    text : TextBytes
+    kind : str
+        csv or tsv.
+    separator : str
+    quote : str or None
+        None: quotes are ordinary characters.
+    columns : list of str
+        The fields of its first row.
+    """
+
+    text: TextBytes
+    kind: str
+    separator: str
+    quote: str | None
+    columns: list[str]
+
+    @classmethod
+    def open(cls, file: Path, kind: str, dialect: Dialect) -> Delimited:
+        """Find out how a file is written, from its first rows.
+
+        Raises
+        ------
+        DataError
+            It is empty, or cannot be decoded.
+        """
+        text = open_text(file, dialect.encoding)
+        head, whole = _head(text)
+        quote = {None: '"' if kind == "csv" else None, "": None}.get(dialect.quote, dialect.quote)
+        separator = dialect.separator
+        if separator is None:
+            default = "," if kind == "csv" else "\t"
+            try:
+                separator = sniffed(head if whole else head[: head.rfind("\n") + 1] or head, default, quote)
+            except ConfigError as error:
+                raise DataError(f"{file}: {error}") from error
+            if separator != default:
+                log(f"{file}: the columns are separated by {separator!r} ({SEPARATORS[separator]})")
+        first = records(head, separator, quote, most=1)
+        if not first:
+            raise DataError(f"{file} is empty")
+        return cls(text, kind, separator, quote, first[0])
+
+    def lazy(self) -> pl.LazyFrame:
+        """All columns as text, under the names that polars gives them; nothing is counted."""
+        return self._scan(self.text, self.quote is not None)
+
+    def _scan(self, text: TextBytes, quotes: bool) -> pl.LazyFrame:
+        return pl.scan_csv(
+            text.source,
+            separator=self.separator,
+            quote_char=self.quote if quotes else None,
+            infer_schema=False,
+            glob=False,
+            with_column_names=lambda _: self._own_names,
+        )
+
+    @cached_property
+    def _own_names(self) -> list[str]:
+        """The columns' names, the repeated ones told apart."""
+        seen = dict[str, int]()
+        names = list[str]()
+        for name in self.columns:
+            again = seen[name] = seen.get(name, -1) + 1
+            names.append(f"{name}\0{again}" if again else name)
+        return names
+
+    def refuse_repeated(self, column: str) -> None:
+        """Raise a DataError if the header names a wanted column twice."""
+        places = [place + 1 for place, name in enumerate(self.columns) if name == column]
+        if len(places) > 1:
+            raise DataError(
+                f"{self.text.file}: the header (row 1) names the column {column!r} twice, as columns "
+                f"{' and '.join(map(str, places))}; rename one of them"
+            )
+
+    def read(self, wanted: dict[str, str]) -> pl.DataFrame:
+        """The wanted columns, under our names, of all rows.
+
+        Parameters
+        ----------
+        wanted : dict
+            Our name → the file's.
+
+        Raises
+        ------
+        DataError
+            A row has more or fewer fields than the header, a quote stands where none may stand, or polars did not read as
+            many rows as the file holds.
+        """
+        for theirs in wanted.values():
+            self.refuse_repeated(theirs)
+        text, proof = self._proven()
+        lazy = self._scan(text, proof.quotes)
+        frame = lazy.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
+        if frame.height != proof.rows - 1:
+            raise DataError(
+                f"{self.text.file} cannot be read as {self.kind}: it holds {proof.rows - 1:,} rows, but {frame.height:,} "
+                f"were read; are quotes or line ends in it that belong to a text? Say quote= (--quote), or write it anew"
+            )
+        if self.quote is None and self.kind == "tsv" and b'"' in self.text.head(_HEAD):
+            self._tell_quoted(frame, wanted)
+        return frame
+
+    def _tell_quoted(self, frame: pl.DataFrame, wanted: dict[str, str]) -> None:
+        whole = pl.all().str.len_bytes().gt(1) & pl.all().str.starts_with('"') & pl.all().str.ends_with('"')
+        for ours, count in frame.select(whole.sum()).row(0, named=True).items():
+            if count:
+                warn(
+                    f"{self.text.file}: {count:,} of {frame.height:,} values in the column {wanted[ours]!r} begin and end "
+                    f"with a quote, which is kept, as TSV is read without quoting; to take them off, say quote='\"' "
+                    f"(--quote '\"')"
+                )
+
+    def _proven(self) -> tuple[TextBytes, Proof]:
+        """A text that polars reads as it is meant, and what it holds."""
+        width = len(self.columns)
+        text = self.text
+        try:
+            proof = prove(text, self.separator, self.quote, width)
+        except NotPlainError:
+            text = _without_lone_returns(text, self.quote)
+            log(f"{text.file}: some lines end in a carriage return alone; each is taken as a line end")
+            proof = prove(text, self.separator, self.quote, width)
+        if proof.flaw is not None and proof.flaw.kind == "stray":
+            text, proof = self._rewritten(text, proof.flaw)
+        if proof.flaw is not None:
+            raise DataError(self._told(text, proof.flaw))
+        if proof.inner_ends:
+            log(f"{text.file}: {proof.inner_ends:,} line ends stand within quoted fields and end no row")
+        if proof.suspect:
+            warn(
+                f"{text.file}: {proof.suspect:,} lines within quoted fields look like rows (the last such field opens in "
+                f"line {proof.opened}) and are no rows; if a quote there is an ordinary character, say quote='' "
+                f"(--quote none)"
+            )
+        if proof.blank:
+            text = _without_blank_lines(text, self.quote)
+            log(f"{text.file}: {proof.blank:,} blank lines left out")
+        return text, proof
+
+    def _told(self, text: TextBytes, flaw: Flaw) -> str:
+        where = f"{text.file} cannot be read as {self.kind}: "
+        line = _line(text, flaw.line)
+        opened = f" (the last quote before it opens in line {flaw.opened})" if flaw.opened else ""
+        if flaw.kind == "nul":
+            return f"{where}line {flaw.line} holds NUL bytes; is it UTF-16? Say encoding='utf-16' (--encoding), or mend it"
+        if flaw.kind == "open":
+            return (
+                f"{where}the quote that opens in line {flaw.opened} does not close; if quotes are ordinary characters in "
+                f"this file, say quote='' (--quote none): {_line(text, flaw.opened)!r}"
+            )
+        if flaw.kind == "stray":
+            return (
+                f"{where}line {flaw.line} has a quote within a field{opened}; double it, or say quote='' (--quote none) "
+                f"where quotes are ordinary characters: {line!r}"
+            )
+        width = len(self.columns)
+        if flaw.fields > width:
+            cause = f"is there a {SEPARATORS.get(self.separator, repr(self.separator))} in a text without quotes?"
+            if self.quote is None and b'"' in text.whole():
+                cause = "if fields are quoted, say quote='\"' (--quote '\"')"
+            return (
+                f"{where}line {flaw.line} has more fields than the header, {flaw.fields} and not {width}{opened}; "
+                f"{cause} {line!r}"
+            )
+        return (
+            f"{where}line {flaw.line} has fewer fields than the header, {flaw.fields} and not {width}{opened}; is it cut "
+            f"off, or a line end in a text without quotes? {line!r}"
+        )
+
+    def _rewritten(self, text: TextBytes, flaw: Flaw) -> tuple[TextBytes, Proof]:
+        """Quotes within unquoted fields (``15" screen``) are ordinary characters: write the table anew with its own quoted.
+
+        This goes row by row, for the few files that have such.
+        """
+        assert self.quote is not None  # noqa: S101 - there is no stray quote where quotes are ordinary
+        source = io.StringIO(text.whole().decode("utf-8"), newline="")
+        reader = csv.reader(source, delimiter=self.separator, quotechar=self.quote, strict=True)
+        out, rows, blank = io.StringIO(newline=""), 0, 0
+        writer = csv.writer(out, delimiter=self.separator, quotechar=self.quote, lineterminator="\n")
+        begun = 1
+        try:
+            for row in reader:
+                if row and len(row) != len(self.columns):
+                    raise DataError(self._told(text, Flaw("fields", begun, len(row), flaw.line)))
+                if row:
+                    writer.writerow(row)
+                rows, blank, begun = rows + bool(row), blank + (not row), reader.line_num + 1
+        except csv.Error as error:
+            kind = "open" if "unexpected end" in str(error) else "stray"
+            raise DataError(self._told(text, Flaw(kind, reader.line_num, opened=begun))) from error
+        log(f"{text.file}: line {flaw.line} is the first with a quote within an unquoted field; such quotes are kept")
+        if blank:
+            log(f"{text.file}: {blank:,} blank lines left out")
+        return TextBytes(text.file, out.getvalue().encode()), Proof(rows, quotes=True)
+
+
+def _head(text: TextBytes) -> tuple[str, bool]:
+    """The first rows, and whether that is all."""
+    head = text.head(_HEAD)
+    whole = len(head) < _HEAD
+    while not whole and b"\n" not in head and b"\r" not in head:
+        more = text.head(2 * len(head))
+        whole, head = len(more) < 2 * len(head), more
+    return head.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n"), whole
+
+
+def _line(text: TextBytes, number: int, most: int = 100) -> str:
+    """A line for a message, cut."""
+    start, data = 0, text.whole()
+    for _ in range(number - 1):
+        start = data.find(b"\n", start) + 1
+    end = data.find(b"\n", start)
+    line = data[start : end if end >= 0 else None].decode("utf-8", "replace").rstrip("\r")
+    return line if len(line) <= most else line[:most] + "..."
+
+
+def _outside(data: Bytes, places: npt.NDArray[np.intp], quote: str | None) -> npt.NDArray[np.intp]:
+    """Those of the places that are outside quotes."""
+    if quote is None:
+        return places
+    quotes_before = np.searchsorted(np.flatnonzero(data == ord(quote)), places)
+    outer: npt.NDArray[np.intp] = places[quotes_before % 2 == 0]
+    return outer
+
+
+def _without_lone_returns(text: TextBytes, quote: str | None) -> TextBytes:
+    data = np.frombuffer(text.whole(), np.uint8).copy()
+    returns = np.flatnonzero(data == _CR)
+    follows = np.append(data[1:], np.uint8(_LF))[returns]
+    data[_outside(data, returns[follows != _LF], quote)] = _LF
+    return TextBytes(text.file, data.tobytes())
+
+
+def _without_blank_lines(text: TextBytes, quote: str | None) -> TextBytes:
+    whole = text.whole()
+    data = np.frombuffer(whole if whole.endswith(b"\n") else whole + b"\n", np.uint8)
+    ends = np.flatnonzero(data == _LF)
+    begins = np.concatenate([[0], ends[:-1] + 1])
+    length = ends - begins
+    blank = (length == 0) | ((length == 1) & (data[np.minimum(begins, len(data) - 1)] == _CR))
+    blank &= np.isin(ends, _outside(data, ends, quote), assume_unique=True)
+    keep = np.ones(len(data), bool)
+    keep[ends[blank]] = False
+    keep[begins[blank]] = False  # the carriage return, or the line feed once more
+    return TextBytes(text.file, data[keep].tobytes())

@@ -1,0 +1,123 @@
+"""How a text table is written: its separator, quotes, encoding, and the words that stand for nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from recsys.errors import ConfigError
+
+SEPARATORS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "blank"}
+_SNIFFED = ",;\t|"
+_NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "blank": " ", "space": " "}
+_SAMPLE = 100
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What the caller says of a text table; None means: by the format, or as the file shows.
+
+    Attributes
+    ----------
+    separator : str, optional
+        One ASCII character between two fields, or one of the names comma, semicolon, tab, pipe and blank.
+    quote : str, optional
+        One ASCII character around a field that holds separators or line ends; empty or ``"none"``: quotes are ordinary
+        characters.
+    encoding : str, optional
+        As Python names it, such as cp1252, latin-1 or utf-16.
+    null_values : tuple of str
+        Texts that stand for nothing, such as ``NULL``.
+
+    Raises
+    ------
+    ConfigError
+        A separator or a quote is of another kind, or both are the same.
+    """
+
+    separator: str | None = None
+    quote: str | None = None
+    encoding: str | None = None
+    null_values: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.separator is not None:
+            separator = _NAMES.get(self.separator.lower(), self.separator)
+            if len(separator) != 1 or not separator.isascii() or separator in "\r\n\0":
+                instead = "; for '::' say format='movielens' (--format movielens)" if separator == "::" else ""
+                raise ConfigError(
+                    f"separator= (--separator) is {self.separator!r}, expected one ASCII character or one of "
+                    f"{', '.join(SEPARATORS.values())}{instead}"
+                )
+            object.__setattr__(self, "separator", separator)
+        if self.quote is not None:
+            quote = "" if self.quote.lower() == "none" else self.quote
+            if len(quote) > 1 or not quote.isascii() or (quote and quote in "\r\n\0"):
+                raise ConfigError(f"quote= (--quote) is {self.quote!r}, expected one ASCII character, or none")
+            if quote and quote == self.separator:
+                raise ConfigError(f"separator= and quote= are both {quote!r}")
+            object.__setattr__(self, "quote", quote)
+        if isinstance(self.null_values, str) or not all(isinstance(value, str) for value in self.null_values):
+            raise ConfigError(f"null_values= (--null-values) is {self.null_values!r}, expected a list of texts")
+
+    @classmethod
+    def of(
+        cls, separator: str | None, quote: str | None, encoding: str | None, null_values: str | Sequence[str] | None
+    ) -> Dialect:
+        """From keywords as callers give them."""
+        values = (null_values,) if isinstance(null_values, str) else tuple(null_values or ())
+        return cls(separator, quote, encoding, values)
+
+    def without_nulls(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """Null where a text column has one of the words for nothing."""
+        if not self.null_values:
+            return frame
+        text = pl.col(pl.String)
+        return frame.with_columns(pl.when(text.is_in(self.null_values).not_()).then(text))
+
+
+PLAIN: Final = Dialect()
+
+
+def records(head: str, separator: str, quote: str | None, most: int = _SAMPLE) -> list[list[str]]:
+    """The fields of the first rows of a text, blank lines left out."""
+    if quote is None:
+        lines = [line for line in io.StringIO(head) if line.strip("\r\n")]
+        return [line.rstrip("\r\n").split(separator) for line in lines[:most]]
+    found = list[list[str]]()
+    try:
+        for row in csv.reader(io.StringIO(head, newline=""), delimiter=separator, quotechar=quote):
+            if row:
+                found.append(row)
+            if len(found) == most:
+                break
+    except csv.Error:
+        pass  # what is wrong with a row is told when all rows are counted
+    return found
+
+
+def sniffed(head: str, default: str, quote: str | None) -> str:
+    """The separator of a text: the format's own where the first row has it, else the one that cuts all rows alike.
+
+    Raises
+    ------
+    ConfigError
+        Two others would do as well.
+    """
+    rows = records(head, default, quote)
+    if not rows or len(rows[0]) > 1:
+        return default
+    fitting = list[str]()
+    for separator in _SNIFFED.replace(default, ""):
+        widths = [len(row) for row in records(head, separator, quote)]
+        if widths and widths[0] > 1 and len(set(widths)) == 1:
+            fitting.append(separator)
+    if len(fitting) > 1:
+        told = " or ".join(repr(separator) for separator in fitting)
+        raise ConfigError(f"the columns may be separated by {told}; say which, separator= (--separator)")
+    return fitting[0] if fitting else default

@@ -1,0 +1,109 @@
+"""Read newline-delimited JSON so that no line and no key is lost."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from recsys.data.text_bytes import TextBytes, open_text, refuse_bad_utf8
+from recsys.errors import DataError
+from recsys.progress import log
+
+
+@dataclass(frozen=True, eq=False)
+class JsonLines:
+    """One opened file.
+
+    Attributes
+    ----------
+    text : TextBytes
+    frame : LazyFrame
+    columns : list of str
+        Every key of any line.
+    """
+
+    text: TextBytes
+    frame: pl.LazyFrame
+    columns: list[str]
+
+    @classmethod
+    def open(cls, file: Path, encoding: str | None) -> JsonLines:
+        """Find the columns; all lines are looked at, as a key may come late.
+
+        Raises
+        ------
+        DataError
+            It is empty, or cannot be decoded.
+        """
+        text = open_text(file, encoding)
+        data = text.whole()
+        refuse_bad_utf8(text, "ndjson")
+        if re.search(rb"\r(?!\n)", data):
+            text = TextBytes(file, data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+            log(f"{file}: some lines end in a carriage return alone; each is taken as a line end")
+        first = data.lstrip()[:1]
+        if not first:
+            raise DataError(f"{file} is empty")
+        if first == b"[":
+            raise DataError(
+                f"{file} cannot be read as ndjson: it is one JSON list; write each of its objects in a line of its own"
+            )
+        text = TextBytes(file, data) if text.data is None else text  # a path would be taken as a pattern
+        frame = pl.scan_ndjson(text.whole(), infer_schema_length=None)
+        return cls(text, frame, frame.collect_schema().names())
+
+    def read(self, wanted: dict[str, str]) -> pl.DataFrame:
+        """The wanted columns, under our names, of all lines.
+
+        Raises
+        ------
+        DataError
+            A line has one of the wanted keys twice, or not every line became a row.
+        """
+        frame = self.frame.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
+        data = self.text.whole()
+        lines = len(re.findall(rb"(?m)^[ \t\r]*[^ \t\r\n]", data))
+        if frame.height != lines:
+            raise DataError(
+                f"{self.text.file} cannot be read as ndjson: it holds {lines:,} lines, but {frame.height:,} rows were read"
+            )
+        for ours, theirs in wanted.items():
+            key = json.dumps(theirs, ensure_ascii=False).encode()
+            if data.count(key) + frame[ours].null_count() != lines:
+                _refuse_repeated(self.text, theirs)
+        if re.search(rb"\\u[dD][89a-fA-F]", data):
+            _refuse_half_letters(self.text)
+        return frame
+
+
+def _refuse_repeated(text: TextBytes, key: str) -> None:
+    """Look closely: a key may also stand in a text or an inner object, where it does no harm."""
+    mark = json.dumps(key, ensure_ascii=False)
+    for number, line in enumerate(text.whole().decode("utf-8").split("\n"), 1):
+        if line.count(mark) > 1:
+            pairs = json.loads(line, object_pairs_hook=list)
+            if sum(name == key for name, _ in pairs) > 1:
+                raise DataError(
+                    f"{text.file}: line {number} has the key {key!r} twice, so that it cannot be told which value counts: "
+                    f"{line[:100]!r}"
+                )
+
+
+def _refuse_half_letters(text: TextBytes) -> None:
+    for number, line in enumerate(text.whole().decode("utf-8").split("\n"), 1):
+        if "\\u" in line and not _encodable(json.loads(line)):
+            raise DataError(
+                f"{text.file}: line {number} holds half a letter (a lone surrogate such as \\ud83d): {line[:100]!r}"
+            )
+
+
+def _encodable(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

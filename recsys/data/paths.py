@@ -1,0 +1,164 @@
+"""Which files a path stands for, and which format a file's name tells."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+from urllib.parse import unquote
+
+from recsys.errors import DataError
+from recsys.progress import log
+
+Format: TypeAlias = Literal["csv", "tsv", "movielens", "parquet", "ndjson"]
+PathLike: TypeAlias = str | Path
+
+_BY_SUFFIX: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "tsv",
+    ".dat": "movielens",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+}
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+def _suffix(file: Path) -> str:
+    suffixes = [s.lower() for s in file.suffixes]
+    if suffixes and suffixes[-1] == ".gz":
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def format_of(file: Path) -> Format:
+    """The format that a file's name stands for.
+
+    Raises
+    ------
+    DataError
+        The ending says nothing.
+    """
+    found = _BY_SUFFIX.get(_suffix(file))
+    if found is None:
+        raise DataError(
+            f"{file}: the format cannot be told from the name; say format= (--format) one of {', '.join(get_args(Format))}"
+        )
+    return found
+
+
+def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None) -> list[Path]:
+    """The files that a path, a pattern, a folder or a list of these stands for.
+
+    A path is a name first: it is a pattern (``*``, ``?``, ``[...]``) only where no such file or folder exists. A folder
+    stands for its tables in sorted order, with those of its partitions (``year=2024/part.parquet``); a list keeps its own
+    order. Names that begin with ``.`` or ``_`` are left out, as Spark and Hive do.
+
+    Parameters
+    ----------
+    path : path, pattern, folder, or a list of these
+    fmt : Format, optional
+        Where it is named, the files of a folder may have any ending if none has a known one.
+
+    Raises
+    ------
+    DataError
+        Nothing is there, a file is named twice, or a folder holds tables both beside and within ordinary folders.
+    """
+    if not isinstance(path, str | Path):
+        listed = [file for one in path for file in expand(one, fmt)]
+        if not listed:
+            raise DataError("the list of files is empty; name at least one")
+        _refuse_twice(listed)
+        return listed
+    here = Path(path)
+    if here.is_file():
+        return [here]
+    if here.is_dir():
+        return _tables_of(here, fmt)
+    matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
+    matches = [match for match in matches if not any(_hidden(part) for part in match.parts if not _named(part, here))]
+    files = [file for file in matches if file.is_file()]
+    if files:
+        _refuse_twice(files)
+        log(f"no file is called {path}; as a pattern it stands for {_counted(files)}")
+        return files
+    folders = [folder for folder in matches if folder.is_dir()]
+    if folders:
+        raise DataError(
+            f"the pattern {path} stands for folders only, such as {folders[0]}; name a folder, or files by {path}/*"
+        )
+    raise DataError(f"no file at {path}")
+
+
+def partition_values(path: PathLike | Sequence[PathLike], file: Path) -> dict[str, str | None]:
+    """Columns that a file's folders tell, below the folder that the caller named.
+
+    ``year=2024/part.parquet`` gives ``{"year": "2024"}``.
+    """
+    if not isinstance(path, str | Path):
+        roots = [one for one in path if Path(one).is_dir() and file.is_relative_to(one)]
+        return partition_values(roots[0], file) if roots else {}
+    if not Path(path).is_dir() or not file.is_relative_to(path):
+        return {}
+    pairs = (part.partition("=") for part in file.relative_to(path).parts[:-1])
+    return {key: None if value == _HIVE_NULL else unquote(value) for key, equals, value in pairs if key and equals}
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
+
+
+def _named(part: str, pattern: Path) -> bool:
+    """Whether the caller wrote this part of a path, or asked for hidden names by a pattern that begins as they do."""
+    return part in pattern.parts or part in (".", "..") or any(_hidden(one) and fnmatch(part, one) for one in pattern.parts)
+
+
+def _counted(files: Sequence[Path]) -> str:
+    return str(files[0]) if len(files) == 1 else f"{len(files):,} files, {files[0]} ... {files[-1].name}"
+
+
+def _refuse_twice(files: Sequence[Path]) -> None:
+    seen = set[Path]()
+    for file in files:
+        real = file.resolve()
+        if real in seen:
+            raise DataError(f"{file} is named twice; its rows would count double, so name each file once")
+        seen.add(real)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, but hidden ones and those in hidden folders; links to folders are followed once."""
+    entered = set[str]()
+    for base, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(base)) in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not _hidden(name))
+        yield from (Path(base, name) for name in names if not _hidden(name))
+
+
+def _tables_of(folder: Path, fmt: Format | None) -> list[Path]:
+    found = sorted(file for file in _walk(folder) if file.is_file())
+    tables = [file for file in found if _suffix(file) in _BY_SUFFIX]
+    if not tables and fmt is not None:
+        tables = found
+    if not tables:
+        raise DataError(f"the folder {folder} holds no file ending in {', '.join(_BY_SUFFIX)} (or these with .gz)")
+    inner = [file for file in tables if any("=" not in part for part in file.relative_to(folder).parts[:-1])]
+    if inner and len(inner) < len(tables):
+        outer = next(file for file in tables if file not in inner)
+        raise DataError(
+            f"the folder {folder} holds tables beside its inner folders and within them: {outer} and {inner[0]}; name the "
+            f"files that you mean, or all of them by {folder}/**/*"
+        )
+    _refuse_twice(tables)
+    if left := [file for file in found if file not in set(tables)]:
+        log(f"{folder}: not read, as the ending names no format: {_counted(left)}")
+    return tables

@@ -1,0 +1,234 @@
+"""The bytes of a text file as UTF-8 without a byte order mark, whatever it was packed and encoded in."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.errors import ConfigError, DataError
+from recsys.progress import log, warn
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+_PIECE, _HEAD = 1 << 20, 1 << 12
+_MOST_RATIO = 200
+"""Times that a log may grow by unzipping: real ones grow 3 to 30 times, a file made to fill the memory 1,000 times."""
+_FREE = 1 << 26
+"""Bytes that anything may grow to."""
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TextBytes:
+    """A text in UTF-8.
+
+    Attributes
+    ----------
+    file : Path
+        Where it is from.
+    data : bytes or None
+        None: the file itself is such a text, and stays on the disk.
+    """
+
+    file: Path
+    data: bytes | None = None
+
+    def pieces(self, size: int) -> Iterator[Bytes]:
+        """uint8 (at most size,): the text from its beginning; a piece of a file is valid until the next one."""
+        if self.data is not None:
+            whole = np.frombuffer(self.data, np.uint8)
+            for start in range(0, len(whole), size):
+                yield whole[start : start + size]
+            return
+        room = bytearray(size)
+        buffer = np.frombuffer(room, np.uint8)
+        with self.file.open("rb", buffering=0) as stream:
+            while count := stream.readinto(room):
+                yield buffer[:count]
+
+    def head(self, size: int) -> bytes:
+        """The first bytes."""
+        if self.data is not None:
+            return self.data[:size]
+        with self.file.open("rb") as stream:
+            return stream.read(size)
+
+    def whole(self) -> bytes:
+        """All bytes."""
+        return self.file.read_bytes() if self.data is None else self.data
+
+    @property
+    def source(self) -> Path | bytes:
+        """What polars can read."""
+        return self.file if self.data is None else self.data
+
+    def line_of(self, start: int, data: bytes | None = None) -> int:
+        """The line, counted from 1, that a byte stands in."""
+        return (self.whole() if data is None else data).count(b"\n", 0, start) + 1
+
+
+def open_text(file: Path, encoding: str | None) -> TextBytes:
+    """Open a text file, gzipped or not.
+
+    Parameters
+    ----------
+    file : Path
+    encoding : str, optional
+        By default UTF-8, or what the file's byte order mark says.
+
+    Raises
+    ------
+    DataError
+        The file is empty, is packed otherwise, grows without bound when it is unzipped, or is not in this encoding; the
+        message names the first bad line.
+    ConfigError
+        No such encoding is known.
+    """
+    name = _known(encoding)
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD)
+    data: bytes | None = None
+    if file.suffix.lower() == ".gz" or head.startswith(b"\x1f\x8b"):
+        data = _unzipped(file, name)
+        head = data[:_HEAD]
+    elif head.startswith(b"\x28\xb5\x2f\xfd") or head.startswith(b"PK\x03\x04"):
+        raise DataError(f"{file} is packed ({'zip' if head.startswith(b'PK') else 'zstd'}); unpack it, or pack it by gzip")
+    if not head:
+        raise DataError(f"{file} is empty")
+    marked = next(((mark, means) for mark, means in _MARKS if head.startswith(mark)), None)
+    if marked is None:
+        if name in (None, "utf-8", "utf-8-sig"):
+            if b"\0" in head:
+                raise DataError(f"{file} holds NUL bytes, so it is no text or is damaged; {_UTF16_HINT}")
+            return TextBytes(file, data)
+        return TextBytes(file, _recoded(file, file.read_bytes() if data is None else data, name))
+    mark, means = marked
+    if name is not None and not name.removesuffix("-sig").startswith(means):
+        raise DataError(
+            f"{file} begins with the byte order mark of {means}, so it is not in {encoding}; "
+            f"leave encoding= (--encoding) out"
+        )
+    data = file.read_bytes() if data is None else data
+    if means == "utf-8":
+        return TextBytes(file, data[len(mark) :])
+    if name is None:
+        log(f"{file}: read as {means}, by its byte order mark")
+    return TextBytes(file, _recoded(file, data, means))
+
+
+def _known(encoding: str | None) -> str | None:
+    if encoding is None:
+        return None
+    try:
+        "a".encode(encoding)
+        return codecs.lookup(encoding).name
+    except (LookupError, ValueError) as error:
+        raise ConfigError(
+            f"encoding= (--encoding) {encoding!r} is not known; say such as utf-8, cp1252, latin-1 or utf-16"
+        ) from error
+
+
+def _unzipped(file: Path, encoding: str | None) -> bytes:
+    packed, pieces, size = file.stat().st_size, list[bytes](), 0
+    text = encoding is None or not encoding.startswith(("utf-16", "utf-32"))
+    with gzip.open(file, "rb") as stream:
+        while piece := stream.read(_PIECE):
+            if not pieces and piece.startswith(tuple(mark for mark, means in _MARKS if means != "utf-8")):
+                text = False
+            if text and b"\0" in piece:
+                raise DataError(f"{file} holds NUL bytes after unzipping, so it is no text or is damaged; {_UTF16_HINT}")
+            pieces.append(piece)
+            size += len(piece)
+            if size > _FREE and size > _MOST_RATIO * packed:
+                raise DataError(
+                    f"{file} grows more than {_MOST_RATIO} times by unzipping ({packed:,} bytes to over {size:,}), as no "
+                    f"log does; if it is right all the same, unzip it yourself"
+                )
+    return b"".join(pieces)
+
+
+_UTF16_HINT = "if it is UTF-16, say encoding='utf-16' (--encoding utf-16)"
+
+
+def _recoded(file: Path, data: bytes, encoding: str) -> bytes:
+    """UTF-8 without a byte order mark."""
+    decoder, parts, line = codecs.getincrementaldecoder(encoding)(), list[bytes](), 1
+    mistaken = _is_utf8(data) if not encoding.startswith("utf") else False
+    for start in range(0, len(data), _PIECE):
+        piece = data[start : start + _PIECE]
+        try:
+            text = decoder.decode(piece, final=start + _PIECE >= len(data))
+        except UnicodeDecodeError as error:
+            line += str(error.object[: error.start], encoding, "ignore").count("\n")
+            bad = error.object[error.start : error.start + 1].hex()
+            raise DataError(
+                f"{file}: line {line} is not {encoding}: byte 0x{bad} ({error.reason}); say another encoding= (--encoding)"
+            ) from error
+        line += text.count("\n")
+        parts.append(text.encode("utf-8", "surrogatepass"))
+    if mistaken:
+        warn(f"{file}: read as {encoding}, as you asked, but its bytes are UTF-8: letters such as é may come out as Ã©")
+    return b"".join(parts).removeprefix(codecs.BOM_UTF8)
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Whether bytes hold letters beyond ASCII, and all of them as UTF-8 writes them."""
+    if data.isascii():
+        return False
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def refuse_bad_utf8(text: TextBytes, kind: str) -> None:
+    """Raise a DataError that names the first line of a text that is not UTF-8, if there is one."""
+    data = text.whole()
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{text.file} cannot be read as {kind}: line {text.line_of(error.start, data)} is not utf-8 "
+            f"(byte 0x{data[error.start]:02x}); say how the file is encoded, such as encoding='cp1252' (--encoding cp1252),"
+            f" or mend the line"
+        ) from error
+
+
+def in_movielens_encoding(text: TextBytes) -> TextBytes:
+    """UTF-8, or latin-1 where nothing in the text is UTF-8 beyond ASCII: the encoding of MovieLens 1M.
+
+    Raises
+    ------
+    DataError
+        Some bytes are UTF-8 and others are not, or are no letters in latin-1 either: the file is damaged.
+    """
+    data = text.whole()
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        loose = data.decode("utf-8", "surrogateescape")
+        odd = np.frombuffer(loose.encode("utf-32-le", "surrogatepass"), np.uint32)
+        escaped = odd[(odd >= 0xDC80) & (odd <= 0xDCFF)]
+        line, byte = text.line_of(error.start, data), data[error.start]
+        if bool(((odd > 0x7F) & ((odd < 0xDC80) | (odd > 0xDCFF))).any()) or bool((escaped < 0xDCA0).any()):
+            raise DataError(
+                f"{text.file}: line {line} is not utf-8 (byte 0x{byte:02x}), and the file as a whole is not latin-1; mend "
+                f"the line, or say encoding='latin-1' or 'cp1252' (--encoding)"
+            ) from error
+        log(f"{text.file}: read as latin-1, as MovieLens files are written; line {line} is the first that is not UTF-8")
+        return TextBytes(text.file, data.decode("latin-1").encode("utf-8"))
+    return text
