@@ -68,6 +68,13 @@ def _id_flag(parser: argparse.ArgumentParser, flag: str, metavar: str, said: str
     parser.add_argument(f"{flag}-file", metavar="FILE", help=_FILE_HELP.format(f"what {flag} takes"))
 
 
+def _seen_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keep-seen", action=argparse.BooleanOptionalAction,
+        help="rank items of the history too (default: as the bundle was validated, which fit --keep-seen decides)",
+    )  # fmt: skip
+
+
 def _command(
     commands_: argparse._SubParsersAction[Parser], name: str, summary: str, example: str
 ) -> argparse.ArgumentParser:
@@ -131,6 +138,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--split", choices=["last", "time"], default="last",
         help="what to keep for validation and test, as for fit (default: last)",
     )  # fmt: skip
+    tune.add_argument(
+        "--keep-seen", action="store_true", help="rank items of the history too, as [training] keep_seen = true does"
+    )
     tune.add_argument("--storage", help="SQLite file of the study, to go on with (default: study.db in --out)")
     tune.add_argument("--seed", type=int, default=0, help="of what is proposed (default: 0)")
 
@@ -139,7 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50], help="list lengths (default: 10 20 50)"
     )
-    evaluate.add_argument("--keep-seen", action="store_true", help="do not filter items of the history")
+    _seen_flag(evaluate)
     evaluate.add_argument("--segments", action="store_true", help="also by history length, popularity, time and category")
     evaluate.add_argument("--category", help="catalogue column for diversity, calibration and groups")
     evaluate.add_argument("--user-table", help="file with one row per user, for groups of users")
@@ -161,12 +171,14 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50], help="list lengths (default: 10 20 50)"
     )
+    _seen_flag(compare)
     compare.add_argument("--metric", default="ndcg@10", help="what to rank and test by (default: ndcg@10)")
 
     report = _command(subs, "report", "an evaluation as one HTML page", "recsys report runs/ml --out report.html")
     report.add_argument("run_folder", metavar="RUN", help="a bundle")
     report.add_argument("--out", required=True, help="the page; figures (.json) and model card (.md) go beside it")
     report.add_argument("--category", help="catalogue column for groups, diversity, calibration and the map's colours")
+    _seen_flag(report)
     report.add_argument("--no-baselines", action="store_true", help="do not fit baselines to compare with")
 
     recommend = _command(

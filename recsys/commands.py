@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 from argparse import Action, Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +165,8 @@ def run_tune(arguments: Namespace) -> Answer:
     from recsys.training.tune_report import table_text, write  # noqa: PLC0415
 
     space = read_space(Path(arguments.space), TABLES)
+    if arguments.keep_seen:
+        space = replace(space, fixed=space.fixed | {"training": space.fixed["training"] | {"keep_seen": True}})
     out = Path(arguments.out)
     log, catalog = _read(arguments)
     users = _user_features(arguments)
@@ -221,7 +223,7 @@ def run_evaluate(arguments: Namespace) -> Answer:
         retriever,
         retriever.holdout,
         arguments.k,
-        filter_seen=not arguments.keep_seen,
+        filter_seen=_filter_seen(arguments),
         catalog=retriever.catalog,
         category=arguments.category,
     )
@@ -259,7 +261,8 @@ def run_compare(arguments: Namespace) -> Answer:
         if first.trained_on is None:
             raise ConfigError(f"{arguments.run_folders[0]} does not tell what it was trained on, so no baseline can be")
         models.append(by_name(name).fit(first.trained_on, first.catalog))
-    found = recsys.compare(models, first.holdout, arguments.k, metric=arguments.metric)
+    seen = _filter_seen(arguments)
+    found = recsys.compare(models, first.holdout, arguments.k, metric=arguments.metric, filter_seen=seen)
     return Answer(str(found), found.to_dict())
 
 
@@ -271,12 +274,18 @@ def run_report(arguments: Namespace) -> Answer:
     out = Path(arguments.out)
     check_page_name(out)
     retriever = _judgeable(arguments.run_folder)
-    write(build_report(retriever, category=arguments.category, baselines=not arguments.no_baselines), out)
+    seen = _filter_seen(arguments)
+    write(build_report(retriever, category=arguments.category, filter_seen=seen, baselines=not arguments.no_baselines), out)
     figures, card = out.with_suffix(".json"), out.with_suffix(".md")
     return Answer(
         f"page: {out}\nfigures: {figures}\nmodel card: {card}",
         {"page": str(out), "figures": str(figures), "model_card": str(card)},
     )
+
+
+def _filter_seen(arguments: Namespace) -> bool | None:
+    """What --keep-seen says; None where it was not given."""
+    return None if arguments.keep_seen is None else not arguments.keep_seen
 
 
 def _judgeable(folder: str) -> Retriever:

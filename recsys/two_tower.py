@@ -204,6 +204,11 @@ class TwoTower:
         return self.towers.event_names
 
     @property
+    def keep_seen(self) -> bool:
+        """Whether the model was validated with items of the history left in the ranking, and is to be judged so."""
+        return self._training.keep_seen
+
+    @property
     def reads_request_time(self) -> bool:
         """Whether recommendations depend on when they are asked for."""
         return self.towers.reads_request_time

@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 
+from recsys.arguments import flag
 from recsys.data.catalog import Catalog
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
-from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.evaluate import evaluate, filters_seen
 from recsys.evaluation.inference import holm, paired_test
 from recsys.evaluation.result import ACCURACY, Evaluation
 from recsys.recommender import Ranker
@@ -79,7 +80,7 @@ def compare(
     k: int | Sequence[int] = (10, 20, 50),
     *,
     metric: str = "ndcg@10",
-    filter_seen: bool = True,
+    filter_seen: bool | None = None,
     catalog: Catalog | None = None,
     category: str | None = None,
 ) -> Comparison:
@@ -110,8 +111,10 @@ def compare(
     names = [one.model if isinstance(one, Evaluation) else one.name for one in models]
     if len(set(names)) < len(names):
         raise ConfigError(f"models to compare need different names; these are {', '.join(names)}")
-    if not all(isinstance(one, Evaluation) for one in models):
+    rankers = [one for one in models if not isinstance(one, Evaluation)]
+    if rankers:
         check_metric(metric, k)
+    filter_seen = filters_seen(rankers) if filter_seen is None else flag(filter_seen, "filter_seen")
     reports = [
         one
         if isinstance(one, Evaluation)

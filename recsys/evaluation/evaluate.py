@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.arguments import listed, whole_number
+from recsys.arguments import flag, listed, whole_number
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.leakage import check_leakage
@@ -51,7 +51,7 @@ def evaluate(
     holdout: Holdout,
     k: int | Sequence[int] = (10, 20, 50),
     *,
-    filter_seen: bool = True,
+    filter_seen: bool | None = None,
     catalog: Catalog | None = None,
     category: str | None = None,
     candidates: Int32 | None = None,
@@ -71,8 +71,9 @@ def evaluate(
     holdout : Holdout
         Made from the same or another log; ids are matched by name.
     k : int or sequence of int
-    filter_seen : bool
-        Whether items of the user's history are left out of the ranking.
+    filter_seen : bool, optional
+        Whether items of the user's history are left out of the ranking; by default as the model was validated
+        (``Training(keep_seen=True)`` keeps them), and left out where it does not tell.
     catalog : Catalog, optional
         With ``category``: measure diversity by category and calibration too.
     category : str, optional
@@ -97,6 +98,7 @@ def evaluate(
     """
     cuts = _cuts(k)
     block = whole_number(block, "block")
+    filter_seen = filters_seen([model]) if filter_seen is None else flag(filter_seen, "filter_seen")
     trained_on: Interactions | None = getattr(model, "trained_on", None)
     if trained_on is not None and not allow_leakage:
         check_leakage(trained_on, holdout)
@@ -172,6 +174,24 @@ def evaluate_lists(
     )
     n = len(holdout.items)
     return _measured(name, blocks, holdout, _cuts(k), background or Background(), {}, n, n, seen_filtered=False)
+
+
+def filters_seen(models: Sequence[Ranker]) -> bool:
+    """Whether seen items are left out where nobody says so: as the models were validated; yes where none tells.
+
+    Raises
+    ------
+    ConfigError
+        Some were validated with seen items kept, and some without.
+    """
+    told = {model.name: bool(model.keep_seen) for model in models if hasattr(model, "keep_seen")}
+    if len(set(told.values())) > 1:
+        kept, left = (next(name for name, keeps in told.items() if keeps is one) for one in (True, False))
+        raise ConfigError(
+            f"{kept} was validated with seen items kept and {left} with seen items filtered; say how to judge all of them: "
+            f"filter_seen=True or False (--no-keep-seen or --keep-seen)"
+        )
+    return not any(told.values())
 
 
 def _request_times(holdout: Holdout) -> Int64:

@@ -104,6 +104,11 @@ class Retriever(Living):
         return Interactions(self.users, self.items, histories, event_names=names)
 
     @property
+    def keep_seen(self) -> bool:
+        """Whether the model was validated with items of the history left in the ranking, and is to be judged so."""
+        return bool(self.record.get("options", {}).get("keep_seen", False))
+
+    @property
     def reads_request_time(self) -> bool:
         """Whether recommendations depend on when they are asked for."""
         return self.towers.reads_request_time

@@ -118,6 +118,9 @@ class Training:
         Epochs between two validations; the last epoch always has one.
     validate_users : int
         Validation users judged each time (the same random ones); 0: all.
+    keep_seen : bool
+        Rank items that the user has had too, in validation and wherever the bundle is judged: for logs in which people
+        come back to the same items.
     precision : str
         ``"fp32"``, ``"bf16"`` (autocast), or ``"auto"``: bf16 on GPUs; on CPUs that have it, in the loss alone.
     device : str
@@ -149,6 +152,7 @@ class Training:
     monitor: str = "ndcg@10"
     validate_every: int = 1
     validate_users: int = 10_000
+    keep_seen: bool = False
     precision: Precision = "auto"
     device: str = "auto"
     devices: int = 1

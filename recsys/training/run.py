@@ -183,7 +183,7 @@ class Run:
             self.towers.net.items.refresh()  # in every process: text vectors are part of the state
             if self.fabric.is_global_zero:
                 judged = replace(self.towers, device=str(self.fabric.device))  # a copy, which has cached no vectors yet
-                report = evaluate(judged, validation, int(cut))
+                report = evaluate(judged, validation, int(cut), filter_seen=not self.config.keep_seen)
                 figures = {name: report[name] for name in (f"{one}@{cut}" for one in ("recall", "ndcg", metric))}
             figures = self.fabric.broadcast(figures)
         self.module.train()

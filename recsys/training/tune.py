@@ -145,6 +145,8 @@ def tune(
         raise ConfigError(f"the space has no table {' and no '.join(sorted(lacking))}")
     if space.fixed["training"].get("devices", 1) != 1 or "training.devices" in space.searched:
         raise ConfigError("a search runs on one device: leave training.devices at 1")
+    if "training.keep_seen" in space.searched:
+        raise ConfigError("keep_seen changes what the figures mean, not how good a model is: fix it under [training]")
     data = _fingerprints(train, catalog, validation, users)
     inputs = {"train": train, "catalog": catalog, "validation": validation, "users": users}
     with _quiet(), _alone(storage), _study(storage, name) as study:

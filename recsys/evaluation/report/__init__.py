@@ -38,6 +38,7 @@ def build(
     *,
     k: Sequence[int] = (1, 2, 5, 10, 20, 50, 100),
     category: str | None = None,
+    filter_seen: bool | None = None,
     baselines: bool = True,
     with_map: bool = True,
     seed: int = 0,
@@ -53,6 +54,8 @@ def build(
     category : str, optional
         A column of the catalogue for groups, diversity, calibration and the map's colours; by default the first of
         ``category``, ``categories``, ``genres`` and ``brand`` that there is.
+    filter_seen : bool, optional
+        Whether items of the history are left out of the ranking; by default as the model was validated.
     baselines : bool
         Whether to fit popularity, item-kNN and, up to 20,000 items, EASE on what the model was trained on.
     with_map : bool
@@ -82,7 +85,10 @@ def build(
     rankers: list[Ranker] = [retriever]
     if baselines and train is not None:
         rankers += _fitted(train, catalog)
-    reports = [evaluate(ranker, holdout, cuts, catalog=catalog, category=category) for ranker in rankers]
+    filter_seen = not retriever.keep_seen if filter_seen is None else filter_seen
+    reports = [
+        evaluate(ranker, holdout, cuts, filter_seen=filter_seen, catalog=catalog, category=category) for ranker in rankers
+    ]
     if len(reports) > 1:
         comparison = compare(reports, holdout, cuts, metric=figures.METRIC)
     else:
