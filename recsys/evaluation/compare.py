@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from recsys.arguments import flag
 from recsys.data.catalog import Catalog
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
-from recsys.evaluation.evaluate import evaluate, filters_seen
+from recsys.evaluation.evaluate import cuts_of, evaluate, filters_seen
 from recsys.evaluation.inference import holm, paired_test
 from recsys.evaluation.result import ACCURACY, Evaluation
 from recsys.recommender import Ranker
@@ -111,6 +111,7 @@ def compare(
     names = [one.model if isinstance(one, Evaluation) else one.name for one in models]
     if len(set(names)) < len(names):
         raise ConfigError(f"models to compare need different names; these are {', '.join(names)}")
+    k = cuts_of(k)
     rankers = [one for one in models if not isinstance(one, Evaluation)]
     if rankers:
         check_metric(metric, k)
@@ -137,7 +138,7 @@ def check_metric(metric: str, k: int | Sequence[int]) -> None:
     ConfigError
         It is no metric of accuracy, or none at one of the ks.
     """
-    cuts = [k] if not isinstance(k, Iterable) else list(k)
+    cuts = cuts_of(k)
     if metric not in {f"{name}@{cut}" for name in ACCURACY for cut in cuts}:
         shown = ", ".join(str(cut) for cut in cuts)
         raise ConfigError(f"cannot compare by {metric!r}; choose one of {', '.join(ACCURACY)} at one of the ks ({shown})")

@@ -96,7 +96,7 @@ def evaluate(
     LeakageError
         The model was trained on what it is to find; the message counts it.
     """
-    cuts = _cuts(k)
+    cuts = cuts_of(k)
     block = whole_number(block, "block")
     filter_seen = filters_seen([model]) if filter_seen is None else flag(filter_seen, "filter_seen")
     trained_on: Interactions | None = getattr(model, "trained_on", None)
@@ -173,7 +173,7 @@ def evaluate_lists(
         for start in range(0, len(lists), _BLOCK)
     )
     n = len(holdout.items)
-    return _measured(name, blocks, holdout, _cuts(k), background or Background(), {}, n, n, seen_filtered=False)
+    return _measured(name, blocks, holdout, cuts_of(k), background or Background(), {}, n, n, seen_filtered=False)
 
 
 def filters_seen(models: Sequence[Ranker]) -> bool:
@@ -208,8 +208,14 @@ def _request_times(holdout: Holdout) -> Int64:
     return times
 
 
-def _cuts(k: object) -> tuple[int, ...]:
-    """The cuts in ascending order, each once, from one whole number or several."""
+def cuts_of(k: object) -> tuple[int, ...]:
+    """The cuts in ascending order, each once, from one whole number or several.
+
+    Raises
+    ------
+    ConfigError
+        There is none, or one that is no whole number of 1 or more.
+    """
     several = isinstance(k, Iterable) and not isinstance(k, str) and getattr(k, "ndim", 1) > 0
     asked = listed(list(k) if isinstance(k, Set) else k, "k", "whole numbers, or one of them") if several else [k]
     if not asked:
