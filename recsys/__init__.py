@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from recsys.waiting import wait_passively as _wait_passively
+
 if TYPE_CHECKING:
     from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot
     from recsys.bundle import load
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from recsys.serving.rules import Rules
     from recsys.training.config import Objective, Training
     from recsys.two_tower import TwoTower
+
+_wait_passively()  # before anything below can load PyTorch
 
 __version__ = "0.1.0"
 

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from recsys.errors import DependencyError
+from recsys.threads import usable
 
 _CPU = ("faiss-cpu",)
 _GPU = ("faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu13", "faiss-cuda")
@@ -45,4 +46,6 @@ def faiss() -> Any:
         raise DependencyError(
             "FAISS is not installed: pip install 'recsys[cpu]' on machines without a GPU, 'recsys[gpu]' on those with one"
         ) from error
+    if module.omp_get_max_threads() > usable():
+        module.omp_set_num_threads(usable())
     return module

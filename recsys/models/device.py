@@ -7,10 +7,13 @@ import os
 import torch
 
 from recsys.errors import ConfigError
+from recsys.threads import keep_within, usable
 
 
 def pick_device(wanted: str = "auto") -> str:
     """``"cuda"`` where there is a GPU and ``"cpu"`` elsewhere; a wish that cannot be met is refused.
+
+    From here on PyTorch computes with no more threads than this process may use.
 
     Raises
     ------
@@ -29,6 +32,7 @@ def pick_device(wanted: str = "auto") -> str:
         raise ConfigError(f"device {wanted!r} is not supported; use auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device 'cuda' was asked for, but torch sees no GPU here")
+    keep_within(usable())
     return wanted
 
 

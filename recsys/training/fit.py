@@ -31,6 +31,7 @@ from recsys.errors import ConfigError, DataError
 from recsys.models.device import has_bf16, pick_device
 from recsys.models.towers import Towers
 from recsys.progress import log, on_terminal
+from recsys.threads import considerate
 from recsys.training.batches import WindowBatches
 from recsys.training.config import Objective, Training
 from recsys.training.find_rate import RateSweep, find_rate
@@ -158,8 +159,14 @@ def train(
         if extras.resume:
             assert extras.checkpoint is not None  # noqa: S101 - asked above
             run.restore(extras.checkpoint)
-        with _closed(fabric.loggers), _bar(batches.steps) as tick:
-            run.go(extras.checkpoint, extras.on_epoch, tick)
+        with _closed(fabric.loggers), _bar(batches.steps) as tick, considerate() as share_out:
+
+            def each_step(place: int, epoch: int) -> None:
+                if place == 1:
+                    share_out()
+                tick(place, epoch)
+
+            run.go(extras.checkpoint, extras.on_epoch, each_step)
     return run.record
 
 
