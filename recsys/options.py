@@ -60,7 +60,7 @@ def settle(owner: Any) -> None:
     Raises
     ------
     ConfigError
-        A value is of another type than its field, or a number is not finite.
+        A value is of another type than its field, or a number is infinite.
     """
     kind: type = type(owner)
     hints = _hints(kind)
@@ -102,7 +102,7 @@ def as_option(name: str, hint: Any, value: Any) -> Any:
             number = float(value)
         except OverflowError:
             number = math.inf
-        if not math.isfinite(number):
+        if math.isinf(number):  # NaN lies in no range, which each dataclass checks
             raise ConfigError(f"{name} must be a finite number, not {value!r}")
         return number
     elif str in kinds and isinstance(value, str):

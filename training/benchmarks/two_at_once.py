@@ -55,13 +55,10 @@ def seconds(beginning: str, epochs: int, at_once: int) -> list[float]:
         for _ in range(at_once)
     ]
     for worker in workers:
-        assert worker.stdout is not None
-        if worker.stdout.readline().strip() != "ready":
+        if (worker.stdout or sys.stdin).readline().strip() != "ready":
             raise SystemExit(f"a worker died while it made ready ({beginning})")
     for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("\n")
-        worker.stdin.flush()
+        print(file=worker.stdin, flush=True)
     told = [float(worker.communicate()[0]) for worker in workers]
     if any(worker.returncode for worker in workers):
         raise SystemExit(f"a worker failed ({beginning})")
