@@ -15,6 +15,7 @@ from recsys.errors import RecsysError
 from recsys.options import add_flags
 from recsys.recipe import TABLES
 from recsys.schema import BASELINES
+from recsys.text_flags import add_text_flags
 
 
 def _name_and_weight(text: str) -> tuple[str, float]:
@@ -50,6 +51,7 @@ def _log_flags(parser: argparse.ArgumentParser, *, needed: bool) -> None:
         "--text", nargs="+", action=Gather, help="columns that make an item's text (default: title, description, ...)"
     )
     group.add_argument("--title", help="column shown to people (default: the first text column)")
+    add_text_flags(parser)
 
 
 def _user_flags(parser: argparse.ArgumentParser) -> None:
@@ -157,6 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--user-columns", nargs="+", action=Gather, default=[], help="its columns to group by, such as gender age"
     )
     evaluate.add_argument("--user", help="its column of user ids (default: user_id)")
+    add_text_flags(evaluate)
 
     compare = _command(
         subs,
@@ -249,6 +252,7 @@ def build_parser() -> argparse.ArgumentParser:
     index.add_argument("--update", metavar="FILE", help="table of items whose text or columns have changed")
     _id_flag(index, "--remove", "ITEM", "never recommend these items any more")
     index.add_argument("--compact", action="store_true", help="build the index anew, of the items that are there")
+    add_text_flags(index)
 
     inspect = _command(subs, "inspect", "what is in a log or a bundle", "recsys inspect runs/ml")
     before = len(inspect._actions)

@@ -24,6 +24,7 @@ from recsys.recipe import TABLES, Recipe
 from recsys.recommender import Ranker
 from recsys.schema import USER
 from recsys.tables import as_text, with_intervals
+from recsys.text_flags import Source, check_text_flags, text_options
 
 if TYPE_CHECKING:
     from recsys.serving.retriever import Retriever
@@ -43,6 +44,12 @@ def _read(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         raise ConfigError(
             f"--{idle[0].replace('_', '-')} is of the catalogue, which --catalog FILE names, and there is none"
         )
+    sources: list[Source] = [(arguments.log, arguments.format)]
+    if arguments.catalog is not None:
+        sources.append((arguments.catalog, arguments.catalog_format))
+    if getattr(arguments, "user_table", None) is not None:
+        sources.append((arguments.user_table, None))
+    check_text_flags(arguments, *sources)
     log = read_interactions(
         arguments.log,
         format=arguments.format,
@@ -54,6 +61,7 @@ def _read(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         event=arguments.event,
         event_weights=_event_weights(arguments.event_weights),
         drop_unordered=arguments.drop_unordered,
+        **text_options(arguments, arguments.log, arguments.format),
     )
     if arguments.catalog is None:
         return log, None
@@ -63,6 +71,7 @@ def _read(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         item=arguments.catalog_item or arguments.item,
         text=arguments.text,
         title=arguments.title,
+        **text_options(arguments, arguments.catalog, arguments.catalog_format),
     )
 
 
@@ -147,7 +156,11 @@ def _user_features(arguments: Namespace) -> UserTable | None:
     if not arguments.user_columns and not arguments.user_numbers:
         raise ConfigError("--user-table needs --user-columns or --user-numbers, the columns to read as features")
     return read_user_table(
-        arguments.user_table, user=arguments.user, categorical=arguments.user_columns, numeric=arguments.user_numbers
+        arguments.user_table,
+        user=arguments.user,
+        categorical=arguments.user_columns,
+        numeric=arguments.user_numbers,
+        **text_options(arguments, arguments.user_table),
     )
 
 
@@ -213,8 +226,11 @@ def run_evaluate(arguments: Namespace) -> Answer:
         raise ConfigError("--user-columns and --user need --user-table FILE, a table with one row per user")
     if arguments.user_table is not None and not arguments.user_columns:
         raise ConfigError("--user-table needs --user-columns, the columns to group users by")
+    check_text_flags(arguments, *([(arguments.user_table, None)] if arguments.user_table is not None else []))
     tables = {
-        column: read_users(arguments.user_table, arguments.user or USER, column)
+        column: read_users(
+            arguments.user_table, arguments.user or USER, column, **text_options(arguments, arguments.user_table)
+        )
         for column in dict.fromkeys(arguments.user_columns)
     }
     retriever = _judgeable(arguments.run_folder)

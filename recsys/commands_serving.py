@@ -17,6 +17,7 @@ from recsys.files import atomic_file
 from recsys.given_ids import history_of, ids_of, items_of, users_of
 from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
 from recsys.tables import as_text
+from recsys.text_flags import check_text_flags, text_options
 
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -144,11 +145,15 @@ def run_index(arguments: Namespace) -> Answer:
     page_file = Path(arguments.out) if arguments.out else folder.parent / f"{folder.resolve().name}-index.html"
     if page_file.is_dir():
         raise ConfigError(f"{page_file} is a folder; name a file for the page (--out)")
+    check_text_flags(arguments, *((file, None) for file in (arguments.add, arguments.update) if file))
+    added, updated = (
+        read_items(file, **text_options(arguments, file)) if file else None for file in (arguments.add, arguments.update)
+    )
     retriever = recsys.load(folder)
-    if arguments.add:
-        retriever.add_items(read_items(arguments.add))
-    if arguments.update:
-        retriever.update_items(read_items(arguments.update))
+    if added is not None:
+        retriever.add_items(added)
+    if updated is not None:
+        retriever.update_items(updated)
     if removed:
         retriever.remove_items(removed)
     if arguments.compact:

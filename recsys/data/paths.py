@@ -52,7 +52,7 @@ def format_of(file: Path) -> Format:
     return found
 
 
-def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None) -> list[Path]:
+def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None, *, tell: bool = True) -> list[Path]:
     """The files that a path, a pattern, a folder or a list of these stands for.
 
     A path is a name first: it is a pattern (``*``, ``?``, ``[...]``) only where no such file or folder exists. A folder
@@ -64,6 +64,8 @@ def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None) -> li
     path : path, pattern, folder, or a list of these
     fmt : Format, optional
         Where it is named, the files of a folder may have any ending if none has a known one.
+    tell : bool
+        Log what a pattern stands for, and which files of a folder are not read.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None) -> li
         Nothing is there, a file is named twice, or a folder holds tables both beside and within ordinary folders.
     """
     if not isinstance(path, str | Path):
-        listed = [file for one in path for file in expand(one, fmt)]
+        listed = [file for one in path for file in expand(one, fmt, tell=tell)]
         if not listed:
             raise DataError("the list of files is empty; name at least one")
         _refuse_twice(listed)
@@ -80,13 +82,14 @@ def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None) -> li
     if here.is_file():
         return [here]
     if here.is_dir():
-        return _tables_of(here, fmt)
+        return _tables_of(here, fmt, tell)
     matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
     matches = [match for match in matches if not any(_hidden(part) for part in match.parts if not _named(part, here))]
     files = [file for file in matches if file.is_file()]
     if files:
         _refuse_twice(files)
-        log(f"no file is called {path}; as a pattern it stands for {_counted(files)}")
+        if tell:
+            log(f"no file is called {path}; as a pattern it stands for {_counted(files)}")
         return files
     folders = [folder for folder in matches if folder.is_dir()]
     if folders:
@@ -144,7 +147,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(base, name) for name in names if not _hidden(name))
 
 
-def _tables_of(folder: Path, fmt: Format | None) -> list[Path]:
+def _tables_of(folder: Path, fmt: Format | None, tell: bool) -> list[Path]:
     found = sorted(file for file in _walk(folder) if file.is_file())
     tables = [file for file in found if _suffix(file) in _BY_SUFFIX]
     if not tables and fmt is not None:
@@ -159,6 +162,6 @@ def _tables_of(folder: Path, fmt: Format | None) -> list[Path]:
             f"files that you mean, or all of them by {folder}/**/*"
         )
     _refuse_twice(tables)
-    if left := [file for file in found if file not in set(tables)]:
+    if tell and (left := [file for file in found if file not in set(tables)]):
         log(f"{folder}: not read, as the ending names no format: {_counted(left)}")
     return tables
