@@ -220,6 +220,8 @@ class Delimited:
             kind = "open" if "unexpected end" in str(error) else "stray"
             raise DataError(self._told(text, Flaw(kind, reader.line_num, opened=begun))) from error
         log(f"{text.file}: line {flaw.line} is the first with a quote within an unquoted field; such quotes are kept")
+        if inner := reader.line_num - rows - blank:
+            log(f"{text.file}: {inner:,} line ends stand within quoted fields and end no row")
         if blank:
             log(f"{text.file}: {blank:,} blank lines left out")
         return TextBytes(text.file, out.getvalue().encode()), Proof(rows, quotes=True)
