@@ -175,7 +175,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50], help="list lengths (default: 10 20 50)"
     )
     _seen_flag(compare)
-    compare.add_argument("--metric", default="ndcg@10", help="what to rank and test by (default: ndcg@10)")
+    compare.add_argument("--metric", help="what to rank and test by (default: ndcg@10, or at the first of the ks)")
 
     report = _command(subs, "report", "an evaluation as one HTML page", "recsys report runs/ml --out report.html")
     report.add_argument("run_folder", metavar="RUN", help="a bundle")
@@ -275,10 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger = logging.getLogger("recsys")
     logger.setLevel(logging.INFO)
     logger.handlers = [handler]
-    try:
-        parsed = build_parser().parse_args(arguments)
-    except SystemExit as left:
-        raise SystemExit(screen.flush() or left.code) from None
+    parsed = build_parser().parse_args(arguments)
     try:
         answer = parsed.run(parsed)
     except RecsysError as error:

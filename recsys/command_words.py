@@ -5,14 +5,23 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from recsys.progress import log, warn
+from recsys.screen import show
 
 _MARK: Final = "\0"
 """Stands before a word that is an id, so that argparse takes it for no flag; no word of a command line can hold it."""
+
+
+def command(*words: str | Path) -> str:
+    """A command of ours as a shell reads it: quoted where need be, with ``./`` before a path that begins with a dash."""
+    spoken = [f"./{one}" if isinstance(one, Path) and str(one).startswith("-") else str(one) for one in words]
+    return shlex.join(["recsys", *spoken])
 
 
 def raw_id(word: str) -> str:
@@ -75,6 +84,11 @@ class Parser(argparse.ArgumentParser):
         print(f"recsys: {said} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help or version, and see to it that it arrives, which argparse does not."""
+        if code := show(message.rstrip("\n")):
+            raise SystemExit(code)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the words of one command, its ids marked first; see :func:`marked`."""
         words = sys.argv[1:] if args is None else list(args)
@@ -85,8 +99,13 @@ class Parser(argparse.ArgumentParser):
             self.error(f"too many words: {' '.join(rest)}")
         if "items_file" in vars(found) and not found.items and found.items_file is None:
             self.error("the following arguments are required: ITEM, or --items-file")
-        for value in vars(found).values():
+        for action in self._actions:
+            if action.default is argparse.SUPPRESS:
+                continue
+            value = getattr(found, action.dest, None)
             for word in value if isinstance(value, list) else [value]:
+                if word == "":
+                    self.error(f"{next(iter(action.option_strings), action.metavar or action.dest)} is empty: ''")
                 if isinstance(word, str) and not word.isascii() and any("\ud800" <= one <= "\udfff" for one in word):
                     self.error(f"{word!a} is not text in {sys.getfilesystemencoding()}: set LC_ALL=C.UTF-8, or rename it")
         return found, rest

@@ -265,7 +265,9 @@ def run_compare(arguments: Namespace) -> Answer:
         raise ConfigError(f"--baselines names {twice[0]} twice; a model is compared with others")
     if len(arguments.run_folders) + len(arguments.baselines) < 2:
         raise ConfigError("compare needs two models or more: name more bundles, or some --baselines")
-    check_metric(arguments.metric, arguments.k)
+    metric = arguments.metric or f"ndcg@{10 if 10 in arguments.k else arguments.k[0]}"
+    if min(arguments.k) > 0:
+        check_metric(metric, arguments.k)
     retrievers = [_judgeable(folder) for folder in arguments.run_folders]
     names = [Path(folder).resolve().name for folder in arguments.run_folders]
     for name, folder, retriever in zip(names, arguments.run_folders, retrievers, strict=True):
@@ -278,7 +280,7 @@ def run_compare(arguments: Namespace) -> Answer:
             raise ConfigError(f"{arguments.run_folders[0]} does not tell what it was trained on, so no baseline can be")
         models.append(by_name(name).fit(first.trained_on, first.catalog))
     seen = _filter_seen(arguments)
-    found = recsys.compare(models, first.holdout, arguments.k, metric=arguments.metric, filter_seen=seen)
+    found = recsys.compare(models, first.holdout, arguments.k, metric=metric, filter_seen=seen)
     return Answer(str(found), found.to_dict())
 
 

@@ -19,6 +19,7 @@ from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
 from recsys.tables import as_text
 from recsys.text_flags import check_text_flags, text_options
 
+_NOTHING = "no item is left: the filters leave none that is not seen already"
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -52,7 +53,7 @@ def run_recommend(arguments: Namespace) -> Answer:
     if new:
         frame = retriever.recommend(histories=[new], **asked).drop(QUERY)
         frame = retriever.titled(frame)
-        return Answer(as_text(frame), frame.to_dicts())
+        return Answer(as_text(frame) if frame.height else _NOTHING, frame.to_dicts())
     assert users is not None  # noqa: S101 - all of them need --out
     frame = retriever.titled(retriever.recommend(users, **asked))
     parts = []
@@ -63,7 +64,7 @@ def run_recommend(arguments: Namespace) -> Answer:
     if "rules" in asked:
         moves = retriever.moves(users, **{name: value for name, value in asked.items() if name != "fallback"})
         parts.append(f"what the rules moved\n{as_text(retriever.titled(moves))}")
-    return Answer("\n\n".join(parts), frame.to_dicts())
+    return Answer("\n\n".join(parts) or _NOTHING, frame.to_dicts())
 
 
 def _filters(arguments: Namespace) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def run_similar(arguments: Namespace) -> Answer:
     for (item,), own in frame.group_by(ITEM, maintain_order=True):
         title = retriever.catalog.title_of(retriever.items.rows([item]))[0]
         parts.append(f"like {title} ({item})\n{as_text(own.drop(ITEM))}")
-    return Answer("\n\n".join(parts), frame.to_dicts())
+    return Answer("\n\n".join(parts) or _NOTHING, frame.to_dicts())
 
 
 def run_search(arguments: Namespace) -> Answer:
@@ -100,7 +101,7 @@ def run_search(arguments: Namespace) -> Answer:
     parts = []
     for (text,), own in frame.group_by(QUERY, maintain_order=True):
         parts.append(f"{text}\n{as_text(own.drop(QUERY))}")
-    return Answer("\n\n".join(parts), frame.to_dicts())
+    return Answer("\n\n".join(parts) or _NOTHING, frame.to_dicts())
 
 
 def run_explain(arguments: Namespace) -> Answer:

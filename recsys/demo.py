@@ -9,9 +9,11 @@ from typing import Any
 import polars as pl
 
 from recsys.baselines import ALS, ItemKNN, Popularity
+from recsys.command_words import command
 from recsys.data.read import read_catalog, read_interactions
 from recsys.data.shop import make_shop, write_shop
 from recsys.data.split import leave_last_out
+from recsys.errors import ConfigError
 from recsys.evaluation.evaluate import evaluate
 from recsys.evaluation.report import build as build_report
 from recsys.evaluation.result import DEFINITION
@@ -40,7 +42,13 @@ def run(folder: Path, seed: int) -> tuple[str, dict[str, Any]]:
     -------
     str, dict
         What to print, and the same figures for programs.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds what no demo has made.
     """
+    _refuse_foreign(folder)
     begun = time.monotonic()
     log("making a shop")
     write_shop(make_shop(seed=seed), folder / "data")
@@ -67,17 +75,38 @@ def run(folder: Path, seed: int) -> tuple[str, dict[str, Any]]:
             f"each user's last purchase is held out, all items are ranked\n{as_text(everybody)}",
             f"cold items apart: the {int(cold.sum())} users whose last purchase nobody had bought before\n{as_text(apart)}",
             *(_story(retriever, user) for user in users),
-            "try next:\n"
-            f'  recsys search {bundle} "a gift for somebody who loves espresso"\n'
-            f"  recsys similar {bundle} {events.items.ids[0]}\n"
-            f"  recsys recommend {bundle} --out {folder}/recommendations.parquet --k 20\n"
-            f"  recsys evaluate {bundle} --segments\n"
-            f"  recsys report {bundle} --out {folder}/report.html --category category\n"
-            f"  recsys inspect {folder}/data/events.csv --catalog {folder}/data/items.csv",
+            "\n  ".join(["try next:", *_next(folder, events.items.ids[0])]),
             f"{DEFINITION}\nthe demo took {time.monotonic() - begun:.0f} s",
         ]
     )
     return text, {"bundle": str(bundle), "all": everybody.to_dicts(), "cold": apart.to_dicts()}
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse to write over what no demo has made."""
+    bundle, data = folder / "bundle", folder / "data"
+    made = (bundle / "manifest.json").is_file()
+    for place in (folder, bundle, data):
+        if place.exists() and not place.is_dir():
+            raise ConfigError(f"{place} is a file; choose another --out")
+    if not made and any(place.is_dir() and any(place.iterdir()) for place in (bundle, data)):
+        raise ConfigError(
+            f"{folder} holds a folder data or bundle of something else, or of a demo that was stopped; "
+            f"remove it, or choose another --out"
+        )
+
+
+def _next(folder: Path, item: str | int) -> list[str]:
+    """Commands to try, each as a shell reads it."""
+    bundle, data = folder / "bundle", folder / "data"
+    return [
+        command("search", bundle, "a gift for somebody who loves espresso"),
+        command("similar", bundle, str(item)),
+        command("recommend", bundle, "--out", folder / "recommendations.parquet", "--k", "20"),
+        command("evaluate", bundle, "--segments"),
+        command("report", bundle, "--out", folder / "report.html", "--category", "category"),
+        command("inspect", data / "events.csv", "--catalog", data / "items.csv"),
+    ]
 
 
 def _row(ranker: Ranker, holdout: Any) -> dict[str, Any]:

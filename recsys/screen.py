@@ -36,17 +36,7 @@ def show(text: str) -> int:
         line.
     """
     try:
-        print(text)
-        return flush()
-    except OSError as error:
-        return _lost(error)
-
-
-def flush() -> int:
-    """As :func:`show`, for what is printed already."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        print(text, flush=True)
     except OSError as error:
         return _lost(error)
     return 0
