@@ -15,6 +15,7 @@ from recsys.data.row_lists import Float32
 from recsys.data.user_table import UserTable
 from recsys.errors import DataError
 from recsys.models.encoder import ImageEncoder, TextEncoder, resolve_encoder
+from recsys.models.held_encoder import HeldEncoder
 from recsys.models.item_content import Bags, ItemContent, make_bags, make_numbers, recurring
 from recsys.models.item_tower import ItemTower
 from recsys.models.network import TwoTowerNet
@@ -159,7 +160,7 @@ def fresh_towers(
         train.users,
         train.items,
         None if text is None else text.whitening,
-        None if text is None else text.folder,
+        None if text is None else text.held,
         device,
         event_names=train.event_names,
         user_codes=codes,
@@ -174,12 +175,15 @@ class TextPart:
     ----------
     folder : Path
         The encoder.
+    held : HeldEncoder
+        Its files, opened before any text was encoded.
     whitening : Whitening
     vectors : float32 (n_items, T)
         Zeros without a text.
     """
 
     folder: Path
+    held: HeldEncoder
     whitening: Whitening
     vectors: torch.Tensor
 
@@ -201,8 +205,9 @@ def text_part(options: TwoTower, catalog: Catalog, device: str) -> TextPart:
             "or train on ids alone with encoder=None (--encoder none)"
         )
     folder = resolve_encoder(options.encoder)
+    held = HeldEncoder.of(folder)
     encoded = TextEncoder(folder, device).encode_cached(catalog.texts.drop_nulls())
-    return TextPart(folder, *whitened(encoded, catalog.texts, options.text_dim))
+    return TextPart(folder, held, *whitened(encoded, catalog.texts, options.text_dim))
 
 
 def text_tower(options: TwoTower, catalog: Catalog, text: TextPart, device: str) -> TextTower | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import contextlib
 import json
 import shutil
-from dataclasses import fields, replace
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +15,33 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys import bundle_config, manifest
 from recsys.data.catalog import Catalog
 from recsys.data.row_lists import Float32, RowLists
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
-from recsys.errors import BundleError, ConfigError, DataError
-from recsys.files import atomic_folder, exclusive, sha256_of
+from recsys.errors import BundleError, DamagedError, DataError, DependencyError, EncoderError, RecsysError
+from recsys.files import Held, atomic_folder, exclusive
+from recsys.opened import Source
+from recsys.progress import warn
 from recsys.schema import ITEM, TEXT, TITLE, USER
 
 if TYPE_CHECKING:
     from recsys.models.towers import Towers
     from recsys.serving.retriever import Retriever
 
-FORMAT = "recsys-bundle"
-FORMAT_VERSION = 1
-_LIBRARIES = ("recsys", "torch", "transformers", "sentence-transformers", "polars", "numpy", "lightning")
-_ENCODER_FILES = {".json", ".txt", ".model", ".safetensors"}
-_CHECKED_ROWS = 64
-_FIGURES, _CARD = "report.json", "MODEL_CARD.md"
+UNREADABLE = (
+    RecsysError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError,
+    MemoryError, AssertionError, pl.exceptions.PolarsError,
+)  # fmt: skip
+"""What the parts of a bundle raise that do not belong together, which is all told as a BundleError."""
+_CHECKED_ROWS, _CHECKED_USERS = 64, 8
+_NEAR = 0.05
+"""Largest difference of a user vector made anew, as a share of its length; heads or positions edited make more."""
+_FIGURES, _CARD, _ENCODER, _USERS = "report.json", "MODEL_CARD.md", "encoder/", "checked_users.npy"
+_HIDDEN = (ITEM, f"_{TEXT}", f"_{TITLE}")
+_APART = ("objective", "augment", "reading")
+"""What the record of a training tells beside what happened; on its own in config.json."""
 
 
 def save(
@@ -42,8 +52,11 @@ def save(
     metrics: dict[str, Any] | None = None,
     figures: dict[str, Any] | None = None,
     like: str | Path | None = None,
+    held: Held | None = None,
 ) -> None:
-    """Write a bundle under a temporary name, then give it its own: all or nothing.
+    """Write a bundle under a temporary name, then exchange it for what has its name: all or nothing.
+
+    At no moment the path holds something else than a whole bundle, old or new; see :func:`recsys.files.atomic_folder`.
 
     Parameters
     ----------
@@ -57,6 +70,8 @@ def save(
         What :func:`recsys.evaluation.report.build` found; kept as ``report.json`` and told in ``MODEL_CARD.md``.
     like : path, optional
         An older bundle of the same model, whose metrics and card are taken over.
+    held : Held, optional
+        The lock of ``folder`` (:func:`recsys.files.exclusive`), where the caller has held it since it loaded what it saves.
 
     Raises
     ------
@@ -65,40 +80,48 @@ def save(
     OSError
         It cannot be written, as on a full disk; what was there before stays.
     """
+    folder = Path(folder)
+    with exclusive(folder) if held is None else contextlib.nullcontext(held) as lock:
+        folder = lock.target
+        if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / manifest.FILE).is_file():
+            raise DataError(f"{folder} holds something that is not a recsys bundle; it is not overwritten")
+        with atomic_folder(folder, replace=overwrite) as target:
+            if like is not None:
+                metrics = _taken_over(Path(like), target) if metrics is None else metrics
+            with _full_disk_told(folder):
+                _write_tables(retriever, target)
+                _write_towers(retriever, target)
+                _write_encoder(retriever, target)
+            if figures is not None:
+                from recsys.evaluation.report import as_json, model_card  # noqa: PLC0415
+
+                (target / _FIGURES).write_text(as_json(figures), encoding="utf-8")
+                (target / _CARD).write_text(model_card(figures), encoding="utf-8")
+            manifest.write(target, retriever.data, metrics or {})
+
+
+def _taken_over(like: Path, target: Path) -> dict[str, Any]:
+    """Copy figures and card of an older bundle, all of one version; its metrics."""
+
+    def read(told: dict[str, Any], source: Source) -> dict[str, Any]:
+        for name in (_FIGURES, _CARD):
+            if name in source:
+                source.files[name].copy(target / name)
+        source.close()
+        metrics: dict[str, Any] = told["metrics"]
+        return metrics
+
+    return manifest.reading(like, read)
+
+
+@contextlib.contextmanager
+def _full_disk_told(folder: Path) -> Iterator[None]:
     from safetensors import SafetensorError  # noqa: PLC0415
 
-    if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
-        raise DataError(f"{folder} holds something that is not a recsys bundle; it is not overwritten")
-    with exclusive(folder), atomic_folder(folder, replace=overwrite) as target:
-        if like is not None:
-            metrics = read_manifest(Path(like))["metrics"] if metrics is None else metrics
-            for name in (_FIGURES, _CARD):
-                if (file := Path(like) / name).is_file():
-                    shutil.copyfile(file, target / name)
-        try:
-            _write_tables(retriever, target)
-            _write_towers(retriever, target)
-        except (pl.exceptions.PolarsError, SafetensorError, RuntimeError) as error:  # how they tell of a full disk
-            raise OSError(f"{folder} cannot be written: {str(error).splitlines()[0]}") from error
-        if figures is not None:
-            from recsys.evaluation.report import as_json, model_card  # noqa: PLC0415
-
-            (target / _FIGURES).write_text(as_json(figures), encoding="utf-8")
-            (target / _CARD).write_text(model_card(figures), encoding="utf-8")
-        files = sorted(file for file in target.rglob("*") if file.is_file())
-        manifest = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "library_versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
-            "data": retriever.data,
-            "metrics": metrics or {},
-            "files": {
-                file.relative_to(target).as_posix(): {"sha256": sha256_of(file), "bytes": file.stat().st_size}
-                for file in files
-            },
-        }
-        (target / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    try:
+        yield
+    except (pl.exceptions.PolarsError, SafetensorError, RuntimeError) as error:  # how they tell of a full disk
+        raise OSError(f"{folder} cannot be written: {str(error).splitlines()[0]}") from error
 
 
 def _write_tables(retriever: Retriever, target: Path) -> None:
@@ -107,7 +130,10 @@ def _write_tables(retriever: Retriever, target: Path) -> None:
     features = [] if codes is None else [pl.Series(f"feature_{i}", codes[:, i]) for i in range(codes.shape[1])]
     retriever.users.ids.to_frame().hstack(features).write_parquet(target / "users.parquet")
     own = {ITEM: retriever.items.ids, f"_{TEXT}": catalog.texts, f"_{TITLE}": catalog.titles}
-    pl.DataFrame(own).hstack(catalog.columns).write_parquet(target / "items.parquet")
+    columns = catalog.columns.rename(
+        lambda name: f"_{name}" if name.lstrip("_") in (TEXT, TITLE) and name[0] == "_" else name
+    )
+    pl.DataFrame(own).hstack(columns).write_parquet(target / "items.parquet")
     histories = _nested(retriever.histories, "items", "times", "events")
     if retriever.trained is not None:
         histories = histories.with_columns(pl.Series("trained", retriever.trained))
@@ -132,63 +158,47 @@ def _write_towers(retriever: Retriever, target: Path) -> None:
     np.save(target / "item_vectors.npy", towers.vectors, allow_pickle=False)
     files.write(retriever.index, target, towers.vectors)
     retriever.shelf.reader_of(retriever.options).write(target)
+    np.save(target / _USERS, _user_vectors(retriever), allow_pickle=False)
     config = {
         "model": retriever.options,
+        **{name: retriever.record.get(name) for name in _APART},
+        "training": {name: value for name, value in retriever.record.items() if name not in _APART},
         "catalog": {"text_columns": list(retriever.catalog.text_columns), "trained_items": retriever.shelf.trained},
         "event_names": list(retriever.event_names),
         "holdout": retriever.holdout.protocol if retriever.holdout else None,
-        "training": retriever.record,
     }
-    (target / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    if towers.encoder_folder is not None:
-        for file in towers.encoder_folder.rglob("*"):
-            if file.is_file() and file.suffix in _ENCODER_FILES:
-                copy = target / "encoder" / file.relative_to(towers.encoder_folder)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, copy)
+    (target / bundle_config.FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle, its format checked.
+def _user_vectors(retriever: Retriever) -> Float32:
+    """float32 (m, D): vectors of a few users, by which a loader proves that the user tower is the one that was saved."""
+    from recsys.models.towers import numpy_of  # noqa: PLC0415
 
-    Raises
-    ------
-    BundleError
-        There is none, it is broken, or its format is foreign or newer.
-    """
-    file = folder / "manifest.json"
-    if not file.is_file():
-        raise BundleError(f"{folder} is not a recsys bundle: it has no manifest.json (half-written folders have none)")
+    rows = np.flatnonzero(retriever.histories.lengths)[:_CHECKED_USERS].astype(np.int32)
+    if not len(rows):
+        return np.empty((0, retriever.towers.vectors.shape[1]), dtype=np.float32)
+    return numpy_of(retriever.towers.user_vectors(retriever.histories.take(rows), rows))
+
+
+def _write_encoder(retriever: Retriever, target: Path) -> None:
+    """Write the text encoder; after a training, prove that what was written gives the vectors that were trained with."""
+    from recsys.models.encoder_proof import prove_reencoding  # noqa: PLC0415
+    from recsys.models.towers import numpy_of  # noqa: PLC0415
+
+    towers, folder = retriever.towers, target / _ENCODER
+    if towers.held_encoder is None or towers.whitening is None:
+        return
     try:
-        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        kind, version = manifest["format"], manifest["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{file} is damaged: {error}") from error
-    if kind != FORMAT or not isinstance(version, int):
-        raise BundleError(f"{file} describes a {kind!r} of version {version!r}, not a {FORMAT}")
-    if version > FORMAT_VERSION:
-        raise BundleError(
-            f"{folder} has format version {version}; this recsys reads up to {FORMAT_VERSION}: upgrade recsys"
+        towers.held_encoder.write(folder)
+        if not towers.held_encoder.proven:
+            texts = numpy_of(towers.net.items.text)
+            prove_reencoding(folder, retriever.catalog.texts, towers.whitening, texts, towers.device)
+            towers.held_encoder.proven = True
+    except EncoderError as error:  # the model is trained: it is not lost for this
+        shutil.rmtree(folder, ignore_errors=True)
+        warn(
+            f"{error}. The bundle is saved without its text encoder: it ranks as trained, and refuses search and new texts"
         )
-    return manifest
-
-
-def verify(folder: Path) -> dict[str, Any]:
-    """Check that every file of a bundle is there and is what was written; returns the manifest.
-
-    Raises
-    ------
-    BundleError
-        A file is missing or differs; the message names it.
-    """
-    manifest = read_manifest(folder)
-    for name, expected in manifest["files"].items():
-        file = folder / name
-        if not file.is_file():
-            raise BundleError(f"{folder} is incomplete: {name} is missing")
-        if file.stat().st_size != expected["bytes"] or sha256_of(file) != expected["sha256"]:
-            raise BundleError(f"{file} is damaged: it is not what was saved (sha256 differs)")
-    return manifest
 
 
 def load(folder: str | Path, *, device: str = "auto") -> Retriever:
@@ -210,55 +220,80 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     BundleError
         The bundle is damaged, incomplete, newer, or its parts do not belong together.
     """
+    folder = Path(folder)
+    return manifest.reading(folder, lambda told, source: _loaded(told, source, device))
+
+
+def _loaded(told: dict[str, Any], source: Source, device: str) -> Retriever:
+    """A retriever that owns all that it will answer from: what was read, and the opened files of the encoder."""
+    try:
+        retriever = _risen(told, source, device)
+        for file in source.files.values():
+            if not file.proven:  # the encoder's, and what is for people
+                file.check()
+    except (BundleError, DamagedError, DependencyError):
+        source.close()
+        raise
+    except UNREADABLE as error:
+        source.close()
+        raise BundleError(f"{source.folder} is not whole: {_first_line(error)}") from error
+    source.close(keep=lambda name: name.startswith(_ENCODER))
+    return retriever
+
+
+def _first_line(error: BaseException) -> str:
+    line = (str(error).splitlines() or [""])[0]
+    return line if isinstance(error, RecsysError | OSError) else f"{type(error).__name__}: {line}"
+
+
+def _risen(told: dict[str, Any], source: Source, device: str) -> Retriever:
     from recsys.index import files  # noqa: PLC0415
     from recsys.models.content_reader import ContentReader, reads_words  # noqa: PLC0415
     from recsys.serving.retriever import Retriever  # noqa: PLC0415
     from recsys.serving.shelf import Shelf  # noqa: PLC0415
 
-    folder = Path(folder)
-    manifest = verify(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    try:
-        people = pl.read_parquet(folder / "users.parquet", glob=False)
-        users = Vocabulary(people[USER], "user")
-        table = pl.read_parquet(folder / "items.parquet", glob=False)
-        items = Vocabulary(table[ITEM], "item")
-        towers = _load_towers(folder, config["model"], users, items, device)
-        towers.event_names = tuple(config.get("event_names", ()))
-        if len(people.columns) > 1:
-            towers.user_codes = people.drop(USER).to_numpy().astype(np.int32)
-    except (KeyError, ConfigError, DataError, pl.exceptions.PolarsError) as error:
-        raise BundleError(f"{folder} is not whole: {error}") from error
-    hidden = (ITEM, f"_{TEXT}", f"_{TITLE}")
+    config = bundle_config.parsed(source)
+    options = config["model"]
+    event_names = tuple(config.get("event_names", ()))  # bundles of older versions have none
+    people = _table(source, "users.parquet", {USER})
+    users = Vocabulary(people[USER], "user")
+    table = _table(source, "items.parquet", set(_HIDDEN))
+    items = Vocabulary(table[ITEM], "item")
+    towers = _load_towers(source, options, users, items, device)
+    bundle_config.check_items(source, config, len(items), set(table.columns))
+    towers.event_names = event_names
+    if len(people.columns) > 1:
+        towers.user_codes = people.drop(USER).to_numpy().astype(np.int32)
+    columns = table.drop(_HIDDEN)
     catalog = Catalog(
         items,
         table[f"_{TEXT}"].alias(TEXT),
         table[f"_{TITLE}"].alias(TITLE),
-        table.drop(hidden),
+        columns.rename(lambda name: name[1:] if name.lstrip("_") in (TEXT, TITLE) and name[:2] == "__" else name),
         tuple(config["catalog"]["text_columns"]),
     )
-    histories = pl.read_parquet(folder / "histories.parquet", glob=False)
-    event_names = tuple(config.get("event_names", ()))  # bundles of older versions have none
-    vectors = _checked_vectors(folder, towers)
-    try:
-        index = files.read(folder, vectors, device=towers.device)
-    except DataError as error:
-        raise BundleError(f"{folder}: {error}") from error
-    options = config["model"]
-    reader = ContentReader.read(folder, options.get("categories", ()), words=reads_words(options, has_tokens=True))
+    histories = _table(source, "histories.parquet", {"items"})
+    lists = _lists(histories, "items", "times", "events")
+    _check_rows(source, "histories.parquet", lists, len(users), len(items), len(event_names))
+    vectors = _checked_vectors(source, towers)
+    index = files.read(source, vectors, device=towers.device)
+    reader = ContentReader.read(source, options.get("categories", ()), words=reads_words(options, has_tokens=True))
     retriever = Retriever(
         shelf=Shelf(towers, index, catalog, config["catalog"].get("trained_items", len(items)), reader),
         users=users,
-        histories=_lists(histories, "items", "times", "events"),
+        histories=lists,
         trained=histories["trained"].to_numpy() if "trained" in histories.columns else None,
         options=options,
-        record=config["training"],
-        data=manifest["data"],
+        record=config["training"] | {name: config[name] for name in _APART if config.get(name) is not None},
+        data=told["data"],
         event_names=event_names,
     )
+    _check_users(source, retriever)
     if config["holdout"] is not None:
-        held = pl.read_parquet(folder / "holdout.parquet", glob=False)
+        held = _table(source, "holdout.parquet", {USER, "history", "targets"})
         history, targets = _lists(held, "history", "history_times", "history_events"), _lists(held, "targets", "times", "")
+        for one in (history, targets):
+            _check_rows(source, "holdout.parquet", one, len(held), len(items), len(event_names))
         retriever.holdout = Holdout(
             users,
             items,
@@ -272,42 +307,96 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     return retriever
 
 
-def _load_towers(folder: Path, options: dict[str, Any], users: Vocabulary, items: Vocabulary, device: str) -> Towers:
-    from safetensors.torch import load_file  # noqa: PLC0415
+def _table(source: Source, name: str, needed: set[str]) -> pl.DataFrame:
+    """A table of the bundle.
+
+    Raises
+    ------
+    BundleError
+        It is missing or no Parquet, or lacks a column.
+    """
+    try:
+        frame = pl.read_parquet(source.read(name))
+    except (FileNotFoundError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{source.folder / name} cannot be read: {_first_line(error)}") from error
+    if missing := needed - set(frame.columns):
+        raise BundleError(f"{source.folder / name} is not whole: it has no column {min(missing)!r}")
+    return frame
+
+
+def _check_rows(source: Source, name: str, lists: RowLists, owners: int, items: int, events: int) -> None:
+    """Refuse lists that refer to what is not there."""
+    file = source.folder / name
+    if len(lists) != owners:
+        raise BundleError(f"{file} has {len(lists)} lists for {owners} users")
+    if len(lists.rows) and not 0 <= int(lists.rows.min()) <= int(lists.rows.max()) < items:
+        raise BundleError(f"{file} names items that are none of the {items} in items.parquet")
+    if (
+        lists.events is not None
+        and len(lists.events)
+        and not 0 <= int(lists.events.min()) <= int(lists.events.max()) < events
+    ):
+        raise BundleError(f"{file} has event types that are none of the {events} of event_names in config.json")
+
+
+def _check_users(source: Source, retriever: Retriever) -> None:
+    """Refuse a user tower that makes other vectors than it did when it was saved."""
+    if _USERS not in source:  # bundles of older versions
+        return
+    saved, made = np.load(BytesIO(source.read(_USERS)), allow_pickle=False), _user_vectors(retriever)
+    far = (
+        np.inf
+        if saved.shape != made.shape
+        else np.linalg.norm(saved - made, axis=1) - _NEAR * np.linalg.norm(saved, axis=1)
+    )
+    if not np.all(far <= 0):
+        raise BundleError(
+            f"{source.folder}: the user tower makes other vectors than when it was saved; config.json, users.parquet or "
+            "histories.parquet was changed"
+        )
+
+
+def _load_towers(source: Source, options: dict[str, Any], users: Vocabulary, items: Vocabulary, device: str) -> Towers:
+    from safetensors.torch import load as tensors_of  # noqa: PLC0415
 
     from recsys.assemble import network_like  # noqa: PLC0415
     from recsys.models.device import pick_device  # noqa: PLC0415
+    from recsys.models.held_encoder import HeldEncoder  # noqa: PLC0415
     from recsys.models.towers import Towers  # noqa: PLC0415
     from recsys.models.whiten import Whitening  # noqa: PLC0415
-    from recsys.two_tower import TwoTower  # noqa: PLC0415
 
-    if strange := options.keys() - {field.name for field in fields(TwoTower)}:
-        names = ", ".join(sorted(strange))
-        raise BundleError(f"{folder}: the model has options that this recsys does not know ({names}); upgrade recsys")
-    state = load_file(folder / "towers.safetensors")
+    folder, model = source.folder, bundle_config.model_of(source.folder, options)
+    state = tensors_of(source.read("towers.safetensors"))
     whitening = None
     if "whitening.mean" in state:
         whitening = Whitening(state.pop("whitening.mean").numpy(), state.pop("whitening.matrix").numpy())
     has_id = state["items.has_id"]
     if len(has_id) != len(items):
         raise BundleError(f"{folder}: towers.safetensors knows {len(has_id)} items, items.parquet {len(items)}")
-    net = network_like(TwoTower(**({"words": False} | options)), state)  # before there were words
     try:
+        net = network_like(model, state)
         net.load_state_dict(state)
-    except RuntimeError as error:
-        raise BundleError(f"{folder}: towers.safetensors does not fit config.json: {error}") from error
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise BundleError(f"{folder}: towers.safetensors does not fit config.json (model): {error}") from error
     device = pick_device(device)
-    encoder = folder / "encoder" if whitening is not None else None
-    return Towers(net.to(device).eval(), users, items, whitening, encoder, device)
+    encoder = {name.removeprefix(_ENCODER): file for name, file in source.files.items() if name.startswith(_ENCODER)}
+    held = HeldEncoder(encoder, proven=True) if encoder and whitening is not None else None
+    return Towers(net.to(device).eval(), users, items, whitening, held, device)
 
 
-def _checked_vectors(folder: Path, towers: Towers) -> Float32:
+def _checked_vectors(source: Source, towers: Towers) -> Float32:
     """The saved item vectors; refused if the towers did not make them."""
     import torch  # noqa: PLC0415
 
     from recsys.models.towers import numpy_of  # noqa: PLC0415
 
-    vectors: Float32 = np.load(folder / "item_vectors.npy", allow_pickle=False)
+    folder = source.folder
+    try:
+        vectors: Float32 = np.load(BytesIO(source.read("item_vectors.npy")), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder / 'item_vectors.npy'} cannot be read: {_first_line(error)}") from error
+    if vectors.ndim != 2 or vectors.dtype != np.float32:
+        raise BundleError(f"{folder}: item_vectors.npy is {vectors.dtype}{vectors.shape}, not float32 (items, dimensions)")
     rows = np.linspace(0, len(vectors) - 1, min(_CHECKED_ROWS, len(vectors))).astype(np.int64)
     if vectors.shape[0] != len(towers.items):
         raise BundleError(f"{folder}: item_vectors.npy has {len(vectors)} vectors for {len(towers.items)} items")
@@ -342,24 +431,35 @@ def _lists(frame: pl.DataFrame, rows: str, times: str, events: str) -> RowLists:
     )
 
 
+def _facts(told: dict[str, Any], source: Source) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        for file in source.files.values():
+            file.check()
+        return told, bundle_config.parsed(source)
+    finally:
+        source.close()
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """A bundle's facts, its files verified, without loading the model."""
-    manifest = verify(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    size = sum(entry["bytes"] for entry in manifest["files"].values())
+    told, config = manifest.reading(Path(folder), _facts)
+    size = sum(entry["bytes"] for entry in told["files"].values())
     training = config["training"]
     return {
         "bundle": str(folder),
-        "created": manifest["created"],
-        "verified_files": len(manifest["files"]),
+        "created": told["created"],
+        "verified_files": len(told["files"]),
         "bytes": size,
-        "data": manifest["data"],
+        "data": told["data"],
         "model": config["model"],
         "holdout": config["holdout"],
         "best_epoch": training.get("best_epoch"),
         "training_seconds": round(training.get("seconds", 0)),
-        "test": {name: f"{value:.4f}" for name, value in manifest["metrics"].items()},
-        "library_versions": manifest["library_versions"],
+        "test": {
+            name: f"{value:.4f}" if isinstance(value, int | float) else str(value)
+            for name, value in told["metrics"].items()
+        },
+        "library_versions": told["library_versions"],
     }
 
 

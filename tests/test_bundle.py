@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import recsys
-from recsys import bundle
+from recsys import bundle, manifest
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import RowLists
@@ -105,14 +105,14 @@ def test_a_half_written_folder_is_no_bundle(folder: Path) -> None:
 
 
 def rewrite_manifest(folder: Path, **changes: object) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    for name in manifest["files"]:
-        manifest["files"][name] = {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
-    (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+    told = json.loads((folder / "manifest.json").read_text())
+    for name in told["files"]:
+        told["files"][name] = {"sha256": sha256_of(folder / name), "bytes": (folder / name).stat().st_size}
+    (folder / "manifest.json").write_text(json.dumps(manifest.sealed(told | changes)))
 
 
 def test_a_newer_format_is_refused_with_the_remedy(folder: Path) -> None:
-    rewrite_manifest(folder, format_version=bundle.FORMAT_VERSION + 1)
+    rewrite_manifest(folder, format_version=manifest.FORMAT_VERSION + 1)
     with pytest.raises(BundleError, match="format version 2; this recsys reads up to 1: upgrade recsys"):
         recsys.load(folder)
 

@@ -147,9 +147,9 @@ def test_an_encoder_that_was_trained_along_travels_with_the_bundle(
     model, retriever = fit(encoder=str(bert), text_dim=8, **options)
     towers = model.towers
     assert towers.whitening is not None
-    assert towers.encoder_folder not in (None, bert)
+    assert towers.held_encoder is not None
     texts = catalog.aligned(model.items).texts.to_list()
-    vectors = TextEncoder(towers.encoder_folder).encode(texts)
+    vectors = towers.encoder.encode(texts)
     assert not np.allclose(vectors, TextEncoder(bert).encode(texts), atol=1e-2)
     # What the item tower reads is what the saved encoder gives, although the best epoch was not the last step.
     np.testing.assert_allclose(towers.net.items.text, towers.whitening(vectors), atol=0.05)
@@ -170,18 +170,22 @@ def test_a_trained_encoder_follows_from_the_seed(fit: Fit, bert: Path) -> None:
     assert all(torch.equal(value, weights[name]) for name, value in one.towers.net.state_dict().items())
 
 
-def test_the_folder_of_a_trained_encoder_goes_with_its_model(fit: Fit, bert: Path) -> None:
+def test_the_files_of_a_trained_encoder_go_with_its_model(fit: Fit, bert: Path) -> None:
     import gc
+    import weakref
 
     model, retriever = fit(encoder=str(bert), encoder_mode="full")
-    folder = model.towers.encoder_folder
-    assert folder is not None
-    del model
+    held = model.towers.held_encoder
+    assert held is not None
+    file = held.files["model.safetensors"]
+    handle = weakref.ref(file.handle)
+    assert not file.path.exists()  # nothing of it lies about, however this process ends
+    del model, held, file
     gc.collect()
-    assert folder.is_dir()  # the retriever still reads it
+    assert handle() is not None  # the retriever still reads it
     del retriever
     gc.collect()
-    assert not folder.exists()
+    assert handle() is None
 
 
 def test_images_travel_with_the_bundle(fit: Fit, tmp_path: Path) -> None:

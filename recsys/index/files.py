@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load, save_file
 
 from recsys.data.row_lists import Float32
 from recsys.errors import BundleError, ConfigError
@@ -20,6 +22,7 @@ from recsys.index.item_index import ItemIndex
 from recsys.index.spec import IndexSpec
 from recsys.models.dense import Dense
 from recsys.models.stored import Stored
+from recsys.opened import Source
 
 FAISS_FILE, ROTATION_FILE, STATE_FILE, SPEC_FILE = (
     "index.faiss",
@@ -57,12 +60,13 @@ def write(index: ItemIndex, folder: Path, vectors: Float32) -> None:
     (folder / SPEC_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def read(folder: Path, vectors: Float32, *, device: str = "cpu") -> ItemIndex:
+def read(source: Path | Source, vectors: Float32, *, device: str = "cpu") -> ItemIndex:
     """Read what :func:`write` wrote; a folder of an older version has a flat index alone.
 
     Parameters
     ----------
-    folder : Path
+    source : Path or Source
+        A folder, or its files opened.
     vectors : float32 (n_items, D)
     device : str
 
@@ -71,42 +75,75 @@ def read(folder: Path, vectors: Float32, *, device: str = "cpu") -> ItemIndex:
     BundleError
         The index is damaged, or was built from other vectors.
     """
-    if not (folder / SPEC_FILE).is_file():
-        _check_flat(folder / FAISS_FILE, vectors)
+    source = Source.of(source) if isinstance(source, Path) else source
+    folder = source.folder
+    if SPEC_FILE not in source:
+        _check_flat(source, vectors)
         return ItemIndex.build(vectors, device=device)
     try:
-        facts: dict[str, Any] = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
+        facts: dict[str, Any] = json.loads(source.read(SPEC_FILE))
         spec = IndexSpec.of(facts["spec"])
-        rows = load_file(folder / STATE_FILE)
+        rows = load(source.read(STATE_FILE))
         covered, stale, alive = rows["covered"], rows["stale"], rows["alive"]
-    except (OSError, ValueError, KeyError, TypeError, ConfigError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ConfigError, SafetensorError) as error:
         raise BundleError(f"{folder}: the index's own files ({SPEC_FILE}, {STATE_FILE}) are damaged: {error}") from error
-    if facts["vectors_sha256"] != digest(vectors):
+    if facts.get("vectors_sha256") != digest(vectors):
         raise BundleError(f"{folder}: the index was built from other vectors than item_vectors.npy; build it again")
     finder: Finder | None = None
+    _check_rows(folder, covered, stale, alive, len(vectors))
     held = vectors if len(covered) == len(vectors) else vectors[covered]
     if spec.kind == "exact":
-        _check_flat(folder / FAISS_FILE, vectors)
+        _check_flat(source, vectors)
     elif spec.kind == "truncated":
-        finder = TruncatedFinder.of(held, np.load(folder / ROTATION_FILE, allow_pickle=False))
+        finder = TruncatedFinder.of(held, _rotation(source, vectors, spec))
     else:
-        finder = FaissFinder.load(folder / FAISS_FILE, spec)
+        finder = FaissFinder.of(_faiss_index(source), spec, folder / FAISS_FILE)
     if finder is not None and len(finder) != len(covered):
         raise BundleError(f"{folder}: the index holds {len(finder)} items, {STATE_FILE} tells of {len(covered)}")
-    if len(stale) != len(vectors) or len(alive) != len(vectors):
-        raise BundleError(f"{folder}: {STATE_FILE} tells of {len(stale)} items, item_vectors.npy of {len(vectors)}")
     table = torch.from_numpy(np.ascontiguousarray(vectors)).to(device)
     dense = Dense.of(Stored.of(table, spec.precision))
     return ItemIndex(dense, spec, finder, covered, stale, alive, facts.get("measured", []))
 
 
-def _check_flat(file: Path, vectors: Float32) -> None:
-    """Refuse a flat index that is damaged or holds other vectors."""
-    library = faiss()
+def _check_rows(folder: Path, covered: Any, stale: Any, alive: Any, count: int) -> None:
+    """Refuse states of items that do not fit the vectors."""
+    if len(stale) != count or len(alive) != count:
+        raise BundleError(f"{folder}: {STATE_FILE} tells of {len(stale)} items, item_vectors.npy of {count}")
+    kinds = (covered.ndim, covered.dtype.kind, stale.shape, stale.dtype, alive.shape, alive.dtype)
+    if kinds != (1, "i", (count,), np.bool_, (count,), np.bool_) or (
+        len(covered) and not 0 <= covered.min() <= covered.max() < count
+    ):
+        raise BundleError(f"{folder}: {STATE_FILE} names rows that are none of the {count} in item_vectors.npy")
+
+
+def _faiss_index(source: Source) -> Any:
+    """FAISS's own object, of verified bytes."""
     try:
-        index = library.read_index(str(file))
-    except RuntimeError as error:
-        raise BundleError(f"{file} is not a whole FAISS index: {str(error).splitlines()[0]}") from error
+        content = np.frombuffer(source.read(FAISS_FILE), dtype=np.uint8)
+        if not len(content):
+            raise RuntimeError("it is empty")
+        return faiss().deserialize_index(content)
+    except (RuntimeError, MemoryError, FileNotFoundError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(f"{source.folder / FAISS_FILE} is not a whole FAISS index: {why}") from error
+
+
+def _rotation(source: Source, vectors: Float32, spec: IndexSpec) -> Float32:
+    try:
+        rotation: Float32 = np.load(BytesIO(source.read(ROTATION_FILE)), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{source.folder / ROTATION_FILE} is damaged: {error}") from error
+    if rotation.shape != (vectors.shape[1], spec.kept_dim) or rotation.dtype != np.float32:
+        raise BundleError(
+            f"{source.folder / ROTATION_FILE} does not fit the vectors: it is {rotation.dtype}{rotation.shape}"
+        )
+    return rotation
+
+
+def _check_flat(source: Source, vectors: Float32) -> None:
+    """Refuse a flat index that is damaged or holds other vectors."""
+    file, library = source.folder / FAISS_FILE, faiss()
+    index = _faiss_index(source)
     if not isinstance(index, library.IndexFlatIP):
         raise BundleError(f"{file} holds a {type(index).__name__}, expected IndexFlatIP")
     if index.ntotal != len(vectors) or not np.array_equal(index.reconstruct_n(0, index.ntotal), vectors):

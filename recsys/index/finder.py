@@ -166,19 +166,14 @@ class FaissFinder:
         faiss().write_index(self._on_host(), str(file))
 
     @classmethod
-    def load(cls, file: Path, spec: IndexSpec) -> FaissFinder:
-        """Read what :meth:`save` wrote.
+    def of(cls, index: Any, spec: IndexSpec, file: Path) -> FaissFinder:
+        """From what :meth:`save` wrote into ``file`` and FAISS read.
 
         Raises
         ------
         BundleError
-            The file is damaged, or holds another kind of index.
+            It is another kind of index.
         """
-        library = faiss()
-        try:
-            index = library.read_index(str(file))
-        except RuntimeError as error:
-            raise BundleError(f"{file} is not a whole FAISS index: {str(error).splitlines()[0]}") from error
         kinds = {"ivf": "IndexIVFFlat", "sq": "IndexIVFScalarQuantizer", "ivfpq": "IndexIVFPQ", "hnsw": "IndexHNSWFlat"}
         expected = kinds.get(spec.kind, "IndexHNSWCagra")
         if type(index).__name__ != expected:

@@ -11,6 +11,7 @@ import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.models.item_content import Scales, Tokens
+from recsys.opened import Source
 
 TOKENS, SCALES = "tokens.parquet", "scales.parquet"
 
@@ -57,12 +58,12 @@ class ContentReader:
             pl.concat([scales.means, scales.deviations]).write_parquet(folder / SCALES)
 
     @classmethod
-    def read(cls, folder: Path, categories: Sequence[str], *, words: bool) -> ContentReader | None:
-        """What :meth:`write` wrote; None where the folder has neither file."""
+    def read(cls, source: Source, categories: Sequence[str], *, words: bool) -> ContentReader | None:
+        """What :meth:`write` wrote; None where there is neither file."""
         tokens = scales = None
-        if (file := folder / TOKENS).is_file():
-            tokens = Tokens(pl.read_parquet(file, glob=False), tuple(categories), words)
-        if (file := folder / SCALES).is_file():
-            rows = pl.read_parquet(file, glob=False)
+        if TOKENS in source:
+            tokens = Tokens(pl.read_parquet(source.read(TOKENS)), tuple(categories), words)
+        if SCALES in source:
+            rows = pl.read_parquet(source.read(SCALES))
             scales = Scales(tuple(rows.columns), rows[:1], rows[1:])
         return None if tokens is None and scales is None else cls(tokens, scales)

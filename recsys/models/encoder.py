@@ -125,6 +125,16 @@ class TextEncoder:
             self._model = load_encoder(self.folder, self.device)
         return self._model
 
+    def load(self) -> None:
+        """Load the encoder now rather than at first use; its folder is not read afterwards.
+
+        Raises
+        ------
+        EncoderError
+            It cannot be loaded.
+        """
+        self._loaded()
+
     def encode(self, texts: list[str]) -> Float32:
         """Vectors of texts, computed now.
 

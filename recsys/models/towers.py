@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +18,8 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError, UnsupportedError
 from recsys.models.dense import Dense
 from recsys.models.dense_search import search
-from recsys.models.encoder import OwnFolder, TextEncoder
+from recsys.models.encoder import TextEncoder
+from recsys.models.held_encoder import HeldEncoder
 from recsys.models.network import TwoTowerNet
 from recsys.models.side import Side, request_times
 from recsys.models.whiten import Whitening
@@ -24,6 +27,9 @@ from recsys.recommender import Ranked, check_k
 
 _BLOCK_TOKENS = 16_384
 _NO_TEXT = "this model was trained without text (encoder=None); it cannot read any"
+_NO_ENCODER = (
+    "this model was saved without its text encoder, as nothing proved it to be the right one; fit again to read text"
+)
 
 
 def padded(histories: RowLists) -> tuple[Tensor, Tensor]:
@@ -155,26 +161,23 @@ class Towers:
     net : TwoTowerNet
     users, items : Vocabulary
     whitening : Whitening or None
-    encoder_folder : Path or None
-        None where the model reads no text.
+    held_encoder : HeldEncoder or None
+        The files of the text encoder; None where the model reads no text.
     device : str
     event_names : tuple of str
         The event types that the user tower knows, by code.
     user_codes : int32 (n_users, F) or None
         Features of the users, by row.
-    own_folder : OwnFolder or None
-        Holds ``encoder_folder`` where the encoder was trained along.
     """
 
     net: TwoTowerNet
     users: Vocabulary
     items: Vocabulary
     whitening: Whitening | None
-    encoder_folder: Path | None
+    held_encoder: HeldEncoder | None
     device: str = "cpu"
     event_names: tuple[str, ...] = ()
     user_codes: Int32 | None = None
-    own_folder: OwnFolder | None = None
 
     name = "two towers"
     trained_on = None
@@ -223,18 +226,21 @@ class Towers:
     @cached_property
     def encoder(self) -> TextEncoder:
         """The text encoder, loaded at first use."""
-        if self.encoder_folder is None:
-            raise UnsupportedError(_NO_TEXT)
-        return TextEncoder(self.encoder_folder, self.device)
+        if self.held_encoder is None:
+            raise UnsupportedError(_NO_TEXT if self.whitening is None else _NO_ENCODER)
+        return self.held_encoder.opened(self.device)
 
     def settle_encoder(self) -> None:
         """Where a text encoder was trained along: write it out whole, and let go of it."""
         tuned = self.net.items.encoder
         if tuned is None:
             return
-        self.own_folder = OwnFolder()
-        self.encoder_folder = self.own_folder.path / "encoder"
-        tuned.save(self.encoder_folder)
+        folder = Path(tempfile.mkdtemp(prefix="recsys-encoder-"))
+        try:
+            tuned.save(folder / "encoder")
+            self.held_encoder = HeldEncoder.of(folder / "encoder")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         self.net.items.encoder = None
 
     @property

@@ -99,6 +99,7 @@ def test_vectors_that_are_not_finite_are_refused_when_a_bundle_is_opened(run: Pa
     import json
 
     from recsys.files import sha256_of
+    from recsys.manifest import sealed
 
     vectors = np.load(run / "item_vectors.npy")
     vectors[3] = np.nan
@@ -106,6 +107,6 @@ def test_vectors_that_are_not_finite_are_refused_when_a_bundle_is_opened(run: Pa
     manifest = json.loads((run / "manifest.json").read_text())
     file = run / "item_vectors.npy"
     manifest["files"]["item_vectors.npy"] = {"sha256": sha256_of(file), "bytes": file.stat().st_size}
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    (run / "manifest.json").write_text(json.dumps(sealed(manifest)))
     with pytest.raises(BundleError):
         recsys.load(run)
