@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 
-from recsys.errors import CheckpointError
-from recsys.files import atomic_file
+from recsys.errors import CheckpointError, DamagedError
+from recsys.files import digested_file, read_digested
 from recsys.training.shards import like, whole
 
 FILE = "state.safetensors"
@@ -48,6 +48,8 @@ class Snapshot:
 def save_snapshot(snapshot: Snapshot, folder: Path) -> None:
     """Write a checkpoint over an older one: one file, renamed into place, so that a kill at any moment leaves one whole.
 
+    Its digest is in it, so that no damage is resumed from.
+
     Raises
     ------
     CheckpointError
@@ -62,7 +64,7 @@ def save_snapshot(snapshot: Snapshot, folder: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         save_file(tensors, staging / FILE, state)
-        with atomic_file(folder / FILE) as file:
+        with digested_file(folder / FILE) as file:
             (staging / FILE).replace(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
@@ -71,6 +73,31 @@ def save_snapshot(snapshot: Snapshot, folder: Path) -> None:
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def read_snapshot(folder: Path) -> Snapshot:
+    """Read a checkpoint, of whatever run.
+
+    Raises
+    ------
+    CheckpointError
+        There is none, or it is damaged or cannot be read.
+    """
+    if not (folder / FILE).is_file():
+        raise CheckpointError(
+            f"there is no checkpoint in {folder} to resume from; begin anew without resume=True (--resume)"
+        )
+    try:
+        payload = read_digested(folder / FILE)
+        length = int.from_bytes(payload[:8], "little")
+        state = {name: json.loads(text) for name, text in json.loads(payload[8 : 8 + length])["__metadata__"].items()}
+        return Snapshot(load(payload), state["place"], state["identity"])
+    except (DamagedError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"the checkpoint in {folder} is damaged: {error}; begin anew without resume=True (--resume)"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"the checkpoint {folder / FILE} cannot be read: {error.strerror or error}") from error
 
 
 def load_snapshot(folder: Path, identity: dict[str, Any]) -> Snapshot:
@@ -87,16 +114,7 @@ def load_snapshot(folder: Path, identity: dict[str, Any]) -> Snapshot:
     CheckpointError
         There is none, it is damaged, or something that bears on the weights differs; each difference is named.
     """
-    if not (folder / FILE).is_file():
-        raise CheckpointError(
-            f"there is no checkpoint in {folder} to resume from; begin anew without resume=True (--resume)"
-        )
-    try:
-        with safe_open(folder / FILE, "pt") as file:
-            state = {name: json.loads(text) for name, text in file.metadata().items()}
-            snapshot = Snapshot({name: file.get_tensor(name) for name in file.keys()}, state["place"], state["identity"])  # noqa: SIM118
-    except (ValueError, KeyError, AttributeError, OSError, SafetensorError) as error:
-        raise CheckpointError(f"the checkpoint in {folder} is damaged: {error}") from error
+    snapshot = read_snapshot(folder)
     then, now = _flat(snapshot.identity), _flat(json.loads(json.dumps(identity)))  # tuples become lists
     differences = [
         f"{name}: {then.get(name)!r} then, {now.get(name)!r} now"

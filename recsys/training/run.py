@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recsys.data.split import Holdout
-from recsys.errors import RecsysError
+from recsys.errors import CheckpointError, RecsysError
 from recsys.evaluation.evaluate import evaluate
 from recsys.models.towers import Towers
 from recsys.progress import log
@@ -234,17 +235,34 @@ class Run:
             It is missing, damaged, or of another run.
         """
         snapshot = load_snapshot(folder, self.identity)
+        try:
+            self._take(snapshot, folder)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the checkpoint in {folder} is whole, but not of a run of this version of recsys "
+                f"({type(error).__name__}: {error}); begin anew without resume=True (--resume)"
+            ) from error
+        log(f"resumed at epoch {self.epoch + 1}, step {self.step}")
+
+    def _take(self, snapshot: Snapshot, folder: Path) -> None:
+        """Fill weights, optimiser, averages, place and random states from a checkpoint."""
         state = snapshot.part("state")
         check_shapes(folder, state, self.loss.state())
         fill(self.loss.state(), state)
         restore_optimizer(self.optimizer, snapshot.part("optimizer"))
         if self.average is not None:
+            check_shapes(folder, snapshot.part("average"), self.average.values)
             fill(self.average.values, snapshot.part("average"))
         for name in _PLACE:
-            setattr(self, name, snapshot.place[name])
+            setattr(self, name, operator.index(snapshot.place[name]))
         self.record = TrainingLog(**snapshot.place["record"])
+        if not all(isinstance(row, dict) for row in self.record.epochs):
+            raise TypeError("the training log is no list of rows")
         if snapshot.place["best"] is not None:
             weights, best = self.loss.weights(), snapshot.part("best")
+            check_shapes(folder, best, weights)
             self.best = (snapshot.place["best"], {name: like(best[name], weights[name]) for name in weights})
         rank = self.fabric.global_rank
         own = {name: values[rank].clone() for name, values in snapshot.part("process").items()}  # torch needs states apart
@@ -253,7 +271,6 @@ class Run:
         if "cuda" in own:
             torch.cuda.set_rng_state(own["cuda"], self.fabric.device)
         self.loss.draws.set_state(snapshot.tensors["draws"])
-        log(f"resumed at epoch {self.epoch + 1}, step {self.step}")
 
     def _own(self) -> dict[str, Tensor]:
         """What differs from process to process."""

@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from recsys.data.augment import Augment
 from recsys.data.catalog import Catalog
 from recsys.data.split import Split
 from recsys.evaluation.evaluate import evaluate
-from recsys.training import checkpoint as checkpoints
 from recsys.training.averaging import MovingAverage
-from recsys.training.checkpoint import FILE, load_snapshot
+from recsys.training.checkpoint import FILE, read_snapshot
 from recsys.training.config import Objective, Training
 from recsys.training.fit import train
 from recsys.training.module import NextItemLoss
@@ -87,9 +85,7 @@ def untimed(rows: list[dict[str, float]]) -> list[dict[str, float]]:
 
 def contents(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All that a checkpoint holds but times."""
-    with safe_open(folder / FILE, "pt") as file:
-        identity = checkpoints.json.loads(file.metadata()["identity"])
-    snapshot = load_snapshot(folder, identity)
+    snapshot = read_snapshot(folder)
     record = snapshot.place["record"]
     return snapshot.tensors, snapshot.place | {"record": (untimed(record["epochs"]), record["best_epoch"])}
 

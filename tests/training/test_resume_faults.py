@@ -18,7 +18,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import Split
 from recsys.errors import CheckpointError, ConfigError, NotFittedError, RecsysError
 from recsys.training import checkpoint as checkpoints
-from recsys.training.checkpoint import FILE
+from recsys.training.checkpoint import FILE, Snapshot, read_snapshot
 from recsys.training.config import Objective, Training
 from recsys.training.module import NextItemLoss
 from tests.training.test_resume import EVERYTHING, assert_same, contents, fit, model
@@ -61,6 +61,60 @@ def test_a_damaged_checkpoint_is_refused(
     with pytest.raises(CheckpointError, match=r"the checkpoint in .*run is damaged"):
         fit(ring_split, ring_catalog, checkpoint, QUICK, resume=True)
     assert (checkpoint / FILE).read_bytes() == damaged
+
+
+def test_no_damage_is_resumed_from(checkpoint: Path) -> None:
+    """Single bits and whole stretches, at every kind of place: header, tensors, seal."""
+    file, generator = checkpoint / FILE, np.random.default_rng(0)
+    good = file.read_bytes()
+    read_snapshot(checkpoint)
+    places = [*range(0, 200, 8), *generator.integers(0, len(good), 150).tolist(), *range(len(good) - 100, len(good), 5)]
+    damaged = [
+        good[:place] + bytes([good[place] ^ (1 << int(generator.integers(8)))]) + good[place + 1 :] for place in places
+    ]
+    damaged += [good[: int(end)] for end in np.linspace(0, len(good) - 1, 40)]
+    damaged += [good + b"\0", b"\0" + good, good + good, bytes(len(good)), good[:-100], good[:500] + bytes(64) + good[564:]]
+    for data in damaged:
+        file.write_bytes(data)
+        with pytest.raises(CheckpointError, match="is damaged.*begin anew without resume=True"):
+            read_snapshot(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda snapshot: snapshot.place.pop("epoch"),
+        lambda snapshot: snapshot.place.update(record={"epochs": 3}),
+        lambda snapshot: snapshot.place.update(record=[], best="high"),
+        lambda snapshot: snapshot.place.update(record={"none": 1}),
+        lambda snapshot: snapshot.tensors.pop("draws"),
+        lambda snapshot: snapshot.tensors.update(draws=torch.zeros(3)),
+        lambda snapshot: snapshot.tensors.update({"optimizer.x.step": torch.zeros(())}),
+        lambda snapshot: snapshot.tensors.update({"optimizer.999.exp_avg": torch.zeros(())}),
+        lambda snapshot: [snapshot.tensors.pop(name) for name in list(snapshot.tensors) if name.startswith("best.")],
+        lambda snapshot: [snapshot.tensors.pop(name) for name in list(snapshot.tensors) if name.startswith("average.")],
+        lambda snapshot: [snapshot.tensors.pop(name) for name in list(snapshot.tensors) if name.startswith("process.")],
+        lambda snapshot: [snapshot.tensors.pop(name) for name in list(snapshot.tensors) if name.startswith("state.")],
+        lambda snapshot: snapshot.identity.clear(),
+    ],
+)
+def test_a_whole_checkpoint_with_something_else_in_it_is_refused_by_name(
+    change: Callable[[Snapshot], object], checkpoint: Path, ring_split: Split, ring_catalog: Catalog
+) -> None:
+    snapshot = read_snapshot(checkpoint)
+    change(snapshot)
+    checkpoints.save_snapshot(snapshot, checkpoint)
+    with pytest.raises(CheckpointError, match=str(checkpoint)):
+        fit(ring_split, ring_catalog, checkpoint, QUICK, resume=True)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_told(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(checkpoints, "read_digested", denied)
+    with pytest.raises(CheckpointError, match=r"state.safetensors cannot be read: Permission denied"):
+        read_snapshot(checkpoint)
 
 
 def test_a_file_of_tensors_that_is_no_checkpoint_is_refused(
