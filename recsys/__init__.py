@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recsys.data.augment import Augment
     from recsys.data.catalog import Catalog
     from recsys.data.interactions import Interactions
-    from recsys.data.protocols import item_split, rolling_splits, user_split
+    from recsys.data.protocols import item_split, random_split, rolling_splits, user_split
     from recsys.data.read import read_catalog, read_interactions, read_user_table
     from recsys.data.split import leave_last_out, time_split
     from recsys.errors import RecsysError
@@ -57,6 +57,7 @@ _HOMES = {
     "item_split": "recsys.data.protocols",
     "leave_last_out": "recsys.data.split",
     "load": "recsys.bundle",
+    "random_split": "recsys.data.protocols",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",
     "read_user_table": "recsys.data.read",
@@ -89,6 +90,7 @@ __all__ = [
     "item_split",
     "leave_last_out",
     "load",
+    "random_split",
     "read_catalog",
     "read_interactions",
     "read_user_table",

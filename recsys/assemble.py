@@ -13,7 +13,7 @@ from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Float32
 from recsys.data.user_table import UserTable
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 from recsys.models.encoder import ImageEncoder, TextEncoder, resolve_encoder
 from recsys.models.held_encoder import HeldEncoder
 from recsys.models.item_content import Bags, ItemContent, make_bags, make_numbers, recurring
@@ -40,10 +40,13 @@ class Shape:
         0: types are not read.
     user_features : tuple of int
         Codes of each feature.
+    ordered : bool
+        Whether ``positions="auto"`` means learned ones.
     """
 
     event_types: int = 0
     user_features: tuple[int, ...] = ()
+    ordered: bool = True
 
 
 def network(
@@ -75,6 +78,9 @@ def network(
         encoder=encoder,
         members=options.members,
     )
+    positions = options.positions
+    if positions == "auto":
+        positions = "learned" if shape.ordered else "none"
     towers = [
         UserTower(
             options.dim,
@@ -82,7 +88,7 @@ def network(
             options.heads,
             options.max_length,
             options.dropout,
-            positions=options.positions,
+            positions=positions,
             time_bias=options.time_bias,
             event_types=shape.event_types,
             event_heads=options.event_heads,
@@ -125,7 +131,11 @@ def network_like(options: TwoTower, state: dict[str, torch.Tensor]) -> TwoTowerN
     while (name := f"{tower}.side.features.{len(features)}.weight") in state:
         features.append(len(state[name]))
     types = state.get(f"{tower}.side.events.weight")
-    shape = Shape(event_types=0 if types is None else len(types), user_features=tuple(features))
+    shape = Shape(
+        event_types=0 if types is None else len(types),
+        user_features=tuple(features),
+        ordered=f"{tower}.position" in state,
+    )
     return network(options, known, torch.zeros_like(state["items.has_id"]), shape)
 
 
@@ -141,12 +151,18 @@ def fresh_towers(
     """
     if options.time_bias != "none" and train.histories.times is None:
         raise DataError(f"time_bias={options.time_bias!r} reads timestamps, and the log has none (--timestamp)")
+    if not train.ordered and options.positions not in ("auto", "none"):
+        raise ConfigError(
+            f"positions={options.positions!r} tells the order of events, and the log has none (--unordered); "
+            f"take positions='none' (--positions none), or leave it out"
+        )
     if options.event_heads and train.histories.events is None:
         raise DataError("event_heads=True reads event types, and the log has none (--event)")
     codes = None if users is None else users.codes_for(train.users)
     shape = Shape(
         event_types=len(train.event_names) if train.histories.events is not None else 0,
         user_features=() if users is None else users.cardinalities,
+        ordered=train.ordered,
     )
     with torch.random.fork_rng():
         text = None if options.encoder is None else text_part(options, catalog, device)

@@ -43,6 +43,13 @@ def _log_flags(parser: argparse.ArgumentParser, *, needed: bool) -> None:
         help="each event type's strength, instead of --weight: view=1 cart=3 buy=5",
     )  # fmt: skip
     group.add_argument("--drop-unordered", action="store_true", help="leave out rows whose timestamp or order is missing")
+    group.add_argument(
+        "--unordered", action="store_true",
+        help="the log has no order: hold out random items, learn no positions, and read no times",
+    )  # fmt: skip
+    group.add_argument(
+        "--drop-duplicates", action="store_true", help="leave out rows that repeat one in user, item, time and event type"
+    )
     group = parser.add_argument_group("the catalogue")
     group.add_argument("--catalog", nargs="+", action=Gather, help="item files, globs or folders")
     group.add_argument("--catalog-format", choices=get_args(Format), help="by default told from the file's ending")
@@ -110,9 +117,9 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument("--out", help="folder of the bundle to write; needed unless nothing is written")
     fit.add_argument("--overwrite", action="store_true", help="replace an older bundle there")
     fit.add_argument(
-        "--split", choices=["last", "time", "none"], default="last",
+        "--split", choices=["last", "time", "random", "none"],
         help="what to keep for validation and test: each user's last two events, what comes after the 0.9 quantile of "
-        "time, or nothing (default: last)",
+        "time, two random items of each user, or nothing (default: last; random with --unordered)",
     )  # fmt: skip
     fit.add_argument("--recipe", help="TOML file with [model], [objective], [augment] and [training]; flags win over it")
     _user_flags(fit)
@@ -137,8 +144,8 @@ def build_parser() -> argparse.ArgumentParser:
     tune.add_argument("--trials", type=int, default=50, help="trials in all, earlier runs included (default: 50)")
     tune.add_argument("--minutes", type=float, help="begin no further trial after so long (default: no limit)")
     tune.add_argument(
-        "--split", choices=["last", "time"], default="last",
-        help="what to keep for validation and test, as for fit (default: last)",
+        "--split", choices=["last", "time", "random"],
+        help="what to keep for validation and test, as for fit (default: last; random with --unordered)",
     )  # fmt: skip
     tune.add_argument(
         "--keep-seen", action="store_true", help="rank items of the history too, as [training] keep_seen = true does"

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from recsys import progress
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.protocols import random_split
 from recsys.data.read import read_catalog, read_interactions, read_user_table, read_users
 from recsys.data.split import Holdout, leave_last_out, time_split
 from recsys.data.summary import summary, summary_text
@@ -61,6 +63,8 @@ def _read(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         event=arguments.event,
         event_weights=_event_weights(arguments.event_weights),
         drop_unordered=arguments.drop_unordered,
+        unordered=arguments.unordered,
+        drop_duplicates=arguments.drop_duplicates,
         **text_options(arguments, arguments.log, arguments.format),
     )
     if arguments.catalog is None:
@@ -104,7 +108,7 @@ def run_fit(arguments: Namespace) -> Answer:
     faiss()  # a missing or double build is told before the training, not after it
     log, catalog = _read(arguments)
     users = _user_features(arguments)
-    train, validation, test = _split(log, arguments.split)
+    train, validation, test = _split(log, _how(log, arguments))
     logs, checkpoint = out.parent / "logs" / out.name, out.parent / "checkpoints" / out.name
     model.fit(
         train,
@@ -143,7 +147,7 @@ def _look_ahead(recipe: Recipe, arguments: Namespace) -> Answer:
     from recsys.training.fit import look_ahead  # noqa: PLC0415
 
     log, catalog = _read(arguments)
-    train, _, _ = _split(log, arguments.split)
+    train, _, _ = _split(log, _how(log, arguments))
     found = look_ahead(recipe, train, catalog, _user_features(arguments), sweep=arguments.find_rate)
     return Answer(str(found), found.to_dict())
 
@@ -164,10 +168,21 @@ def _user_features(arguments: Namespace) -> UserTable | None:
     )
 
 
+def _how(log: Interactions, arguments: Namespace) -> str:
+    """The split that was asked for; else the last events, or random items of a log that has no last event."""
+    if arguments.split is not None:
+        return str(arguments.split)
+    return "last" if log.ordered else "random"
+
+
 def _split(log: Interactions, how: str) -> tuple[Interactions, Holdout | None, Holdout | None]:
     if how == "none":
         return log, None, None
-    split = leave_last_out(log) if how == "last" else time_split(log)
+    if how == "random":
+        progress.log("random split: two random items of each user are held out, one for validation and one for test")
+        if log.ordered:
+            progress.warn("the log has an order: histories of a random split hold events from after what is to be found")
+    split = {"last": leave_last_out, "time": time_split, "random": random_split}[how](log)
     return split.train, split.validation, split.test
 
 
@@ -183,7 +198,7 @@ def run_tune(arguments: Namespace) -> Answer:
     out = Path(arguments.out)
     log, catalog = _read(arguments)
     users = _user_features(arguments)
-    train, validation, _ = _split(log, arguments.split)
+    train, validation, _ = _split(log, _how(log, arguments))
     assert validation is not None  # noqa: S101 - both splits have one
     found = tune(
         train,
@@ -199,7 +214,7 @@ def run_tune(arguments: Namespace) -> Answer:
     )
     files = write(found, out)
     words = [word for flag in arguments.data_flags for word in _written(flag, getattr(arguments, flag.dest))]
-    words += ["--split", arguments.split, "--recipe", str(files["recipe"]), "--out", str(out / "model")]
+    words += ["--split", _how(log, arguments), "--recipe", str(files["recipe"]), "--out", str(out / "model")]
     command = shlex.join(["recsys", "fit", *words])
     text = f"{table_text(found)}\n\nbest recipe: {files['recipe']}    page: {files['page']}\nnext: {command}"
     data: dict[str, Any] = {name: str(file) for name, file in files.items()}

@@ -74,7 +74,8 @@ class TwoTower:
     depth_dropout : float
         Stochastic depth: how often the last block's branches are left out.
     positions : str
-        How the user tower tells order: ``"learned"``, ``"rotary"``, ``"relative"`` or ``"none"``.
+        How the user tower tells order: ``"learned"``, ``"rotary"``, ``"relative"`` or ``"none"``; ``"auto"``: learned, or
+        none where the log has no order.
     time_bias : str
         Attention by elapsed time: ``"none"``, between past events (``"history"``), or to the clock of the request
         (``"request"``).
@@ -110,7 +111,7 @@ class TwoTower:
     dropout: float = 0.2
     attention_dropout: float = 0.0
     depth_dropout: float = 0.0
-    positions: Literal["learned", "rotary", "relative", "none"] = "learned"
+    positions: Literal["learned", "rotary", "relative", "none", "auto"] = "auto"
     time_bias: Literal["none", "history", "request"] = "none"
     event_heads: bool = False
     score: Literal["cosine", "dot"] = "cosine"

@@ -13,14 +13,18 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys.data.order import tell_duplicates, tell_order
 from recsys.data.parse import check_ids, parse_event, parse_order, parse_timestamp, parse_weight
 from recsys.data.row_lists import Bool, Float32, Int8, Int64, RowLists
 from recsys.data.vocabulary import Vocabulary, encode
 from recsys.errors import ConfigError, DataError
 from recsys.files import atomic_folder
+from recsys.progress import log as tell
 from recsys.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 
 MOST_EVENT_TYPES = 127
+_SHUFFLE = 0
+"""Seed of the order in which the histories of a log without order stand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +43,15 @@ class Interactions:
     event_names : tuple of str
         The event types in sorted order, at most 127; ``histories.events`` holds each event's place in it. Empty where the
         log tells no types.
+    ordered : bool
+        False: nothing tells what came before what. Histories then stand in a random order, and there are no times.
+    order_column : str or None
+        The column that the events were ordered by; None: their place in the file, or nothing.
 
     Raises
     ------
     DataError
-        The histories have event types and there are no names for them, or names and no types.
+        The histories have event types and there are no names for them, or names and no types; or times and no order.
     """
 
     users: Vocabulary
@@ -51,10 +59,21 @@ class Interactions:
     histories: RowLists
     weights: Float32 | None = None
     event_names: tuple[str, ...] = ()
+    ordered: bool = True
+    order_column: str | None = None
 
     def __post_init__(self) -> None:
         if (self.histories.events is None) != (not self.event_names):
             raise DataError("event types and event_names go together: give both or neither (histories.bare() has no types)")
+        if not self.ordered and (self.histories.times is not None or self.order_column is not None):
+            raise DataError("a log without order has no times and no column that orders it")
+
+    @property
+    def ordered_by(self) -> str:
+        """What orders the events, for people."""
+        if not self.ordered:
+            return "none; each history stands in a random order"
+        return "file order" if self.order_column is None else f"the column {self.order_column!r}"
 
     @property
     def timestamps(self) -> Int64 | None:
@@ -67,7 +86,7 @@ class Interactions:
         return self.histories.events
 
     @classmethod
-    def from_frame(cls, frame: pl.DataFrame) -> Interactions:
+    def from_frame(cls, frame: pl.DataFrame, *, unordered: bool = False, drop_duplicates: bool = False) -> Interactions:
         """Build from a frame in our own column names.
 
         Parameters
@@ -76,6 +95,11 @@ class Interactions:
             Columns ``user_id`` and ``item_id``; optionally ``timestamp`` (integer seconds, dates or ISO 8601 text),
             ``order`` (any numbers; sorted by instead of the timestamp), ``weight`` and ``event_type`` (text or whole
             numbers). No nulls.
+        unordered : bool
+            Nothing tells what came before what: no place in the frame means anything.
+        drop_duplicates : bool
+            Leave out rows that equal an earlier one in user, item, time, order and event type, as far as there are such
+            columns.
 
         Raises
         ------
@@ -87,6 +111,8 @@ class Interactions:
                 raise DataError(f"the frame has no column {name!r}; its columns are {', '.join(frame.columns)}")
         if frame.height == 0:
             raise DataError("the frame has no rows")
+        if unordered and (timed := next((name for name in (ORDER, TIMESTAMP) if name in frame.columns), None)):
+            raise DataError(f"the frame has a column {timed!r}, which orders it: drop it, or leave out unordered=True")
         for name in (USER, ITEM):
             check_ids(frame[name], f"the frame, column {name!r}")
         parsers = {TIMESTAMP: parse_timestamp, ORDER: parse_order, WEIGHT: parse_weight, EVENT: parse_event}
@@ -96,14 +122,30 @@ class Interactions:
                 if parsed.null_count():
                     raise DataError(f"{parsed.null_count()} of {frame.height} rows have no {name}")
                 frame = frame.with_columns(parsed.alias(name))
+        log = cls.from_checked(frame, unordered=unordered, drop_duplicates=drop_duplicates)
+        certain = unordered or log.order_column is not None
+        others = [name for name in frame.columns if name not in (USER, ITEM, WEIGHT, EVENT)]
+        tell_order(log.ordered_by, log.histories, len(log.items), None if certain else others)
+        tell_duplicates(log.histories, len(log.items))
+        return log
+
+    @classmethod
+    def from_checked(cls, frame: pl.DataFrame, *, unordered: bool = False, drop_duplicates: bool = False) -> Interactions:
+        """From a frame as :meth:`from_frame` takes it, whose columns are parsed and have no nulls."""
+        if drop_duplicates:
+            frame = _without_duplicates(frame)
         users, user_rows = encode(frame[USER], "user")
         items, item_rows = encode(frame[ITEM], "item")
         keys = pl.DataFrame({"user": user_rows, "position": np.arange(frame.height, dtype=np.uint32)})
         sort_by = next((name for name in (ORDER, TIMESTAMP) if name in frame.columns), None)
         if sort_by is not None:
             keys = keys.with_columns(frame[sort_by].alias("time"))
+        elif unordered:  # shuffled once, so that nothing can be learned from how the file happens to be sorted
+            shuffled = np.random.Generator(np.random.PCG64(_SHUFFLE)).permutation(frame.height)
+            keys = keys.with_columns(pl.Series("time", shuffled))
         # File position is the last key: the order of ties never depends on the sort's own stability.
-        order = keys.sort(["user", "time", "position"] if sort_by else ["user", "position"])["position"].to_numpy()
+        by = ["user", "time", "position"] if "time" in keys.columns else ["user", "position"]
+        order = keys.sort(by)["position"].to_numpy()
         lengths = np.bincount(user_rows, minlength=len(users))
         instants = frame[TIMESTAMP] if TIMESTAMP in frame.columns else None
         if instants is not None and instants.dtype.is_temporal():
@@ -120,13 +162,16 @@ class Interactions:
             ),
             weights=frame[WEIGHT].to_numpy()[order] if WEIGHT in frame.columns else None,
             event_names=names,
+            ordered=not unordered,
+            order_column=sort_by,
         )
 
     def __len__(self) -> int:
         return len(self.histories.rows)
 
     def __repr__(self) -> str:
-        return f"Interactions({len(self):,} by {len(self.users):,} users on {len(self.items):,} items)"
+        order = "" if self.ordered else ", unordered"
+        return f"Interactions({len(self):,} by {len(self.users):,} users on {len(self.items):,} items{order})"
 
     @cached_property
     def item_counts(self) -> Int64:
@@ -243,7 +288,7 @@ class Interactions:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, histories, times, weights and event types: equal logs have equal fingerprints."""
+        """sha256 over ids, histories, times, weights, event types, and whether there is an order: of equal logs equal."""
         digest = hashlib.sha256()
         for vocabulary in (self.users, self.items):
             ids = vocabulary.ids.cast(pl.String)
@@ -254,14 +299,18 @@ class Interactions:
             digest.update(b"|none" if array is None else b"|" + np.ascontiguousarray(array).tobytes())
         if self.events is not None:
             digest.update(b"|" + json.dumps(self.event_names).encode() + self.events.tobytes())
+        if not self.ordered:
+            digest.update(b"|unordered")
         return digest.hexdigest()
 
     def save(self, folder: str | Path) -> None:
-        """Write Parquet files (events, users, items; event_types if there are any) into a new folder, all or nothing."""
+        """Write Parquet files (events, users, items, order; event_types if there are any) into a new folder, as a whole."""
         with atomic_folder(Path(folder)) as target:
             self.frame().write_parquet(target / "events.parquet")
             self.users.ids.to_frame().write_parquet(target / "users.parquet")
             self.items.ids.to_frame().write_parquet(target / "items.parquet")
+            order = {"ordered": [self.ordered], "column": [self.order_column]}
+            pl.DataFrame(order, schema={"ordered": pl.Boolean, "column": pl.String}).write_parquet(target / "order.parquet")
             if self.event_names:
                 pl.DataFrame({EVENT: self.event_names}).write_parquet(target / "event_types.parquet")
 
@@ -281,6 +330,9 @@ class Interactions:
             users, items = Vocabulary(user_ids[USER], "user"), Vocabulary(item_ids[ITEM], "item")
             user_rows, item_rows = users.rows(events[USER]), items.rows(events[ITEM])
             names, codes = tuple[str, ...](), None
+            ordered, column = True, None
+            if (file := Path(folder) / "order.parquet").is_file():  # logs saved by older versions have none
+                ordered, column = pl.read_parquet(file, glob=False).row(0)
             if EVENT in events.columns:
                 names, codes = _event_codes(
                     events[EVENT], pl.read_parquet(Path(folder) / "event_types.parquet", glob=False)[EVENT]
@@ -300,7 +352,17 @@ class Interactions:
             ),
             weights=events[WEIGHT].to_numpy() if WEIGHT in events.columns else None,
             event_names=names,
+            ordered=ordered,
+            order_column=column,
         )
+
+
+def _without_duplicates(frame: pl.DataFrame) -> pl.DataFrame:
+    """The first of all rows that are equal in user, item, time, order and event type; tells how many are left out."""
+    told = [name for name in (USER, ITEM, TIMESTAMP, ORDER, EVENT) if name in frame.columns]
+    kept = frame.unique(subset=told, keep="first", maintain_order=True)
+    tell(f"left out {frame.height - kept.height:,} of {frame.height:,} rows, which repeat others in {', '.join(told)}")
+    return kept
 
 
 def _event_codes(column: pl.Series, names: pl.Series | None = None) -> tuple[tuple[str, ...], Int8]:

@@ -10,10 +10,74 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.arguments import whole_number
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Int32, Int64
-from recsys.data.split import Holdout, Split, cut_at, hold_out, instants_of, leave_last_out
+from recsys.data.row_lists import Bool, Int32, Int64, RowLists
+from recsys.data.split import Holdout, Split, cut_at, first_of_pair, hold_out, instants_of, leave_last_out
 from recsys.errors import ConfigError, DataError
+
+
+def random_split(log: Interactions, *, seed: int = 0, validation: bool = True) -> Split:
+    """Hold out a random item of each user for test and another for validation (protocol RANDOM).
+
+    For logs without order, of which no event is the last. Each item of a user is equally likely, and all events of that
+    user with a held-out item leave training. Users with fewer than three different items (two without validation) are
+    trained on and not judged. Of a log with an order, histories hold events that came after the targets: prefer
+    :func:`leave_last_out` or :func:`time_split` there.
+
+    Parameters
+    ----------
+    log : Interactions
+    seed : int
+    validation : bool
+        Whether to hold out a second item too.
+
+    Returns
+    -------
+    Split
+        Test histories include the validation events.
+
+    Raises
+    ------
+    ConfigError
+        ``seed`` is no whole number of 0 or more.
+    DataError
+        No user has enough different items.
+    """
+    held, lists, owners = 2 if validation else 1, log.histories, log.histories.owners()
+    keys = _keys(len(log), seed)
+    first = first_of_pair(lists, len(log.items))
+    n_items = np.bincount(owners[first], minlength=len(lists))
+    judged = np.flatnonzero(n_items > held)
+    if len(judged) == 0:
+        raise DataError(f"a random split needs users with at least {held + 1} different items; none has so many here")
+    drawn = np.flatnonzero(first)
+    drawn = drawn[np.lexsort((keys[drawn], owners[drawn]))]  # each user's items in a random order
+    starts = np.concatenate([[0], np.cumsum(n_items)])[judged]
+    name = "random split" if log.ordered else "random split (the log has no order)"
+
+    def holdout(place: int, part: str) -> tuple[Bool, Holdout]:
+        events = drawn[starts + place]
+        wanted = np.full(len(lists), -1, dtype=np.int32)
+        wanted[judged] = lists.rows[events]
+        held_out = out | (lists.rows == wanted[owners])
+        return held_out, Holdout(
+            log.users,
+            log.items,
+            judged.astype(np.int32),
+            lists.where(~held_out).take(judged),
+            RowLists.from_lengths(np.ones(len(judged), dtype=np.int64), lists.rows[events]),
+            f"{name}, {part}",
+            None if log.timestamps is None else log.timestamps[events],
+            log.event_names,
+        )
+
+    out = np.zeros(len(log), dtype=np.bool_)
+    out, test = holdout(0, "test")
+    if not validation:
+        return Split(log.select(~out), None, test)
+    out, second = holdout(1, "validation")
+    return Split(log.select(~out), second, test)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +113,9 @@ def item_split(
 ) -> ItemSplit:
     """Remove a random share of the items from training, to be ranked by their text alone (protocol COLD).
 
-    Hot targets are as in :func:`leave_last_out`, repeats included. A user's hot events after the first cold one stay in
-    training (as other users' later events do in leave-last-out), but never enter a cold history.
+    Hot targets are as in :func:`leave_last_out`, repeats included; as in :func:`random_split` where the log has no order.
+    A user's hot events after the first cold one stay in training (as other users' later events do in leave-last-out), but
+    never enter a cold history.
 
     Parameters
     ----------
@@ -90,10 +155,15 @@ def item_split(
     cold = is_cold[log.histories.rows]
     so_far = np.concatenate([[0], np.cumsum(cold)])
     early = so_far[1:] == np.repeat(so_far[log.histories.offsets[:-1]], log.histories.lengths)
+    if not log.ordered:  # nothing came before anything: all hot events are shown
+        early = ~cold
     judged = hold_out(
         log, early, cold, "item split, cold", f"no user has an event before one of the {n_cold} cold items; raise share"
     )
-    rest = leave_last_out(log.select(~cold), validation=validation)
+    hot = log.select(~cold)
+    rest = (
+        leave_last_out(hot, validation=validation) if log.ordered else random_split(hot, seed=seed, validation=validation)
+    )
     return ItemSplit(
         train=rest.train,
         validation=None if rest.validation is None else replace(rest.validation, protocol="item split, hot validation"),
@@ -144,6 +214,10 @@ def user_split(
         There are too few users.
     """
     _check_share("fold_in", fold_in)
+    if not log.ordered and not random:
+        raise ConfigError(
+            "this log has no order, so that no events come first; show random ones: user_split(..., random=True)"
+        )
     lists, owners = log.histories, log.histories.owners()
     place = np.arange(len(log)) - np.repeat(lists.offsets[:-1], lists.lengths)
     if random:
@@ -229,9 +303,7 @@ def rolling_splits(log: Interactions, *, windows: int = 3, horizon: float = 0.1,
 
 def _keys(n: int, seed: int, stream: int = 0) -> NDArray[np.float64]:
     """float64 (n,): random keys to sort by; ``stream`` tells two draws of one split apart."""
-    if seed < 0:
-        raise ConfigError(f"seed must be at least 0, not {seed}")
-    return np.random.Generator(np.random.PCG64((seed, stream))).random(n)
+    return np.random.Generator(np.random.PCG64((whole_number(seed, "seed", least=0), stream))).random(n)
 
 
 def _shuffled(n: int, seed: int) -> Int64:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from recsys.arguments import flag
 from recsys.data.catalog import Catalog
 from recsys.data.dialect import Dialect
 from recsys.data.interactions import Interactions
+from recsys.data.order import tell_duplicates, tell_order
 from recsys.data.parse import as_instants, check_ids, parse_event, parse_order, parse_timestamp, parse_weight
 from recsys.data.paths import Format, PathLike, expand, partition_values
 from recsys.data.tables import open_table, rows_of
@@ -45,6 +48,8 @@ def read_interactions(
     event: str | None = None,
     event_weights: Mapping[str, float] | None = None,
     drop_unordered: bool = False,
+    unordered: bool = False,
+    drop_duplicates: bool = False,
     separator: str | None = None,
     quote: str | None = None,
     encoding: str | None = None,
@@ -76,6 +81,12 @@ def read_interactions(
         Event type → strength, for every type that occurs; instead of ``weight``.
     drop_unordered : bool
         Leave out rows whose timestamp or order is null, instead of refusing them.
+    unordered : bool
+        The log has no order: neither a column nor a row's place tells what came first. Histories are then shuffled once, no
+        time is read, and :func:`recsys.random_split` holds out random items.
+    drop_duplicates : bool
+        Leave out rows that equal an earlier one in user, item, time, order and event type, as far as these are read; the
+        number is logged.
     separator : str, optional
         Of CSV and TSV: one character, or its name (comma, semicolon, tab, pipe). By default the format's own, or what the
         first rows show; another than the format's own is told.
@@ -96,19 +107,27 @@ def read_interactions(
     DataError
         A file, column or value that cannot be used; the message names it.
     ConfigError
-        ``event_weights`` stands beside ``weight`` or without ``event``, or does not give each type a finite strength.
+        ``event_weights`` stands beside ``weight`` or without ``event``, or does not give each type a finite strength;
+        ``unordered`` stands beside ``timestamp``, ``order`` or ``drop_unordered``.
     """
     if event_weights is not None and weight is not None:
         raise ConfigError("give either weight= (--weight) or event_weights= (--event-weights), not both")
     if event_weights is not None and event is None:
         raise ConfigError("event_weights= (--event-weights) needs event= (--event), the column of event types")
+    unordered, drop_duplicates = flag(unordered, "unordered"), flag(drop_duplicates, "drop_duplicates")
+    drop_unordered = flag(drop_unordered, "drop_unordered")
+    if unordered and (timestamp is not None or order is not None or drop_unordered):
+        raise ConfigError(
+            "unordered=True (--unordered) says that nothing orders the events; leave it out, or leave out timestamp, order "
+            "and drop_unordered"
+        )
     dialect = Dialect.of(separator, quote, encoding, null_values)
-    files, frames = expand(path, format), list[pl.DataFrame]()
+    files, frames, others = expand(path, format), list[pl.DataFrame](), dict[str, None]()
     for file in files:
         table = open_table(file, format, MOVIELENS_INTERACTIONS, dialect, partition_values(path, file))
         present = table.columns
         wanted, parsers = {USER: user, ITEM: item}, dict[str, Parser]()
-        if timestamp is not None or (order is None and TIMESTAMP in present):
+        if timestamp is not None or (order is None and TIMESTAMP in present and not unordered):
             wanted[TIMESTAMP], parsers[TIMESTAMP] = timestamp or TIMESTAMP, parse_timestamp
         if order is not None:
             wanted[ORDER], parsers[ORDER] = order, parse_order
@@ -116,6 +135,7 @@ def read_interactions(
             wanted[WEIGHT], parsers[WEIGHT] = weight, parse_weight
         if event is not None:
             wanted[EVENT], parsers[EVENT] = event, parse_event
+        others |= dict.fromkeys(name for name in present if name not in wanted.values())
         frame = rows_of(table, wanted)
         for name in (USER, ITEM):
             check_ids(frame[name], f"{file}, column {wanted[name]!r}")
@@ -123,7 +143,12 @@ def read_interactions(
             parse(frame[name], f"{file}, column {wanted[name]!r}").alias(name) for name, parse in parsers.items()
         )
         frames.append(_ordered(frame, wanted, file, drop_unordered))
-    log = Interactions.from_frame(_stacked(frames, files))
+    log = Interactions.from_checked(_stacked(frames, files), unordered=unordered, drop_duplicates=drop_duplicates)
+    if log.order_column is not None:
+        log = replace(log, order_column=order or timestamp or TIMESTAMP)
+    certain = unordered or log.order_column is not None
+    tell_order(log.ordered_by, log.histories, len(log.items), None if certain else others, weight)
+    tell_duplicates(log.histories, len(log.items))
     return log if event_weights is None else log.weighted_by_event(event_weights)
 
 

@@ -139,8 +139,13 @@ def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
     Raises
     ------
     DataError
-        No user has enough events.
+        No user has enough events, or the log has no order, so that no event is the last.
     """
+    if not log.ordered:
+        raise DataError(
+            "leave-last-out needs an order, and this log has none (read with unordered=True); hold out a random item of "
+            "each user instead: recsys.random_split(log) (--split random)"
+        )
     held = 2 if validation else 1
     judged = np.flatnonzero(log.histories.lengths > held)
     if len(judged) == 0:
@@ -206,7 +211,8 @@ def time_split(log: Interactions, *, quantile: float = 0.9, validation: bool = T
 def instants_of(log: Interactions, what: str) -> Int64:
     """int64 (len(log),): the timestamps, which ``what`` needs; a log without them raises LeakageError."""
     if log.timestamps is None:
-        raise LeakageError(f"{what} needs timestamps; this log has only an order within each user (name timestamp=)")
+        has = "only an order within each user" if log.ordered else "no order at all"
+        raise LeakageError(f"{what} needs timestamps; this log has {has} (name timestamp=)")
     return log.timestamps
 
 
@@ -241,7 +247,7 @@ def hold_out(log: Interactions, past: Bool, future: Bool, name: str, nobody: str
         There is nobody; the message ends with ``nobody``.
     """
     seen, later = log.histories.where(past), log.histories.where(future)
-    fresh = _first_of_pair(later, len(log.items)) & ~contained(later, seen, len(log.items))
+    fresh = first_of_pair(later, len(log.items)) & ~contained(later, seen, len(log.items))
     targets = later.where(fresh).bare()
     able = (seen.lengths > 0) & (targets.lengths > 0)
     judged = np.flatnonzero(able)
@@ -256,7 +262,7 @@ def _instant(log: Interactions, quantile: float) -> int:
     return int(np.quantile(instants_of(log, "a time split"), quantile, method="higher"))
 
 
-def _first_of_pair(lists: RowLists, n_items: int) -> Bool:
+def first_of_pair(lists: RowLists, n_items: int) -> Bool:
     """bool (len(rows),): true at the first occurrence of each row within its list."""
     first = np.zeros(len(lists.rows), dtype=np.bool_)
     _, positions = np.unique(lists.owners() * n_items + lists.rows, return_index=True)

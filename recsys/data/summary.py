@@ -9,6 +9,7 @@ import numpy as np
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.order import duplicates
 
 
 def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]:
@@ -22,7 +23,8 @@ def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]
     Returns
     -------
     dict
-        Plain values, ready for JSON. ``repeated_pairs`` counts events beyond the first of the same user and item.
+        Plain values, ready for JSON. ``repeated_pairs`` counts events beyond the first of the same user and item,
+        ``duplicate_events``, of logs with times, those that are of the same time (to the second) and type too.
     """
     lengths = log.histories.lengths[log.histories.lengths > 0]
     counts = np.sort(log.item_counts[log.item_counts > 0])[::-1]
@@ -36,10 +38,11 @@ def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]
         "history_min_median_max": [int(lengths.min()), float(np.median(lengths)), int(lengths.max())],
         "users_with_under_3_events": int((lengths < 3).sum()),
         "share_of_most_popular_tenth": float(counts[:tenth].sum() / counts.sum()),
-        "order": "file order or order column" if log.timestamps is None else "timestamps",
+        "order": log.ordered_by,
         "weights": log.weights is not None,
     }
     if log.timestamps is not None:
+        facts["duplicate_events"] = duplicates(log.histories, len(log.items))
         facts["from"], facts["to"] = (_day(int(log.timestamps.min())), _day(int(log.timestamps.max())))
     if catalog is not None:
         found = catalog.items.find(log.items.ids.gather(np.flatnonzero(log.item_counts)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Int64, RowLists
+from recsys.data.row_lists import Int64, RowLists, contained
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError
@@ -49,6 +49,8 @@ def build(
     if towers.user_codes is not None:
         towers = replace(towers, users=log.users, user_codes=towers.codes_for(log.users))
     histories = log.histories.renamed(places).recoded(log.event_names, names)
+    if train is not None and not log.ordered:
+        histories = _trained_first(histories, train, log.users, len(towers.items))
     return Retriever(
         shelf=Shelf(
             towers, ItemIndex.build(towers.vectors, index, device=towers.device), catalog, trained=len(towers.items)
@@ -64,6 +66,8 @@ def build(
             "interactions": len(log),
             "users": len(log.users),
             "items": len(towers.items),
+            "ordered": log.ordered,
+            "order": log.ordered_by,
         },
         event_names=names,
     )
@@ -83,6 +87,14 @@ def _in_rows_of(holdout: Holdout, users: Vocabulary, items: Vocabulary, event_na
         targets=holdout.targets.renamed(place),
         event_names=() if holdout.histories.events is None else event_names,
     )
+
+
+def _trained_first(histories: RowLists, train: Interactions, users: Vocabulary, n_items: int) -> RowLists:
+    """Histories without order, what was trained on first; as they are where ``train`` is of other users."""
+    if not users.same(train.users):
+        return histories
+    inside = contained(histories, train.histories, n_items)
+    return histories.where(inside).merged(histories.where(~inside))
 
 
 def _prefix_lengths(train: Interactions, users: Vocabulary, histories: RowLists) -> Int64 | None:

@@ -101,7 +101,12 @@ class Retriever(Living):
             return None
         histories = self.histories.head(self.trained)
         names = () if histories.events is None else self.event_names
-        return Interactions(self.users, self.items, histories, event_names=names)
+        return Interactions(self.users, self.items, histories, event_names=names, ordered=self.ordered)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the log told what came before what; if not, positions in a history mean nothing."""
+        return bool(self.data.get("ordered", True))
 
     @property
     def keep_seen(self) -> bool:

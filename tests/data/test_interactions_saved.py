@@ -23,7 +23,7 @@ def test_a_saved_log_comes_back_equal(tmp_path: Path):
         loaded = Interactions.load(folder)
         assert same(loaded, made)
         assert loaded.fingerprint == made.fingerprint
-        assert sorted(os.listdir(folder)) == ["events.parquet", "items.parquet", "users.parquet"]
+        assert sorted(os.listdir(folder)) == ["events.parquet", "items.parquet", "order.parquet", "users.parquet"]
 
 
 @small

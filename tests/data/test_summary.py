@@ -32,17 +32,35 @@ def test_the_log_is_counted(log):
         "history_min_median_max": [1, 2.0, 4],
         "users_with_under_3_events": 2,
         "share_of_most_popular_tenth": 4 / 7,
-        "order": "timestamps",
+        "order": "the column 'timestamp'",
         "weights": False,
+        "duplicate_events": 0,
         "from": "1970-01-01",
         "to": "1970-01-04",
     }
 
 
 def test_a_log_without_times_says_so(log):
-    facts = summary(timeless(log))
-    assert facts["order"] == "file order or order column"
-    assert not {"from", "to"} & set(facts)
+    assert not {"from", "to", "duplicate_events"} & set(summary(timeless(log)))
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "says"),
+    [
+        ({}, {}, "file order"),
+        ({"order": [2, 1]}, {}, "the column 'order'"),
+        ({"timestamp": [2, 1], "order": [2, 1]}, {}, "the column 'order'"),
+        ({}, {"unordered": True}, "none; each history stands in a random order"),
+    ],
+)
+def test_what_orders_the_events_is_told(columns, options, says):
+    frame = pl.DataFrame({"user_id": [1, 1], "item_id": [7, 8]} | columns)
+    assert summary(Interactions.from_frame(frame, **options))["order"] == says
+
+
+def test_events_that_stand_in_the_log_twice_are_counted():
+    doubled = summary(log_of(EVENTS + EVENTS + [(1, 10, 5)]))
+    assert (doubled["duplicate_events"], doubled["repeated_pairs"]) == (7, 9)
 
 
 def test_instants_beyond_the_calendar_stay_numbers():

@@ -9,6 +9,10 @@ from recsys.evaluation.report.words import MEANING, ends, finding, group_words, 
 
 _FAMILIES = ("recall", "ndcg", "mrr", "coverage", "gini", "novelty", "diversity", "calibration")
 _DEEPER = (20, 50, 100)
+_UNORDERED = (
+    "The log has no order: random items of each user were held out, not the last ones, positions in a history were not "
+    "learned, and no figure here tells how well the future is foreseen."
+)
 
 
 def model_card(figures: dict[str, Any]) -> str:
@@ -88,7 +92,8 @@ def _use(figures: dict[str, Any]) -> str:
 
 def _data(figures: dict[str, Any]) -> str:
     rows = [[name.replace("_", " "), told(value)] for name, value in figures["headline"]["data"].items()]
-    return "\n\n".join(["## Data", _table(["fact", "value"], rows)])
+    said = [] if figures["headline"]["data"].get("ordered", True) else [_UNORDERED]
+    return "\n\n".join(["## Data", _table(["fact", "value"], rows), *said])
 
 
 def _evaluation(figures: dict[str, Any]) -> str:

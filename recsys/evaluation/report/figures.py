@@ -158,6 +158,10 @@ def _command(retriever: Retriever) -> str:
         words += ["--catalog", "ITEMS", "--text", *retriever.catalog.text_columns]
     if retriever.holdout is not None and retriever.holdout.protocol.startswith("time"):
         words += ["--split", "time"]
+    if retriever.holdout is not None and retriever.holdout.protocol.startswith("random"):
+        words += ["--split", "random"]
+    if not retriever.ordered:
+        words.append("--unordered")
     for name, value in (retriever.options | retriever.record.get("options", {})).items():
         flag = name.replace("_", "-")
         words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", _word(value)]

@@ -1,0 +1,145 @@
+"""What orders the events of a log: which column does, and which one probably should; and whether rows stand in it twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from recsys.data.row_lists import Int64, RowLists
+from recsys.progress import log as tell
+from recsys.progress import warn
+
+_TIMES = (
+    "timestamp", "datetime", "eventtime", "eventtimestamp", "eventdate", "time", "date", "ts", "createdat", "created",
+    "createdon", "unixtime", "unixtimestamp", "unixreviewtime", "reviewtime", "epoch", "when", "occurredat", "at",
+)  # fmt: skip
+"""Names of columns that tell when something happened, without case and marks; the likeliest first."""
+_LAST_WORDS = frozenset(("timestamp", "datetime", "time", "date", "at", "ts"))
+_UNITS = frozenset(("s", "ms", "us", "ns", "utc", "sec", "seconds", "millis"))
+_NO_EVENT = ("release", "birth", "publi", "launch", "expir", "update", "modif", "sign", "regist", "join")
+"""How names begin that tell of an item's or a user's day, not of an event's."""
+_COUNTS = frozenset((
+    "plays", "playcount", "playcounts", "playtime", "count", "counts", "cnt", "n", "listens", "listencount", "views",
+    "times", "viewcount", "freq", "frequency", "total", "totals", "quantity", "qty", "clicks", "purchases", "orders",
+    "visits", "numplays", "streams", "hours", "hoursplayed", "minutes",
+))  # fmt: skip
+"""Names of columns that hold totals, without case and marks."""
+_SAMPLE = 2_000_000
+"""Events that are looked at to tell whether pairs or rows recur."""
+MANY = 0.05
+"""Share of events that repeat another one from which on that is a warning."""
+
+
+def likely_time(columns: Iterable[str]) -> str | None:
+    """The column whose name says most clearly that it tells when an event took place; None where none does."""
+    names = [name for name in columns if not name.lower().startswith(_NO_EVENT)]
+    known = [name for name in names if _plain(name) in _TIMES]
+    if known:
+        return min(known, key=lambda name: _TIMES.index(_plain(name)))
+    return next((name for name in names if _ends_like_a_time(name)), None)
+
+
+def likely_count(columns: Iterable[str]) -> str | None:
+    """The first column whose name says that it holds totals, such as plays; None where none does."""
+    return next((name for name in columns if _plain(name) in _COUNTS), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
+
+
+def _ends_like_a_time(name: str) -> bool:
+    """Whether the last of a name's words is one of time, a unit after it aside: ``purchaseDate``, ``seen_at_ms``."""
+    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+    while len(words) > 2 and words[-1] in _UNITS:
+        words.pop()
+    return len(words) > 1 and words[-1] in _LAST_WORDS
+
+
+def tell_order(
+    ordered_by: str, lists: RowLists, n_items: int, others: Iterable[str] | None, weight: str | None = None
+) -> None:
+    """Say in one line what orders the events; warn where it is their place in the file and something speaks against that.
+
+    Parameters
+    ----------
+    ordered_by : str
+        What orders them, in words.
+    lists : RowLists (n_users)
+        The histories.
+    n_items : int
+        Above every row.
+    others : iterable of str, optional
+        The columns there are beside those that are read; None: the order is by a column, or there is none, for certain.
+    weight : str, optional
+        The column that weights are read from.
+    """
+    tell(f"the order of events: {ordered_by}")
+    if others is None:
+        return
+    others = list(others)
+    if (column := likely_time(others)) is not None:
+        warn(
+            f"the events are taken in file order, yet the column {column!r} looks like their time: name it, "
+            f"timestamp={column!r} (--timestamp {column}); if the rows stand in no order, say unordered=True (--unordered)"
+        )
+    elif (column := weight or likely_count(others)) is not None and not _pairs_recur(lists, n_items):
+        warn(
+            f"no user meets an item twice and no column tells when, so that with its column {column!r} the log looks like "
+            f"a table of totals, in which a user's last row is not the last event: say unordered=True (--unordered), or "
+            f"name the column that orders the events, order= (--order)"
+        )
+
+
+def tell_duplicates(lists: RowLists, n_items: int) -> None:
+    """Say how many events of histories with times equal another one in user, item, time and type; warn of many."""
+    if lists.times is None or duplicates(lists, n_items, most=_SAMPLE) == 0:
+        return
+    count, total = duplicates(lists, n_items), len(lists.rows)
+    said = f"{count:,} of {total:,} events repeat another one in user, item and time"
+    if count < MANY * total:
+        tell(f"{said}; drop_duplicates=True (--drop-duplicates) leaves such rows out")
+    else:
+        warn(f"{said}, as where rows were written or read twice: leave them out, drop_duplicates=True (--drop-duplicates)")
+
+
+def duplicates(lists: RowLists, n_items: int, *, most: int | None = None) -> int:
+    """How many events equal an earlier one of the same user in item, time (to the second) and type.
+
+    Parameters
+    ----------
+    lists : RowLists (n_users)
+        Histories; events of one time stand together.
+    n_items : int
+        Above every row.
+    most : int, optional
+        Look at the events of evenly drawn users only, about this many.
+    """
+    lists = _sample(lists, most)
+    if len(lists.rows) == 0:
+        return 0
+    owners = lists.owners()
+    same = owners[1:] == owners[:-1]
+    if lists.times is not None:
+        same &= lists.times[1:] == lists.times[:-1]
+    moment = np.concatenate([[0], np.cumsum(~same)])
+    shared = np.bincount(moment)[moment] > 1  # most events are alone at their time and need no sorting
+    keys: Int64 = moment[shared] * n_items + lists.rows[shared]
+    if lists.events is not None:
+        keys = keys * (int(lists.events.max()) + 1) + lists.events[shared]
+    return len(keys) - len(np.unique(keys))
+
+
+def _pairs_recur(lists: RowLists, n_items: int) -> bool:
+    """Whether any user (of a sample in a large log) meets an item twice."""
+    lists = _sample(lists, _SAMPLE)
+    keys = lists.owners() * n_items + lists.rows
+    return len(np.unique(keys)) < len(keys)
+
+
+def _sample(lists: RowLists, most: int | None) -> RowLists:
+    if most is None or len(lists.rows) <= most:
+        return lists
+    return lists.take(np.arange(0, len(lists), -(-len(lists.rows) // most)))
