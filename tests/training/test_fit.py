@@ -123,7 +123,7 @@ def test_loggers_are_told_how_it_ended(
 def test_patience_is_counted_in_epochs_and_asked_when_there_is_a_figure(
     ring_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "evaluate", lambda *_: defaultdict(float))  # the first figure is the best
+    monkeypatch.setattr(run, "evaluate", lambda *_, **__: defaultdict(float))  # the first figure is the best
     training = replace(QUICK, epochs=20, validate_every=2, patience=3)
     model = small().fit(ring_split.train, validation=ring_split.validation, training=training)
     assert model.log is not None
