@@ -31,20 +31,20 @@ def described(value: object) -> str:
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
-def whole_number(value: object, name: str, least: int = 1) -> int:
+def whole_number(value: object, name: str, least: int = 1, most: int | None = _MOST) -> int:
     """A whole number as an int: Python's or NumPy's; not a bool, not a float, not a text.
 
     Raises
     ------
     ConfigError
-        It is something else, below ``least``, or more than an int64 holds.
+        It is something else, below ``least`` or above ``most``: what an int64 holds, by default.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ConfigError(f"{name} must be a whole number of {least} or more, not {described(value)}")
     if value < least:
         raise ConfigError(f"{name} must be at least {least}, not {value}")
-    if value > _MOST:
-        raise ConfigError(f"{name} must be at most {_MOST}, not {value}")
+    if most is not None and value > most:
+        raise ConfigError(f"{name} must be at most {most}, not {value}")
     return int(value)
 
 

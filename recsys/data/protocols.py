@@ -303,7 +303,7 @@ def rolling_splits(log: Interactions, *, windows: int = 3, horizon: float = 0.1,
 
 def _keys(n: int, seed: int, stream: int = 0) -> NDArray[np.float64]:
     """float64 (n,): random keys to sort by; ``stream`` tells two draws of one split apart."""
-    return np.random.Generator(np.random.PCG64((whole_number(seed, "seed", least=0), stream))).random(n)
+    return np.random.Generator(np.random.PCG64((whole_number(seed, "seed", least=0, most=None), stream))).random(n)
 
 
 def _shuffled(n: int, seed: int) -> Int64:
