@@ -18,7 +18,7 @@ _TIMES = (
 """Names of columns that tell when something happened, without case and marks; the likeliest first."""
 _LAST_WORDS = frozenset(("timestamp", "datetime", "time", "date", "at", "ts"))
 _UNITS = frozenset(("s", "ms", "us", "ns", "utc", "sec", "seconds", "millis"))
-_NO_EVENT = ("release", "birth", "publi", "launch", "expir", "update", "modif", "sign", "regist", "join")
+_NO_EVENT = ("release", "birth", "publi", "launch", "expir", "update", "modif", "sign", "register", "registration", "join")
 """How names begin that tell of an item's or a user's day, not of an event's."""
 _COUNTS = frozenset((
     "plays", "playcount", "playcounts", "playtime", "count", "counts", "cnt", "n", "listens", "listencount", "views",
