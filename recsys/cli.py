@@ -11,6 +11,7 @@ from typing import get_args
 from recsys import __version__, commands, commands_serving, screen
 from recsys.command_words import Gather, Parser, free_text, raw_id
 from recsys.data.tables import Format
+from recsys.data.time_units import TimeUnit
 from recsys.errors import RecsysError
 from recsys.options import add_flags
 from recsys.recipe import TABLES
@@ -35,6 +36,10 @@ def _log_flags(parser: argparse.ArgumentParser, *, needed: bool) -> None:
     group.add_argument("--user", default="user_id", help="column of user ids (default: user_id)")
     group.add_argument("--item", default="item_id", help="column of item ids (default: item_id)")
     group.add_argument("--timestamp", help="column of instants (default: timestamp, where there is one)")
+    group.add_argument(
+        "--time-unit", choices=get_args(TimeUnit),
+        help="unit of instants that are numbers since 1970 (default: told from the values of all files)",
+    )  # fmt: skip
     group.add_argument("--order", help="column that orders each user's events, instead of a timestamp")
     group.add_argument("--weight", help="column with an event's strength, such as a rating")
     group.add_argument("--event", help="column with an event's type, such as view or buy")

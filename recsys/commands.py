@@ -58,6 +58,7 @@ def _read(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         user=arguments.user,
         item=arguments.item,
         timestamp=arguments.timestamp,
+        time_unit=arguments.time_unit,
         order=arguments.order,
         weight=arguments.weight,
         event=arguments.event,

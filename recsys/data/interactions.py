@@ -14,8 +14,10 @@ import polars as pl
 import scipy.sparse as sp
 
 from recsys.data.order import tell_duplicates, tell_order
-from recsys.data.parse import check_ids, parse_event, parse_order, parse_timestamp, parse_weight
+from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
 from recsys.data.row_lists import Bool, Float32, Int8, Int64, RowLists
+from recsys.data.time_units import TimeUnit, instants
+from recsys.data.times import read_times
 from recsys.data.vocabulary import Vocabulary, encode
 from recsys.errors import ConfigError, DataError
 from recsys.files import atomic_folder
@@ -86,15 +88,24 @@ class Interactions:
         return self.histories.events
 
     @classmethod
-    def from_frame(cls, frame: pl.DataFrame, *, unordered: bool = False, drop_duplicates: bool = False) -> Interactions:
+    def from_frame(
+        cls,
+        frame: pl.DataFrame,
+        *,
+        time_unit: TimeUnit | None = None,
+        unordered: bool = False,
+        drop_duplicates: bool = False,
+    ) -> Interactions:
         """Build from a frame in our own column names.
 
         Parameters
         ----------
         frame : DataFrame
-            Columns ``user_id`` and ``item_id``; optionally ``timestamp`` (integer seconds, dates or ISO 8601 text),
+            Columns ``user_id`` and ``item_id``; optionally ``timestamp`` (numbers since 1970, dates or ISO 8601 text),
             ``order`` (any numbers; sorted by instead of the timestamp), ``weight`` and ``event_type`` (text or whole
             numbers). No nulls.
+        time_unit : {"s", "ms", "us", "ns"}, optional
+            The unit of timestamps that are numbers; told from their values by default.
         unordered : bool
             Nothing tells what came before what: no place in the frame means anything.
         drop_duplicates : bool
@@ -104,7 +115,8 @@ class Interactions:
         Raises
         ------
         DataError
-            A column is missing, a value is null or of a wrong kind, there are no rows, or more than 127 event types.
+            A column is missing, a value is null or of a wrong kind, there are no rows, or more than 127 event types; the
+            timestamps are in several units, or lie outside the calendar.
         """
         for name in (USER, ITEM):
             if name not in frame.columns:
@@ -115,6 +127,10 @@ class Interactions:
             raise DataError(f"the frame has a column {timed!r}, which orders it: drop it, or leave out unordered=True")
         for name in (USER, ITEM):
             check_ids(frame[name], f"the frame, column {name!r}")
+
+        def parse_timestamp(raw: pl.Series, where: str) -> pl.Series:
+            return instants([read_times(raw, where)], time_unit, what="the timestamps")[0]
+
         parsers = {TIMESTAMP: parse_timestamp, ORDER: parse_order, WEIGHT: parse_weight, EVENT: parse_event}
         for name, parse in parsers.items():
             if name in frame.columns:

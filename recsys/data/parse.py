@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from recsys.data.time_units import parse_timestamp
 from recsys.errors import DataError
-
-_INTEGER_MESSAGE = "whole seconds since 1970, or dates such as 2024-05-31T18:00:00"
-_FARTHEST = 2**63 // 1_000_000 - 1
 
 
 def check_ids(column: pl.Series, where: str) -> None:
@@ -103,7 +101,7 @@ def _whole(raw: pl.Series, where: str) -> pl.Series:
 def parse_order(raw: pl.Series, where: str) -> pl.Series:
     """A column that rows are sorted by, as Int64 (or Float64 where fractions occur); nulls stay null."""
     if raw.dtype.is_temporal():
-        return parse_timestamp(raw, where).to_physical()
+        return parse_timestamp(raw, where).cast(pl.Datetime("us")).to_physical()
     if raw.dtype.is_integer():
         return _whole(raw, where)
     if raw.dtype == pl.String:
@@ -114,53 +112,3 @@ def parse_order(raw: pl.Series, where: str) -> pl.Series:
     number = parse_number(raw, where)
     whole = number.cast(pl.Int64, strict=False)
     return whole if bool((whole.cast(pl.Float64) == number).fill_null(True).all()) else number
-
-
-def as_instants(seconds: pl.Series, where: str) -> pl.Series:
-    """Int64 seconds since 1970 as Datetime in microseconds, to stand beside dates; nulls stay null."""
-    near = seconds.set(seconds.abs() > _FARTHEST, None)
-    _first_bad(seconds, near, where, "seconds since 1970 that a date can hold")
-    return pl.from_epoch(near, time_unit="s").cast(pl.Datetime("us"))
-
-
-def parse_timestamp(raw: pl.Series, where: str) -> pl.Series:
-    """A column of instants, Int64 seconds since 1970 or Datetime in microseconds (UTC, no zone); nulls stay null.
-
-    Integers and whole floats are seconds and become Int64. Dates, datetimes and ISO 8601 text (UTC where it names no zone)
-    become Datetime, which keeps what lies between two seconds, so that events can be sorted by it.
-
-    Raises
-    ------
-    DataError
-        A value is none of these.
-    """
-    if raw.dtype.is_integer():
-        return _whole(raw, where)
-    if raw.dtype == pl.Date or isinstance(raw.dtype, pl.Datetime):
-        return raw.cast(pl.Datetime("us"))
-    if raw.dtype.is_float():
-        parsed = raw.cast(pl.Int64, strict=False)
-        _first_bad(raw, parsed.set((parsed.cast(pl.Float64) != raw).fill_null(False), None), where, _INTEGER_MESSAGE)
-        return parsed
-    if raw.dtype != pl.String:
-        raise DataError(f"{where}: is of type {raw.dtype}, expected {_INTEGER_MESSAGE}")
-    text = _stripped(raw)
-    seconds = text.cast(pl.Int64, strict=False)
-    if seconds.null_count() == text.null_count():
-        return seconds
-    number = text.cast(pl.Float64, strict=False)
-    if number.null_count() == text.null_count():
-        whole = number.cast(pl.Int64, strict=False)
-        _first_bad(text, whole.set((whole.cast(pl.Float64) != number).fill_null(False), None), where, _INTEGER_MESSAGE)
-        return whole
-    instants = as_instants(seconds, where).to_frame("s").with_columns(t=text).select(
-        pl.coalesce(
-            "s",
-            pl.col("t").str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC").dt.replace_time_zone(None),
-            pl.col("t").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", strict=False, time_unit="us"),
-            pl.col("t").str.to_datetime("%Y-%m-%d %H:%M:%S%.f", strict=False, time_unit="us"),
-            pl.col("t").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
-        )
-    ).to_series()  # fmt: skip
-    _first_bad(text, instants, where, _INTEGER_MESSAGE)
-    return instants

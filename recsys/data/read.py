@@ -14,9 +14,11 @@ from recsys.data.catalog import Catalog
 from recsys.data.dialect import Dialect
 from recsys.data.interactions import Interactions
 from recsys.data.order import tell_duplicates, tell_order
-from recsys.data.parse import as_instants, check_ids, parse_event, parse_order, parse_timestamp, parse_weight
+from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
 from recsys.data.paths import Format, PathLike, expand, partition_values
 from recsys.data.tables import open_table, rows_of
+from recsys.data.time_units import TimeUnit, instants
+from recsys.data.times import Times, read_times
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
 from recsys.schema import (
@@ -43,6 +45,7 @@ def read_interactions(
     user: str = USER,
     item: str = ITEM,
     timestamp: str | None = None,
+    time_unit: TimeUnit | None = None,
     order: str | None = None,
     weight: str | None = None,
     event: str | None = None,
@@ -68,8 +71,11 @@ def read_interactions(
     user, item : str
         The columns that hold the ids.
     timestamp : str, optional
-        Column of instants: integer seconds, dates or ISO 8601 text. By default ``timestamp`` where there is such a column
-        and no ``order`` is named.
+        Column of instants: seconds, milliseconds, microseconds or nanoseconds since 1970, dates, ISO 8601 text (UTC where
+        it names no zone), or compact dates such as 20240531. By default ``timestamp`` where there is such a column and no
+        ``order`` is named.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        The unit of timestamps that are numbers. By default it is told from the values of all files, and logged.
     order : str, optional
         Column to sort each user's events by (any numbers); wins over the timestamp. Ties keep file order, always; with
         neither column, file order is the order.
@@ -123,12 +129,13 @@ def read_interactions(
         )
     dialect = Dialect.of(separator, quote, encoding, null_values)
     files, frames, others = expand(path, format), list[pl.DataFrame](), dict[str, None]()
+    columns, times = list[dict[str, str]](), list[Times]()
     for file in files:
         table = open_table(file, format, MOVIELENS_INTERACTIONS, dialect, partition_values(path, file))
         present = table.columns
         wanted, parsers = {USER: user, ITEM: item}, dict[str, Parser]()
         if timestamp is not None or (order is None and TIMESTAMP in present and not unordered):
-            wanted[TIMESTAMP], parsers[TIMESTAMP] = timestamp or TIMESTAMP, parse_timestamp
+            wanted[TIMESTAMP] = timestamp or TIMESTAMP
         if order is not None:
             wanted[ORDER], parsers[ORDER] = order, parse_order
         if weight is not None:
@@ -142,8 +149,16 @@ def read_interactions(
         frame = frame.with_columns(
             parse(frame[name], f"{file}, column {wanted[name]!r}").alias(name) for name, parse in parsers.items()
         )
-        frames.append(_ordered(frame, wanted, file, drop_unordered))
-    log = Interactions.from_checked(_stacked(frames, files), unordered=unordered, drop_duplicates=drop_duplicates)
+        if TIMESTAMP in wanted:
+            times.append(read_times(frame[TIMESTAMP], f"{file}, column {wanted[TIMESTAMP]!r}"))
+            frame = frame.drop(TIMESTAMP)
+        frames.append(frame)
+        columns.append(wanted)
+    _all_or_none_timed(columns, files)
+    for place, instant in enumerate(instants(times, time_unit, what="the timestamps")):
+        frames[place] = frames[place].with_columns(instant.alias(TIMESTAMP))
+    ordered = [_ordered(*one, drop_unordered) for one in zip(frames, columns, files, strict=True)]
+    log = Interactions.from_checked(_stacked(ordered), unordered=unordered, drop_duplicates=drop_duplicates)
     if log.order_column is not None:
         log = replace(log, order_column=order or timestamp or TIMESTAMP)
     certain = unordered or log.order_column is not None
@@ -168,24 +183,20 @@ def _ordered(frame: pl.DataFrame, wanted: dict[str, str], file: Path, drop_unord
     return frame
 
 
-def _stacked(frames: list[pl.DataFrame], files: list[Path]) -> pl.DataFrame:
-    """Concatenate; ids that are numbers in one file and text in another become text."""
-    if len(frames) == 1:
-        return frames[0]
-    timed = [TIMESTAMP in frame.columns for frame in frames]
+def _all_or_none_timed(columns: list[dict[str, str]], files: list[Path]) -> None:
+    timed = [TIMESTAMP in wanted for wanted in columns]
     if any(timed) and not all(timed):
         raise DataError(
             f"{files[timed.index(True)]} has a column {TIMESTAMP!r} and {files[timed.index(False)]} has none; "
             f"name the column that orders all of them, order= (--order)"
         )
+
+
+def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Concatenate; ids that are numbers in one file and text in another become text."""
+    if len(frames) == 1:
+        return frames[0]
     frames = [frame.with_columns(canonical_ids(frame[name]) for name in (USER, ITEM)) for frame in frames]
-    if any(timed) and len({frame[TIMESTAMP].dtype for frame in frames}) > 1:  # seconds in one file, dates in another
-        frames = [
-            frame.with_columns(as_instants(frame[TIMESTAMP], f"{file}, the timestamps").alias(TIMESTAMP))
-            if frame[TIMESTAMP].dtype.is_integer()
-            else frame
-            for frame, file in zip(frames, files, strict=True)
-        ]
     return pl.concat(frames, how="vertical_relaxed")
 
 

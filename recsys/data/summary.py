@@ -43,7 +43,7 @@ def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]
     }
     if log.timestamps is not None:
         facts["duplicate_events"] = duplicates(log.histories, len(log.items))
-        facts["from"], facts["to"] = (_day(int(log.timestamps.min())), _day(int(log.timestamps.max())))
+        facts["from"], facts["to"] = (day_of(int(log.timestamps.min())), day_of(int(log.timestamps.max())))
     if catalog is not None:
         found = catalog.items.find(log.items.ids.gather(np.flatnonzero(log.item_counts)))
         has_text = catalog.texts.is_not_null()
@@ -58,7 +58,7 @@ def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]
     return facts
 
 
-def _day(seconds: int) -> str:
+def day_of(seconds: int) -> str:
     """An instant as a date; a number too large to be one stays a number."""
     try:
         return datetime.fromtimestamp(seconds, UTC).date().isoformat()

@@ -10,6 +10,7 @@ import polars as pl
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Int64
+from recsys.data.summary import day_of
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError
 from recsys.evaluation.beyond import popularity_thirds
@@ -158,7 +159,7 @@ def time_bands(report: Evaluation, bands: int = 4) -> pl.Series:
         raise ConfigError("time bands need a holdout made from a log with timestamps")
     first = times[report.holdout.targets.offsets[:-1]]
     edges = np.unique(np.quantile(first, np.linspace(0, 1, bands + 1)[1:-1], method="higher"))
-    days = pl.from_epoch(pl.Series(np.concatenate([[first.min()], edges])), time_unit="s").dt.date().cast(pl.String)
+    days = [day_of(int(one)) for one in (first.min(), *edges)]
     place = np.searchsorted(edges, first, side="right")
     return pl.Series([f"from {days[int(i)]}" for i in place])
 

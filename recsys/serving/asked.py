@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import polars as pl
 
+from recsys.data.clock import Instant
 from recsys.data.row_lists import Bool, Int32, RowLists
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
@@ -97,7 +98,7 @@ def anonymous(
     items: Vocabulary,
     tower: UserTower | UserTowers,
     event_names: Sequence[str],
-    times: Sequence[Sequence[int]] | None,
+    times: Sequence[Sequence[Instant]] | None,
     events: Sequence[Sequence[str]] | None,
     *,
     cold: bool,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
+from recsys.data.clock import Instant, clock
 from recsys.data.row_lists import Bool, Int32, RowLists, overlap
 from recsys.errors import ConfigError, DataError
 from recsys.files import sha256_of
@@ -71,7 +72,7 @@ def recommend_to_parquet(
     where: str | None = None,
     exclude: RawIds | None = None,
     allow: RawIds | None = None,
-    now: int | None = None,
+    now: Instant | None = None,
     shard_users: int = SHARD_USERS,
     overwrite: bool = False,
     engine: Engine = "local",
@@ -94,8 +95,9 @@ def recommend_to_parquet(
     filter_seen : bool
     where, exclude, allow
         As for :meth:`Retriever.recommend`; a predicate must be written as text, so that the plan can hold it.
-    now : int, optional
-        Clock of the requests in seconds, for a model that reads it; by default this machine's when the run was begun.
+    now : number, text, date or datetime, optional
+        Clock of the requests, since 1970 or ISO 8601, for a model that reads it; by default this machine's
+        when the run was begun.
     shard_users : int
         Users of a shard; no more than one shard's rows are held at once (by each process of Ray).
     overwrite : bool
@@ -304,14 +306,14 @@ def _asked(retriever: Retriever, users: RawIds | None) -> Int32:
     return rows
 
 
-def _clock(retriever: Retriever, folder: Path, now: int | None, overwrite: bool) -> int | None:
+def _clock(retriever: Retriever, folder: Path, now: Instant | None, overwrite: bool) -> int | None:
     """The clock of the requests; a run that is gone on with keeps the one it was begun with."""
     if not retriever.reads_request_time:
         return None
     begun = None if overwrite else shards.read_plan(folder)
     if now is None and begun is not None:
         now = begun.get("now")
-    return int(time.time()) if now is None else now
+    return clock(now)
 
 
 def _check_engine(engine: str, workers: int | None, bundle: str | Path | None) -> None:

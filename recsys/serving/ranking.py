@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from recsys.data.clock import Instant, clock
 from recsys.data.row_lists import Bool, Int32, Int64, RowLists, overlap
 from recsys.models.towers import numpy_of
 from recsys.recommender import Ranked
@@ -57,7 +57,7 @@ class Request:
         exclude: RawIds | None = None,
         allow: RawIds | None = None,
         where: str | pl.Expr | None = None,
-        now: int | None = None,
+        now: Instant | None = None,
         wanted: str | None = None,
         rules: Rules | None = None,
     ) -> Request:
@@ -70,7 +70,7 @@ class Request:
             hidden,
             eligible_items(shelf, allow, where),
             k,
-            int(time.time()) if now is None else now,
+            clock(now),
             None if wanted is None else event_code(wanted, shelf.towers.net.users, event_names),
             rules,
         )

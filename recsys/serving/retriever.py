@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from recsys.data.catalog import Catalog
+from recsys.data.clock import Instant, clock
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists, overlap
 from recsys.data.split import Holdout
@@ -151,9 +151,9 @@ class Retriever(Living):
         users: RawIds | None = None,
         *,
         histories: Sequence[Sequence[RawId]] | None = None,
-        times: Sequence[Sequence[int]] | None = None,
+        times: Sequence[Sequence[Instant]] | None = None,
         events: Sequence[Sequence[str]] | None = None,
-        now: int | None = None,
+        now: Instant | None = None,
         wanted: str | None = None,
         k: int = 10,
         filter_seen: bool = True,
@@ -173,9 +173,9 @@ class Retriever(Living):
         histories : sequence of sequences of item ids
             Instead of ``users``: each in time order, oldest first.
         times, events : sequence of sequences, optional
-            Seconds since 1970, and type, of each event of ``histories``; only models that read them need them.
-        now : int, optional
-            Clock of the request in seconds, for models and rules that read it; by default now.
+            Time (as ``now``) and type of each event of ``histories``; only models that read them need them.
+        now : number, text, date or datetime, optional
+            Clock of the request, for models and rules that read it: since 1970, or ISO 8601; by default now.
         wanted : str, optional
             Type of the event to come, such as ``"buy"``, of a model with ``event_heads``; by default any.
         k : int
@@ -262,7 +262,7 @@ class Retriever(Living):
         items: RawIds = (),
         *,
         histories: Sequence[Sequence[RawId]] | None = None,
-        now: int | None = None,
+        now: Instant | None = None,
     ) -> pl.DataFrame:
         """The score of each item for each user, seen or not: ``user_id`` (or ``query``), ``item_id``, ``score``.
 
@@ -271,7 +271,7 @@ class Retriever(Living):
         shelf = self.shelf
         asked = self._asked(users, histories)
         rows = shelf.items.rows(listed(items))
-        clocks = np.full(len(asked.owners), int(time.time()) if now is None else now, dtype=np.int64)
+        clocks = np.full(len(asked.owners), clock(now), dtype=np.int64)
         vectors = shelf.towers.user_vectors(asked.histories, asked.users, clocks)
         n, m = len(asked.owners), len(rows)
         owners = np.repeat(np.arange(n), m)
@@ -348,7 +348,7 @@ class Retriever(Living):
         item: RawId = "",
         *,
         history: Sequence[RawId] | None = None,
-        now: int | None = None,
+        now: Instant | None = None,
     ) -> pl.DataFrame:
         """Which events of a history move an item's score, and by how much; see :func:`recsys.serving.explain.occlusion`.
 
@@ -359,7 +359,9 @@ class Retriever(Living):
 
         shelf, asked = self.shelf, self._asked(user, None if history is None else [history])
         rows = shelf.items.rows([item])
-        found = explain(shelf.towers, asked.histories, rows, user=int(asked.users[0]), request=now)
+        found = explain(
+            shelf.towers, asked.histories, rows, user=int(asked.users[0]), request=None if now is None else clock(now)
+        )
         return explanation_frame(found[0], shelf.catalog)
 
     def item_shares(
@@ -368,7 +370,7 @@ class Retriever(Living):
         item: RawId = "",
         *,
         history: Sequence[RawId] | None = None,
-        now: int | None = None,
+        now: Instant | None = None,
     ) -> dict[str, float]:
         """What id, text and other content of an item add to its score, by name, with ``"bias"``; the sum is the score.
 
@@ -377,7 +379,7 @@ class Retriever(Living):
         from recsys.serving.item_shares import item_shares  # noqa: PLC0415
 
         shelf, asked = self.shelf, self._asked(user, None if history is None else [history])
-        clocks = None if now is None else np.array([now], dtype=np.int64)
+        clocks = None if now is None else np.array([clock(now)], dtype=np.int64)
         vector = numpy_of(shelf.towers.user_vectors(asked.histories, asked.users, clocks))[0]
         shares = item_shares(shelf.towers, vector, shelf.items.rows([item]))
         return {name: float(values[0]) for name, values in shares.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,13 +12,17 @@ import numpy as np
 import polars as pl
 
 from recsys.data.catalog import Catalog
-from recsys.data.parse import parse_timestamp
 from recsys.data.predicate import matching
 from recsys.data.row_lists import Bool, Float32
+from recsys.data.time_units import DATE_YEARS, instants
+from recsys.data.times import read_times
 from recsys.errors import ConfigError, RecsysError
 from recsys.serving.bound_rules import BoundRules
 from recsys.serving.diversity import Float64, Members
 from recsys.serving.rules_file import Boost, Cap, Chosen, Diversity, Exclude, Freshness, Pin, checked, read_file
+
+_YEARS = (1800, 2200)
+"""A column of numbers between these holds years."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +186,16 @@ def _members(column: str, catalog: Catalog) -> Members:
 
 
 def _seconds(column: str, catalog: Catalog) -> Float64:
-    """float64 (n_items,): seconds since 1970, NaN where unknown."""
-    instants = parse_timestamp(catalog.column(column), f"the catalogue, column {column!r}")
-    seconds = instants if instants.dtype.is_integer() else instants.dt.epoch("us") / 1e6
+    """float64 (n_items,): seconds since 1970, NaN where unknown; whole numbers such as 1999 are years."""
+    where = f"the catalogue, column {column!r}"
+    read = read_times(catalog.column(column), where)
+    if read.numbers is not None and read.numbers.dtype == pl.Int64 and read.numbers.is_between(*_YEARS).all():
+        first_days = pl.DataFrame({"year": read.numbers}).select(pl.datetime("year", 1, 1)).to_series()
+        read = replace(
+            read,
+            numbers=None,
+            dates=pl.coalesce([read.dates, first_days], eager=True) if read.dates is not None else first_days,
+        )
+    born = instants([read], years=DATE_YEARS, what=where)[0]
+    seconds = born if not born.dtype.is_temporal() else born.dt.epoch("us") / 1e6
     return seconds.cast(pl.Float64).to_numpy()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from recsys.data.clock import Instant, seconds_of
 from recsys.data.row_lists import RowLists
 from recsys.errors import ConfigError
 from recsys.models.user_tower import UserTower
@@ -15,7 +16,7 @@ from recsys.models.user_towers import UserTowers
 
 def with_side(
     histories: RowLists,
-    times: Sequence[Sequence[int]] | None,
+    times: Sequence[Sequence[Instant]] | None,
     events: Sequence[Sequence[str]] | None,
     tower: UserTower | UserTowers,
     event_names: Sequence[str],
@@ -45,7 +46,7 @@ def with_side(
         if given is not None and [len(one) for one in given] != histories.lengths.tolist():
             raise ConfigError(f"{name} must have one value for each item of each history")
     if times is not None and reads["times"]:
-        histories = replace(histories, times=np.array([at for one in times for at in one], dtype=np.int64))
+        histories = replace(histories, times=seconds_of([at for one in times for at in one], "times="))
     if events is not None and reads["events"]:
         names, codes = np.unique([name for one in events for name in one], return_inverse=True)
         histories = replace(histories, events=codes.astype(np.int8)).recoded(names.tolist(), event_names)

@@ -90,7 +90,7 @@ def test_a_null_in_a_frame_is_refused_by_column(name):
     ("name", "values", "words"),
     [
         ("timestamp", ["x", "1", "2", "3"], "row 1 is 'x'"),
-        ("timestamp", [0.5, 1.0, 2.0, 3.0], "row 1 is 0.5"),
+        ("timestamp", [0.5, 1.0, float("inf"), 3.0], "row 3 is inf"),
         ("weight", [1.0, float("nan"), 1.0, 1.0], "row 2 is nan"),
         ("order", [True] * 4, "Boolean"),
         ("user_id", [[1]] * 4, "List"),

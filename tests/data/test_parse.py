@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.data.parse import as_instants, check_ids, parse_event, parse_number, parse_order, parse_timestamp, parse_weight
+from recsys.data.parse import check_ids, parse_event, parse_number, parse_order, parse_weight
+from recsys.data.time_units import parse_timestamp
 from tests.data.worlds import refused, small
 
 NOON = datetime(2024, 5, 31, 12)
@@ -14,7 +15,7 @@ NOON_SECONDS = int(NOON.replace(tzinfo=UTC).timestamp())
 
 def seconds(raw: pl.Series) -> list[int | None]:
     parsed = parse_timestamp(raw, "log.csv, column 't'")
-    assert parsed.dtype in (pl.Int64, pl.Datetime("us"))
+    assert parsed.dtype in (pl.Int64, pl.Datetime("us"), pl.Datetime("ns"))
     return parsed.dt.epoch("s").to_list() if parsed.dtype.is_temporal() else parsed.to_list()
 
 
@@ -69,22 +70,26 @@ def test_what_lies_between_two_seconds_is_kept_for_sorting(instants):
 
 @small
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
-def test_whole_numbers_are_never_rounded(numbers):
-    for parse in (parse_timestamp, parse_order):
-        assert parse(pl.Series(numbers), "w").to_list() == numbers
-        assert parse(pl.Series([str(one) for one in numbers]), "w").to_list() == numbers
+def test_whole_numbers_that_order_are_never_rounded(numbers):
+    assert parse_order(pl.Series(numbers), "w").to_list() == numbers
+    assert parse_order(pl.Series([str(one) for one in numbers]), "w").to_list() == numbers
 
 
-@pytest.mark.parametrize(
-    "value", ["yesterday", "2024-13-01", "31/05/2024", "1.5", "nan", "inf", "1e300", "9223372036854775808"]
-)
+@small
+@given(st.lists(st.integers(1_000_000_000, 4_000_000_000), min_size=1))
+def test_whole_seconds_stay_as_they_are(numbers):
+    assert parse_timestamp(pl.Series(numbers), "w").to_list() == numbers
+    assert parse_timestamp(pl.Series([str(one) for one in numbers]), "w").to_list() == numbers
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2024-13-01", "31/05/2024", "inf", "1e300", "9223372036854775808"])
 def test_an_unparsable_timestamp_is_named_with_its_row(value):
     with refused("log.csv, column 't'", "row 3", repr(value), "whole seconds since 1970", "2024-05-31T18:00:00"):
         seconds(pl.Series(["1", "2", value]))
 
 
-@pytest.mark.parametrize("value", [1.5, float("nan"), float("inf"), 1e300])
-def test_a_float_that_is_no_whole_second_is_named_with_its_row(value):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_a_float_that_is_no_time_is_named_with_its_row(value):
     with refused("log.csv, column 't'", "row 2", repr(value), "whole seconds since 1970"):
         seconds(pl.Series([1.0, value]))
 
@@ -108,9 +113,9 @@ def test_an_integer_beyond_64_bits_is_named(parse):
         parse(pl.Series([1, 2**63], dtype=pl.UInt64), "log.csv")
 
 
-def test_seconds_too_far_off_to_stand_beside_dates_are_refused_and_do_not_wrap():
-    with refused("log.csv", "row 2", 10**17, "that a date can hold"):
-        as_instants(pl.Series([1, 10**17]), "log.csv")
+def test_numbers_too_far_off_to_stand_beside_dates_are_refused_and_do_not_wrap():
+    with refused("log.csv", "row 2", 10**17, "between 1980 and 2100 in no unit"):
+        parse_timestamp(pl.Series([1, 10**17]), "log.csv")
     with refused("row 1", 10**17):
         seconds(pl.Series([str(10**17), "2024-01-01"]))
 

@@ -1,0 +1,157 @@
+"""Columns of times as they are written: numbers since 1970, dates, instants, or text of any of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from recsys.errors import DataError
+
+WANTED = "whole seconds since 1970, or dates such as 2024-05-31T18:00:00"
+MISSING_WORDS = ("NULL", "null", "None", "NA", "N/A", "nan", "NaN", "NaT", "\\N", "<NA>")
+"""Words that programs write where a value is missing; none of them is a time."""
+_FORMS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d")
+_LOOSE = (
+    r"^(?<y>\d{4})(?<sep>[-/]?)(?<m>\d\d)[-/]?(?<d>\d\d)"
+    r"(?:[Tt ]?(?<H>\d\d):?(?<M>\d\d)(?::?(?<S>\d\d)(?:[.,](?<f>\d+))?)?)?"
+    r"\s*(?<zone>[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?$"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """One column, its numbers still without a unit.
+
+    Attributes
+    ----------
+    where : str
+        File and column, for messages.
+    numbers : Series of Int64 or Float64 (n,), or None
+        Null where a row holds no number.
+    dates : Series of Datetime (n,), or None
+        UTC, without a zone; null where a row holds no date.
+    """
+
+    where: str
+    numbers: pl.Series | None
+    dates: pl.Series | None
+
+
+def read_times(raw: pl.Series, where: str) -> Times:
+    """Read a column of whole or broken numbers, dates, datetimes, or text of these; text without a zone is UTC.
+
+    Blanks, and the words that programs write for a missing value, are null.
+
+    Raises
+    ------
+    DataError
+        The column is of another type, or a value is none of these; the message names the first row.
+    """
+    dtype = raw.dtype
+    if dtype in (pl.Categorical, pl.Enum):
+        return read_times(raw.cast(pl.String), where)
+    if dtype == pl.Null:
+        return Times(where, raw.cast(pl.Int64), None)
+    if dtype.is_integer():
+        return Times(where, _fitting(raw, raw.cast(pl.Int64, strict=False), where, "a number that fits into 64 bits"), None)
+    if dtype.is_float() or dtype.is_decimal():
+        return Times(where, _numbers(raw, raw.cast(pl.Float64), where), None)
+    if dtype == pl.Date:
+        return Times(where, None, raw.cast(pl.Datetime("us")))
+    if isinstance(dtype, pl.Datetime):
+        return Times(where, None, raw.cast(pl.Datetime("ns" if dtype.time_unit == "ns" else "us")))
+    if dtype != pl.String:
+        raise DataError(f"{where}: is of type {dtype}, expected {WANTED}")
+    whole = raw.cast(pl.Int64, strict=False)
+    if whole.null_count() == raw.null_count():
+        return Times(where, whole, None)
+    text = raw.str.strip_chars()
+    text = text.set(text.is_in(["", *MISSING_WORDS]), None)
+    real = text.cast(pl.Float64, strict=False)
+    if real.null_count() == text.null_count():
+        exact = text.cast(pl.Int64, strict=False)
+        whole_ = exact.null_count() == text.null_count()
+        return Times(where, exact if whole_ else _numbers(text, real, where), None)
+    dates = _dates(text.set(real.is_not_null(), None))
+    if real.null_count() == len(real):
+        return Times(where, None, _fitting(text, dates, where, WANTED))
+    lost = (text.is_not_null() & dates.is_null() & real.is_null()).arg_true()
+    if len(lost):
+        _fitting(text, dates.set(real.is_not_null(), 0), where, WANTED)
+    return Times(where, _numbers(text.set(real.is_null(), None), real, where), dates)
+
+
+def _numbers(raw: pl.Series, real: pl.Series, where: str) -> pl.Series:
+    """Finite floats, as whole numbers where all of them are; ``raw`` for messages."""
+    real = _fitting(raw, real.set((~real.is_finite() | (real.abs() >= 2.0**63)).fill_null(False), None), where, WANTED)
+    whole = real.cast(pl.Int64, strict=False)
+    return whole if bool((whole.cast(pl.Float64) == real).fill_null(True).all()) else real
+
+
+def _dates(text: pl.Series) -> pl.Series:
+    """Text as Datetime in microseconds, null where it is no date: by the form that fits first, then by others."""
+    left = text.rename("text").to_frame().with_row_index("row").drop_nulls("text")
+    found = []
+    while left.height:
+        first = left["text"][:1]
+        read = next((made for form in _FORMS if (made := _by_form(left["text"], form, first)) is not None), None)
+        read = _loosely(left["text"]) if read is None else read
+        known = read.is_not_null()
+        if not known.any():
+            break
+        found.append(left.select("row").with_columns(read.alias("date")).filter(known))
+        left = left.filter(~known)
+    place = pl.concat(found) if found else pl.DataFrame(schema={"row": pl.UInt32, "date": pl.Datetime("us")})
+    if place.height == len(text):
+        return place.sort("row")["date"] if len(found) > 1 else place["date"]
+    rows = pl.DataFrame({"row": pl.int_range(len(text), dtype=pl.UInt32, eager=True)})
+    return rows.join(place, on="row", how="left", maintain_order="left")["date"]
+
+
+def _by_form(text: pl.Series, form: str, first: pl.Series) -> pl.Series | None:
+    """The column read by one form; None where that does not fit its first value."""
+
+    def read(values: pl.Series) -> pl.Series:
+        if form == "%Y-%m-%d":
+            return values.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+        if form.endswith("z"):
+            zoned = values.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
+            return zoned.dt.replace_time_zone(None)
+        return values.str.to_datetime(form, strict=False, time_unit="us")
+
+    return None if read(first).null_count() else read(text)
+
+
+def _loosely(text: pl.Series) -> pl.Series:
+    """Dates without dashes, minutes without seconds, a comma before the fraction, zones in words or in hours alone."""
+    parts = text.str.extract_groups(_LOOSE).struct.unnest()
+    parts = parts.with_columns(pl.col("H", "M", "S").fill_null("00"))
+    zone = pl.col("zone").str.replace(":", "")
+    minutes = zone.str.slice(1, 2).cast(pl.Int64, strict=False).fill_null(0) * 60 + (
+        zone.str.slice(3, 2).cast(pl.Int64, strict=False).fill_null(0)
+    )
+    east = pl.when(zone.str.starts_with("-")).then(-minutes).otherwise(minutes).fill_null(0)
+    plain = pl.format("{}-{}-{} {}:{}:{}", *(pl.col(name) for name in ("y", "m", "d", "H", "M", "S")))
+    fraction = pl.col("f").str.slice(0, 6).str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
+    instant = plain.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
+    return parts.select(
+        pl.when(minutes.fill_null(0) < 24 * 60).then(
+            instant + pl.duration(microseconds=fraction) - pl.duration(minutes=east)
+        )
+    ).to_series()
+
+
+def _fitting(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> pl.Series:
+    """What was parsed, if nothing was lost.
+
+    Raises
+    ------
+    DataError
+        A value was; the message names the first row.
+    """
+    if parsed.null_count() > raw.null_count():
+        bad = (raw.is_not_null() & parsed.is_null()).arg_true()
+        more = f" ({len(bad)} such rows)" if len(bad) > 1 else ""
+        raise DataError(f"{where}: row {bad[0] + 1} is {raw[bad[0]]!r}, expected {expected}{more}")
+    return parsed
