@@ -89,6 +89,13 @@ def _seen_flag(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _unknown_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unknown", choices=["error", "skip"],
+        help="for ids that the model does not know: an error, or they are passed over and counted (default: error)",
+    )  # fmt: skip
+
+
 def _command(
     commands_: argparse._SubParsersAction[Parser], name: str, summary: str, example: str
 ) -> argparse.ArgumentParser:
@@ -225,12 +232,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--fallback", choices=["error", "popular"], help="for users without a history (default: an error)"
     )
 
+    _unknown_flag(recommend)
+
     similar = _command(subs, "similar", "items like these", "recsys similar runs/ml 1 --k 5")
     similar.add_argument("run_folder", metavar="RUN", help="a bundle")
     similar.add_argument("items", nargs="*", metavar="ITEM", type=raw_id, help="item ids")
     similar.add_argument("--items-file", metavar="FILE", help=_FILE_HELP.format("more item ids"))
     similar.add_argument("--k", type=int, default=10, help="items per item (default: 10)")
     similar.add_argument("--where", metavar="PREDICATE", help="only items for which it holds, as for recommend")
+
+    _unknown_flag(similar)
 
     search = _command(subs, "search", "items that a text describes", 'recsys search runs/ml "animated films about toys"')
     search.add_argument("run_folder", metavar="RUN", help="a bundle")
@@ -247,6 +258,8 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("--user", type=raw_id, help="a known user")
     _id_flag(explain, "--history", "ITEM", "item ids of somebody new, oldest first")
     explain.add_argument("--top", type=int, default=5, help="events to tell of (default: 5)")
+
+    _unknown_flag(explain)
 
     index = _command(
         subs, "index", "choose the index of a bundle by measuring, or change what is on offer",

@@ -6,7 +6,7 @@ import re
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -15,9 +15,13 @@ from recsys.data.read import read_items
 from recsys.errors import ConfigError
 from recsys.files import atomic_file
 from recsys.given_ids import history_of, ids_of, items_of, users_of
+from recsys.progress import warn
 from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
 from recsys.tables import as_text
 from recsys.text_flags import check_text_flags, text_options
+
+if TYPE_CHECKING:
+    from recsys.serving.answers import Answered
 
 _NOTHING = "no item is left: the filters leave none that is not seen already"
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -51,27 +55,34 @@ def run_recommend(arguments: Namespace) -> Answer:
         told = f"{arguments.out}: {done.rows:,} rows for {done.users - done.without_history:,} users"
         return Answer(told, {"out": arguments.out, **asdict(done)})
     if new:
-        frame = retriever.recommend(histories=[new], **asked).drop(QUERY)
-        frame = retriever.titled(frame)
-        return Answer(as_text(frame) if frame.height else _NOTHING, frame.to_dicts())
+        found = retriever.answered(histories=[new], **asked)
+        frame = retriever.titled(found.frame.drop(QUERY))
+        return Answer(as_text(frame) if frame.height else _NOTHING, _with_counts(arguments, found, frame, "histories"))
     assert users is not None  # noqa: S101 - all of them need --out
-    frame = retriever.titled(retriever.recommend(users, **asked))
-    parts = []
+    found = retriever.answered(users, **asked)
+    frame = retriever.titled(found.frame)
+    data, parts = _with_counts(arguments, found, frame, "users"), []
     for (user,), own in frame.group_by(USER, maintain_order=True):
         known = retriever.users.find([user])[0] >= 0
         last = ", ".join(retriever.history(user).tail(3)[TITLE].to_list()) if known else "nothing"
         parts.append(f"user {user}, last: {last}\n{as_text(own.drop(USER))}")
-    if "rules" in asked:
-        moves = retriever.moves(users, **{name: value for name, value in asked.items() if name != "fallback"})
-        parts.append(f"what the rules moved\n{as_text(retriever.titled(moves))}")
-    return Answer("\n\n".join(parts) or _NOTHING, frame.to_dicts())
+    if found.moves is not None:
+        parts.append(f"what the rules moved\n{as_text(retriever.titled(found.moves))}")
+    return Answer("\n\n".join(parts) or _NOTHING, data)
+
+
+def _with_counts(arguments: Namespace, found: Answered, frame: pl.DataFrame, what: str) -> Any:
+    """The rows, beside which --unknown skip counts what was left out; in any case one line tells of that."""
+    if told := found.left_out.sentence(len(found.lengths), what):
+        warn(told)
+    return {"rows": frame.to_dicts(), **asdict(found.left_out)} if arguments.unknown == "skip" else frame.to_dicts()
 
 
 def _filters(arguments: Namespace) -> dict[str, Any]:
     """The filters and rules that were asked for."""
     from recsys.serving.rules import Rules  # noqa: PLC0415
 
-    found: dict[str, Any] = {name: getattr(arguments, name) for name in ("where", "fallback")}
+    found: dict[str, Any] = {name: getattr(arguments, name) for name in ("where", "fallback", "unknown")}
     found |= {name: ids_of(arguments, name) for name in ("exclude", "allow")}
     if arguments.rules:
         found["rules"] = Rules.read(arguments.rules)
@@ -84,7 +95,8 @@ def run_similar(arguments: Namespace) -> Answer:
 
     items = items_of(arguments)
     retriever = recsys.load(arguments.run_folder)
-    frame = retriever.titled(retriever.similar_items(items, k=arguments.k, where=arguments.where), SIMILAR)
+    asked = {"k": arguments.k, "where": arguments.where, "unknown": arguments.unknown or "error"}
+    frame = retriever.titled(retriever.similar_items(items, **asked), SIMILAR)
     parts = []
     for (item,), own in frame.group_by(ITEM, maintain_order=True):
         title = retriever.catalog.title_of(retriever.items.rows([item]))[0]
@@ -117,6 +129,7 @@ def run_explain(arguments: Namespace) -> Answer:
     retriever = recsys.load(arguments.run_folder)
     parts, data = [], []
     who: dict[str, Any] = {"user": arguments.user} if arguments.user is not None else {"history": history}
+    who["unknown"] = arguments.unknown or "error"
     for item in items:
         frame = retriever.explain(item=item, **who)
         shares = retriever.item_shares(item=item, **who)

@@ -41,6 +41,10 @@ class DependencyError(RecsysError, ImportError):
     """A package that is needed and absent, or two that exclude each other."""
 
 
+class ForkError(RecsysError, RuntimeError):
+    """A process that was forked from one whose threads it lacks."""
+
+
 class NotFittedError(RecsysError, RuntimeError):
     """A model that is asked for an answer before it was fitted."""
 

@@ -150,7 +150,7 @@ class ItemIndex:
         DataError
             A query is not finite.
         """
-        check_k(k)
+        k = min(check_k(k), len(self))
         if queries.ndim != 2 or queries.shape[1] != self.dim:
             raise ConfigError(f"queries have shape {queries.shape}, the index holds vectors of {self.dim} dimensions")
         if exclude is not None:

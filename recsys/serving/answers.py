@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -14,9 +15,39 @@ from recsys.errors import ConfigError, DependencyError
 from recsys.index.item_index import distinct_eligible
 from recsys.recommender import Ranked
 from recsys.schema import RANK, SCORE
+from recsys.serving.asked import LeftOut
 
 Form: TypeAlias = Literal["polars", "arrow", "lists"]
 SOURCE = "source"
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """An answer, with what is told beside it.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        One row per item.
+    lengths : int64 (n,)
+        Rows of each who asked, in the order of asking.
+    left_out : LeftOut
+        What could not be heeded, in numbers.
+    moves : DataFrame or None
+        What the rules moved.
+    """
+
+    frame: pl.DataFrame
+    lengths: Int64
+    left_out: LeftOut
+    moves: pl.DataFrame | None
+
+
+def spread(ranked: Ranked, able: Int64, n: int) -> Ranked:
+    """The lists of some, int64 (m,), as lists of all n: empty for the others."""
+    lengths = np.zeros(n, dtype=np.int64)
+    lengths[able] = ranked.lists.lengths
+    return Ranked(RowLists.from_lengths(lengths, ranked.lists.rows), ranked.scores)
 
 
 def frame_of(ranked: Ranked, owners: pl.Series, items: Vocabulary, item_name: str) -> pl.DataFrame:
@@ -92,6 +123,12 @@ def filled_by_popularity(
     return both, pl.Series(SOURCE, np.where(by_model, "model", "popular"))
 
 
+def check_form(form: object) -> None:
+    """Refuse a form that there is not (ConfigError)."""
+    if form not in get_args(Form):
+        raise ConfigError(f"form must be one of {', '.join(get_args(Form))}, not {form!r}")
+
+
 def as_form(frame: pl.DataFrame, form: Form, lengths: Int64) -> Any:
     """An answer in the form that was asked for.
 
@@ -105,8 +142,6 @@ def as_form(frame: pl.DataFrame, form: Form, lengths: Int64) -> Any:
 
     Raises
     ------
-    ConfigError
-        Another form.
     DependencyError
         An Arrow table without the package pyarrow.
     """
@@ -117,7 +152,5 @@ def as_form(frame: pl.DataFrame, form: Form, lengths: Int64) -> Any:
             return frame.to_arrow()
         except ModuleNotFoundError as error:
             raise DependencyError("form='arrow' needs the package pyarrow: pip install 'recsys[arrow]'") from error
-    if form != "lists":
-        raise ConfigError(f"form must be one of {', '.join(get_args(Form))}, not {form!r}")
     rows = iter(frame.drop(frame.columns[0]).to_dicts())
     return [list(islice(rows, int(length))) for length in lengths]

@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
+from recsys.arguments import described, flag, whole_number
 from recsys.data.clock import Instant, clock
 from recsys.data.row_lists import Bool, Int32, RowLists, overlap
 from recsys.errors import ConfigError, DataError
 from recsys.files import sha256_of
-from recsys.progress import counting, log
-from recsys.recommender import Ranked
+from recsys.progress import counting, log, warn
+from recsys.recommender import Ranked, check_k
 from recsys.schema import ITEM, USER
 from recsys.serving import shards
 from recsys.serving.answers import frame_of
-from recsys.serving.asked import listed
+from recsys.serving.asked import LeftOut, Unknown, known_rows
 from recsys.serving.ranking import eligible_items
 from recsys.serving.shards import Plan
 
 if TYPE_CHECKING:
-    from recsys.serving.asked import RawIds
+    from recsys.serving.requested import RawIds
     from recsys.serving.retriever import Retriever
 
 Engine: TypeAlias = Literal["local", "ray"]
@@ -51,8 +52,10 @@ class BatchResult:
         Users asked for.
     shards, resumed_shards : int
         Shards in all, and those among them that an earlier run had finished.
-    without_history : int
-        Users asked for who have no history, and therefore no rows.
+    without_history, nothing_left, unknown_users : int
+        Users asked for who have no rows: there is no history of them; no item is left for them; they are unknown.
+    unknown_items : int
+        Ids of ``exclude`` and ``allow`` that are unknown and were passed over.
     """
 
     rows: int
@@ -60,6 +63,9 @@ class BatchResult:
     shards: int
     resumed_shards: int
     without_history: int
+    nothing_left: int = 0
+    unknown_users: int = 0
+    unknown_items: int = 0
 
 
 def recommend_to_parquet(
@@ -73,6 +79,7 @@ def recommend_to_parquet(
     exclude: RawIds | None = None,
     allow: RawIds | None = None,
     now: Instant | None = None,
+    unknown: Unknown = "error",
     shard_users: int = SHARD_USERS,
     overwrite: bool = False,
     engine: Engine = "local",
@@ -98,6 +105,8 @@ def recommend_to_parquet(
     now : number, text, date or datetime, optional
         Clock of the requests, since 1970 or ISO 8601, for a model that reads it; by default this machine's
         when the run was begun.
+    unknown : {"error", "skip"}
+        Whether unknown ids of users, ``exclude`` and ``allow`` are an error, or passed over and counted.
     shard_users : int
         Users of a shard; no more than one shard's rows are held at once (by each process of Ray).
     overwrite : bool
@@ -126,8 +135,14 @@ def recommend_to_parquet(
     OSError
         A shard cannot be written, as on a full disk; those that are finished stay.
     """
-    retriever.shelf.check_k(k)
-    rows = _asked(retriever, users)
+    retriever = retriever.snapshot()  # what others change meanwhile does not reach this batch
+    k, filter_seen, overwrite = check_k(k), flag(filter_seen, "filter_seen"), flag(overwrite, "overwrite")
+    shard_users = whole_number(shard_users, "shard_users (--shard-users)")
+    if where is not None and not isinstance(where, str):
+        raise ConfigError(f"where must be a text, so that the plan can hold it, not {described(where)}")
+    rows, unknown_users = _asked(retriever, users, unknown)
+    never, missed = _known_ids(retriever, exclude, "exclude", unknown)
+    only, more_missed = _known_ids(retriever, allow, "allow", unknown)
     out = Path(out).absolute()
     one_file = out.suffix == ".parquet"
     if one_file and out.is_dir():
@@ -144,13 +159,16 @@ def recommend_to_parquet(
         shard_users=shard_users,
         now=_clock(retriever, folder, now, overwrite),
         where=where,
-        exclude=None if exclude is None else [str(one) for one in listed(exclude)],
-        allow=None if allow is None else [str(one) for one in listed(allow)],
+        exclude=never,
+        allow=only,
     )
     _eligible(retriever, plan)  # a predicate or an id that is not known is told before anything is written
     without = int((retriever.histories.lengths[rows] == 0).sum())
     if without:
         log(f"{without:,} users have no history and get no recommendations")
+    left_out = LeftOut(unknown_users, 0, 0, missed + more_missed)
+    if told := left_out.sentence(len(rows) + unknown_users):
+        warn(told)
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     with shards.only_writer(folder):
@@ -163,11 +181,12 @@ def recommend_to_parquet(
             if engine == "ray" and bundle is not None:
                 from recsys.serving.batch_ray import make_on_ray  # noqa: PLC0415
 
-                made = make_on_ray(Path(bundle).absolute(), folder, plan, rows, todo, workers, advance)
+                make_on_ray(Path(bundle).absolute(), folder, plan, rows, todo, workers, advance)
             else:
-                made = _make_here(retriever, folder, plan, rows, todo, workers, advance)
+                _make_here(retriever, folder, plan, rows, todo, workers, advance)
         shards.sweep(folder)
-        total = sum(made) + sum(count for count in there if count is not None)
+        counts = [shards.counts_of(folder, shard) for shard in range(plan.shards)]
+        total = sum(count.rows for count in counts)
         if todo or not (folder / shards.SUCCESS).exists():
             shards.finish(folder, plan, rows=total, seconds=time.monotonic() - begun)
         if one_file:
@@ -176,7 +195,12 @@ def recommend_to_parquet(
     if one_file:
         with contextlib.suppress(OSError):  # somebody put something of their own there, or began again
             folder.rmdir()
-    return BatchResult(total, len(rows), plan.shards, resumed, without)
+    nothing = len(rows) - without - sum(count.users for count in counts)
+    if nothing:
+        warn(LeftOut(nothing_left=nothing).sentence(len(rows)))
+    return BatchResult(
+        total, len(rows) + unknown_users, plan.shards, resumed, without, nothing, unknown_users, left_out.unknown_items
+    )
 
 
 def _make_here(
@@ -262,7 +286,7 @@ def _eligible(retriever: Retriever, plan: Plan) -> Bool | None:
     """bool (n_items,): what the plan's filters leave; None: everything."""
     shelf = retriever.shelf
     rest = None if plan.exclude is None else ~shelf.mask_of(shelf.items.rows(plan.exclude))
-    return overlap(eligible_items(shelf, plan.allow, plan.where), rest)
+    return overlap(eligible_items(shelf, plan.allow, plan.where)[0], rest)
 
 
 def _ranked(retriever: Retriever, plan: Plan, rows: Int32, histories: RowLists, eligible: Bool | None) -> pl.DataFrame:
@@ -298,12 +322,22 @@ def fingerprint(retriever: Retriever, bundle: str | Path | None = None) -> str:
     return digest.hexdigest()
 
 
-def _asked(retriever: Retriever, users: RawIds | None) -> Int32:
-    """The rows of the users asked for."""
-    rows = np.arange(len(retriever.users), dtype=np.int32) if users is None else retriever.users.rows(listed(users))
+def _asked(retriever: Retriever, users: RawIds | None, unknown: Unknown) -> tuple[Int32, int]:
+    """The rows of the users asked for, and how many are unknown."""
+    if users is None:
+        return np.arange(len(retriever.users), dtype=np.int32), 0
+    rows, missed = known_rows(users, retriever.users, "users", unknown)
     if len(rows) == 0:
-        raise ConfigError("there is nobody to recommend to: users is empty")
-    return rows
+        raise ConfigError("there is nobody to recommend to: users is empty" + (", all ids being unknown" if missed else ""))
+    return rows, missed
+
+
+def _known_ids(retriever: Retriever, ids: RawIds | None, name: str, unknown: Unknown) -> tuple[list[str] | None, int]:
+    """Item ids as the plan holds them, and how many are unknown."""
+    if ids is None:
+        return None, 0
+    rows, missed = known_rows(ids, retriever.items, name, unknown)
+    return retriever.items.raw(rows).cast(pl.String).to_list(), missed
 
 
 def _clock(retriever: Retriever, folder: Path, now: Instant | None, overwrite: bool) -> int | None:
@@ -325,5 +359,5 @@ def _check_engine(engine: str, workers: int | None, bundle: str | Path | None) -
         import_ray()
     elif engine != "local":
         raise ConfigError(f"engine must be 'local' or 'ray', not {engine!r}")
-    if workers is not None and workers < 1:
-        raise ConfigError(f"workers (--workers) must be at least 1, not {workers}")
+    if workers is not None:
+        whole_number(workers, "workers (--workers)")

@@ -11,8 +11,13 @@ import polars as pl
 
 from recsys.data.row_lists import RowLists
 from recsys.models.towers import numpy_of
-from recsys.serving.asked import RawIds, listed
+from recsys.processes import check_process
+from recsys.serving.asked import known_rows
+from recsys.serving.requested import RawIds, item_frame
 from recsys.serving.shelf import Shelf
+
+_TRIES = 3
+"""How often an index is built while others may change what is on offer."""
 
 
 class Living:
@@ -40,13 +45,17 @@ class Living:
         UnsupportedError
             The model knows items by their ids alone, or reads images.
         """
+        check_process()
+        told = item_frame(frame)
         with self._changing:
-            self.shelf = self.shelf.added(frame, self.options)
+            self.shelf = self.shelf.added(told, self.options)
 
     def update_items(self, frame: pl.DataFrame) -> None:
         """Tell other things of items that are there; as :meth:`add_items`."""
+        check_process()
+        told = item_frame(frame)
         with self._changing:
-            self.shelf = self.shelf.updated(frame, self.options)
+            self.shelf = self.shelf.updated(told, self.options)
 
     def remove_items(self, items: RawIds) -> None:
         """Take items off: nobody gets them any more. Histories still tell of them, and the user tower still reads them.
@@ -56,25 +65,41 @@ class Living:
         UnknownIdError, DataError
             An item is unknown, or was removed before.
         """
+        check_process()
         with self._changing:
-            self.shelf = self.shelf.removed(self.shelf.items.rows(listed(items)))
+            shelf = self.shelf
+            self.shelf = shelf.removed(known_rows(items, shelf.items, "items")[0])
 
     def compact(self) -> None:
         """Build the index anew, of the items that are there and of nothing else."""
+        check_process()
         with self._changing:
             self.shelf = self.shelf.compacted()
 
     def choose_index(self, **bounds: Any) -> None:
         """Build the index that answers fastest within bounds, measured on this retriever's own user vectors.
 
-        Takes ``recall_target``, ``memory_budget`` and ``kinds``, and raises, as :func:`recsys.index.choose.choose`.
+        Takes ``recall_target``, ``memory_budget`` and ``kinds``, and raises, as :func:`recsys.index.choose.choose`. Others
+        may add and remove items meanwhile; where they did, it is chosen once more.
         """
         from recsys.index.choose import SAMPLE, choose  # noqa: PLC0415
 
-        with self._changing:
-            shelf = self.shelf
-            rows = np.flatnonzero(self.histories.lengths).astype(np.int32)
+        check_process()
+
+        def chosen(shelf: Shelf) -> Shelf:
+            histories = self.histories if shelf.histories is None else shelf.histories
+            rows = np.flatnonzero(histories.lengths).astype(np.int32)
             if len(rows) > SAMPLE:
                 rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
-            queries = numpy_of(shelf.towers.user_vectors(self.histories.take(rows), rows))
-            self.shelf = replace(shelf, index=choose(shelf.index, queries, **bounds))
+            queries = numpy_of(shelf.towers.user_vectors(histories.take(rows), rows))
+            return replace(shelf, index=choose(shelf.index, queries, **bounds))
+
+        for _ in range(_TRIES):
+            before = self.shelf
+            after = chosen(before)
+            with self._changing:
+                if self.shelf is before:
+                    self.shelf = after
+                    return
+        with self._changing:  # others change it again and again: let them wait this time
+            self.shelf = chosen(self.shelf)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from recsys.arguments import flag, instance
 from recsys.data.clock import Instant, clock
 from recsys.data.row_lists import Bool, Int32, Int64, RowLists, overlap
 from recsys.models.towers import numpy_of
-from recsys.recommender import Ranked
-from recsys.serving.asked import Asked, RawIds, listed, repeated
+from recsys.recommender import Ranked, check_k
+from recsys.serving.asked import Asked, LeftOut, Unknown, known_rows, repeated
 from recsys.serving.bound_rules import BoundRules, Ruled
+from recsys.serving.requested import RawIds, check_where
 from recsys.serving.rules import Rules
 from recsys.serving.shelf import Shelf
 from recsys.serving.side import event_code
@@ -35,6 +37,8 @@ class Request:
     wanted : int or None
         Code of the event to come.
     rules : Rules or None
+    left_out : LeftOut
+        What was passed over in histories and filters.
     """
 
     asked: Asked
@@ -44,6 +48,7 @@ class Request:
     clock: int
     wanted: int | None
     rules: Rules | None
+    left_out: LeftOut
 
     @classmethod
     def of(
@@ -60,19 +65,26 @@ class Request:
         now: Instant | None = None,
         wanted: str | None = None,
         rules: Rules | None = None,
+        unknown: Unknown = "error",
     ) -> Request:
         """From raw ids and words; raises what :meth:`recsys.serving.retriever.Retriever.recommend` does."""
-        hidden = asked.histories.bare() if filter_seen else RowLists.empty(len(asked.histories))
+        hidden = asked.histories.bare() if flag(filter_seen, "filter_seen") else RowLists.empty(len(asked.histories))
+        passed = asked.left_out
         if exclude is not None:
-            hidden = hidden.merged(repeated(shelf.items.rows(listed(exclude)), len(hidden)))
+            never, missed = known_rows(exclude, shelf.items, "exclude", unknown)
+            hidden, passed = hidden.merged(repeated(never, len(hidden))), passed + LeftOut(unknown_items=missed)
+        eligible, missed = eligible_items(shelf, allow, where, unknown)
+        if rules is not None:
+            instance(rules, Rules, "rules", "read a file with recsys.Rules.read, or a mapping with recsys.Rules.of")
         return cls(
             asked,
             hidden,
-            eligible_items(shelf, allow, where),
-            k,
+            eligible,
+            min(check_k(k), len(shelf.items)),
             clock(now),
             None if wanted is None else event_code(wanted, shelf.towers.net.users, event_names),
             rules,
+            passed + LeftOut(unknown_items=missed),
         )
 
     def answer(self, shelf: Shelf, able: Int64) -> tuple[Ranked, pl.DataFrame | None]:
@@ -130,7 +142,13 @@ def rank(
     return Ranked.joined(parts)
 
 
-def eligible_items(shelf: Shelf, allow: RawIds | None, where: str | pl.Expr | None) -> Bool | None:
-    """bool (n_items,): what a list of ids and a predicate leave; None: everything."""
-    allowed = None if allow is None else shelf.mask_of(shelf.items.rows(listed(allow)))
-    return overlap(allowed, None if where is None else shelf.matching(where))
+def eligible_items(
+    shelf: Shelf, allow: RawIds | None, where: str | pl.Expr | None, unknown: Unknown = "error"
+) -> tuple[Bool | None, int]:
+    """bool (n_items,): what a list of ids and a predicate leave (None: everything), and how many ids are unknown."""
+    check_where(where)
+    allowed, missed = None, 0
+    if allow is not None:
+        rows, missed = known_rows(allow, shelf.items, "allow", unknown)
+        allowed = shelf.mask_of(rows)
+    return overlap(allowed, None if where is None else shelf.matching(where)), missed

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,21 +17,26 @@ from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists, overlap
 from recsys.data.split import Holdout
 from recsys.data.vocabulary import Vocabulary
-from recsys.errors import ConfigError, DataError
+from recsys.errors import ConfigError
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import Towers, numpy_of
+from recsys.processes import begin_threads, check_process
+from recsys.progress import warn
 from recsys.recommender import Ranked, check_k
 from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
-from recsys.serving.answers import Form, as_form, filled_by_popularity, frame_of
-from recsys.serving.asked import Asked, RawId, RawIds, anonymous, known_users, listed
+from recsys.serving.answers import Answered, Form, as_form, check_form, filled_by_popularity, frame_of, spread
+from recsys.serving.asked import Asked, LeftOut, Unknown, anonymous, known_rows, known_users
+from recsys.serving.explaining import Explaining
 from recsys.serving.living import Living
 from recsys.serving.ranking import Request, eligible_items, rank
+from recsys.serving.requested import RawId, RawIds, check_where, search_texts, single
 from recsys.serving.rules import Rules
 from recsys.serving.shelf import Shelf
+from recsys.serving.side import event_code
 
 
 @dataclass(eq=False)
-class Retriever(Living):
+class Retriever(Explaining, Living):
     """Towers, index, histories and catalogue, as one thing to ask.
 
     Made by :meth:`recsys.TwoTower.retriever` or :func:`recsys.load`. Every answer is a polars frame of raw ids, scores and
@@ -71,8 +75,26 @@ class Retriever(Living):
     trained: Int64 | None = None
     event_names: tuple[str, ...] = ()
     _changing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _made: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False)
 
     name = "two towers"
+
+    def __post_init__(self) -> None:
+        begin_threads()
+        self.shelf = replace(self.shelf, histories=self.histories)
+
+    def _state(self) -> tuple[Shelf, RowLists]:
+        """What is on offer and the histories in its rows, read once: whoever works on them sees no change in between."""
+        check_process()
+        shelf = self.shelf
+        return shelf, self.histories if shelf.histories is None else shelf.histories
+
+    def _remembered(self, name: str, of: Any, make: Callable[[], Any]) -> Any:
+        """What was made of an immutable object; made anew where that is another one than before."""
+        found = self._made.get(name)
+        if found is None or found[0] is not of:
+            self._made[name] = found = of, make()
+        return found[1]
 
     @property
     def items(self) -> Vocabulary:
@@ -94,14 +116,20 @@ class Retriever(Living):
         """What is known of the items, in row order."""
         return self.shelf.catalog
 
-    @cached_property
+    @property
     def trained_on(self) -> Interactions | None:
         """The part of the histories that the model was trained on, in its own item rows."""
+        shelf, histories = self._state()
         if self.trained is None:
             return None
-        histories = self.histories.head(self.trained)
-        names = () if histories.events is None else self.event_names
-        return Interactions(self.users, self.items, histories, event_names=names, ordered=self.ordered)
+        lengths = self.trained
+
+        def made() -> Interactions:
+            names = () if histories.events is None else self.event_names
+            return Interactions(self.users, shelf.items, histories.head(lengths), event_names=names, ordered=self.ordered)
+
+        found: Interactions = self._remembered("trained_on", shelf.towers, made)
+        return found
 
     @property
     def ordered(self) -> bool:
@@ -142,7 +170,7 @@ class Retriever(Living):
 
         ``wanted`` is the code of an event type; ``eligible``, bool (n_items,), says the same as ``candidates``.
         """
-        shelf = self.shelf
+        shelf, _ = self._state()
         eligible = overlap(eligible, None if candidates is None else shelf.mask_of(candidates))
         return rank(shelf, histories, k, hidden=exclude, users=users, clocks=requests, wanted=wanted, eligible=eligible)
 
@@ -162,6 +190,7 @@ class Retriever(Living):
         where: str | pl.Expr | None = None,
         rules: Rules | None = None,
         fallback: Literal["error", "popular"] = "error",
+        unknown: Unknown = "error",
         form: Form = "polars",
     ) -> Any:
         """Items for known users, or for histories of people never seen before.
@@ -179,7 +208,7 @@ class Retriever(Living):
         wanted : str, optional
             Type of the event to come, such as ``"buy"``, of a model with ``event_heads``; by default any.
         k : int
-            Most items per user, at most the size of the catalogue.
+            Most items per user; fewer where fewer are eligible.
         filter_seen : bool
             Whether items of the history are left out.
         exclude, allow : item id or ids, optional
@@ -191,6 +220,10 @@ class Retriever(Living):
         fallback : {"error", "popular"}
             For people who are unknown or have no history: an error, or the most popular items that the filters leave, their
             score being a number of interactions. The column ``source`` then says ``"model"`` or ``"popular"``.
+        unknown : {"error", "skip"}
+            For ids that the model does not know, in ``users``, ``histories``, ``exclude`` and ``allow``: an error, or they
+            are passed over, and so are people without a history. How many gets told in one line, as is in either case
+            how many get nothing because no item is left for them; :meth:`answered` has the numbers.
         form : {"polars", "arrow", "lists"}
             A frame, an Arrow table, or one list of dicts per person, in the order of asking.
 
@@ -204,32 +237,63 @@ class Retriever(Living):
         UnknownIdError
             A user or item that the model does not know.
         ConfigError
-            Both or neither of ``users`` and ``histories``; a k below 1 or above the catalogue; a ``wanted`` type that the
-            model does not tell apart; a predicate that cannot be read.
+            Both or neither of ``users`` and ``histories``, or nobody in them; an argument that is not what it should be,
+            such as a k below 1; a ``wanted`` type that the model does not tell apart; a predicate that cannot be read.
         DataError
             A history is empty, or has events of types that the model does not know.
+        ForkError
+            This process was forked from the one that made the retriever.
         """
-        shelf = self.shelf
-        shelf.check_k(k)
+        check_form(form)
+        found = self.answered(
+            users, histories=histories, times=times, events=events, now=now, wanted=wanted, k=k, filter_seen=filter_seen,
+            exclude=exclude, allow=allow, where=where, rules=rules, fallback=fallback, unknown=unknown,
+        )  # fmt: skip
+        if told := found.left_out.sentence(len(found.lengths), "users" if histories is None else "histories"):
+            warn(told)
+        return as_form(found.frame, form, found.lengths)
+
+    def answered(
+        self,
+        users: RawIds | None = None,
+        *,
+        histories: Sequence[Sequence[RawId]] | None = None,
+        times: Sequence[Sequence[Instant]] | None = None,
+        events: Sequence[Sequence[str]] | None = None,
+        k: int = 10,
+        fallback: Literal["error", "popular"] = "error",
+        unknown: Unknown = "error",
+        **filters: Any,
+    ) -> Answered:
+        """The answer of :meth:`recommend` with what was left out, in numbers, and what the rules moved.
+
+        Takes what :meth:`recommend` takes, save for ``form``, and raises the same.
+        """
+        shelf, known = self._state()
+        k = check_k(k)
         if fallback not in ("error", "popular"):
             raise ConfigError(f"fallback must be error or popular, not {fallback!r}")
-        asked = self._asked(users, histories, times, events, cold=fallback == "popular")
-        filters: dict[str, Any] = {"filter_seen": filter_seen, "exclude": exclude, "allow": allow, "where": where}
-        request = Request.of(shelf, asked, self.event_names, k=k, now=now, wanted=wanted, rules=rules, **filters)
-        able, source = np.flatnonzero(asked.readable), None
-        ranked, _ = request.answer(shelf, able)
-        if fallback == "popular":
-            counts = np.pad(self._popularity, (0, len(shelf.items) - len(self._popularity)))
-            ranked, source = filled_by_popularity(ranked, able, counts, request.there(shelf), request.hidden, k)
+        popular = fallback == "popular"
+        asked = self._asked(shelf, known, users, histories, times, events, cold=popular, unknown=unknown)
+        request = Request.of(shelf, asked, self.event_names, k=k, unknown=unknown, **filters)
+        able, source, n = np.flatnonzero(asked.readable), None, len(asked.owners)
+        ranked, moves = request.answer(shelf, able)
+        if popular:
+            counts = self._remembered("popularity", known, lambda: np.bincount(known.rows))
+            counts = np.pad(counts, (0, len(shelf.items) - len(counts)))
+            ranked, source = filled_by_popularity(ranked, able, counts, request.there(shelf), request.hidden, request.k)
+        elif len(able) < n:
+            ranked = spread(ranked, able, n)
         frame = frame_of(ranked, asked.owners, shelf.items, ITEM)
         if source is not None:
             frame = frame.with_columns(source.gather(pl.Series(ranked.lists.owners(), dtype=pl.UInt32)))
-        return as_form(frame, form, ranked.lists.lengths)
-
-    @cached_property
-    def _popularity(self) -> Int64:
-        """Interactions of each item, up to the last that has any."""
-        return np.bincount(self.histories.rows)
+        nothing = (ranked.lists.lengths == 0) & (asked.readable | popular)
+        return Answered(
+            frame,
+            ranked.lists.lengths,
+            request.left_out + LeftOut(nothing_left=int(nothing.sum())),
+            None if moves is None else self._told_moves(shelf, asked, able, moves),
+        )
 
     def moves(self, users: RawIds | None = None, *, rules: Rules, k: int = 10, **request: Any) -> pl.DataFrame:
         """What each rule did to whose items: a row for every item that a rule moved.
@@ -237,24 +301,40 @@ class Retriever(Living):
         Takes what :meth:`recommend` takes, save for ``fallback`` and ``form``, and gives ``user_id`` (or ``query``),
         ``item_id``, ``rule``, ``change`` (of the score), ``rank_before``, ``rank_after``.
         """
-        shelf = self.shelf
-        shelf.check_k(k)
-        asked = self._asked(users, *(request.pop(name, None) for name in ("histories", "times", "events")))
-        made = Request.of(shelf, asked, self.event_names, k=k, rules=rules, **request)
-        moves = made.answer(shelf, np.arange(len(asked.owners)))[1]
-        assert moves is not None  # noqa: S101 - there are rules
+        moves = self.answered(users, rules=rules, k=k, **request).moves
+        if moves is None:
+            raise ConfigError("moves needs rules=, such as recsys.Rules.read('rules.toml')")
+        return moves
+
+    @staticmethod
+    def _told_moves(shelf: Shelf, asked: Asked, able: Int64, moves: pl.DataFrame) -> pl.DataFrame:
         return moves.select(
-            asked.owners.gather(moves["request"]).alias(asked.owners.name),
+            asked.owners.gather(pl.Series(able[moves["request"].to_numpy()], dtype=pl.UInt32)),
             shelf.items.raw(moves["row"].to_numpy()).alias(ITEM),
             *(moves[name] for name in ("rule", "change", "rank_before", "rank_after")),
         )
 
-    def _asked(self, users: Any, histories: Any, times: Any = None, events: Any = None, *, cold: bool = False) -> Asked:
+    def _asked(
+        self,
+        shelf: Shelf,
+        known: RowLists,
+        users: Any,
+        histories: Any,
+        times: Any = None,
+        events: Any = None,
+        *,
+        cold: bool = False,
+        unknown: Unknown = "error",
+    ) -> Asked:
         if (users is None) == (histories is None):
             raise ConfigError("give either users or histories")
         if users is not None:
-            return known_users(users, self.users, self.histories, cold=cold)
-        return anonymous(histories, self.items, self.towers.net.users, self.event_names, times, events, cold=cold)
+            for name, given in (("times", times), ("events", events)):
+                if given is not None:
+                    raise ConfigError(f"{name} belongs to histories; of known users the stored {name} are read")
+            return known_users(users, self.users, known, cold=cold, unknown=unknown)
+        tower = shelf.towers.net.users
+        return anonymous(histories, shelf.items, tower, self.event_names, times, events, cold=cold, unknown=unknown)
 
     def score(
         self,
@@ -262,58 +342,75 @@ class Retriever(Living):
         items: RawIds = (),
         *,
         histories: Sequence[Sequence[RawId]] | None = None,
+        times: Sequence[Sequence[Instant]] | None = None,
+        events: Sequence[Sequence[str]] | None = None,
         now: Instant | None = None,
+        wanted: str | None = None,
+        unknown: Unknown = "error",
     ) -> pl.DataFrame:
         """The score of each item for each user, seen or not: ``user_id`` (or ``query``), ``item_id``, ``score``.
 
-        Items come in the order of asking; raises as :meth:`recommend`.
+        Items come in the order of asking; arguments and errors as of :meth:`recommend`.
         """
-        shelf = self.shelf
-        asked = self._asked(users, histories)
-        rows = shelf.items.rows(listed(items))
-        clocks = np.full(len(asked.owners), clock(now), dtype=np.int64)
-        vectors = shelf.towers.user_vectors(asked.histories, asked.users, clocks)
-        n, m = len(asked.owners), len(rows)
+        shelf, known = self._state()
+        asked = self._asked(shelf, known, users, histories, times, events, unknown=unknown)
+        rows, missed = known_rows(items, shelf.items, "items", unknown)
+        able = np.flatnonzero(asked.readable)
+        n, m = len(able), len(rows)
+        clocks = np.full(n, clock(now), dtype=np.int64)
+        code = None if wanted is None else event_code(wanted, shelf.towers.net.users, self.event_names)
+        read = asked.histories.take(able)
+        vectors = (
+            numpy_of(shelf.towers.user_vectors(read, asked.users[able], clocks, code)) if n else shelf.towers.vectors[:0]
+        )
+        if sentence := (asked.left_out + LeftOut(unknown_items=missed)).sentence(len(asked.owners)):
+            warn(sentence)
         owners = np.repeat(np.arange(n), m)
         return pl.DataFrame(
             {
-                asked.owners.name: asked.owners.gather(pl.Series(owners, dtype=pl.UInt32)),
+                asked.owners.name: asked.owners.gather(pl.Series(able[owners], dtype=pl.UInt32)),
                 ITEM: shelf.items.raw(np.tile(rows, n)),
-                "score": shelf.index.scores(numpy_of(vectors), owners, np.tile(rows, n).astype(np.int64)),
+                "score": shelf.index.scores(vectors, owners, np.tile(rows, n).astype(np.int64)),
             }
         )
 
-    def similar_items(self, items: RawIds, *, k: int = 10, where: str | pl.Expr | None = None) -> pl.DataFrame:
+    def similar_items(
+        self, items: RawIds, *, k: int = 10, where: str | pl.Expr | None = None, unknown: Unknown = "error"
+    ) -> pl.DataFrame:
         """The items whose vectors are nearest, by the model's own score; the item itself left out.
 
         Gives ``item_id``, ``similar_item_id``, ``score``, ``rank``; raises as :meth:`recommend`.
         """
-        shelf = self.shelf
-        shelf.check_k(k)
-        rows = shelf.items.rows(listed(items))
+        shelf, _ = self._state()
+        k = check_k(k)
+        rows, missed = known_rows(items, shelf.items, "items", unknown)
+        if len(rows) + missed == 0:
+            raise ConfigError("there is nothing to compare with: items is empty")
+        if missed:
+            warn(LeftOut(unknown_items=missed).sentence(len(rows)))
+        eligible, _ = eligible_items(shelf, None, where)
         itself = RowLists.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
-        ranked = shelf.index.search(shelf.towers.vectors[rows], k, itself, eligible=eligible_items(shelf, None, where))
+        ranked = shelf.index.search(shelf.towers.vectors[rows], k, itself, eligible=eligible)
         return frame_of(ranked, shelf.items.raw(rows).alias(ITEM), shelf.items, SIMILAR)
 
-    def similar_users(self, users: RawIds, *, k: int = 10) -> pl.DataFrame:
+    def similar_users(self, users: RawIds, *, k: int = 10, unknown: Unknown = "error") -> pl.DataFrame:
         """The users whose vectors are nearest, by cosine: ``user_id``, ``similar_user_id``, ``score``, ``rank``.
 
-        All users with a history are encoded at the first call, and remembered; raises as :meth:`recommend`.
+        All users with a history are encoded at the first call, and again after items were added or updated, whose vectors
+        the histories are read by; raises as :meth:`recommend`.
         """
-        check_k(k)
-        rows = known_users(users, self.users, self.histories, cold=False).users
-        index, places = self._users_index
+        shelf, known = self._state()
+        k = check_k(k)
+        asked = known_users(users, self.users, known, unknown=unknown)
+        if told := asked.left_out.sentence(len(asked.owners)):
+            warn(told)
+        rows = asked.users[asked.readable]
+        index, places = self._remembered("users_index", shelf.towers, lambda: users_index(shelf.towers, known))
         at = np.searchsorted(places, rows)
         itself = RowLists.from_lengths(np.ones(len(rows), dtype=np.int64), at.astype(np.int32))
         found = index.search(index.vectors()[at], k, itself)
         ranked = Ranked(RowLists(found.lists.offsets, places[found.lists.rows]), found.scores)
         return frame_of(ranked, self.users.raw(rows).alias(USER), self.users, "similar_user_id")
-
-    @cached_property
-    def _users_index(self) -> tuple[ItemIndex, Int32]:
-        rows = np.flatnonzero(self.histories.lengths).astype(np.int32)
-        vectors = numpy_of(self.towers.user_vectors(self.histories.take(rows), rows))
-        return ItemIndex.build(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)), rows
 
     def search(self, texts: str | Sequence[str], *, k: int = 10, where: str | pl.Expr | None = None) -> pl.DataFrame:
         """Items that free text describes: the item tower's text encoder compares it with the items' own texts.
@@ -330,68 +427,33 @@ class Retriever(Living):
         UnsupportedError
             The model was trained without text.
         DataError, ConfigError
-            A text is blank; a k below 1 or above the catalogue.
+            A text is blank; there is none; a k below 1.
         """
-        shelf = self.shelf
-        shelf.check_k(k)
-        asked = [texts] if isinstance(texts, str) else list(texts)
-        if any(not text.strip() for text in asked):
-            raise DataError("a search text is blank")
+        shelf, _ = self._state()
+        k = check_k(k)
+        check_where(where)
+        asked = search_texts(texts)
         queries = shelf.towers.query_vectors(asked)
         eligible = shelf.searchable if where is None else shelf.searchable & shelf.matching(where)
         ranked = shelf.text_index.search(queries, k, eligible=eligible)
         return frame_of(ranked, pl.Series(QUERY, asked), shelf.items, ITEM)
 
-    def explain(
-        self,
-        user: RawId | None = None,
-        item: RawId = "",
-        *,
-        history: Sequence[RawId] | None = None,
-        now: Instant | None = None,
-    ) -> pl.DataFrame:
-        """Which events of a history move an item's score, and by how much; see :func:`recsys.serving.explain.occlusion`.
-
-        Takes a known user, or the ``history`` of somebody else, oldest first. Gives ``item_id`` and ``title`` of each
-        event's item, its ``contribution`` and its ``place``; the largest contribution first.
-        """
-        from recsys.serving.explain import explain, explanation_frame  # noqa: PLC0415
-
-        shelf, asked = self.shelf, self._asked(user, None if history is None else [history])
-        rows = shelf.items.rows([item])
-        found = explain(
-            shelf.towers, asked.histories, rows, user=int(asked.users[0]), request=None if now is None else clock(now)
-        )
-        return explanation_frame(found[0], shelf.catalog)
-
-    def item_shares(
-        self,
-        user: RawId | None = None,
-        item: RawId = "",
-        *,
-        history: Sequence[RawId] | None = None,
-        now: Instant | None = None,
-    ) -> dict[str, float]:
-        """What id, text and other content of an item add to its score, by name, with ``"bias"``; the sum is the score.
-
-        Takes what :meth:`explain` takes; see :func:`recsys.serving.item_shares.item_shares`.
-        """
-        from recsys.serving.item_shares import item_shares  # noqa: PLC0415
-
-        shelf, asked = self.shelf, self._asked(user, None if history is None else [history])
-        clocks = None if now is None else np.array([clock(now)], dtype=np.int64)
-        vector = numpy_of(shelf.towers.user_vectors(asked.histories, asked.users, clocks))[0]
-        shares = item_shares(shelf.towers, vector, shelf.items.rows([item]))
-        return {name: float(values[0]) for name, values in shares.items()}
-
     def titled(self, frame: pl.DataFrame, column: str = ITEM) -> pl.DataFrame:
         """The same frame with the title of each item in ``column`` beside it, for people to read."""
-        return frame.with_columns(self.catalog.title_of(self.items.rows(frame[column])))
+        shelf, _ = self._state()
+        return frame.with_columns(shelf.catalog.title_of(shelf.items.rows(frame[column])))
 
     def history(self, user: RawId) -> pl.DataFrame:
         """A known user's history, oldest first: ``item_id``, ``title``."""
-        rows = self.histories[int(self.users.rows([user])[0])]
-        return pl.DataFrame({ITEM: self.items.raw(rows), TITLE: self.catalog.title_of(rows)})
+        shelf, known = self._state()
+        rows = known[int(known_rows(single(user, "user"), self.users, "user")[0][0])]
+        return pl.DataFrame({ITEM: shelf.items.raw(rows), TITLE: shelf.catalog.title_of(rows)})
+
+    def snapshot(self) -> Retriever:
+        """This retriever as it is now, which no change to this one reaches; it shares what never changes."""
+        check_process()
+        with self._changing:
+            return replace(self)
 
     def save(
         self,
@@ -405,4 +467,11 @@ class Retriever(Living):
         """Write the bundle, all or nothing; see :func:`recsys.bundle.save`."""
         from recsys.bundle import save  # noqa: PLC0415 - the bundle knows the retriever, not the other way round
 
-        save(self, Path(folder), overwrite=overwrite, metrics=metrics, figures=figures, like=like)
+        save(self.snapshot(), Path(folder), overwrite=overwrite, metrics=metrics, figures=figures, like=like)
+
+
+def users_index(towers: Towers, histories: RowLists) -> tuple[ItemIndex, Int32]:
+    """The vectors of all users with a history, by cosine, and whose they are: int32 (m,)."""
+    rows = np.flatnonzero(histories.lengths).astype(np.int32)
+    vectors = numpy_of(towers.user_vectors(histories.take(rows), rows))
+    return ItemIndex.build(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)), rows

@@ -1,7 +1,7 @@
 """A folder of Parquet shards that a killed run can go on filling: its plan, its one writer, and the mark that it is whole.
 
 ``plan.json`` is written first and holds what determines the content. Each ``part-00000.parquet`` appears whole, with the
-plan it belongs to in its footer. ``_SUCCESS`` is written last: a reader who sees it sees everything.
+plan it belongs to in its footer, and its digest in a file beside it. ``_SUCCESS`` is written last: who sees it sees all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from recsys.errors import ConfigError, DataError
-from recsys.files import Held, atomic_file, exclusive
-from recsys.progress import log
+from recsys.errors import ConfigError, DamagedError, DataError
+from recsys.files import Held, atomic_file, check_beside, digest_beside, exclusive
+from recsys.progress import warn
+from recsys.schema import RANK
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -30,7 +31,7 @@ PLAN, SUCCESS, LOCK = "plan.json", "_SUCCESS", ".recsys-lock"
 FORMAT = "recsys-recommendations"
 FORMAT_VERSION = 1
 _FOOTER = "recsys"
-_OURS = re.compile(r"(?:plan\.json|_SUCCESS|part-(?P<shard>\d+)\.parquet)(?P<half>\.writing-.*)?")
+_OURS = re.compile(r"(?:plan\.json|_SUCCESS|part-(?P<shard>\d+)\.parquet(?:\.sha256)?)(?P<half>\.writing-.*)?")
 _MOST_SHARDS = 100_000  # what five digits can name in order
 
 
@@ -237,26 +238,48 @@ def write_shard(folder: Path, plan: Plan, shard: int, frame: pl.DataFrame) -> No
     OSError
         It cannot be written, as on a full disk; nothing of it is left.
     """
-    footer = {"plan": plan.digest, "shard": shard, "rows": frame.height}
-    with _written(shard_file(folder, shard)) as stream:
+    footer = {"plan": plan.digest, "shard": shard, "rows": frame.height, "users": int((frame[RANK] == 1).sum())}
+    with _written(shard_file(folder, shard), digest_beside) as stream:
         frame.write_parquet(stream, metadata={_FOOTER: json.dumps(footer)})
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What a shard's footer tells.
+
+    Attributes
+    ----------
+    rows : int
+    users : int
+        Those who have rows.
+    """
+
+    rows: int
+    users: int
+
+
 def rows_of(folder: Path, plan: Plan, shard: int) -> int | None:
-    """Rows of a shard by its footer; None where it is not there, is damaged, or belongs to another plan or place."""
+    """Rows of a shard; None where it is not there, is not what was written, or belongs to another plan or place."""
     file = shard_file(folder, shard)
     if not file.exists():
         return None
     try:
+        check_beside(file)
         footer = json.loads(pl.read_parquet_metadata(file)[_FOOTER])
-        rows = int(pl.scan_parquet(file, glob=False).select(pl.len()).collect().item())
-    except (pl.exceptions.PolarsError, KeyError, ValueError) as error:
-        log(f"{file} is damaged and made again: {str(error).splitlines()[0]}")
+        counts = Counts(footer["rows"], footer["users"])
+    except (DamagedError, pl.exceptions.PolarsError, KeyError, ValueError, TypeError) as error:
+        warn(f"{file} is made again: {str(error).splitlines()[0]}")
         return None
-    if footer != {"plan": plan.digest, "shard": shard, "rows": rows}:
-        log(f"{file} is of another batch and made again")
+    if footer != {"plan": plan.digest, "shard": shard, "rows": counts.rows, "users": counts.users}:
+        warn(f"{file} is of another batch and made again")
         return None
-    return rows
+    return counts.rows
+
+
+def counts_of(folder: Path, shard: int) -> Counts:
+    """Rows and users of a shard that is there and whole."""
+    footer = json.loads(pl.read_parquet_metadata(shard_file(folder, shard))[_FOOTER])
+    return Counts(footer["rows"], footer["users"])
 
 
 def finish(folder: Path, plan: Plan, *, rows: int, seconds: float) -> None:
@@ -293,10 +316,10 @@ class _Stream(io.FileIO):
 
 
 @contextmanager
-def _written(file: Path) -> Iterator[_Stream]:
+def _written(file: Path, whole: Callable[[Path], AbstractContextManager[Path]] = atomic_file) -> Iterator[_Stream]:
     """A stream that becomes ``file`` when it is whole; an error of the system says that nothing finished is lost."""
     try:
-        with atomic_file(file) as temporary, _Stream(temporary, "wb") as stream:
+        with whole(file) as temporary, _Stream(temporary, "wb") as stream:
             try:
                 yield stream
             except pl.exceptions.PolarsError as error:

@@ -11,14 +11,13 @@ import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.data.predicate import matching
-from recsys.data.row_lists import Bool, Int32, mask_of
+from recsys.data.row_lists import Bool, Int32, RowLists, mask_of
 from recsys.data.vocabulary import Vocabulary
-from recsys.errors import ConfigError, DataError
+from recsys.errors import DataError
 from recsys.index.item_index import ItemIndex
 from recsys.models.content_reader import ContentReader, reads_words
 from recsys.models.extend import extended
 from recsys.models.towers import Towers
-from recsys.recommender import check_k
 from recsys.schema import ITEM, TITLE
 from recsys.serving.bound_rules import BoundRules
 from recsys.serving.rules import Rules
@@ -39,6 +38,8 @@ class Shelf:
         How many of the first rows the model was trained with.
     reader : ContentReader or None
         Reads new content by the numbers and scales of training; None: not made yet, and nothing has changed since.
+    histories : RowLists or None
+        The known users' histories in the same item rows, so that both are read, and replaced, at once.
     """
 
     towers: Towers
@@ -46,6 +47,7 @@ class Shelf:
     catalog: Catalog
     trained: int
     reader: ContentReader | None = field(default=None, repr=False)
+    histories: RowLists | None = field(default=None, repr=False)
     _masks: dict[str, Bool] = field(default_factory=dict, repr=False)
     _bound: dict[Rules, BoundRules] = field(default_factory=dict, repr=False)
 
@@ -73,21 +75,17 @@ class Shelf:
 
     def bound(self, rules: Rules) -> BoundRules:
         """Rules with their items and columns looked up; remembered."""
-        if rules not in self._bound:
+        found = self._bound.get(rules)
+        if found is None:
+            found = rules.bind(self._typed, self.towers.vectors)
             if len(self._bound) >= _REMEMBERED:
                 self._bound.clear()
-            self._bound[rules] = rules.bind(self._typed, self.towers.vectors)
-        return self._bound[rules]
+            self._bound[rules] = found
+        return found
 
     def mask_of(self, rows: Int32) -> Bool:
         """bool (n_items,): true at these rows."""
         return mask_of(rows, len(self.items))
-
-    def check_k(self, k: int) -> None:
-        """Refuse a k below 1 or above the catalogue (ConfigError)."""
-        check_k(k)
-        if k > len(self.items):
-            raise ConfigError(f"k is {k}, but the catalogue has {len(self.items)} items")
 
     @cached_property
     def text_index(self) -> ItemIndex:
@@ -189,11 +187,11 @@ class Shelf:
         old = rows[rows < before]
         if len(old):
             index = index.restored(old).updated(old, vectors[old])
-        return Shelf(towers, index, catalog, self.trained, content)
+        return Shelf(towers, index, catalog, self.trained, content, self.histories)
 
     def _fresh(self) -> Shelf:
         """Without what was remembered of an older state."""
-        return Shelf(self.towers, self.index, self.catalog, self.trained, self.reader)
+        return Shelf(self.towers, self.index, self.catalog, self.trained, self.reader, self.histories)
 
 
 def _merged(old: Catalog, new: Catalog, items: Vocabulary) -> Catalog:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from recsys.arguments import listed
 from recsys.data.clock import Instant, seconds_of
 from recsys.data.row_lists import RowLists
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError
 from recsys.models.user_tower import UserTower
 from recsys.models.user_towers import UserTowers
 
@@ -43,14 +44,42 @@ def with_side(
     for name, given in (("times", times), ("events", events)):
         if given is None and reads[name]:
             raise ConfigError(f"this model reads the {name} of a history; give {name}=, one list per history")
-        if given is not None and [len(one) for one in given] != histories.lengths.tolist():
-            raise ConfigError(f"{name} must have one value for each item of each history")
-    if times is not None and reads["times"]:
-        histories = replace(histories, times=seconds_of([at for one in times for at in one], "times="))
-    if events is not None and reads["events"]:
-        names, codes = np.unique([name for one in events for name in one], return_inverse=True)
-        histories = replace(histories, events=codes.astype(np.int8)).recoded(names.tolist(), event_names)
+    if times is not None:
+        told = [listed(one, f"times[{i}]", "times") for i, one in enumerate(listed(times, "times", "lists of times"))]
+        _check_lengths("times", [len(one) for one in told], histories)
+        if reads["times"]:
+            flat = [at for one in told for at in one]
+            if bool in set(map(type, flat)):
+                raise ConfigError("times must hold times; they hold True or False")
+            at = seconds_of(flat, "times=")
+            owners = histories.owners()
+            back = np.flatnonzero((np.diff(at) < 0) & (np.diff(owners) == 0))
+            if len(back):
+                raise DataError(f"times[{owners[back[0]]}] go back; give each history's events oldest first")
+            histories = replace(histories, times=at)
+    if events is not None:
+        types = [listed(one, f"events[{i}]", "event types") for i, one in enumerate(listed(events, "events", "lists"))]
+        _check_lengths("events", [len(one) for one in types], histories)
+        if reads["events"]:
+            names, codes = np.unique([str(name) for one in types for name in one], return_inverse=True)
+            if len(strange := sorted(set(names.tolist()) - set(event_names))):
+                raise DataError(
+                    f"events of type {', '.join(map(repr, strange[:5]))} are not among the known event types "
+                    f"({', '.join(event_names)})"
+                )
+            histories = replace(histories, events=codes.astype(np.int8)).recoded(names.tolist(), event_names)
     return histories
+
+
+def _check_lengths(name: str, lengths: list[int], histories: RowLists) -> None:
+    expected = histories.lengths.tolist()
+    if len(lengths) != len(expected):
+        raise ConfigError(f"{name} has {len(lengths)} lists for {len(expected)} histories; it needs one for each")
+    for i, (given, wanted) in enumerate(zip(lengths, expected, strict=True)):
+        if given != wanted:
+            raise ConfigError(
+                f"{name} must have one value for each item of each history; {name}[{i}] has {given}, the history {wanted}"
+            )
 
 
 def event_code(wanted: str, tower: UserTower | UserTowers, event_names: Sequence[str]) -> int:

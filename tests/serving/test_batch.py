@@ -42,7 +42,8 @@ def test_a_folder_is_marked_when_it_is_whole(retriever: Retriever, tmp_path: Pat
     facts = json.loads((tmp_path / "out" / "_SUCCESS").read_text())
     assert (facts["rows"], facts["users"], facts["shards"]) == (190, 40, 2)
     assert facts["seconds"] > 0
-    assert sorted(content(tmp_path / "out")) == ["part-00000.parquet", "part-00001.parquet", "plan.json"]
+    parts = ["part-00000.parquet", "part-00001.parquet"]
+    assert sorted(content(tmp_path / "out")) == sorted([*parts, *(f"{name}.sha256" for name in parts), "plan.json"])
 
 
 def test_users_are_answered_in_the_order_asked(retriever: Retriever, tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_no_block_and_no_shard_is_larger_than_it_may_be(
         write(folder, plan, shard, frame)
 
     monkeypatch.setattr(batch, "_BLOCK", 4)
-    monkeypatch.setattr(retriever, "recommend_rows", ranked)
+    monkeypatch.setattr(Retriever, "recommend_rows", lambda _, *given, **options: ranked(*given, **options))
     monkeypatch.setattr(shards, "write_shard", wrote)
     recommend_to_parquet(retriever, tmp_path / "out", k=5, shard_users=10, workers=1)
     assert blocks == [1, 3, 4, 2, 4, 4, 2, 4, 4, 2, 4, 4, 1]  # one first; 4 + 4 + 2 of each shard, less those without
@@ -141,7 +142,7 @@ def test_each_block_is_ranked_by_one_thread_and_their_number_changes_nothing(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        monkeypatch.setattr(retriever, "recommend_rows", ranked)
+        monkeypatch.setattr(Retriever, "recommend_rows", lambda _, *given, **options: ranked(*given, **options))
         with monkeypatch.context() as patch:
             patch.setattr(batch, "_BLOCK", 4)
             recommend_to_parquet(retriever, tmp_path / "small", k=5, shard_users=30, workers=3)
@@ -202,7 +203,8 @@ def test_the_command_tells_what_was_written(bundle: Path, tmp_path: Path, capsys
     assert capsys.readouterr().out == f"{tmp_path}/out: 190 rows for 38 users\n"
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
-        "out": f"{tmp_path}/out", "rows": 190, "users": 40, "shards": 2, "resumed_shards": 2, "without_history": 2
+        "out": f"{tmp_path}/out", "rows": 190, "users": 40, "shards": 2, "resumed_shards": 2, "without_history": 2,
+            "nothing_left": 0, "unknown_users": 0, "unknown_items": 0,
     }  # fmt: skip
     assert main([*command[:4], "--k", "6", "--shard-users", "30", "--out", str(tmp_path / "out")]) == 2
     assert "k is 5 there and 6 here" in capsys.readouterr().err

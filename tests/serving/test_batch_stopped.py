@@ -201,7 +201,9 @@ def test_a_full_disk_keeps_what_is_finished_and_the_run_goes_on_later(
         patch.setattr(pl.DataFrame, "write_parquet", full)
         with pytest.raises(OSError, match=r"No space left on device; what is finished is kept.*part-00002\.parquet"):
             run()
-    assert sorted(content(out)) == ["part-00000.parquet", "part-00001.parquet", "plan.json"]
+    assert sorted(name for name in content(out) if not name.endswith(".sha256")) == [
+        "part-00000.parquet", "part-00001.parquet", "plan.json"
+    ]  # fmt: skip
     assert made_by(monkeypatch, run)[0] == [2, 3, 4]
     recommend_to_parquet(retriever, tmp_path / "fresh", k=5, shard_users=9)
     assert content(out) == content(tmp_path / "fresh")
@@ -233,7 +235,7 @@ def test_where_the_system_itself_refuses_to_write_the_command_says_so_in_one_lin
     ("asked", "says"),
     [
         ({"k": 0}, "k must be at least 1, not 0"),
-        ({"k": 31}, "k is 31, but the catalogue has 30 items"),
+        ({"k": 2.5}, "k must be a whole number"),
         ({"shard_users": 0}, "shard_users .* must be at least 1, not 0"),
         ({"users": []}, "users is empty"),
         ({"engine": "spark"}, "engine must be 'local' or 'ray', not 'spark'"),

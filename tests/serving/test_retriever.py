@@ -91,7 +91,7 @@ def test_the_index_agrees_with_the_towers(retriever: Retriever, ring_split: Spli
 
 
 @pytest.mark.parametrize("call", ["recommend", "similar_items", "search"])
-@pytest.mark.parametrize(("k", "says"), [(0, "k must be at least 1, not 0"), (-3, "not -3"), (33, "k is 33.*32 items")])
+@pytest.mark.parametrize(("k", "says"), [(0, "k must be at least 1, not 0"), (-3, "not -3"), (True, "whole number")])
 def test_an_impossible_k_is_refused(retriever: Retriever, call: str, k: int, says: str) -> None:
     asked = {"recommend": "u1", "similar_items": "i1", "search": "a car"}[call]
     with pytest.raises(ConfigError, match=says):

@@ -58,7 +58,8 @@ def test_an_impossible_size_of_shards_is_refused() -> None:
 
 def test_a_finished_folder_says_what_it_holds(tmp_path: Path) -> None:
     folder = whole(tmp_path / "out")
-    assert names(folder) == ["_SUCCESS", "part-00000.parquet", "part-00001.parquet", "part-00002.parquet", "plan.json"]
+    parts = [f"part-0000{shard}.parquet" for shard in range(3)]
+    assert names(folder) == sorted(["_SUCCESS", *parts, *(f"{part}.sha256" for part in parts), "plan.json"])
     assert json.loads((folder / "_SUCCESS").read_text()) == {"rows": 12, "users": 5, "shards": 3, "seconds": 1.5}
     assert json.loads((folder / "plan.json").read_text())["k"] == 2
     assert pl.read_parquet(shard_file(folder, 1)).equals(frame(1))
