@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import shutil
 from argparse import Action, Namespace
@@ -21,7 +20,9 @@ from recsys.data.read import read_catalog, read_interactions, read_user_table, r
 from recsys.data.split import Holdout, leave_last_out, time_split
 from recsys.data.summary import summary, summary_text
 from recsys.data.user_table import UserTable
+from recsys.destination import FitPlaces, process_number, prove_file, prove_folder
 from recsys.errors import ConfigError
+from recsys.files import Held
 from recsys.recipe import TABLES, Recipe
 from recsys.recommender import Ranker
 from recsys.schema import USER
@@ -90,27 +91,27 @@ def _event_weights(given_: list[tuple[str, float]] | None) -> dict[str, float] |
 
 def run_fit(arguments: Namespace) -> Answer:
     """``recsys fit``."""
-    import recsys  # noqa: PLC0415 - evaluate pulls in torch
-    from recsys.evaluation.report import build as build_report  # noqa: PLC0415
-    from recsys.faiss_library import faiss  # noqa: PLC0415
-
     recipe = Recipe.of(arguments.recipe, arguments)
-    model = recipe.model
     if arguments.dry_run or arguments.find_rate:
         return _look_ahead(recipe, arguments)
     if arguments.out is None:
         raise ConfigError("fit needs --out FOLDER for the bundle; --dry-run and --find-rate alone do without")
-    out = Path(arguments.out)
-    occupied = out.exists() and not (out.is_dir() and not any(out.iterdir()))
-    if occupied and not arguments.overwrite:
-        raise ConfigError(f"{out} is already there; choose another --out, or add --overwrite")
-    if occupied and not (out / "manifest.json").is_file():
-        raise ConfigError(f"{out} is not a recsys bundle; it is not overwritten: choose another --out")
+    places = FitPlaces.of(arguments.out)
+    with places.claimed(overwrite=arguments.overwrite) as held:
+        return _fit(recipe, arguments, places, held)
+
+
+def _fit(recipe: Recipe, arguments: Namespace, places: FitPlaces, held: Held | None) -> Answer:
+    import recsys  # noqa: PLC0415 - evaluate pulls in torch
+    from recsys.bundle import save  # noqa: PLC0415
+    from recsys.evaluation.report import build as build_report  # noqa: PLC0415
+    from recsys.faiss_library import faiss  # noqa: PLC0415
+
+    model, out, logs, checkpoint = recipe.model, places.out, places.logs, places.checkpoint
     faiss()  # a missing or double build is told before the training, not after it
     log, catalog = _read(arguments)
     users = _user_features(arguments)
     train, validation, test = _split(log, _how(log, arguments))
-    logs, checkpoint = out.parent / "logs" / out.name, out.parent / "checkpoints" / out.name
     model.fit(
         train,
         catalog,
@@ -122,13 +123,15 @@ def run_fit(arguments: Namespace) -> Answer:
         log_folder=logs,
         checkpoint=checkpoint,
         resume=arguments.resume,
+        overwrite=arguments.overwrite and not arguments.resume,
     )
-    if rank := int(os.environ.get("RANK", "0")):  # torchrun started several of us; the first one does the rest
+    if rank := process_number():  # torchrun started several of us; the first one does the rest
         return Answer(f"process {rank} has done its share", {"rank": rank})
     report = None if test is None else recsys.evaluate(model, test)
     retriever = model.retriever(log=log, holdout=test)
     figures = None if test is None else build_report(retriever, baselines=False, with_map=False)
-    retriever.save(out, overwrite=arguments.overwrite, metrics=report.means if report else {}, figures=figures)
+    metrics = report.means if report else {}
+    save(retriever, out, overwrite=arguments.overwrite, metrics=metrics, figures=figures, held=held)
     shutil.rmtree(checkpoint, ignore_errors=True)  # the bundle is there: nothing is left to resume
     with contextlib.suppress(OSError):  # another run's checkpoint may be beside it
         checkpoint.parent.rmdir()
@@ -197,6 +200,9 @@ def run_tune(arguments: Namespace) -> Answer:
     if arguments.keep_seen:
         space = replace(space, fixed=space.fixed | {"training": space.fixed["training"] | {"keep_seen": True}})
     out = Path(arguments.out)
+    prove_folder(out)
+    if arguments.storage:
+        prove_file(Path(arguments.storage), option="--storage")
     log, catalog = _read(arguments)
     users = _user_features(arguments)
     train, validation, _ = _split(log, _how(log, arguments))
@@ -307,6 +313,7 @@ def run_report(arguments: Namespace) -> Answer:
 
     out = Path(arguments.out)
     check_page_name(out)
+    prove_file(out)
     retriever = _judgeable(arguments.run_folder)
     seen = _filter_seen(arguments)
     write(build_report(retriever, category=arguments.category, filter_seen=seen, baselines=not arguments.no_baselines), out)

@@ -12,6 +12,7 @@ import polars as pl
 
 from recsys.commands import Answer
 from recsys.data.read import read_items
+from recsys.destination import prove_file, prove_folder
 from recsys.errors import ConfigError
 from recsys.files import atomic_file
 from recsys.given_ids import history_of, ids_of, items_of, users_of
@@ -48,6 +49,9 @@ def run_recommend(arguments: Namespace) -> Answer:
     filters = _filters(arguments)
     if arguments.out and (strange := {"rules", "fallback"} & set(filters)):
         raise ConfigError(f"--{min(strange)} does not go with --out: a batch ranks by the model alone")
+    if arguments.out:
+        out = Path(arguments.out)
+        prove_file(out) if out.suffix == ".parquet" else prove_folder(out)
     retriever = recsys.load(arguments.run_folder)
     asked: dict[str, Any] = {"k": arguments.k, "filter_seen": not arguments.keep_seen} | filters
     if arguments.out:

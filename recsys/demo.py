@@ -13,6 +13,7 @@ from recsys.command_words import command
 from recsys.data.read import read_catalog, read_interactions
 from recsys.data.shop import make_shop, write_shop
 from recsys.data.split import leave_last_out
+from recsys.destination import prove_folder
 from recsys.errors import ConfigError
 from recsys.evaluation.evaluate import evaluate
 from recsys.evaluation.report import build as build_report
@@ -49,6 +50,8 @@ def run(folder: Path, seed: int) -> tuple[str, dict[str, Any]]:
         The folder holds what no demo has made.
     """
     _refuse_foreign(folder)
+    for place in ("data", "bundle", "logs"):
+        prove_folder(folder / place)
     begun = time.monotonic()
     log("making a shop")
     write_shop(make_shop(seed=seed), folder / "data")

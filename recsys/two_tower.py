@@ -232,6 +232,7 @@ class TwoTower:
         log_folder: str | Path | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        overwrite: bool = False,
         on_epoch: Callable[[dict[str, float]], None] | None = None,
     ) -> Self:
         """Train both towers.
@@ -259,6 +260,8 @@ class TwoTower:
             Folder in which the run's state is kept, so that a killed run can go on.
         resume : bool
             Go on from the checkpoint there, exactly.
+        overwrite : bool
+            Begin anew where the checkpoint of an earlier run lies, which is refused otherwise.
         on_epoch : callable, optional
             Gets each epoch's row of the training log (``epoch``, ``loss``, ``val_ndcg@10``, …); what it raises ends the
             training and reaches the caller.
@@ -273,18 +276,22 @@ class TwoTower:
         DataError, ConfigError, EncoderError, CheckpointError
             What is missing or contradictory.
         """
+        from recsys.training.fit import proven_places  # noqa: PLC0415
         from recsys.training.fit import train as run  # noqa: PLC0415
 
-        towers, train, catalog, extras = self.prepare(train, catalog, training=training, augment=augment, users=users)
-        extras = replace(
-            extras,
-            log_folder=Path(log_folder) if log_folder else None,
-            checkpoint=Path(checkpoint) if checkpoint else None,
-            resume=resume,
-            on_epoch=on_epoch,
-        )
+        for name, kind, value in (
+            ("training", Training, training),
+            ("objective", Objective, objective),
+            ("augment", Augment, augment),
+        ):
+            if value is not None and not isinstance(value, kind):
+                raise ConfigError(f"{name} must be of the class {kind.__name__}, not {value!r}")
         training = training or Training()
-        record = run(towers, train, validation, training, objective=objective, augmentation=augment, extras=extras)
+        logs, state = (Path(place) if place else None for place in (log_folder, checkpoint))
+        with proven_places(logs, state, resume=resume, overwrite=overwrite):
+            towers, train, catalog, extras = self.prepare(train, catalog, training=training, augment=augment, users=users)
+            extras = replace(extras, log_folder=logs, checkpoint=state, resume=resume, on_epoch=on_epoch)
+            record = run(towers, train, validation, training, objective=objective, augmentation=augment, extras=extras)
         towers.settle_encoder()
         self._towers, self._train, self._catalog, self._user_table = towers, train, catalog, users
         self._training, self.log = training, record

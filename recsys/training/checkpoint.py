@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from recsys.errors import CheckpointError, DamagedError
-from recsys.files import digested_file, read_digested
+from recsys.files import digested_file, exclusive, read_digested
 from recsys.training.shards import like, whole
 
 FILE = "state.safetensors"
@@ -43,6 +45,52 @@ class Snapshot:
     def part(self, name: str) -> dict[str, Tensor]:
         """The tensors whose names begin with ``name`` and a dot, without it."""
         return {key.removeprefix(f"{name}."): value for key, value in self.tensors.items() if key.startswith(f"{name}.")}
+
+
+@contextmanager
+def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Keep other runs out of a checkpoint's folder until the block ends.
+
+    Parameters
+    ----------
+    folder : Path
+    resume : bool
+        Whether the checkpoint there is to be gone on from.
+    overwrite : bool
+        Whether the checkpoint there may be replaced by that of a run that begins anew.
+
+    Raises
+    ------
+    CheckpointError
+        There is nothing to resume from, or something that is neither to be resumed from nor overwritten.
+    DataError
+        Another run is at it.
+    """
+    require(folder) if resume else _refuse_older(folder, overwrite)
+    with exclusive(folder):
+        require(folder) if resume else _refuse_older(folder, overwrite)  # once more: another run may just have ended
+        yield
+
+
+def require(folder: Path) -> None:
+    """Refuse to resume from nothing.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    if not (folder / FILE).is_file():
+        raise CheckpointError(
+            f"there is no checkpoint in {folder} to resume from; begin anew without resume=True (--resume)"
+        )
+
+
+def _refuse_older(folder: Path, overwrite: bool) -> None:
+    if (folder / FILE).exists() and not overwrite:
+        raise CheckpointError(
+            f"{folder} holds the checkpoint of an earlier run; go on with it by resume=True (--resume), or begin anew over "
+            "it by overwrite=True (--overwrite)"
+        )
 
 
 def save_snapshot(snapshot: Snapshot, folder: Path) -> None:
@@ -83,10 +131,7 @@ def read_snapshot(folder: Path) -> Snapshot:
     CheckpointError
         There is none, or it is damaged or cannot be read.
     """
-    if not (folder / FILE).is_file():
-        raise CheckpointError(
-            f"there is no checkpoint in {folder} to resume from; begin anew without resume=True (--resume)"
-        )
+    require(folder)
     try:
         payload = read_digested(folder / FILE)
         length = int.from_bytes(payload[:8], "little")

@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +27,14 @@ from recsys.data.leakage import check_leakage
 from recsys.data.row_lists import Int32, Int64
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
+from recsys.destination import process_number, prove_apart, prove_folder
 from recsys.errors import ConfigError, DataError
 from recsys.models.device import has_bf16, pick_device
 from recsys.models.towers import Towers
 from recsys.progress import log, on_terminal
 from recsys.threads import considerate
 from recsys.training.batches import WindowBatches
+from recsys.training.checkpoint import claimed
 from recsys.training.config import Objective, Training
 from recsys.training.find_rate import RateSweep, find_rate
 from recsys.training.forecast import Forecast, forecast
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
 
 _FORECAST_STEPS = 50
 """Runs shorter than this are over before a forecast would be read."""
+
+_LEAST_FREE = 2**20
+"""Bytes that a checkpoint may take beside its tensors."""
 
 OnEpoch = Callable[[dict[str, float]], None]
 
@@ -155,6 +160,12 @@ def train(
             expected = forecast(fabric, loss, batches, copies=_copies(config, judged=validation is not None))
             if fabric.is_global_zero:
                 log(str(expected))
+        if extras.checkpoint is not None and fabric.is_global_zero:
+            held = 1 + _copies(config, judged=validation is not None)
+            bytes_ = sum(p.numel() * p.element_size() for p in loss.weights().values())
+            prove_folder(
+                extras.checkpoint, option="the place of the checkpoints", needs=int(2 * held * bytes_) + _LEAST_FREE
+            )
         run = Run(fabric, towers, loss, batches, validation, config, identity)
         if extras.resume:
             assert extras.checkpoint is not None  # noqa: S101 - asked above
@@ -168,6 +179,39 @@ def train(
 
             run.go(extras.checkpoint, extras.on_epoch, each_step)
     return run.record
+
+
+@contextmanager
+def proven_places(log_folder: Path | None, checkpoint: Path | None, *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Prove what a training writes on its way, before anything costly, and keep other runs out until the block ends.
+
+    Parameters
+    ----------
+    log_folder, checkpoint : Path or None
+    resume, overwrite : bool
+        As for :meth:`recsys.TwoTower.fit`.
+
+    Raises
+    ------
+    ConfigError
+        A place cannot be written, or lies in the other.
+    CheckpointError, DataError
+        As for :func:`recsys.training.checkpoint.claimed`.
+    """
+    if resume and checkpoint is None:
+        raise ConfigError("resume=True needs the folder of a checkpoint (checkpoint=...)")
+    if resume and overwrite:
+        raise ConfigError("resume=True goes on with a checkpoint and overwrite=True begins anew over it; choose one")
+    places = {"curves": log_folder, "checkpoints": checkpoint}
+    prove_apart({what: place for what, place in places.items() if place is not None})
+    if process_number():  # the first process writes, and does this for all
+        yield
+        return
+    for what, place in places.items():
+        if place is not None:
+            prove_folder(place, option=f"the place of the {what}")
+    with nullcontext() if checkpoint is None else claimed(checkpoint, resume=resume, overwrite=overwrite):
+        yield
 
 
 @dataclass(frozen=True)
