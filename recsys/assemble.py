@@ -14,7 +14,8 @@ from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Float32
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
-from recsys.models.encoder import ImageEncoder, TextEncoder, resolve_encoder
+from recsys.models.encoder import ImageEncoder, TextEncoder, open_encoder
+from recsys.models.encoder_proof import prove_vectors
 from recsys.models.held_encoder import HeldEncoder
 from recsys.models.item_content import Bags, ItemContent, make_bags, make_numbers, recurring
 from recsys.models.item_tower import ItemTower
@@ -212,7 +213,7 @@ def text_part(options: TwoTower, catalog: Catalog, device: str) -> TextPart:
     DataError
         No item has a text, or all have the same.
     EncoderError
-        The encoder cannot be found or loaded.
+        The encoder cannot be found or loaded, or its vectors tell nothing of the texts.
     """
     assert options.encoder is not None  # noqa: S101 - asked by the caller
     if not catalog.texts.is_not_null().any():
@@ -220,9 +221,16 @@ def text_part(options: TwoTower, catalog: Catalog, device: str) -> TextPart:
             "no item has a text to encode: pass a catalogue with text columns (--catalog, --text), "
             "or train on ids alone with encoder=None (--encoder none)"
         )
-    folder = resolve_encoder(options.encoder)
+    texts = catalog.texts.drop_nulls()
+    if texts.n_unique() < 2:
+        raise DataError(
+            f"all items with a text have the same, {str(texts[0])[:80]!r}: it tells nothing apart; choose other columns "
+            "(--text) or train on ids alone with encoder=None (--encoder none)"
+        )
+    folder = open_encoder(options.encoder, options.query_prompt, options.document_prompt)
     held = HeldEncoder.of(folder)
-    encoded = TextEncoder(folder, device).encode_cached(catalog.texts.drop_nulls())
+    encoded = TextEncoder(folder, device).encode_cached(texts)
+    prove_vectors(texts, encoded)
     return TextPart(folder, held, *whitened(encoded, catalog.texts, options.text_dim))
 
 
@@ -308,8 +316,9 @@ def image_vectors(options: TwoTower, catalog: Catalog, device: str) -> torch.Ten
     """
     assert options.images is not None and options.image_encoder is not None  # noqa: S101, PT018 - TwoTower saw to it
     files = image_files(catalog, options.images)
-    encoder = ImageEncoder(resolve_encoder(options.image_encoder), device)
-    return whitened(encoder.encode_cached(files.drop_nulls()), files, options.text_dim)[1]
+    encoded = ImageEncoder(open_encoder(options.image_encoder), device).encode_cached(files.drop_nulls())
+    prove_vectors(files.drop_nulls(), encoded, "images")
+    return whitened(encoded, files, options.text_dim)[1]
 
 
 def image_files(catalog: Catalog, column: str) -> pl.Series:

@@ -41,6 +41,8 @@ class TwoTower:
         Text encoder: a folder or a Hugging Face name; None: no text vectors.
     encoder_mode : str
         ``"frozen"``: texts are encoded once; ``"lora"`` or ``"full"``: the encoder is trained along.
+    query_prompt, document_prompt : str or None
+        What a text encoder reads before a search, and before an item's text; None: what it asks for itself.
     trained_layers : int
         How many of the encoder's topmost layers are trained; 0: all. Those below run once.
     live_texts : int
@@ -92,6 +94,8 @@ class TwoTower:
 
     encoder: str | None = "all-MiniLM-L6-v2"
     encoder_mode: Literal["frozen", "lora", "full"] = "frozen"
+    query_prompt: str | None = None
+    document_prompt: str | None = None
     trained_layers: int = 0
     live_texts: int = 512
     text_dim: int = 256

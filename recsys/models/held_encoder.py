@@ -11,9 +11,8 @@ from pathlib import Path
 
 from recsys.errors import DamagedError, EncoderError
 from recsys.models.encoder import TextEncoder
+from recsys.models.encoder_folder import encoder_files
 from recsys.opened import OpenedFile
-
-_SHIPPED = {".json", ".txt", ".model", ".safetensors"}
 
 
 @dataclass(eq=False)
@@ -41,13 +40,7 @@ class HeldEncoder:
             One cannot be read.
         """
         try:
-            return cls(
-                {
-                    file.relative_to(folder).as_posix(): OpenedFile.of(file)
-                    for file in sorted(folder.rglob("*"))
-                    if file.is_file() and file.suffix in _SHIPPED
-                }
-            )
+            return cls({name: OpenedFile.of(file) for name, file in encoder_files(folder).items()})
         except OSError as error:
             raise EncoderError(f"{error.filename} cannot be read: {error.strerror}") from error
 

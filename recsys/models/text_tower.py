@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,9 @@ from recsys.data.row_lists import Int64
 from recsys.errors import DependencyError, EncoderError
 from recsys.models import frozen_layers
 from recsys.models.device import has_bf16
-from recsys.models.encoder import load_encoder
+from recsys.models.encoder import TextEncoder
+from recsys.models.encoder_load import count_cut, load_encoder
+from recsys.models.encoder_proof import same_vectors
 from recsys.models.frozen_layers import Memory, divide, hidden_of, put_back, replace_lowest
 from recsys.models.whiten import Whitening
 from recsys.progress import log
@@ -68,7 +71,9 @@ class TextTower(nn.Module):
     rows : int64 (n,)
         The item rows that have a text, ascending.
     longest : int
-        Tokens at which texts are cut.
+        Tokens at which texts are cut; the saved encoder too, where some are.
+    cut : int
+        How many distinct texts are longer.
 
     Raises
     ------
@@ -112,13 +117,20 @@ class TextTower(nn.Module):
         distinct = self._read(texts)
         self.to(device)
         some = self._uncut()
+        sample = distinct.gather(some.cpu().numpy()).to_list()
         whole = self.model.encode(
-            distinct.gather(some.cpu().numpy()).to_list(), convert_to_tensor=True, show_progress_bar=False
+            sample, prompt=self.prompt, task="document", convert_to_tensor=True, show_progress_bar=False
         )
         self._choose_weights(layers, rank)
         self._compare(folder, some, whole.clone())
+        self._prove_saving(folder, sample, some)
         trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        log(f"text encoder: {mode}, {trained:,} parameters trained, texts cut at {self.longest} tokens")
+        log(f"text encoder: {mode}, {trained:,} parameters trained")
+        if self.cut:
+            log(
+                f"text encoder: {self.cut:,} of {len(distinct):,} texts are longer than {self.longest} tokens, and are cut "
+                "there, in training and from then on"
+            )
 
     def _hold(self, name: str, value: Tensor) -> None:
         """Keep a tensor that moves with the tower and is no part of its state."""
@@ -131,11 +143,15 @@ class TextTower(nn.Module):
         place = texts.alias("text").to_frame().join(number, on="text", how="left", maintain_order="left")["number"]
         self._hold("place", torch.from_numpy(place.cast(pl.Int64).fill_null(-1).to_numpy().copy()))
         self._hold("rows", torch.nonzero(self.place >= 0).flatten())
-        prompt = self.model.prompts.get(self.model.default_prompt_name) or ""
-        read = [prompt + text for text in distinct]
+        self.prompt: str = self.model.prompts["document"] or ""
+        self.prompt_tokens = (
+            self.model.preprocess([distinct[0]], prompt=self.prompt).get("prompt_length") if len(distinct) else None
+        )
+        read = [self.prompt + text for text in distinct]
         most = int(min(self.model.max_seq_length or 10**6, 10**6))
         tokens = self._tokens(read, most)
         self.longest = truncation_length(tokens.list.len().cast(pl.Int64).to_numpy(), most)
+        self.cut = count_cut(self.model, read, self.longest)
         tokens = self._tokens(read, self.longest)
         self._hold("ids", torch.from_numpy(tokens.explode(empty_as_null=False).to_numpy().copy()))
         lengths = tokens.list.len().cast(pl.Int64).to_numpy()
@@ -193,6 +209,18 @@ class TextTower(nn.Module):
         if not bool(torch.as_tensor(near).all()):
             raise EncoderError(f"the encoder in {folder} does more than read tokens layer by layer; {remedy}")
 
+    def _prove_saving(self, folder: Path, sample: list[str], places: Tensor) -> None:
+        """Refuse, before training, an encoder that gives other vectors once it is saved and loaded again."""
+        with torch.no_grad(), self._autocast():
+            now = self._encode(places).float().cpu().numpy()
+        with tempfile.TemporaryDirectory(prefix="recsys-encoder-") as temporary:
+            self.save(Path(temporary) / "encoder")
+            again = TextEncoder(Path(temporary) / "encoder").encode(sample)
+        if not same_vectors(again, now, _TOLERANCE).all():
+            raise EncoderError(
+                f"the encoder in {folder} gives other vectors once it is saved and loaded again; use encoder_mode='frozen'"
+            )
+
     def _uncut(self) -> Tensor:
         """Some texts that are not cut, by place."""
         lengths = self.starts.diff()
@@ -225,7 +253,10 @@ class TextTower(nn.Module):
         ids, mask, spots = self._padded(places)
         if self._memory is not None:
             self._memory.spots = spots
-        out: Tensor = self.model({"input_ids": ids, "attention_mask": mask})["sentence_embedding"]
+        features = {"input_ids": ids, "attention_mask": mask}
+        if self.prompt_tokens is not None:  # some poolings leave the prompt out
+            features["prompt_length"] = self.prompt_tokens
+        out: Tensor = self.model(features)["sentence_embedding"]
         return out
 
     def _vectors(self, places: Tensor) -> Tensor:
@@ -292,6 +323,8 @@ class TextTower(nn.Module):
         if self.mode == "lora":
             _merge_adapters(backbone)
         put_back(backbone)
+        if self.cut:
+            model.max_seq_length = self.longest  # a text gives the vector that it had in training
         model.save(str(folder), create_model_card=False)
 
 

@@ -289,7 +289,7 @@ class Towers:
             The model reads no text.
         """
         whitening = self._whitening()
-        return _unit(whitening.undo(whitening(self.encoder.encode(texts))))
+        return _unit(whitening.undo(whitening(self.encoder.encode_queries(texts))))
 
     def _whitening(self) -> Whitening:
         if self.whitening is None:
