@@ -390,7 +390,9 @@ def test_words_are_learned_by_default_where_an_encoder_reads_texts_in_which_they
     assert model.towers.net.items.bags is not None
     assert TwoTower(encoder=None).reads_words is False
 
-    frame = pl.DataFrame({"item_id": catalog.items.ids, "title": [f"only{i}" for i in range(len(catalog))]})
+    frame = pl.DataFrame(
+        {"item_id": catalog.items.ids, "title": [" ".join([f"only{i}"] * (i + 1)) for i in range(len(catalog))]}
+    )
     strange = Catalog.from_frame(frame, text=["title"])
     model = TwoTower(encoder=str(tiny_encoder), **small).fit(split.train, strange, training=QUICK)
     assert (model.reads_words, model.towers.net.items.bags) == (False, None)

@@ -16,6 +16,8 @@ _SAMPLE = 16
 _TOLERANCE = 0.25
 """Largest difference between two encodings of a text, as a share of the whitened vector's length; bfloat16, and layers
 that ran once and were kept in it, make less than a tenth."""
+_LEAST = 0.1
+"""A smaller share of vectors that differ is refused."""
 _OWN = 0.9
 """A smaller share of vectors that differ is told as a warning."""
 _VIEWS, _GRID = 8, 1e-3
@@ -77,7 +79,7 @@ def prove_vectors(values: pl.Series, vectors: Float32, what: str = "texts") -> N
     Raises
     ------
     EncoderError
-        A vector is not finite; or less than half are different from zero, or from each other where the values are.
+        A vector is not finite; less than half are different from zero; or only one, or less than a tenth, is one of its own.
     """
     first = values.is_first_distinct().to_numpy()
     values, vectors = values.filter(first), vectors[first]
@@ -94,7 +96,7 @@ def prove_vectors(values: pl.Series, vectors: Float32, what: str = "texts") -> N
         f"{distinct / len(values):.1%} one of their own"
     )
     remedy = "the encoder does not know their words: choose another (--encoder), or none"
-    if 2 * filled.sum() < len(values) or (len(values) > 1 and 2 * distinct < len(values)):
+    if 2 * filled.sum() < len(values) or distinct < min(len(values), max(2, _LEAST * len(values))):
         raise EncoderError(f"{told}; {remedy}")
     if not filled.all() or distinct < _OWN * len(values):
         warn(f"{told}; where they share one, {remedy}")
