@@ -79,7 +79,7 @@ def prove_vectors(values: pl.Series, vectors: Float32, what: str = "texts") -> N
     Raises
     ------
     EncoderError
-        A vector is not finite; less than half are different from zero; or only one, or less than a tenth, is one of its own.
+        A vector is not finite; less than half differ from zero; or only one, or less than a tenth, is one of its own.
     """
     first = values.is_first_distinct().to_numpy()
     values, vectors = values.filter(first), vectors[first]
