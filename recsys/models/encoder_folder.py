@@ -14,7 +14,7 @@ from recsys.files import sha256_of
 _INDEX, _PICKLE_INDEX = "model.safetensors.index.json", "pytorch_model.bin.index.json"
 _PICKLE = "pytorch_model.bin"
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
-_UNREAD = {".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite", ".mlmodel", ".md", ".py", ".png", ".jpg", ".log"}
+_UNREAD = {".h5", ".msgpack", ".onnx", ".gguf", ".tflite", ".mlmodel", ".md", ".py", ".png", ".jpg", ".log"}
 """Weights of other frameworks, code, which is never run, and what is for people."""
 _UNREAD_FOLDERS = ("onnx", "openvino", "coreml", "runs", "logs", "eval", "checkpoint-")
 _TOKENIZERS = ("tokenizer", "vocab", "spiece", "sentencepiece", "spm", "merges", "tekken", "whitespacetokenizer", "bpe")
