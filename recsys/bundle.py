@@ -65,7 +65,7 @@ def save(
     overwrite : bool
         Whether an older bundle there may be replaced. A folder that is not a bundle never is.
     metrics : dict, optional
-        Kept in the manifest.
+        Kept in the manifest; by default those of ``figures``.
     figures : dict, optional
         What :func:`recsys.evaluation.report.build` found; kept as ``report.json`` and told in ``MODEL_CARD.md``.
     like : path, optional
@@ -86,6 +86,8 @@ def save(
         if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / manifest.FILE).is_file():
             raise DataError(f"{folder} holds something that is not a recsys bundle; it is not overwritten")
         with atomic_folder(folder, replace=overwrite) as target:
+            if metrics is None and figures is not None:
+                metrics = {name: value["mean"] for name, value in figures["models"][0]["metrics"].items()}
             if like is not None:
                 metrics = _taken_over(Path(like), target) if metrics is None else metrics
             with _full_disk_told(folder):

@@ -125,7 +125,10 @@ def build_parser() -> argparse.ArgumentParser:
         subs, "fit", "train two towers on a log and save the bundle",
         "recsys fit ratings.csv --user userId --item movieId --catalog movies.csv --text title genres --out runs/ml",
     )  # fmt: skip
+    before = len(fit._actions)
     _log_flags(fit, needed=True)
+    _user_flags(fit)
+    fit.set_defaults(data_flags=fit._actions[before:])
     fit.add_argument("--out", help="folder of the bundle to write; needed unless nothing is written")
     fit.add_argument("--overwrite", action="store_true", help="replace an older bundle there")
     fit.add_argument(
@@ -134,7 +137,6 @@ def build_parser() -> argparse.ArgumentParser:
         "time, two random items of each user, or nothing (default: last; random with --unordered)",
     )  # fmt: skip
     fit.add_argument("--recipe", help="TOML file with [model], [objective], [augment] and [training]; flags win over it")
-    _user_flags(fit)
     fit.add_argument("--resume", action="store_true", help="go on with a run that was killed, exactly where it was")
     fit.add_argument("--dry-run", action="store_true", help="tell time per epoch and memory, and write nothing")
     fit.add_argument(

@@ -102,9 +102,7 @@ def run_fit(arguments: Namespace) -> Answer:
 
 
 def _fit(recipe: Recipe, arguments: Namespace, places: FitPlaces, held: Held | None) -> Answer:
-    import recsys  # noqa: PLC0415 - evaluate pulls in torch
-    from recsys.bundle import save  # noqa: PLC0415
-    from recsys.evaluation.report import build as build_report  # noqa: PLC0415
+    from recsys import after_fit  # noqa: PLC0415 - torch
     from recsys.faiss_library import faiss  # noqa: PLC0415
 
     model, out, logs, checkpoint = recipe.model, places.out, places.logs, places.checkpoint
@@ -127,23 +125,26 @@ def _fit(recipe: Recipe, arguments: Namespace, places: FitPlaces, held: Held | N
     )
     if rank := process_number():  # torchrun started several of us; the first one does the rest
         return Answer(f"process {rank} has done its share", {"rank": rank})
-    report = None if test is None else recsys.evaluate(model, test)
-    retriever = model.retriever(log=log, holdout=test)
-    figures = None if test is None else build_report(retriever, baselines=False, with_map=False)
-    metrics = report.means if report else {}
-    save(retriever, out, overwrite=arguments.overwrite, metrics=metrics, figures=figures, held=held)
+    retriever = after_fit.retriever_of(model, log, test)
+    retriever.record["reading"] = after_fit.reading_of(arguments, arguments.data_flags, _how(log, arguments))
+    report, figures, failed = after_fit.judged(retriever)
+    unwritten = after_fit.save(
+        retriever, out, checkpoint, overwrite=arguments.overwrite, report=report, figures=figures, held=held
+    )
     shutil.rmtree(checkpoint, ignore_errors=True)  # the bundle is there: nothing is left to resume
     with contextlib.suppress(OSError):  # another run's checkpoint may be beside it
         checkpoint.parent.rmdir()
+    after_fit.refuse_silence(failed or unwritten, out)
     assert model.log is not None  # noqa: S101 - fit has just set it
+    following = after_fit.next_commands(retriever, out)
     lines = [
         f"best epoch {model.log.best_epoch} of {len(model.log.epochs)}, {model.log.seconds:.0f} s",
         *([str(report)] if report else []),
-        f"bundle: {out}    training curves: tensorboard --logdir {logs}",
-        f'next: recsys evaluate {out} · recsys recommend {out} --out recs.parquet · recsys search {out} "..."',
+        f"bundle: {out}    training curves: {shlex.join(['tensorboard', '--logdir', str(logs)])}",
+        "\n  ".join(["next:", *following]),
     ]
     data = {"bundle": str(out), "logs": str(logs), "best_epoch": model.log.best_epoch, "seconds": model.log.seconds}
-    return Answer("\n".join(lines), data | {"test": report.to_dict() if report else None})
+    return Answer("\n".join(lines), data | {"test": report.to_dict() if report else None, "next": following})
 
 
 def _look_ahead(recipe: Recipe, arguments: Namespace) -> Answer:
@@ -220,7 +221,7 @@ def run_tune(arguments: Namespace) -> Answer:
         minutes=arguments.minutes,
     )
     files = write(found, out)
-    words = [word for flag in arguments.data_flags for word in _written(flag, getattr(arguments, flag.dest))]
+    words = [word for flag in arguments.data_flags for word in written(flag, getattr(arguments, flag.dest))]
     words += ["--split", _how(log, arguments), "--recipe", str(files["recipe"]), "--out", str(out / "model")]
     command = shlex.join(["recsys", "fit", *words])
     text = f"{table_text(found)}\n\nbest recipe: {files['recipe']}    page: {files['page']}\nnext: {command}"
@@ -229,7 +230,7 @@ def run_tune(arguments: Namespace) -> Answer:
     return Answer(text, data)
 
 
-def _written(flag: Action, value: Any) -> list[str]:
+def written(flag: Action, value: Any) -> list[str]:
     """How a flag of the data is written on a command line; nothing where it has its default."""
     if value == flag.default:
         return []

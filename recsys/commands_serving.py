@@ -14,7 +14,7 @@ from recsys.commands import Answer
 from recsys.data.read import read_items
 from recsys.destination import prove_file, prove_folder
 from recsys.errors import ConfigError
-from recsys.files import atomic_file
+from recsys.files import atomic_file, exclusive
 from recsys.given_ids import history_of, ids_of, items_of, users_of
 from recsys.progress import warn
 from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from recsys.serving.answers import Answered
 
 _NOTHING = "no item is left: the filters leave none that is not seen already"
+_WAIT = 60.0
+"""Seconds for which a change of a bundle waits for another one."""
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -148,6 +150,8 @@ def run_explain(arguments: Namespace) -> Answer:
 def run_index(arguments: Namespace) -> Answer:
     """``recsys index``: choose an index anew, or change what is on offer; the bundle is replaced as a whole."""
     import recsys  # noqa: PLC0415
+    from recsys.bundle import save  # noqa: PLC0415
+    from recsys.manifest import read_manifest  # noqa: PLC0415
     from recsys.serving.index_page import page  # noqa: PLC0415
 
     folder = Path(arguments.run_folder)
@@ -167,28 +171,31 @@ def run_index(arguments: Namespace) -> Answer:
     added, updated = (
         read_items(file, **text_options(arguments, file)) if file else None for file in (arguments.add, arguments.update)
     )
-    retriever = recsys.load(folder)
-    if added is not None:
-        retriever.add_items(added)
-    if updated is not None:
-        retriever.update_items(updated)
-    if removed:
-        retriever.remove_items(removed)
-    if arguments.compact:
-        retriever.compact()
+    read_manifest(folder)  # what is no bundle is told before anything is locked
     parts = []
+    with exclusive(folder, wait=_WAIT) as held:  # from loading to saving: two changes at once are made one after the other
+        retriever = recsys.load(folder)
+        if added is not None:
+            retriever.add_items(added)
+        if updated is not None:
+            retriever.update_items(updated)
+        if removed:
+            retriever.remove_items(removed)
+        if arguments.compact:
+            retriever.compact()
+        if not changes:
+            kind = arguments.kind or "auto"
+            kinds = None if kind == "auto" else [] if kind == "exact" else [kind]
+            recall = 0.99 if arguments.recall is None else arguments.recall
+            retriever.choose_index(recall_target=recall, memory_budget=budget, kinds=kinds)
+        save(retriever, folder, overwrite=True, like=folder, held=held)
     if not changes:
-        kind = arguments.kind or "auto"
-        kinds = None if kind == "auto" else [] if kind == "exact" else [kind]
-        recall = 0.99 if arguments.recall is None else arguments.recall
-        retriever.choose_index(recall_target=recall, memory_budget=budget, kinds=kinds)
         shown = pl.DataFrame(retriever.index.measured).with_columns(pl.col("chosen").cast(pl.Int8))
         parts.append(as_text(shown.drop("kind", "precision")))
         with atomic_file(page_file) as temporary:
             html = page(folder.resolve().name, len(retriever.index), retriever.index.measured)
             temporary.write_text(html, encoding="utf-8")
         parts.append(f"plot: {page_file}")
-    retriever.save(folder, overwrite=True, like=folder)
     index = retriever.index
     there = int(index.alive.sum())
     parts.append(f"{folder}: {index.spec}; {there:,} items on offer, {index.nbytes / 2**20:,.1f} MiB")

@@ -69,7 +69,7 @@ def run(folder: Path, seed: int) -> tuple[str, dict[str, Any]]:
 
     retriever = model.retriever(log=events, holdout=split.test)
     figures = build_report(retriever, baselines=False, with_map=False)
-    retriever.save(folder / "bundle", overwrite=True, metrics=everybody.drop("model").row(0, named=True), figures=figures)
+    retriever.save(folder / "bundle", overwrite=True, figures=figures)
     users = events.users.raw(split.test.user_rows[:: len(split.test) // _SHOWN_USERS][:_SHOWN_USERS])
     bundle = folder / "bundle"
     text = "\n\n".join(

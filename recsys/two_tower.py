@@ -130,7 +130,7 @@ class TwoTower:
         self._train: Interactions | None = None
         self._catalog: Catalog | None = None
         self._user_table: UserTable | None = None
-        self._training = Training()
+        self._training, self._objective, self._augment = Training(), Objective(), Augment()
         self.log: TrainingLog | None = None
 
     def check(self) -> None:
@@ -298,7 +298,8 @@ class TwoTower:
             record = run(towers, train, validation, training, objective=objective, augmentation=augment, extras=extras)
         towers.settle_encoder()
         self._towers, self._train, self._catalog, self._user_table = towers, train, catalog, users
-        self._training, self.log = training, record
+        self._training, self._objective, self._augment = training, objective or Objective(), augment or Augment()
+        self.log = record
         return self
 
     def prepare(
@@ -406,7 +407,12 @@ class TwoTower:
             self._catalog,
             log,
             options=self.options(),
-            record=happened | {"options": asdict(self._training)},
+            record=happened
+            | {
+                "options": asdict(self._training),
+                "objective": asdict(self._objective),
+                "augment": asdict(self._augment),
+            },
             holdout=holdout,
             train=self._train,
             index=None if isinstance(index, str) else index,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,8 @@ from recsys.data.split import Holdout
 from recsys.errors import ConfigError
 from recsys.evaluation.inference import bootstrap_intervals
 from recsys.evaluation.metrics import PER_USER, Values
+
+T = TypeVar("T")
 
 DEFINITION = (
     "full ranking; recall = hits / relevant (not min(k, relevant)); NDCG binary, ideal of min(k, relevant); equal scores "
@@ -77,6 +80,30 @@ class Evaluation:
             return self.means[metric]
         except KeyError:
             raise ConfigError(f"no figure {metric!r} was computed; there are {', '.join(self.means)}") from None
+
+    def up_to(self, k: Sequence[int]) -> Evaluation:
+        """The same evaluation at some of its list lengths.
+
+        Raises
+        ------
+        ConfigError
+            It has none of that length.
+        """
+        if missing := set(k) - set(self.k):
+            raise ConfigError(f"nothing was judged at k {min(missing)}; there are {', '.join(map(str, self.k))}")
+        cuts = tuple(sorted(set(k)))
+
+        def some(figures: dict[str, T]) -> dict[str, T]:
+            return {name: value for name, value in figures.items() if int(name.partition("@")[2]) in cuts}
+
+        return replace(
+            self,
+            k=cuts,
+            per_user=some(self.per_user),
+            overall=some(self.overall),
+            exposure={cut: self.exposure[cut] for cut in self.exposure if cut in cuts},
+            target_places=np.where(self.target_places <= cuts[-1], self.target_places, 0).astype(np.int32),
+        )
 
     @cached_property
     def means(self) -> dict[str, float]:

@@ -24,10 +24,11 @@ from recsys.progress import log
 if TYPE_CHECKING:
     from recsys.data.catalog import Catalog
     from recsys.data.interactions import Interactions
+    from recsys.evaluation.result import Evaluation
     from recsys.recommender import Ranker
     from recsys.serving.retriever import Retriever
 
-__all__ = ["as_json", "build", "check_page_name", "model_card", "write"]
+__all__ = ["as_json", "build", "check_page_name", "judge", "model_card", "write"]
 
 EASE_LIMIT = 20_000
 """EASE is fitted up to this many items: it inverts a dense matrix of their square."""
@@ -42,6 +43,7 @@ def build(
     baselines: bool = True,
     with_map: bool = True,
     seed: int = 0,
+    judged: Evaluation | None = None,
 ) -> dict[str, Any]:
     """Judge a bundle and simple baselines on the users it kept apart, and collect all that the report shows.
 
@@ -62,6 +64,9 @@ def build(
         Whether to lay out item vectors in two dimensions, which takes seconds.
     seed : int
         For the choice of examples and for the map.
+    judged : Evaluation, optional
+        What :func:`judge` found of this retriever, so that its users are judged once; ``k`` and ``filter_seen`` are then
+        its own.
 
     Returns
     -------
@@ -81,13 +86,15 @@ def build(
         raise ConfigError("there is nobody to judge the model on: it keeps no holdout; fit it with --split last or time")
     holdout, catalog, train = retriever.holdout, retriever.catalog, retriever.trained_on
     category = _category(catalog, category)
-    cuts = sorted({figures.K} | {cut for cut in k if cut <= len(retriever.items)})
-    rankers: list[Ranker] = [retriever]
-    if baselines and train is not None:
-        rankers += _fitted(train, catalog)
-    filter_seen = not retriever.keep_seen if filter_seen is None else filter_seen
+    cuts = _cuts(retriever, k if judged is None else judged.k)
+    if judged is None:
+        judged = judge(retriever, k=k, category=category, filter_seen=filter_seen)
     reports = [
-        evaluate(ranker, holdout, cuts, filter_seen=filter_seen, catalog=catalog, category=category) for ranker in rankers
+        judged.up_to(cuts),
+        *(
+            evaluate(ranker, holdout, cuts, filter_seen=judged.seen_filtered, catalog=catalog, category=category)
+            for ranker in (_fitted(train, catalog) if baselines and train is not None else [])
+        ),
     ]
     if len(reports) > 1:
         comparison = compare(reports, holdout, cuts, metric=figures.METRIC)
@@ -105,6 +112,49 @@ def build(
         with_map=with_map,
         seed=seed,
     )
+
+
+def judge(
+    retriever: Retriever,
+    *,
+    k: Sequence[int] = (1, 2, 5, 10, 20, 50, 100),
+    category: str | None = None,
+    filter_seen: bool | None = None,
+    more: Sequence[int] = (),
+) -> Evaluation:
+    """Judge a bundle on the users it kept apart, for :func:`build` and whatever else is said of them.
+
+    Parameters
+    ----------
+    retriever, k, category, filter_seen
+        As for :func:`build`.
+    more : sequence of int
+        List lengths that the report does not need, also above the catalogue's size.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`build`.
+    """
+    from recsys.evaluation.evaluate import evaluate  # noqa: PLC0415 - torch
+
+    if retriever.holdout is None:
+        raise ConfigError("there is nobody to judge the model on: it keeps no holdout; fit it with --split last or time")
+    catalog = retriever.catalog
+    return evaluate(
+        retriever,
+        retriever.holdout,
+        sorted({*_cuts(retriever, k), *more}),
+        filter_seen=not retriever.keep_seen if filter_seen is None else filter_seen,
+        catalog=catalog,
+        category=_category(catalog, category),
+    )
+
+
+def _cuts(retriever: Retriever, k: Sequence[int]) -> list[int]:
+    from recsys.evaluation.report import figures  # noqa: PLC0415 - plotly
+
+    return sorted({figures.K} | {cut for cut in k if cut <= len(retriever.items)})
 
 
 def write(figures: dict[str, Any], out: Path) -> None:

@@ -47,7 +47,11 @@ def _model(figures: dict[str, Any]) -> str:
     items = f"their text, read by the encoder {_safe(encoder)}" if encoder else "their ids alone"
     if encoder and head["options"].get("use_ids"):
         items += ", and their ids"
-    rows = [[name.replace("_", " "), told(value)] for name, value in head["options"].items()]
+    rows = [
+        [f"{table}: {name.replace('_', ' ')}", told(value)]
+        for table, options in head["all_options"].items()
+        for name, value in options.items()
+    ]
     return "\n\n".join(
         [
             f"# Model card: {_safe(head['model'])}",
@@ -185,7 +189,9 @@ def _reproduce(figures: dict[str, Any]) -> str:
         [
             "## Reproduce",
             f"```\n{head['command']}\n```",
-            "The same log has the same fingerprint as above.",
+            "The same log has the same fingerprint as above."
+            if head["reading_known"]
+            else "The same log has the same fingerprint as above. It was read from Python: add the flags of its columns.",
             _table(["library", "version"], [[name, version] for name, version in head["versions"].items()]),
             f"Card made {_safe(head['made'][:10])}.",
         ]

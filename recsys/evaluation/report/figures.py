@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from recsys.evaluation.compare import Comparison
+from recsys.evaluation.report import reproduce
 from recsys.evaluation.report.examples import chosen_users
 from recsys.evaluation.report.groups import K, fairness_figures, long_tail, segment_figures
 from recsys.evaluation.report.item_map import FEWEST, item_map
@@ -27,7 +27,6 @@ __all__ = ["METRIC", "K", "collect", "no_tests", "plain"]
 METRIC = f"ndcg@{K}"
 """What models are ranked and tested by."""
 _LIBRARIES = ("recsys", "torch", "transformers", "sentence-transformers", "polars", "numpy", "faiss-cpu", "faiss-gpu")
-_LINE = 70
 _NO_LOG = "the bundle does not tell which part of the log the model was trained on"
 
 
@@ -123,7 +122,9 @@ def _headline(retriever: Retriever, own: Evaluation) -> dict[str, Any]:
         "counts": own.counts,
         "data": retriever.data | {"text_columns": list(retriever.catalog.text_columns)},
         "options": retriever.options,
-        "command": _command(retriever),
+        "command": reproduce.command(retriever),
+        "all_options": reproduce.options_of(retriever),
+        "reading_known": retriever.record.get("reading") is not None,
         "versions": _versions(),
     }
 
@@ -149,32 +150,6 @@ def _curve(reports: Sequence[Evaluation]) -> dict[str, Any]:
         values = [_valued(report, f"recall@{k}") for k in report.k]
         lines.append({"model": report.model} | {end: [value[end] for value in values] for end in ("mean", "low", "high")})
     return {"metric": "recall", "k": list(reports[0].k), "models": lines}
-
-
-def _command(retriever: Retriever) -> str:
-    """How to fit such a model again, as lines for a shell; where the files lie is for the reader to say."""
-    words = ["recsys", "fit", "LOG"]
-    if retriever.catalog.text_columns:
-        words += ["--catalog", "ITEMS", "--text", *retriever.catalog.text_columns]
-    if retriever.holdout is not None and retriever.holdout.protocol.startswith("time"):
-        words += ["--split", "time"]
-    if retriever.holdout is not None and retriever.holdout.protocol.startswith("random"):
-        words += ["--split", "random"]
-    if not retriever.ordered:
-        words.append("--unordered")
-    for name, value in (retriever.options | retriever.record.get("options", {})).items():
-        flag = name.replace("_", "-")
-        words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", _word(value)]
-    lines = [""]
-    for word in [*words, "--out", "RUN"]:
-        if word.startswith("--") and len(lines[-1]) > _LINE:
-            lines.append(" ")
-        lines[-1] = f"{lines[-1]} {shlex.quote(word)}"
-    return " \\\n".join(lines).strip() + "\nrecsys report RUN --out report.html"
-
-
-def _word(value: Any) -> str:
-    return "none" if value is None else str(value)
 
 
 def _versions() -> dict[str, str]:
