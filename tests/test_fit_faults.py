@@ -105,7 +105,7 @@ def test_every_option_survives_the_card_s_command(flags: list[str]) -> None:
         "options": recipe.training.__dict__,
         "objective": recipe.objective.__dict__,
         "augment": recipe.augment.__dict__,
-        "reading": after_fit.reading_of(parsed, parsed.data_flags, parsed.split),
+        "reading": after_fit.reading_of(parsed, parsed.data_flags, parsed.split or "last"),
     }
     retriever: Any = SimpleNamespace(options=recipe.model.options(), record=json.loads(json.dumps(record)))
     words = shlex.split(reproduce.command(retriever).replace("\\\n", " ").splitlines()[0])
@@ -116,7 +116,7 @@ def test_every_option_survives_the_card_s_command(flags: list[str]) -> None:
     for flag in parsed.data_flags:
         if flag.dest not in ("log", "catalog"):
             assert getattr(second, flag.dest) == getattr(parsed, flag.dest), flag.dest
-    assert second.split == parsed.split
+    assert second.split == (parsed.split or "last")
 
 
 def test_a_model_fitted_in_python_says_that_its_log_s_flags_are_not_known(run: Path, tmp_path: Path) -> None:

@@ -52,8 +52,7 @@ def _data_words(retriever: Retriever) -> list[str]:
     if reading is not None:
         files = [*(["--catalog", "ITEMS"] if reading.get("catalog") else [])]
         files += ["--user-table", "USERS"] if reading.get("user_table") else []
-        split = reading.get("split", "last")
-        return [*files, *map(str, reading.get("words", [])), *([] if split == "last" else ["--split", str(split)])]
+        return [*files, *map(str, reading.get("words", [])), "--split", str(reading.get("split", "last"))]
     options, text = retriever.options, retriever.catalog.text_columns
     of_items = text or options.get("categories") or options.get("numbers") or options.get("images")
     words = ["--catalog", "ITEMS", *(["--text", *text] if text else [])] if of_items else []
