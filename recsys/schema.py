@@ -33,12 +33,16 @@ BASELINES: Final = ("popularity", "item-knn", "ease", "als", "bpr", "zero-shot")
 """Baselines by the name that the command line takes."""
 
 
+WHOLE: Final = r"^(?:0|-?[1-9]\d*)(?:\.0)?$"
+"""A whole number as text; pandas writes a column of integers with a gap as 4.0."""
+
+
 def canonical_ids(ids: pl.Series) -> pl.Series:
     """Give raw ids one of the two dtypes that a vocabulary holds: Int64 or String.
 
     Integers, and floats that are all whole, become Int64. Strings become Int64 only if every one of them is written as that
-    integer is
-    (``"42"``, but not ``"042"``), so that no two different ids are ever merged. Everything else becomes String.
+    integer is (``"42"``, but not ``"042"``), or as pandas writes it beside a missing value (``"42.0"``), so that no two
+    different ids are ever merged. Everything else becomes String.
 
     Parameters
     ----------
@@ -50,6 +54,15 @@ def canonical_ids(ids: pl.Series) -> pl.Series:
     Series
         The same ids, Int64 or String.
     """
+    tight = tight_ids(ids)
+    if tight.dtype != pl.String or tight.is_empty() or not _whole_as_text(tight):
+        return tight
+    number = tight.str.strip_suffix(".0").cast(pl.Int64, strict=False)
+    return tight if number.null_count() else number
+
+
+def tight_ids(ids: pl.Series) -> pl.Series:
+    """Ids that have been canonical before, or some of them: :func:`canonical_ids` without a reading of ``"42.0"``."""
     if ids.dtype.is_integer():
         narrow = ids.cast(pl.Int64, strict=False)
         return narrow if narrow.null_count() == 0 else ids.cast(pl.String)
@@ -64,3 +77,13 @@ def canonical_ids(ids: pl.Series) -> pl.Series:
     if number.null_count() == 0 and bool((number.cast(pl.String) == text).all()):
         return number
     return text
+
+
+def exact_below(dtype: pl.DataType) -> int:
+    """The number from which on floats of a type cannot tell a whole number from its neighbour."""
+    return 2**24 if dtype == pl.Float32 else 2**53
+
+
+def _whole_as_text(text: pl.Series) -> bool:
+    """Whether all ids are whole numbers, some of them with a trailing .0."""
+    return bool(text[:1].str.contains(WHOLE).all()) and bool(text.str.contains(WHOLE).all())

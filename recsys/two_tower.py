@@ -313,6 +313,7 @@ class TwoTower:
     ) -> tuple[Towers, Interactions, Catalog, Extras]:
         """Untrained towers and data in their rows, for :func:`recsys.training.fit.train` and for looking ahead."""
         from recsys.assemble import fresh_towers  # noqa: PLC0415
+        from recsys.data.join import check_join  # noqa: PLC0415
         from recsys.data.neighbours import nearest_by_text  # noqa: PLC0415
         from recsys.models.device import pick_device  # noqa: PLC0415
         from recsys.training.fit import Extras  # noqa: PLC0415
@@ -320,10 +321,14 @@ class TwoTower:
         self.check()  # once more: an option may have been set since
         training = training or Training()
         if catalog is not None:
+            touched = train.items.raw(np.flatnonzero(train.item_counts).astype(np.int32))
+            check_join(touched, catalog.items, "the catalogue")
             train = train.with_items(catalog.items.ids)
             catalog = catalog.aligned(train.items)
         else:
             catalog = Catalog.without_text(train.items)
+        if users is not None:
+            check_join(train.users.ids, users.users, "the table of users")
         towers = fresh_towers(self, train, catalog, users, pick_device(training.device), training.seed)
         neighbours = None
         if augment is not None and augment.substitute > 0 and self.encoder is not None:

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from recsys.data.parse import check_ids
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
-from recsys.schema import ITEM, TEXT, TITLE
+from recsys.schema import ITEM, TEXT, TITLE, canonical_ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Catalog:
             (_words(frame, title) if title else blank).alias(TITLE),
         )
         return cls(
-            items=Vocabulary(frame[ITEM], "item"),
+            items=Vocabulary(canonical_ids(frame[ITEM]), "item"),
             texts=made[TEXT],
             titles=made[TITLE],
             columns=frame.drop(ITEM),

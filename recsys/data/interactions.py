@@ -126,7 +126,7 @@ class Interactions:
         if unordered and (timed := next((name for name in (ORDER, TIMESTAMP) if name in frame.columns), None)):
             raise DataError(f"the frame has a column {timed!r}, which orders it: drop it, or leave out unordered=True")
         for name in (USER, ITEM):
-            check_ids(frame[name], f"the frame, column {name!r}")
+            check_ids(frame[name], f"the frame, column {name!r}", words=None)
 
         def parse_timestamp(raw: pl.Series, where: str) -> pl.Series:
             return instants([read_times(raw, where)], time_unit, what="the timestamps")[0]

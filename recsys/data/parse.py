@@ -5,11 +5,16 @@ from __future__ import annotations
 import polars as pl
 
 from recsys.data.time_units import parse_timestamp
+from recsys.data.times import MISSING_WORDS
 from recsys.errors import DataError
+from recsys.progress import log, warn
+from recsys.schema import canonical_ids, exact_below
 
 
-def check_ids(column: pl.Series, where: str) -> None:
+def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> None:
     """Raise a DataError unless every row of a column holds an id: a number or some text, not null, blank or NaN.
+
+    Ids with blanks round them, and whole numbers that are written 4.0, are told of.
 
     Parameters
     ----------
@@ -17,24 +22,70 @@ def check_ids(column: pl.Series, where: str) -> None:
         Raw ids.
     where : str
         File and column, for the message.
+    words : bool or None
+        Whether texts such as NULL, which programs write for a missing value, are refused; None: they are told of.
     """
-    if column.dtype.is_nested() or column.dtype == pl.Object:
+    if column.dtype.is_nested() or column.dtype == pl.Object or (column.dtype.is_temporal() and column.dtype != pl.Date):
         raise DataError(f"{where}: is of type {column.dtype}, expected ids: whole numbers or text")
     missing = column.is_null()
+    text = None
     if column.dtype.is_float():
         missing = missing | column.is_nan().fill_null(True)
+        _refuse_inexact(column, where)
     elif not column.dtype.is_integer():
         try:
             text = column.cast(pl.String)
         except pl.exceptions.PolarsError as error:
             raise DataError(f"{where}: is of type {column.dtype} and not UTF-8 text; write the ids as text") from error
-        missing = missing | (text.str.strip_chars() == "").fill_null(True)
+        stripped = text.str.strip_chars()
+        lengths = stripped.str.len_bytes()
+        missing = missing | (lengths == 0).fill_null(True)
     rows = missing.arg_true()
     if len(rows):
         raise DataError(
             f"{where}: {len(rows)} of {len(column)} rows have no value, the first is row {rows[0] + 1}; "
             f"an id is needed in each: fill it in, or take the row out"
         )
+    if text is None or text.is_empty():
+        return
+    if words is not False:
+        _missing_words(text, lengths, where, refuse=words is True)
+    padded = (lengths != text.str.len_bytes()).arg_true()
+    if len(padded):
+        warn(
+            f"{where}: {len(padded):,} of {len(text):,} ids have blanks round them, such as {text[padded[0]]!r} in row "
+            f"{padded[0] + 1}; they are kept, so that {text[padded[0]]!r} and {stripped[padded[0]]!r} are two ids"
+        )
+    if text[0].endswith(".0") and canonical_ids(text).dtype == pl.Int64:
+        _refuse_inexact(text.cast(pl.Float64), where)
+        log(f"{where}: ids are written like {text[0]}, and read as whole numbers like {text[0][:-2]}")
+
+
+def _refuse_inexact(column: pl.Series, where: str) -> None:
+    """Refuse floats so large that they cannot tell neighbours apart: several ids have become one."""
+    inexact = (column.fill_nan(None).abs() >= exact_below(column.dtype)).fill_null(False).arg_true()
+    if len(inexact):
+        raise DataError(
+            f"{where}: row {inexact[0] + 1} is {column[inexact[0]]!r}, a float too large to tell it from its neighbours "
+            f"({len(inexact)} such rows), so that different ids have become one; write the ids as integers or text"
+        )
+
+
+def _missing_words(text: pl.Series, lengths: pl.Series, where: str, *, refuse: bool) -> None:
+    """Refuse, or tell of, ids that are words for a missing value."""
+    short = text.filter(lengths <= max(map(len, MISSING_WORDS)))
+    if not short.is_in(list(MISSING_WORDS)).any():
+        return
+    rows = text.is_in(list(MISSING_WORDS)).arg_true()
+    said = (
+        f"{where}: {len(rows):,} of {len(text):,} ids are words for a missing value, the first is {text[rows[0]]!r} in row"
+    )
+    if refuse:
+        raise DataError(
+            f"{said} {rows[0] + 1}, so that strangers would be one; take these rows out, or say which texts stand for "
+            "missing ones, null_values= (--null-values), and all others are ids"
+        )
+    warn(f"{said} {rows[0] + 1}; they are taken for one and the same id")
 
 
 def parse_event(raw: pl.Series, where: str) -> pl.Series:

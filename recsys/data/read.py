@@ -145,7 +145,7 @@ def read_interactions(
         others |= dict.fromkeys(name for name in present if name not in wanted.values())
         frame = rows_of(table, wanted)
         for name in (USER, ITEM):
-            check_ids(frame[name], f"{file}, column {wanted[name]!r}")
+            check_ids(frame[name], f"{file}, column {wanted[name]!r}", words=null_values is None)
         frame = frame.with_columns(
             parse(frame[name], f"{file}, column {wanted[name]!r}").alias(name) for name, parse in parsers.items()
         )
@@ -252,7 +252,7 @@ def read_catalog(
         wanted = {ITEM: item} | {name: name for name in present if name not in (item, ITEM)}
         wanted |= {name: name for name in (*chosen, *([title] if title else [])) if name not in wanted}
         frame = rows_of(table, wanted)
-        check_ids(frame[ITEM], f"{file}, column {item!r}")
+        check_ids(frame[ITEM], f"{file}, column {item!r}", words=null_values is None)
         repeated = frame.filter(frame[ITEM].is_duplicated())
         if repeated.height:
             first = repeated[ITEM][0]
@@ -296,7 +296,7 @@ def read_items(
         table = open_table(file, format, MOVIELENS_CATALOG, dialect, partition_values(path, file))
         wanted = {ITEM: item} | {name: name for name in table.columns if name not in (item, ITEM)}
         frames.append(rows_of(table, wanted))
-        check_ids(frames[-1][ITEM], f"{file}, column {item!r}")
+        check_ids(frames[-1][ITEM], f"{file}, column {item!r}", words=null_values is None)
     return _joined(frames, files)
 
 
@@ -335,7 +335,7 @@ def read_users(
         rows_of(open_table(file, format, MOVIELENS_USERS, dialect, partition_values(path, file)), wanted) for file in files
     ]
     for frame, file in zip(frames, files, strict=True):
-        check_ids(frame[USER], f"{file}, column {user!r}")
+        check_ids(frame[USER], f"{file}, column {user!r}", words=null_values is None)
     return pl.concat([frame.with_columns(canonical_ids(frame[USER])) for frame in frames], how="vertical_relaxed")
 
 

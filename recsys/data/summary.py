@@ -9,6 +9,7 @@ import numpy as np
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.join import check_join
 from recsys.data.order import duplicates
 
 
@@ -45,7 +46,9 @@ def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]
         facts["duplicate_events"] = duplicates(log.histories, len(log.items))
         facts["from"], facts["to"] = (day_of(int(log.timestamps.min())), day_of(int(log.timestamps.max())))
     if catalog is not None:
-        found = catalog.items.find(log.items.ids.gather(np.flatnonzero(log.item_counts)))
+        touched = log.items.ids.gather(np.flatnonzero(log.item_counts))
+        check_join(touched, catalog.items, "the catalogue", refuse=False)
+        found = catalog.items.find(touched)
         has_text = catalog.texts.is_not_null()
         facts["catalogue"] = {
             "items": len(catalog),

@@ -154,9 +154,9 @@ def _told(columns: list[_Numbers], what: str) -> str:
         return unit
     if _all_small(columns):
         low, high = _ends(columns)
-        warn(
-            f"{what} are numbers from {low:.15g} to {high:.15g}, too small for dates after 1980: they order the events "
-            f"and are kept as seconds; otherwise {_ASK}"
+        log(
+            f"{what} are numbers from {low:.15g} to {high:.15g}, too small for dates after 1980: kept as seconds; "
+            f"otherwise {_ASK}"
         )
         return "s"
     odd = next(one for one in columns if not one.within(EARLIEST, FIRST))

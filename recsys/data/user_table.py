@@ -13,7 +13,7 @@ from recsys.data.parse import check_ids, parse_number
 from recsys.data.row_lists import Int32
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
-from recsys.schema import USER
+from recsys.schema import USER, canonical_ids
 
 UNKNOWN = 0
 """The code of a value that is missing, or that the table was not made from."""
@@ -147,7 +147,7 @@ class UserTable:
             *(UserFeature.of_categories(frame[name], name) for name in categorical),
             *(UserFeature.of_numbers(frame[name], name, buckets) for name in numeric),
         )
-        return cls(Vocabulary(frame[USER], "user"), features, encoded(frame, features))
+        return cls(Vocabulary(canonical_ids(frame[USER]), "user"), features, encoded(frame, features))
 
     @property
     def names(self) -> tuple[str, ...]:

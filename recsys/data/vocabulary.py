@@ -11,7 +11,7 @@ import polars as pl
 
 from recsys.data.row_lists import Int32
 from recsys.errors import DataError, UnknownIdError
-from recsys.schema import canonical_ids
+from recsys.schema import canonical_ids, exact_below, tight_ids
 
 _UNKNOWN = -1
 
@@ -35,7 +35,7 @@ class Vocabulary:
     def __init__(self, ids: pl.Series, kind: str) -> None:
         if ids.null_count():
             raise DataError(f"{ids.null_count()} {kind} ids are null")
-        canonical = canonical_ids(ids).alias(f"{kind}_id")
+        canonical = tight_ids(ids).alias(f"{kind}_id")
         if canonical.n_unique() != len(canonical):
             twice = canonical.filter(canonical.is_duplicated())[0]
             raise DataError(f"the {kind} id {twice!r} occurs more than once; {kind} ids must be distinct")
@@ -57,17 +57,26 @@ class Vocabulary:
         return {raw: row for row, raw in enumerate(self.ids.to_list())}
 
     def cast(self, raw: Iterable[Hashable] | pl.Series) -> pl.Series:
-        """Raw ids in this vocabulary's dtype; an id that is written otherwise (``"042"``, ``42.5``) becomes null."""
+        """Raw ids in this vocabulary's dtype; an id that is written otherwise (``"042"``, ``42.5``) becomes null.
+
+        A float that is whole is that integer, and among integers so is its text (``42.0``, ``"42.0"``): pandas writes so.
+        """
         if isinstance(raw, pl.Series):
             series = raw
         else:
             values = list(raw)
             if self.ids.dtype == pl.Int64 and all(_is_whole(v) for v in values):
                 return pl.Series(values, dtype=pl.Int64, strict=False)
-            series = pl.Series([None if v is None else str(v) for v in values], dtype=pl.String)
+            series = pl.Series([None if v is None else _written(v) for v in values], dtype=pl.String)
+        if series.dtype.is_float():
+            exact = series.cast(pl.Int64, strict=False)
+            exact = exact.set((exact.cast(series.dtype) != series) | (exact.abs() >= exact_below(series.dtype)), None)
+            if self.ids.dtype == pl.Int64:
+                return exact
+            return pl.select(pl.coalesce(exact.cast(pl.String), series.cast(pl.String))).to_series().alias(series.name)
         if self.ids.dtype == pl.String or series.dtype.is_integer():
             return series.cast(self.ids.dtype, strict=False)
-        text = series.cast(pl.String)
+        text = series.cast(pl.String).str.replace(r"^(-?[0-9]+)\.0$", "$1")
         number = text.cast(pl.Int64, strict=False)
         return number.set(number.cast(pl.String) != text, None)
 
@@ -123,6 +132,15 @@ class Vocabulary:
         if len(fresh) == 0:
             return self
         return Vocabulary(pl.concat([mine, fresh.alias(mine.name)]), self.kind)
+
+
+def _written(raw: Hashable) -> str:
+    """A raw id as a column of its type would be written."""
+    if isinstance(raw, bool | np.bool_):
+        return str(raw).lower()
+    if isinstance(raw, float | np.floating) and abs(float(raw)) < 2**53 and float(raw).is_integer():
+        return str(int(raw))
+    return str(raw)
 
 
 def _is_whole(raw: Hashable) -> bool:

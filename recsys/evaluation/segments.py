@@ -9,6 +9,7 @@ import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.join import check_join
 from recsys.data.row_lists import Int64
 from recsys.data.summary import day_of
 from recsys.data.vocabulary import Vocabulary
@@ -17,7 +18,7 @@ from recsys.evaluation.beyond import popularity_thirds
 from recsys.evaluation.inference import bootstrap_interval
 from recsys.evaluation.metrics import Values
 from recsys.evaluation.result import Evaluation
-from recsys.schema import USER
+from recsys.schema import USER, canonical_ids
 
 HISTORY, TIME, POPULARITY, TEMPERATURE = "history length", "time", "popularity", "temperature"
 _BANDS = (5, 10, 20, 50, 100, 200)
@@ -212,8 +213,10 @@ def user_column(report: Evaluation, table: pl.DataFrame, name: str) -> pl.Series
     for wanted in (USER, name):
         if wanted not in table.columns:
             raise ConfigError(f"the table of users has no column {wanted!r}; it has {', '.join(table.columns)}")
-    known = Vocabulary(table[USER], "user")
-    place = known.find(report.holdout.users.raw(report.holdout.user_rows))
+    known = Vocabulary(canonical_ids(table[USER]), "user")
+    judged = report.holdout.users.raw(report.holdout.user_rows)
+    check_join(judged, known, "the table of users", source="the evaluation")
+    place = known.find(judged)
     rows = pl.Series(place, dtype=pl.Int64).set(pl.Series(place < 0), None)
     return table[name].cast(pl.String).gather(rows)
 

@@ -76,6 +76,7 @@ def test_placeholders_are_told(caplog):
 
 
 def test_numbers_that_are_no_epoch_order_events_and_are_told(caplog):
+    caplog.set_level(logging.INFO, logger="recsys")
     assert seconds(pl.Series([0, 1, 317])) == [0, 1, 317]
     assert "from 0 to 317, too small for dates after 1980" in caplog.text
 
