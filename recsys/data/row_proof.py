@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from recsys.data.text_bytes import Bytes, TextBytes
 
-_PIECE = 1 << 18
+_PIECE = 1 << 16
 """Bytes looked at together: they stay in the processor's cache."""
 _LF, _CR = 10, 13
 
@@ -82,74 +82,99 @@ class _Counter:
 
     def take(self, text: Bytes) -> None:
         """Count whole lines: ``text`` ends with a line feed."""
-        if int(text.min()) == 0:
-            self.flaw = Flaw("nul", self.lines + int(np.count_nonzero(text[: int(np.argmin(text))] == _LF)) + 1)
+        raw = text.tobytes()  # looking for one byte in bytes is faster than in an array
+        if (zero := raw.find(b"\0")) >= 0:
+            self.flaw = Flaw("nul", self.lines + raw.count(b"\n", 0, zero) + 1)
             return
         marks = text == self.separator
         marks |= text == _LF
-        if self.quote is not None:
-            quotes = text == self.quote
-            if self.inside or quotes.any():
-                marks |= quotes
-                self._take_quoted(text, np.flatnonzero(marks))
-                return
         at = np.flatnonzero(marks)
+        if self.quote is not None and (self.inside or self.quote in raw):
+            self.quotes = True
+            if not self._whole_fields_quoted(text, raw, at):
+                marks |= text == self.quote
+                at = np.flatnonzero(marks)
+                self._take_quoted(text, at, text[at])
+                return
         ends = text[at] == _LF
         lines = int(np.count_nonzero(ends))
-        self._refuse_lone_returns(text)
-        if self.width == 1 or lines * self.width != len(at) or not bool(ends[self.width - 1 :: self.width].all()):
-            self._count(text, at, np.flatnonzero(ends), np.arange(1, lines + 1))
-        else:
-            self.rows += lines
+        if b"\r" in raw and bool((text[np.flatnonzero(text == _CR) + 1] != _LF).any()):
+            raise NotPlainError
+        self._count(text, at, ends)
         self.lines += lines
 
-    def _refuse_lone_returns(self, text: Bytes) -> None:
-        returns = text == _CR
-        if bool(returns.any()) and bool((text[np.flatnonzero(returns) + 1] != _LF).any()):
-            raise NotPlainError
+    def _whole_fields_quoted(self, text: Bytes, raw: bytes, at: npt.NDArray[np.intp]) -> bool:
+        """Whether every quote stands at the beginning or the end of what is between two marks, and both or neither do.
 
-    def _take_quoted(self, text: Bytes, at: npt.NDArray[np.intp]) -> None:
-        self.quotes = True
-        kinds = text[at]
+        Then no field holds a separator, a line end or a quote, and ``at``, separators and line ends, are all that counts.
+        """
+        if self.inside or self.fields:
+            return False
+        begins, last = np.empty_like(at), at - 1
+        begins[0], begins[1:] = 0, at[:-1] + 1
+        if b"\r" in raw:
+            if raw.count(b"\r") != raw.count(b"\r\n"):
+                return False
+            last -= text[last] == _CR
+        opened = text[begins] == self.quote
+        if not np.array_equal(opened, text[last] == self.quote):
+            return False
+        quoted = np.flatnonzero(opened)
+        return np.count_nonzero(text == self.quote) == 2 * len(quoted) and bool((last[quoted] > begins[quoted]).all())
+
+    def _take_quoted(self, text: Bytes, at: npt.NDArray[np.intp], kinds: Bytes) -> None:
         quoting = kinds == self.quote
-        before = np.cumsum(quoting) - quoting + int(self.inside)
-        within = (before & 1).astype(bool)
         ends = kinds == _LF
-        places = at[quoting]
-        closing = within[quoting]
-        padded = np.concatenate([[_LF], text, [_LF]]).astype(np.uint8)
-        left, right = padded[places], padded[places + 2]
-        fine = np.where(
-            closing,
-            (right == self.separator) | (right == _LF) | (right == _CR) | (right == self.quote),
-            (left == self.separator) | (left == _LF) | (left == _CR) | (left == self.quote),
-        )
-        numbers = np.cumsum(ends) - ends  # line ends before each mark
-        opening_lines = numbers[quoting][~closing]
+        before = np.cumsum(quoting, dtype=np.uint8)
+        before -= quoting
+        before += np.uint8(self.inside)
+        within = (before & 1).astype(np.bool_)
+        places, closing = at[quoting], within[quoting]
+        padded = np.empty(len(text) + 2, np.uint8)
+        padded[0] = padded[-1] = _LF
+        padded[1:-1] = text
+        beside = np.where(closing, padded[places + 2], padded[places])
+        fine = (beside == self.separator) | (beside == _LF) | (beside == _CR) | (beside == self.quote)
+        opening = np.flatnonzero(quoting & ~within)
         if not bool(fine.all()):
-            first = int(np.argmin(fine))
-            line = self.lines + int(numbers[quoting][first]) + 1
-            opened = opening_lines[: int(np.count_nonzero(~closing[:first]))]
-            if bool(closing[first]):
-                self.opened = self.lines + int(opened[-1]) + 1 if len(opened) else self.opened
-            else:
-                self.opened = 0
-            self.flaw = Flaw("stray", line, opened=self.opened)
+            self._refuse_stray(ends, quoting, opening, closing, int(np.argmin(fine)))
             return
-        if len(opening_lines):
-            self.opened = self.lines + int(opening_lines[-1]) + 1
+        if len(opening):
+            self.opened = self._line_of(ends, int(opening[-1]))
         returns = np.flatnonzero(text == _CR)
         if len(returns):
             lone = returns[padded[returns + 2] != _LF]
             parity = np.searchsorted(places, lone) + int(self.inside)
             if bool((parity % 2 == 0).any()):
                 raise NotPlainError
-        self.inner_ends += int(np.count_nonzero(ends & within))
-        self._note_lines_like_rows(np.flatnonzero(ends), within, quoting)
-        outer = ~within & ~quoting
-        self._count(text, at[outer], np.flatnonzero(ends[outer]), numbers[outer][ends[outer]] + 1)
-        self.inside = bool((int(np.count_nonzero(quoting)) + int(self.inside)) & 1)
+        inner = int(np.count_nonzero(ends & within))
+        self.inner_ends += inner
+        if inner:
+            self._note_lines_like_rows(np.flatnonzero(ends), within, quoting)
+        outer = ~(within | quoting)
+        self._count(text, at[outer], ends[outer])
+        self.inside = bool((len(places) + int(self.inside)) & 1)
         self.lines += int(np.count_nonzero(ends))
+
+    def _line_of(self, ends: npt.NDArray[np.bool_], mark: int) -> int:
+        return self.lines + int(np.count_nonzero(ends[:mark])) + 1
+
+    def _refuse_stray(
+        self,
+        ends: npt.NDArray[np.bool_],
+        quoting: npt.NDArray[np.bool_],
+        opening: npt.NDArray[np.intp],
+        closing: npt.NDArray[np.bool_],
+        first: int,
+    ) -> None:
+        """``first``: which of the quotes stands where none may stand."""
+        mark = int(np.flatnonzero(quoting)[first])
+        earlier = opening[opening < mark]
+        if not closing[first]:
+            self.opened = 0
+        elif len(earlier):
+            self.opened = self._line_of(ends, int(earlier[-1]))
+        self.flaw = Flaw("stray", self._line_of(ends, mark), opened=self.opened)
 
     def _note_lines_like_rows(
         self, ends: npt.NDArray[np.intp], within: npt.NDArray[np.bool_], quoting: npt.NDArray[np.bool_]
@@ -162,27 +187,32 @@ class _Counter:
             self.suspect += found
             self.suspect_opened = self.opened
 
-    def _count(
-        self, text: Bytes, at: npt.NDArray[np.intp], ends: npt.NDArray[np.intp], lines: npt.NDArray[np.intp]
-    ) -> None:
-        """``at``: separators and row ends; ``ends``: which of them end rows; ``lines``: the line of each row's end."""
-        if len(ends) == 0:
+    def _count(self, text: Bytes, at: npt.NDArray[np.intp], row_ends: npt.NDArray[np.bool_]) -> None:
+        """``at``: separators and row ends; ``row_ends``: which of them end rows."""
+        rows = int(np.count_nonzero(row_ends))
+        if rows == 0:
             self.fields += len(at)
             return
+        width = self.width
+        if width > 1 and not self.fields and rows * width == len(at) and bool(row_ends[width - 1 :: width].all()):
+            self.rows += rows
+            return
+        ends = np.flatnonzero(row_ends)
         fields = np.diff(ends, prepend=-1)
         fields[0] += self.fields
         self.fields = len(at) - 1 - int(ends[-1])
         begins = np.concatenate([[0], at[ends][:-1] + 1])
         length = at[ends] - begins
-        blank = (length == 0) | ((length == 1) & (text[np.minimum(begins, len(text) - 1)] == _CR))
+        blank = (length == 0) | ((length == 1) & (text[begins] == _CR))
         if self.inside:
             blank[0] = False  # it is the rest of a row with a line end within quotes
-        wrong = ~blank & (fields != self.width)
+        wrong = ~blank & (fields != width)
         if bool(wrong.any()):
             first = int(np.argmax(wrong))
-            self.flaw = Flaw("fields", self.lines + int(lines[first]), int(fields[first]), self.opened)
+            line = self.lines + int(np.count_nonzero(text[: int(at[ends[first]])] == _LF)) + 1
+            self.flaw = Flaw("fields", line, int(fields[first]), self.opened)
         self.blank += int(np.count_nonzero(blank))
-        self.rows += len(ends) - int(np.count_nonzero(blank))
+        self.rows += rows - int(np.count_nonzero(blank))
 
 
 def prove(text: TextBytes, separator: str, quote: str | None, width: int) -> Proof:
