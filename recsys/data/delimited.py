@@ -14,7 +14,7 @@ import polars as pl
 
 from recsys.data.dialect import SEPARATORS, Dialect, records, sniffed
 from recsys.data.row_proof import Flaw, NotPlainError, Proof, prove
-from recsys.data.text_bytes import Bytes, TextBytes, open_text
+from recsys.data.text_bytes import Bytes, TextBytes, open_text, refuse_bad_utf8
 from recsys.errors import ConfigError, DataError
 from recsys.progress import log, warn
 
@@ -204,6 +204,7 @@ class Delimited:
         This goes row by row, for the few files that have such.
         """
         assert self.quote is not None  # noqa: S101 - there is no stray quote where quotes are ordinary
+        refuse_bad_utf8(text, self.kind)
         source = io.StringIO(text.whole().decode("utf-8"), newline="")
         reader = csv.reader(source, delimiter=self.separator, quotechar=self.quote, strict=True)
         out, rows, blank = io.StringIO(newline=""), 0, 0

@@ -1,0 +1,49 @@
+"""Every script of faults, short: what falls is named in the assertion. ``RECSYS_FAULTS`` multiplies the rounds."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from recsys.data.read import read_interactions
+from recsys.errors import DataError
+from tests.faults import flips, kills, loads, logs, predicates
+from tests.faults.tally import Tally
+
+TIMES = int(os.environ.get("RECSYS_FAULTS", "1"))
+
+
+def held(tally: Tally) -> Tally:
+    assert not tally.fallen, tally.closing()
+    return tally
+
+
+def test_mutated_logs_are_read_row_by_row_or_refused(tmp_path: Path) -> None:
+    tally = held(logs.run(tmp_path, 400 * TIMES))
+    for kind in logs.KINDS:  # damage is both met and survived
+        assert tally.outcomes[kind, "refused"] > 20
+        assert tally.outcomes[kind, "equal"] + tally.outcomes[kind, "row by row"] > 3
+
+
+def test_a_stray_quote_beside_a_bad_byte_is_refused_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes(b'user_id,item_id,note\nu1,i1,15" screen\nu2,i2,caf\xe9\n')
+    with pytest.raises(DataError, match="line 3 is not utf-8"):
+        read_interactions(tmp_path / "log.csv")
+
+
+def test_predicates_and_rules_are_answered_or_refused(tmp_path: Path) -> None:
+    tally = held(predicates.run(tmp_path, 1000 * TIMES))
+    assert tally.outcomes["predicate", "answered"] > 50
+    assert tally.outcomes["rules", "answered"] > 30
+
+
+def test_damaged_files_give_no_other_results(tmp_path: Path) -> None:
+    held(flips.run(tmp_path, 64 * TIMES))
+
+
+def test_loads_beside_saves_see_one_version(tmp_path: Path) -> None:
+    held(loads.run(tmp_path, 60 * TIMES))
+
+
+def test_a_killed_process_leaves_what_the_next_goes_on_from(tmp_path: Path) -> None:
+    held(kills.run(tmp_path, 4 * TIMES, order=["save", "recommend", "fit", "index"]))
