@@ -292,9 +292,9 @@ class _Reader:
     def _instant(self, column: _Column, value: Any) -> datetime:
         try:
             read = datetime.fromisoformat(value)
-        except (ValueError, OverflowError) as error:
+            return read if read.tzinfo is None else read.astimezone(UTC).replace(tzinfo=None)
+        except (ValueError, OverflowError) as error:  # the ends of the calendar have no UTC elsewhere
             raise self._error(f"{column} is compared with {_short(value)}; compare it with {_WANTED[_TIME]}") from error
-        return read if read.tzinfo is None else read.astimezone(UTC).replace(tzinfo=None)
 
     def _operand(self, node: ast.expr) -> _Column | Literal:
         return self._column(node) if isinstance(node, ast.Name | ast.Call) else self._literal(node)

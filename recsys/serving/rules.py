@@ -180,7 +180,7 @@ def _members(column: str, catalog: Catalog) -> Members:
     """bool CSR (n_items, n_values): the values of each item."""
     dtype = catalog.column(column).dtype
     inner = dtype.inner if isinstance(dtype, pl.List) else dtype
-    if inner.is_nested() or inner in (pl.Binary, pl.Object):
+    if inner.is_nested() or inner in (pl.Binary, pl.Object, pl.Duration):
         raise ConfigError(f"the column {column!r} is of type {dtype}; a cap needs text, numbers or lists of these")
     return catalog.memberships(column)[0]
 

@@ -205,7 +205,7 @@ def whole(folder: Path) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(file, glob=False) for file in sorted(folder.glob("part-*.parquet"))])
 
 
-def run(folder: Path, rounds: int, seed: int = 0) -> Tally:
+def run(folder: Path, rounds: int, seed: int = 0, *, without: tuple[str, ...] = ()) -> Tally:
     """Damage ``rounds`` files; the costly kinds (checkpoint, texts, study) come more rarely than the cheap ones."""
     random, tally = np.random.default_rng(seed), Tally("damaged files")
     before = os.environ.get("RECSYS_CACHE")
@@ -215,6 +215,7 @@ def run(folder: Path, rounds: int, seed: int = 0) -> Tally:
         ("interactions", world.interactions),
     ]  # fmt: skip
     costly: list[tuple[str, Case]] = [("checkpoint", world.checkpoint), ("texts", world.texts), ("study", world.study)]
+    costly = [(kind, case) for kind, case in costly if kind not in without]
     try:
         for number in range(rounds):
             turn, dear = number // 8, number % 8 == 7
