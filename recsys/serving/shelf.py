@@ -20,6 +20,7 @@ from recsys.models.extend import extended
 from recsys.models.towers import Towers
 from recsys.schema import ITEM, TITLE
 from recsys.serving.bound_rules import BoundRules
+from recsys.serving.new_columns import as_numbers, fitted, tell_columns
 from recsys.serving.rules import Rules
 
 _REMEMBERED = 64
@@ -70,7 +71,7 @@ class Shelf:
     @cached_property
     def _typed(self) -> Catalog:
         """The catalogue, its columns of numbers written as text (as a CSV file has them) read as numbers."""
-        columns = [_as_numbers(column) for column in self.catalog.columns.iter_columns()]
+        columns = [as_numbers(column) for column in self.catalog.columns.iter_columns()]
         return replace(self.catalog, columns=pl.DataFrame(columns))
 
     def bound(self, rules: Rules) -> BoundRules:
@@ -200,18 +201,14 @@ def _merged(old: Catalog, new: Catalog, items: Vocabulary) -> Catalog:
     rows = items.rows(new.items.ids)
     place = pl.Series(rows, dtype=pl.UInt32)
     columns = grown.columns
+    tell_columns(columns, new.columns, (TITLE,))
     for name in columns.columns:
-        dtype = columns.schema[name]
+        column = columns[name]
         if name in new.columns.columns:
-            try:
-                values = new.columns[name].cast(dtype)
-            except pl.exceptions.PolarsError as error:
-                raise DataError(
-                    f"the new items' column {name!r} is {new.columns.schema[name]}, the catalogue's {dtype}: {error}"
-                ) from error
+            column, values = fitted(column, new.columns[name], new.items.ids)
         else:
-            values = pl.Series(name, [None] * len(new), dtype=dtype)
-        columns = columns.with_columns(_scattered(columns[name], place, values))
+            values = pl.Series(name, [None] * len(new), dtype=column.dtype)
+        columns = columns.with_columns(_scattered(column, place, values))
     return Catalog(
         items,
         _scattered(grown.texts, place, new.texts),
@@ -219,17 +216,6 @@ def _merged(old: Catalog, new: Catalog, items: Vocabulary) -> Catalog:
         columns,
         old.text_columns,
     )
-
-
-def _as_numbers(column: pl.Series) -> pl.Series:
-    """A text column of which every value is a number, as numbers; any other, such as codes like 007, as it is."""
-    if column.dtype != pl.String or column.null_count() == len(column) or column.str.contains(r"^\s*-?0\d").any():
-        return column
-    for dtype in (pl.Int64, pl.Float64):
-        cast = column.str.strip_chars().cast(dtype, strict=False)
-        if cast.null_count() == column.null_count():
-            return cast
-    return column
 
 
 def _scattered(column: pl.Series, place: pl.Series, values: pl.Series) -> pl.Series:
