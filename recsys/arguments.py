@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Set
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,6 +47,19 @@ def whole_number(value: object, name: str, least: int = 1, most: int | None = _M
     if most is not None and value > most:
         raise ConfigError(f"{name} must be at most {most}, not {value}")
     return int(value)
+
+
+def number(value: object, name: str) -> float:
+    """A number as a float: Python's or NumPy's; not a bool, not a text.
+
+    Raises
+    ------
+    ConfigError
+        It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ConfigError(f"{name} must be a number, not {described(value)}")
+    return float(value)
 
 
 def share(value: object, name: str) -> float:
@@ -104,7 +118,21 @@ def listed(value: object, name: str, of: str) -> list[Any]:
     return value.tolist() if isinstance(value, np.ndarray) else list(value)  # type: ignore[call-overload,no-any-return]
 
 
-def instance(value: object, kind: type[T], name: str, hint: str) -> T:
+HOW = {
+    "Interactions": "recsys.read_interactions(file), recsys.Interactions.from_frame(frame), or the .train of a split",
+    "Holdout": "the .test or .validation of a split, such as recsys.leave_last_out(log)",
+    "Catalog": "recsys.read_catalog(file) or recsys.Catalog.from_frame(frame, text=[...])",
+    "UserTable": "recsys.read_user_table(file, categorical=[...])",
+    "DataFrame": "a polars DataFrame, such as polars.read_csv(file) or polars.from_pandas(frame)",
+    "Training": "recsys.Training(epochs=10)",
+    "Objective": "recsys.Objective(loss='softmax')",
+    "Augment": "recsys.Augment(crop=0.2)",
+    "Ranker": "a fitted model, such as recsys.TwoTower().fit(train), or what recsys.load(folder) opens",
+}
+"""How one comes by a value of a kind, for messages."""
+
+
+def instance(value: object, kind: type[T], name: str, hint: str | None = None) -> T:
     """The value itself, if it is of the kind.
 
     Parameters
@@ -113,15 +141,96 @@ def instance(value: object, kind: type[T], name: str, hint: str) -> T:
     kind : type
     name : str
         Of the argument.
-    hint : str
-        What to pass, as the end of a sentence: ``"pass split.test"``.
+    hint : str, optional
+        What to pass, as the end of a sentence: ``"pass split.test"``; needed for kinds that ``HOW`` does not tell of.
 
     Raises
     ------
     ConfigError
-        It is not.
+        It is not; the message says how to come by one.
     """
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIO" else "a"
+        hint = hint or f"pass {HOW[kind.__name__]}"
         raise ConfigError(f"{name} must be {article} {kind.__name__}, not {described(value)}; {hint}")
     return value
+
+
+def instance_or_none(value: object, kind: type[T], name: str) -> T | None:
+    """:func:`instance` of an argument that may be left out."""
+    return None if value is None else instance(value, kind, name)
+
+
+def text(value: object, name: str) -> str:
+    """A text that is not empty, such as the name of a column.
+
+    Raises
+    ------
+    ConfigError
+        It is something else.
+    """
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{name} must be a text that is not empty, not {described(value)}")
+    return value
+
+
+def text_or_none(value: object, name: str) -> str | None:
+    """:func:`text` of an argument that may be left out."""
+    return None if value is None else text(value, name)
+
+
+def texts(value: object, name: str) -> list[str]:
+    """A list of texts, such as names of columns; a single text is refused, lest its letters be taken for a list.
+
+    Raises
+    ------
+    ConfigError
+        It is something else.
+    """
+    return [text(one, f"each of {name}") for one in listed(value, name, "texts")]
+
+
+def place(value: object, name: str) -> Path:
+    """A path of a file or folder, from a text or a path.
+
+    Raises
+    ------
+    ConfigError
+        It is something else, or empty.
+    """
+    if not isinstance(value, str | os.PathLike) or isinstance(value, bytes) or not os.fspath(value):
+        raise ConfigError(f"{name} must be the path of a file or folder, not {described(value)}")
+    return Path(value)
+
+
+def paths(value: object, instead: str) -> Any:
+    """A path, or a list of paths: the same path, or a list that can be read more than once.
+
+    Parameters
+    ----------
+    value : object
+    instead : str
+        What takes a table that is in memory.
+
+    Raises
+    ------
+    ConfigError
+        It is something else; a frame is for ``instead``.
+    """
+    if isinstance(value, str | os.PathLike):
+        return place(value, "path") if not isinstance(value, str) else text(value, "path")
+    if isinstance(value, pl.DataFrame | pl.LazyFrame) or hasattr(value, "iloc"):
+        raise ConfigError(f"path must be the path of a file or folder, not {described(value)}; {instead} takes a frame")
+    return [paths(one, instead) for one in listed(value, "path", "paths, or one path")]
+
+
+def function_or_none(value: object, name: str) -> None:
+    """Refuse what can neither be called nor is None.
+
+    Raises
+    ------
+    ConfigError
+        It is something else.
+    """
+    if value is not None and not callable(value):
+        raise ConfigError(f"{name} must be a function, not {described(value)}")

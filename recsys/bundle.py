@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys import bundle_config, manifest
+from recsys.arguments import place
 from recsys.data.catalog import Catalog
 from recsys.data.row_lists import Float32, RowLists
 from recsys.data.split import Holdout
@@ -222,7 +223,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     BundleError
         The bundle is damaged, incomplete, newer, or its parts do not belong together.
     """
-    folder = Path(folder)
+    folder = place(folder, "folder")
     return manifest.reading(folder, lambda told, source: _loaded(told, source, device))
 
 

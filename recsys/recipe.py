@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from recsys.arguments import place
 from recsys.data.augment import Augment
 from recsys.errors import ConfigError
 from recsys.options import build, given, read_recipe, unknown_table
@@ -59,7 +60,7 @@ class Recipe:
                 raise ConfigError(
                     f"{name} must be a dict of options, such as those of {TABLES[name].__name__}, not {table!r}"
                 )
-        found = read_recipe(Path(file), TABLES) if file else {}
+        found = {} if file is None else read_recipe(place(file, "file"), TABLES)
         made = {
             name: build(kind, found.get(name, {}) | (given(flags, kind) if flags else {}) | tables.get(name, {}))
             for name, kind in TABLES.items()

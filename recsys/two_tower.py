@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from recsys.arguments import flag, function_or_none, instance, instance_or_none, place
 from recsys.data.augment import Augment
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -280,18 +281,22 @@ class TwoTower:
         DataError, ConfigError, EncoderError, CheckpointError
             What is missing or contradictory.
         """
-        from recsys.training.fit import proven_places  # noqa: PLC0415
+        from recsys.training.fit import check_objective, proven_places  # noqa: PLC0415
         from recsys.training.fit import train as run  # noqa: PLC0415
 
-        for name, kind, value in (
-            ("training", Training, training),
-            ("objective", Objective, objective),
-            ("augment", Augment, augment),
-        ):
-            if value is not None and not isinstance(value, kind):
-                raise ConfigError(f"{name} must be of the class {kind.__name__}, not {value!r}")
+        instance(train, Interactions, "train")
+        instance_or_none(catalog, Catalog, "catalog")
+        instance_or_none(validation, Holdout, "validation")
+        instance_or_none(training, Training, "training")
+        instance_or_none(objective, Objective, "objective")
+        instance_or_none(augment, Augment, "augment")
+        instance_or_none(users, UserTable, "users")
+        function_or_none(on_epoch, "on_epoch")
+        resume, overwrite = flag(resume, "resume"), flag(overwrite, "overwrite")
+        logs = None if log_folder is None else place(log_folder, "log_folder")
+        state = None if checkpoint is None else place(checkpoint, "checkpoint")
+        check_objective(train, objective or Objective())
         training = training or Training()
-        logs, state = (Path(place) if place else None for place in (log_folder, checkpoint))
         with proven_places(logs, state, resume=resume, overwrite=overwrite):
             towers, train, catalog, extras = self.prepare(train, catalog, training=training, augment=augment, users=users)
             extras = replace(extras, log_folder=logs, checkpoint=state, resume=resume, on_epoch=on_epoch)
@@ -319,7 +324,11 @@ class TwoTower:
         from recsys.training.fit import Extras  # noqa: PLC0415
 
         self.check()  # once more: an option may have been set since
-        training = training or Training()
+        instance(train, Interactions, "train")
+        instance_or_none(catalog, Catalog, "catalog")
+        instance_or_none(augment, Augment, "augment")
+        instance_or_none(users, UserTable, "users")
+        training = instance_or_none(training, Training, "training") or Training()
         if catalog is not None:
             touched = train.items.raw(np.flatnonzero(train.item_counts).astype(np.int32))
             check_join(touched, catalog.items, "the catalogue")

@@ -100,5 +100,7 @@ def test_what_is_no_list_is_refused_and_named(value: Any, says: str) -> None:
 
 
 def test_a_value_of_another_kind_is_refused_with_what_to_pass() -> None:
-    with pytest.raises(ConfigError, match="holdout must be a Holdout, not the text 'log.csv'; pass split.test"):
-        instance("log.csv", Holdout, "holdout", "pass split.test")
+    with pytest.raises(
+        ConfigError, match="holdout must be a Holdout, not the text 'log.csv'; pass the .test or .validation"
+    ):
+        instance("log.csv", Holdout, "holdout")

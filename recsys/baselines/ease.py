@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from recsys.arguments import number
 from recsys.baselines.scoring import DenseScorer, history_matrix, presence
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Float32, Int32, RowLists
@@ -25,6 +26,7 @@ class EASE(DenseScorer):
 
     def __init__(self, regularisation: float = 200.0) -> None:
         super().__init__()
+        regularisation = number(regularisation, "regularisation")
         if not 0 < regularisation < np.inf:
             raise ConfigError(f"regularisation must be above 0 and finite, not {regularisation}")
         self.regularisation = regularisation

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from recsys.arguments import number, whole_number
 from recsys.baselines.scoring import DenseScorer, history_matrix, presence
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Float32, Int32, RowLists
@@ -38,7 +39,7 @@ class ALS(DenseScorer):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check(factors=factors, iterations=iterations, regularisation=regularisation, alpha=alpha)
+        _check(factors=factors, iterations=iterations, seed=seed, regularisation=regularisation, alpha=alpha)
         self._options: dict[str, Any] = {
             "factors": factors,
             "regularization": regularisation,
@@ -74,6 +75,7 @@ class BPR(DenseScorer):
     """
 
     name = "BPR"
+    knows_users_by_name = True
 
     def __init__(
         self,
@@ -85,7 +87,9 @@ class BPR(DenseScorer):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        _check(factors=factors, iterations=iterations, regularisation=regularisation, learning_rate=learning_rate)
+        _check(
+            factors=factors, iterations=iterations, seed=seed, regularisation=regularisation, learning_rate=learning_rate
+        )
         self._options: dict[str, Any] = {
             "factors": factors,
             "learning_rate": learning_rate,
@@ -111,12 +115,12 @@ class BPR(DenseScorer):
         return np.ascontiguousarray(scores, dtype=np.float32)
 
 
-def _check(*, factors: int, iterations: int, regularisation: float, **above_zero: float) -> None:
-    for name, number in (("factors", factors), ("iterations", iterations)):
-        if number < 1:
-            raise ConfigError(f"{name} must be at least 1, not {number}")
-    if not 0 <= regularisation < np.inf:
+def _check(*, factors: int, iterations: int, seed: int, regularisation: float, **above_zero: float) -> None:
+    whole_number(factors, "factors")
+    whole_number(iterations, "iterations")
+    whole_number(seed, "seed", least=0)
+    if not 0 <= number(regularisation, "regularisation") < np.inf:
         raise ConfigError(f"regularisation must be at least 0 and finite, not {regularisation}")
     for name, value in above_zero.items():
-        if not 0 < value < np.inf:
+        if not 0 < number(value, name) < np.inf:
             raise ConfigError(f"{name} must be above 0 and finite, not {value}")

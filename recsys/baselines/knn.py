@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 
+from recsys.arguments import whole_number
 from recsys.baselines.scoring import DenseScorer, history_matrix, presence
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Float32, Int32, RowLists
-from recsys.errors import ConfigError
 
 
 class ItemKNN(DenseScorer):
@@ -25,9 +25,7 @@ class ItemKNN(DenseScorer):
 
     def __init__(self, neighbours: int = 20) -> None:
         super().__init__()
-        if neighbours < 1:
-            raise ConfigError(f"neighbours must be at least 1, not {neighbours}")
-        self.neighbours = neighbours
+        self.neighbours = whole_number(neighbours, "neighbours")
 
     def _learn(self, train: Interactions) -> None:
         from implicit.nearest_neighbours import CosineRecommender  # noqa: PLC0415

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from recsys.arguments import instance, instance_or_none
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Float32, Int32, RowLists
@@ -61,6 +62,8 @@ class DenseScorer(ABC):
 
     def fit(self, train: Interactions, catalog: Catalog | None = None) -> Self:
         """Learn from a log; items that only the catalogue holds become candidates too."""
+        instance(train, Interactions, "train")
+        instance_or_none(catalog, Catalog, "catalog")
         known = train if catalog is None else train.with_items(catalog.items.ids)
         if len(known) == 0:
             raise DataError("there is no interaction to learn from")

@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 
+from recsys.arguments import instance, instance_or_none
 from recsys.baselines.scoring import DenseScorer, history_matrix
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -40,6 +41,8 @@ class ZeroShot(DenseScorer):
         from recsys.models.encoder_proof import prove_vectors  # noqa: PLC0415
         from recsys.models.whiten import Whitening  # noqa: PLC0415
 
+        instance(train, Interactions, "train")
+        instance_or_none(catalog, Catalog, "catalog")
         if catalog is None or not catalog.texts.is_not_null().any():
             raise DataError("zero-shot reads texts alone: pass a catalogue with text columns (--catalog, --text)")
         known = train.with_items(catalog.items.ids)

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys.arguments import instance, text_or_none, texts
 from recsys.data.parse import check_ids
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
@@ -58,6 +59,8 @@ class Catalog:
         DataError
             A column is missing or cannot be text, or an id is null or repeated.
         """
+        instance(frame, pl.DataFrame, "frame")
+        text, title = texts(text, "text"), text_or_none(title, "title")
         title = text[0] if title is None and text else title
         for name in (ITEM, *text, *([title] if title else [])):
             if name not in frame.columns:

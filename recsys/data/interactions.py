@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys.arguments import described, flag, instance, listed, number, place, whole_number
 from recsys.data.order import tell_duplicates, tell_order
 from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
 from recsys.data.row_lists import Bool, Float32, Int8, Int64, RowLists
@@ -118,6 +119,8 @@ class Interactions:
             A column is missing, a value is null or of a wrong kind, there are no rows, or more than 127 event types; the
             timestamps are in several units, or lie outside the calendar.
         """
+        instance(frame, pl.DataFrame, "frame")
+        unordered, drop_duplicates = flag(unordered, "unordered"), flag(drop_duplicates, "drop_duplicates")
         for name in (USER, ITEM):
             if name not in frame.columns:
                 raise DataError(f"the frame has no column {name!r}; its columns are {', '.join(frame.columns)}")
@@ -215,6 +218,11 @@ class Interactions:
 
     def with_items(self, ids: pl.Series) -> Interactions:
         """The same log over more items: those of ``ids`` it lacks come after its own, whose rows stay."""
+        if not isinstance(ids, pl.Series):
+            raw = listed(ids, "ids", "item ids")
+            if odd := [one for one in raw if isinstance(one, bool) or not isinstance(one, str | int | np.integer)]:
+                raise ConfigError(f"each of ids must be a text or a whole number, not {described(odd[0])}")
+            ids = pl.Series(raw, dtype=None if raw else pl.String, strict=False)
         return replace(self, items=self.items.extended(ids))
 
     def weighted_by_event(self, weights: Mapping[str, float]) -> Interactions:
@@ -230,6 +238,8 @@ class Interactions:
         ConfigError
             The log has no event types or weights of its own, a type has no weight, or a weight no type or is not finite.
         """
+        if not isinstance(weights, Mapping):
+            raise ConfigError(f"event weights are a dict, such as {{'view': 1, 'buy': 5}}, not {described(weights)}")
         if self.events is None:
             raise ConfigError("event weights need event types; name the column that holds them, event= (--event)")
         if self.weights is not None:
@@ -241,13 +251,16 @@ class Interactions:
         for name in self.event_names:
             if name not in weights:
                 raise ConfigError(f"event_weights has no weight for the event type {name!r}; {known}")
-            if not abs(weights[name]) <= float(np.finfo(np.float32).max):
+            if not abs(number(weights[name], f"the weight of the event type {name!r}")) <= float(np.finfo(np.float32).max):
                 raise ConfigError(f"the weight of the event type {name!r} must be a finite number, not {weights[name]}")
         by_code = np.array([weights[name] for name in self.event_names], dtype=np.float32)
         return replace(self, weights=by_code[self.events])
 
     def select(self, keep: Bool) -> Interactions:
         """Only the events with ``keep`` true, bool (n,) in history order; vocabularies and event names stay as they are."""
+        keep = np.asarray(keep)
+        if keep.shape != (len(self),) or keep.dtype != np.bool_:
+            raise ConfigError(f"keep must hold True or False for each of {len(self):,} events, not {described(keep)}")
         return replace(
             self,
             histories=self.histories.where(keep),
@@ -277,6 +290,7 @@ class Interactions:
         DataError
             Nothing is left.
         """
+        user_min, item_min = whole_number(user_min, "user_min", least=0), whole_number(item_min, "item_min", least=0)
         owners, rows = self.histories.owners(), self.histories.rows
         alive = np.ones(len(rows), dtype=np.bool_)
         while True:
@@ -321,7 +335,7 @@ class Interactions:
 
     def save(self, folder: str | Path) -> None:
         """Write Parquet files (events, users, items, order; event_types if there are any) into a new folder, as a whole."""
-        with atomic_folder(Path(folder)) as target:
+        with atomic_folder(place(folder, "folder")) as target:
             self.frame().write_parquet(target / "events.parquet")
             self.users.ids.to_frame().write_parquet(target / "users.parquet")
             self.items.ids.to_frame().write_parquet(target / "items.parquet")
@@ -339,6 +353,7 @@ class Interactions:
         DataError
             A file is missing or broken.
         """
+        folder = place(folder, "folder")
         try:
             events, user_ids, item_ids = (
                 pl.read_parquet(Path(folder) / f"{name}.parquet", glob=False) for name in ("events", "users", "items")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.arguments import whole_number
+from recsys.arguments import flag, instance, whole_number
+from recsys.arguments import share as between
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Bool, Int32, Int64, RowLists
 from recsys.data.split import Holdout, Split, cut_at, first_of_pair, hold_out, instants_of, leave_last_out
@@ -44,7 +45,8 @@ def random_split(log: Interactions, *, seed: int = 0, validation: bool = True) -
     DataError
         No user has enough different items.
     """
-    held, lists, owners = 2 if validation else 1, log.histories, log.histories.owners()
+    instance(log, Interactions, "log")
+    held, lists, owners = 2 if flag(validation, "validation") else 1, log.histories, log.histories.owners()
     keys = _keys(len(log), seed)
     first = first_of_pair(lists, len(log.items))
     n_items = np.bincount(owners[first], minlength=len(lists))
@@ -139,9 +141,12 @@ def item_split(
     DataError
         No item would be cold, or none hot, or one of the holdouts would have nobody.
     """
-    _check_share("share", share)
-    if min_count < 1:
-        raise ConfigError(f"min_count must be at least 1, not {min_count}")
+    instance(log, Interactions, "log")
+    share, min_count, validation = (
+        between(share, "share"),
+        whole_number(min_count, "min_count"),
+        flag(validation, "validation"),
+    )
     eligible = np.flatnonzero(log.item_counts >= min_count)
     n_cold, n_alive = round(share * len(eligible)), np.count_nonzero(log.item_counts)
     if not 0 < n_cold < n_alive:
@@ -213,7 +218,8 @@ def user_split(
     DataError
         There are too few users.
     """
-    _check_share("fold_in", fold_in)
+    instance(log, Interactions, "log")
+    fold_in, random, validation = between(fold_in, "fold_in"), flag(random, "random"), flag(validation, "validation")
     if not log.ordered and not random:
         raise ConfigError(
             "this log has no order, so that no events come first; show random ones: user_split(..., random=True)"
@@ -277,16 +283,17 @@ def rolling_splits(log: Interactions, *, windows: int = 3, horizon: float = 0.1,
     DataError
         Too little lies before the first window, or nobody can be judged in one.
     """
-    _check_share("min_train", min_train)
+    instance(log, Interactions, "log")
+    min_train, windows = between(min_train, "min_train"), whole_number(windows, "windows")
     if not 1 <= windows <= len(log):
         raise ConfigError(f"windows must be at least 1 and at most the {len(log)} events, not {windows}")
     times = instants_of(log, "a rolling split")
-    if isinstance(horizon, int | np.integer):
+    if isinstance(horizon, int | np.integer) and not isinstance(horizon, bool):
         if horizon < 1:
             raise ConfigError(f"horizon must be at least 1 second, or a share between 0 and 1, not {horizon}")
         starts = [int(times.max()) + 1 - back * int(horizon) for back in range(windows, 0, -1)]
     else:
-        _check_share("horizon (a share; whole numbers are seconds)", horizon)
+        horizon = between(horizon, "horizon (a share; whole numbers are seconds)")
         if windows * horizon >= 1:
             raise ConfigError(f"{windows} windows of {horizon} are more than the whole log; use fewer or shorter ones")
         starts = [int(np.quantile(times, 1 - back * horizon, method="higher")) for back in range(windows, 0, -1)]
@@ -311,14 +318,8 @@ def _shuffled(n: int, seed: int) -> Int64:
 
 
 def _number_of_users(users: float, total: int) -> int:
-    if isinstance(users, int | np.integer):
+    if isinstance(users, int | np.integer) and not isinstance(users, bool):
         if users < 1:
             raise ConfigError(f"users must be at least 1, or a share between 0 and 1, not {users}")
         return int(users)
-    _check_share("users (a share; whole numbers count)", users)
-    return round(users * total)
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0.0 < value < 1.0:
-        raise ConfigError(f"{name} must lie between 0 and 1, not {value}")
+    return round(between(users, "users (a share; whole numbers count)") * total)

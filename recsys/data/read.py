@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recsys.arguments import flag
+from recsys.arguments import flag, paths, texts, whole_number
+from recsys.arguments import text as column
+from recsys.arguments import text_or_none as column_or_none
 from recsys.data.catalog import Catalog
 from recsys.data.dialect import Dialect
 from recsys.data.interactions import Interactions
@@ -116,6 +118,11 @@ def read_interactions(
         ``event_weights`` stands beside ``weight`` or without ``event``, or does not give each type a finite strength;
         ``unordered`` stands beside ``timestamp``, ``order`` or ``drop_unordered``.
     """
+    path = paths(path, "recsys.Interactions.from_frame")
+    for name, asked in (("user", user), ("item", item)):
+        column(asked, name)
+    for name, given in (("timestamp", timestamp), ("order", order), ("weight", weight), ("event", event)):
+        column_or_none(given, name)
     if event_weights is not None and weight is not None:
         raise ConfigError("give either weight= (--weight) or event_weights= (--event-weights), not both")
     if event_weights is not None and event is None:
@@ -235,7 +242,10 @@ def read_catalog(
     DataError
         A file, column or value that cannot be used, or an item that occurs twice.
     """
-    text = [text] if isinstance(text, str) else text
+    path = paths(path, "recsys.Catalog.from_frame")
+    column(item, "item")
+    column_or_none(title, "title")
+    text = [text] if isinstance(text, str) else None if text is None else texts(text, "text")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     files, frames, used = expand(path, format), list[pl.DataFrame](), set[str]()
     for file in files:
@@ -290,6 +300,8 @@ def read_items(
     DataError
         The file or its column of ids cannot be used.
     """
+    path = paths(path, "Retriever.add_items")
+    column(item, "item")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     frames = []
     for file in (files := expand(path, format)):
@@ -329,6 +341,9 @@ def read_users(
     DataError
         The file or a column cannot be used.
     """
+    path = paths(path, "recsys.data.user_table.UserTable.from_frame")
+    for name in (user, *columns):
+        column(name, "each column")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     files, wanted = expand(path, format), {USER: user} | {name: name for name in columns}
     frames = [
@@ -376,6 +391,8 @@ def read_user_table(
     ConfigError
         No column is named, one is named twice, or ``buckets`` is below 2.
     """
+    categorical, numeric = texts(categorical, "categorical"), texts(numeric, "numeric")
+    buckets = whole_number(buckets, "buckets", least=2)
     frame = read_users(
         path,
         user,

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from recsys.arguments import flag, instance, share
 from recsys.data.interactions import Interactions
 from recsys.data.row_lists import Bool, Int32, Int64, RowLists, contained
 from recsys.data.vocabulary import Vocabulary
-from recsys.errors import ConfigError, DataError, LeakageError
+from recsys.errors import DataError, LeakageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +142,8 @@ def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
     DataError
         No user has enough events, or the log has no order, so that no event is the last.
     """
+    instance(log, Interactions, "log")
+    validation = flag(validation, "validation")
     if not log.ordered:
         raise DataError(
             "leave-last-out needs an order, and this log has none (read with unordered=True); hold out a random item of "
@@ -199,8 +202,8 @@ def time_split(log: Interactions, *, quantile: float = 0.9, validation: bool = T
     DataError
         One side of the cut is empty, or nobody can be judged.
     """
-    if not 0.0 < quantile < 1.0:
-        raise ConfigError(f"quantile must lie between 0 and 1, not {quantile}")
+    instance(log, Interactions, "log")
+    quantile, validation = share(quantile, "quantile"), flag(validation, "validation")
     train, test = cut_at(log, _instant(log, quantile), "time split, test")
     if not validation:
         return Split(train, None, test)

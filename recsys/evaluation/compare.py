@@ -8,11 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from recsys.arguments import flag
+from recsys.arguments import flag, instance, listed, text
 from recsys.data.catalog import Catalog
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
-from recsys.evaluation.evaluate import cuts_of, evaluate, filters_seen
+from recsys.evaluation.evaluate import check_ranker, cuts_of, evaluate, filters_seen
 from recsys.evaluation.inference import holm, paired_test
 from recsys.evaluation.result import ACCURACY, Evaluation
 from recsys.recommender import Ranker
@@ -106,6 +106,12 @@ def compare(
     LeakageError
         A model was trained on what it is to find.
     """
+    models = listed(models, "models", "fitted models")
+    for one in models:
+        if not isinstance(one, Evaluation):
+            check_ranker(one, "each of models")
+    instance(holdout, Holdout, "holdout")
+    text(metric, "metric")
     if len(models) < 2:
         raise ConfigError("compare needs at least two models")
     names = [one.model if isinstance(one, Evaluation) else one.name for one in models]
@@ -145,20 +151,26 @@ def check_metric(metric: str, k: int | Sequence[int]) -> None:
 
 
 def check_same_users(one: Holdout, other: Holdout, name: str) -> None:
-    """Refuse two holdouts that differ in users or targets.
+    """Refuse two holdouts that differ in users or targets; those that one of them does not know are passed over.
 
     Raises
     ------
     ConfigError
         They differ; the message says in what.
     """
-    if (
-        not one.users.raw(one.user_rows.clip(min=0))
-        .cast(pl.String)
-        .equals(other.users.raw(other.user_rows).cast(pl.String))
-    ):
+    if len(one) != len(other):
         raise ConfigError(
             f"{name} was judged on other users ({len(one):,} against {len(other):,}); fit both on the same split"
+        )
+    known = one.user_rows >= 0
+    mine, theirs = (
+        one.users.raw(one.user_rows[known]).cast(pl.String),
+        other.users.raw(other.user_rows[known]).cast(pl.String),
+    )
+    strangers = one.users.find(other.users.raw(other.user_rows[~known]))
+    if (differ := int((mine != theirs).sum() + (strangers >= 0).sum())) > 0:
+        raise ConfigError(
+            f"{name} was judged on other users than these {len(other):,}: {differ:,} differ; fit both on the same split"
         )
     known = one.targets.rows < len(one.items)
     mine = one.items.raw(one.targets.rows[known]).cast(pl.String)

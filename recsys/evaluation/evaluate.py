@@ -9,20 +9,31 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.arguments import flag, listed, whole_number
+from recsys.arguments import (
+    HOW,
+    described,
+    flag,
+    instance,
+    instance_or_none,
+    listed,
+    text_or_none,
+    whole_number,
+)
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.leakage import check_leakage
 from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists, contained
 from recsys.data.split import Holdout
-from recsys.errors import ConfigError, DataError
+from recsys.errors import ConfigError, DataError, UnsupportedError
 from recsys.evaluation import beyond
 from recsys.evaluation.metrics import PER_USER, Values, hit_matrix
 from recsys.evaluation.result import Evaluation
-from recsys.progress import track
+from recsys.progress import track, warn
 from recsys.recommender import Ranker, check_k
 
 _BLOCK = 2048
+_MANY_REPEATS = 0.1
+"""Share of targets that the history holds already from which on that is a warning."""
 
 Blocks: TypeAlias = Iterator[tuple[int, int, RowLists]]
 
@@ -96,12 +107,20 @@ def evaluate(
     LeakageError
         The model was trained on what it is to find; the message counts it.
     """
+    check_ranker(model, "model")
+    instance(holdout, Holdout, "holdout")
+    instance_or_none(catalog, Catalog, "catalog")
+    text_or_none(category, "category")
+    allow_leakage = flag(allow_leakage, "allow_leakage")
     cuts = cuts_of(k)
     block = whole_number(block, "block")
+    undecided = filter_seen is None
     filter_seen = filters_seen([model]) if filter_seen is None else flag(filter_seen, "filter_seen")
     trained_on: Interactions | None = getattr(model, "trained_on", None)
     if trained_on is not None and not allow_leakage:
         check_leakage(trained_on, holdout)
+    if candidates is not None:
+        candidates = _rows_of(candidates, len(holdout.items))
     own, counts = _translated(model, holdout)
     if candidates is not None:
         found = model.items.find(holdout.items.raw(candidates))
@@ -116,6 +135,11 @@ def evaluate(
     if getattr(model, "reads_request_time", False):
         clocks = _request_times(own)
         own = replace(own, protocol=f"{own.protocol}, request time known")
+
+    if filter_seen and undecided:
+        tell_repeats(counts["targets_already_in_history"], len(own.targets.rows))
+    if getattr(model, "knows_users_by_name", False) and counts["unknown_users"]:
+        raise _stranger(model, holdout, own.user_rows < 0)
 
     readable = own.histories.lengths > 0  # who has nothing that the model can read gets nothing: all misses, and counted
     counts["users_without_readable_history"] = int((~readable).sum())
@@ -174,6 +198,53 @@ def evaluate_lists(
     )
     n = len(holdout.items)
     return _measured(name, blocks, holdout, cuts_of(k), background or Background(), {}, n, n, seen_filtered=False)
+
+
+def tell_repeats(repeats: int, targets: int) -> None:
+    """Warn where many targets stand in the history already, while seen items are left out of the ranking."""
+    if repeats > _MANY_REPEATS * targets:
+        warn(
+            f"{repeats:,} of {targets:,} items to be found stand in their user's history already and are never found while "
+            f"seen items are filtered: keep them with Training(keep_seen=True) and filter_seen=False (--keep-seen) if "
+            f"people come back to items, or drop_duplicates=True (--drop-duplicates) if the log holds events twice"
+        )
+
+
+def _stranger(model: Ranker, holdout: Holdout, unknown: Bool) -> UnsupportedError:
+    user = holdout.users.ids[int(holdout.user_rows[np.argmax(unknown)])]
+    return UnsupportedError(
+        f"{model.name} knows users only by name, and {unknown.sum():,} of the {len(holdout):,} judged users, such as "
+        f"{user!r}, are unknown to it; judge it on those that it knows, "
+        f"holdout.where(model.users.find(holdout.users.raw(holdout.user_rows)) >= 0), or leave it out"
+    )
+
+
+def check_ranker(model: object, name: str) -> None:
+    """Refuse what ranks nothing.
+
+    Raises
+    ------
+    ConfigError
+        It has not what a :class:`recsys.recommender.Ranker` has.
+    """
+    if isinstance(model, type) or not callable(getattr(model, "recommend_rows", None)):
+        raise ConfigError(f"{name} must be a Ranker, not {described(model)}; pass {HOW['Ranker']}")
+
+
+def _rows_of(candidates: object, n_items: int) -> Int32:
+    """Item rows as an array.
+
+    Raises
+    ------
+    ConfigError
+        They are no whole numbers from 0 to below ``n_items``.
+    """
+    rows = candidates if isinstance(candidates, np.ndarray) else np.array(listed(candidates, "candidates", "item rows"))
+    if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+        raise ConfigError(f"candidates must be a list of item rows, which are whole numbers, not {described(candidates)}")
+    if len(rows) and not 0 <= rows.min() <= rows.max() < n_items:
+        raise ConfigError(f"candidates are rows from 0 to {n_items - 1}; {rows[(rows < 0) | (rows >= n_items)][0]} is none")
+    return rows.astype(np.int32)
 
 
 def filters_seen(models: Sequence[Ranker]) -> bool:
@@ -339,4 +410,5 @@ def _translated(model: Ranker, holdout: Holdout) -> tuple[Holdout, dict[str, int
         )
         counts = {"unknown_targets": int((targets.rows >= n).sum()), "unknown_history": int((~readable).sum())}
     repeats = contained(moved.targets, moved.histories, len(moved.items))
+    counts["unknown_users"] = int((moved.user_rows < 0).sum())
     return moved, counts | {"targets_already_in_history": int(repeats.sum())}

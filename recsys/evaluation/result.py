@@ -31,6 +31,7 @@ _PHRASES = {
     "unknown_items": "{:,} places hold an item outside the catalogue",
     "unknown_targets": "unknown to the model: {:,} targets (counted as misses)",
     "unknown_history": "unknown to the model: {:,} history events (not read)",
+    "unknown_users": "unknown to the model: {:,} users (ranked by their history alone)",
     "users_without_readable_history": "{:,} users have no history that the model can read (all misses)",
     "targets_already_in_history": "{:,} targets stand in the history already (never found while seen items are filtered)",
 }
@@ -56,7 +57,7 @@ class Evaluation:
     holdout : Holdout
         What was judged, in the model's rows.
     counts : dict of int
-        Data quality: users with fewer than k items, repeats, unknown targets and history events, repeated targets.
+        Data quality: users with fewer than k items, repeats, unknown targets, history events and users, repeated targets.
     n_items : int
         Items ranked.
     seen_filtered : bool

@@ -24,11 +24,12 @@ from recsys.data.augment import Augment
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.leakage import check_leakage
-from recsys.data.row_lists import Int32, Int64
+from recsys.data.row_lists import Bool, Float32, Int32, Int64, contained
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.destination import process_number, prove_apart, prove_folder
 from recsys.errors import ConfigError, DataError
+from recsys.evaluation.evaluate import tell_repeats
 from recsys.models.device import has_bf16, pick_device
 from recsys.models.towers import Towers
 from recsys.progress import log, on_terminal
@@ -51,6 +52,9 @@ _FORECAST_STEPS = 50
 
 _LEAST_FREE = 2**20
 """Bytes that a checkpoint may take beside its tensors."""
+
+_LARGEST, _LARGEST_SQUARED, _SMALLEST = 1e30, 1e15, 1e-30
+"""Weights outside these make sums over a batch infinite, or 0."""
 
 OnEpoch = Callable[[dict[str, float]], None]
 
@@ -137,6 +141,9 @@ def train(
         raise ConfigError("resume=True needs the folder of a checkpoint (checkpoint=...)")
     if validation is not None:
         check_leakage(log_in, validation)
+        if not config.keep_seen:
+            repeats = contained(validation.targets, validation.histories, len(validation.items))
+            tell_repeats(int(repeats.sum()), len(repeats))
     check_objective(log_in, objective)
     check_processes(config.devices)
     device = pick_device(config.device)
@@ -326,13 +333,41 @@ def check_objective(log_in: Interactions, objective: Objective) -> None:
     Raises
     ------
     DataError
-        Weights are needed and there are none.
+        Weights are needed and there are none, or they are negative, no finite number, too large for 32 bits, or all 0.
     """
     needs = "loss='mse'" if objective.loss == "mse" else "weighted=True" if objective.weighted else None
     if needs and log_in.weights is None:
         raise DataError(f"{needs} needs a weight for each interaction: name the column of ratings (--weight)")
-    if objective.weighted and log_in.weights is not None and not (log_in.weights >= 0).all():
-        raise DataError("weighted=True needs weights of 0 or more; some interactions weigh less")
+    if needs and log_in.weights is not None:
+        _check_weights(log_in, log_in.weights, needs, squared=objective.loss == "mse", counted=objective.weighted)
+
+
+def _check_weights(log_in: Interactions, weights: Float32, needs: str, *, squared: bool, counted: bool) -> None:
+    """Refuse weights that make no loss, or one that is no finite number, before anything is trained on them."""
+
+    def refuse(wrong: Bool, what: str, remedy: str) -> None:
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            user = log_in.users.ids[int(log_in.histories.owners()[at])]
+            item = log_in.items.ids[int(log_in.histories.rows[at])]
+            raise DataError(
+                f"{needs} reads the weights of interactions, and {wrong.sum():,} of {len(weights):,} {what}, such as "
+                f"{weights[at]:g} of user {user!r} and item {item!r}; {remedy}"
+            )
+
+    refuse(~np.isfinite(weights), "are no finite number", "mend them, or leave these rows out")
+    if counted:
+        refuse(weights < 0, "are below 0", "weights of 0 or more are needed: shift them, or leave these rows out")
+    largest = _LARGEST_SQUARED if squared else _LARGEST
+    refuse(
+        np.abs(weights) > largest, f"are above {largest:g}", "their sums do not fit into 32 bits: divide the whole column"
+    )
+    if counted and float(weights.max(initial=0)) < _SMALLEST:
+        raise DataError(
+            f"{needs} reads the weights of interactions, and all {len(weights):,} are "
+            f"{'0' if not weights.any() else f'below {_SMALLEST:g}'}, so that nothing would be learned; name another "
+            f"column (--weight), or train without weights"
+        )
 
 
 def check_processes(devices: int) -> None:

@@ -42,8 +42,8 @@ def nothing_costly(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"checkpoint": "a/b", "log_folder": "a"}, "of the same run into it"),
         ({"checkpoint": "a", "resume": True, "overwrite": True}, "choose one"),
         ({"resume": True}, "needs the folder of a checkpoint"),
-        ({"checkpoint": "a", "training": {"epochs": 3}}, "training must be of the class Training, not {'epochs': 3}"),
-        ({"objective": "bpr"}, "objective must be of the class Objective, not 'bpr'"),
+        ({"checkpoint": "a", "training": {"epochs": 3}}, "training must be a Training, not a dict"),
+        ({"objective": "bpr"}, "objective must be an Objective, not the text 'bpr'"),
     ],
 )
 def test_an_impossible_place_is_told_before_anything_costly(
