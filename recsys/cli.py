@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import get_args
 
-from recsys import __version__, commands, commands_serving, screen
+from recsys import __version__, commands, commands_serving, ended, screen
 from recsys.command_words import Gather, Parser, free_text, raw_id
 from recsys.data.tables import Format
 from recsys.data.time_units import TimeUnit
@@ -304,14 +304,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.handlers = [handler]
     parsed = build_parser().parse_args(arguments)
     try:
-        answer = parsed.run(parsed)
+        with ended.listening():
+            answer = parsed.run(parsed)
     except RecsysError as error:
         return _refused(str(error))
     except OSError as error:
         return _refused(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
-    except KeyboardInterrupt:
-        print("recsys: interrupted; nothing half-written is left", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as reason:
+        said, code = ended.farewell(parsed.run.__name__.removeprefix("run_"), reason)
+        print(f"recsys: {said}", file=sys.stderr)
+        return code
     return screen.show(screen.as_json(answer.data) if parsed.json else answer.text)
 
 
