@@ -31,14 +31,9 @@ if TYPE_CHECKING:
     from recsys.models.towers import Towers
     from recsys.serving.retriever import Retriever
 
-UNREADABLE = (
-    RecsysError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RuntimeError,
-    MemoryError, AssertionError, pl.exceptions.PolarsError,
-)  # fmt: skip
-"""What the parts of a bundle raise that do not belong together, which is all told as a BundleError."""
 _CHECKED_ROWS, _CHECKED_USERS = 64, 8
-_NEAR = 0.05
-"""Largest difference of a user vector made anew, as a share of its length; heads or positions edited make more."""
+_NEAR = 5e-3
+"""Largest difference of a user vector made anew, as a share of its length: what processors may differ by, and no option."""
 _FIGURES, _CARD, _ENCODER, _USERS = "report.json", "MODEL_CARD.md", "encoder/", "checked_users.npy"
 _HIDDEN = (ITEM, f"_{TEXT}", f"_{TITLE}")
 _APART = ("objective", "augment", "reading")
@@ -237,7 +232,7 @@ def _loaded(told: dict[str, Any], source: Source, device: str) -> Retriever:
     except (BundleError, DamagedError, DependencyError):
         source.close()
         raise
-    except UNREADABLE as error:
+    except (Exception, pl.exceptions.PanicException) as error:  # whatever parts raise that do not belong together
         source.close()
         raise BundleError(f"{source.folder} is not whole: {_first_line(error)}") from error
     source.close(keep=lambda name: name.startswith(_ENCODER))

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from recsys.data.catalog import Catalog
+from recsys.errors import BundleError
 from recsys.models.item_content import Scales, Tokens
 from recsys.opened import Source
 
@@ -59,11 +60,22 @@ class ContentReader:
 
     @classmethod
     def read(cls, source: Source, categories: Sequence[str], *, words: bool) -> ContentReader | None:
-        """What :meth:`write` wrote; None where there is neither file."""
+        """What :meth:`write` wrote; None where there is neither file.
+
+        Raises
+        ------
+        BundleError
+            A file is not what :meth:`write` writes.
+        """
         tokens = scales = None
         if TOKENS in source:
-            tokens = Tokens(pl.read_parquet(source.read(TOKENS)), tuple(categories), words)
+            table = pl.read_parquet(source.read(TOKENS))
+            if table.columns != ["token", "number", "weight"] or set(table["number"]) != set(range(table.height)):
+                raise BundleError(f"{source.folder / TOKENS} is not the table of the words that the model reads")
+            tokens = Tokens(table, tuple(categories), words)
         if SCALES in source:
             rows = pl.read_parquet(source.read(SCALES))
+            if rows.height != 2 or not all(kind.is_numeric() for kind in rows.dtypes):
+                raise BundleError(f"{source.folder / SCALES} is not the table of means and deviations that the model reads")
             scales = Scales(tuple(rows.columns), rows[:1], rows[1:])
         return None if tokens is None and scales is None else cls(tokens, scales)
