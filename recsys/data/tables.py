@@ -13,6 +13,7 @@ from recsys.data.delimited import Delimited
 from recsys.data.dialect import PLAIN, Dialect
 from recsys.data.guard import guarded
 from recsys.data.json_lines import JsonLines
+from recsys.data.parquet_proof import prove_parquet
 from recsys.data.paths import Format, PathLike, expand, format_of
 from recsys.data.text_bytes import TextBytes, in_movielens_encoding, open_text, refuse_bad_utf8
 from recsys.errors import ConfigError, DataError
@@ -133,11 +134,19 @@ def _opened(
         return lines.columns, lines.read
     if fmt == "movielens":
         frame = _movielens(file, movielens_columns, dialect.encoding)
-    else:
-        frame = pl.scan_parquet(file, glob=False, hive_partitioning=False)
-    return frame.collect_schema().names(), lambda wanted: frame.select(
-        pl.col(theirs).alias(ours) for ours, theirs in wanted.items()
-    ).collect()
+        return list(movielens_columns), lambda wanted: _selected(frame, wanted)
+    stored = pl.scan_parquet(file, glob=False, hive_partitioning=False)
+
+    def read_stored(wanted: dict[str, str]) -> pl.DataFrame:
+        found = _selected(stored, wanted)
+        prove_parquet(file, found, wanted)
+        return found
+
+    return stored.collect_schema().names(), read_stored
+
+
+def _selected(frame: pl.LazyFrame, wanted: dict[str, str]) -> pl.DataFrame:
+    return frame.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
 
 
 def _movielens(file: Path, columns: Sequence[str], encoding: str | None) -> pl.LazyFrame:

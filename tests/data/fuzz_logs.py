@@ -45,15 +45,17 @@ def make_log(seed: int, folder: Path) -> Log:
     order = range(count) if seconds is None else sorted(range(count), key=lambda row: _instant(nanoseconds[row], form))
     histories: dict[str, list[tuple[str, int | None]]] = defaultdict(list)
     for row in order:
-        histories[users[row]].append((items[row], None if seconds is None else seconds[row]))
+        histories[users[row].removesuffix(".0")].append(
+            (items[row].removesuffix(".0"), None if seconds is None else seconds[row])
+        )
     return Log(file, dict(histories), refused)
 
 
 def _ids(random: np.random.Generator, count: int) -> list[str]:
-    kind = int(random.integers(4))
+    kind = int(random.integers(5))
     few = random.integers(0, 8, count)
-    shapes = ["{}", "u{}", "0{}", "-é {}#"] if kind < 3 else ["90071992547409{}", "u {}"]
-    return [shapes[kind % len(shapes)].format(n + 10) for n in few]
+    shape = ["{}", "u{}", "0{}", "90071992547409{}", "{}.0"][kind]  # the last one is what pandas writes beside a gap
+    return [shape.format(n + 10) for n in few]
 
 
 def _instant(nanoseconds: int, form: str) -> int:

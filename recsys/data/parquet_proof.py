@@ -1,0 +1,168 @@
+"""Hold what was read of a Parquet file against what it says of itself: checksums of pages, ranges, counts of nulls."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import polars as pl
+
+from recsys.errors import DataError
+from recsys.progress import log
+
+Struct: TypeAlias = dict[int, Any]
+"""A Thrift structure: number of a field → value."""
+
+_LARGEST_FOOTER = 1 << 22
+"""Files of thousands of columns are read without this proof: parsing their footers would cost more than reading them."""
+_PAGE_HEADER = 1 << 20
+_INTEGERS = {1: "<i", 2: "<q"}
+_BYTES = 6
+
+
+def prove_parquet(file: Path, frame: pl.DataFrame, wanted: dict[str, str]) -> None:
+    """Refuse columns that are not what the file's footer and checksums say.
+
+    Parameters
+    ----------
+    file : Path
+    frame : DataFrame
+        What was read, under our names.
+    wanted : dict
+        Our name → the file's.
+
+    Raises
+    ------
+    DataError
+        A page's checksum is wrong, or a column's values lie outside the range that the footer tells, or have another
+        number of nulls: the file is damaged.
+    """
+    with file.open("rb") as stream:
+        try:
+            chunks = _chunks(stream)
+            for ours, theirs in wanted.items():
+                if theirs in chunks:
+                    _check_pages(stream, chunks[theirs], f"{file}, column {theirs!r}")
+                    _check_range(frame[ours], chunks[theirs], f"{file}, column {theirs!r}")
+        except (IndexError, KeyError, struct.error, UnicodeDecodeError, NotImplementedError) as error:
+            log(f"{file}: read, but not held against its own checksums, which are written in an unknown way ({error!r})")
+
+
+def _chunks(stream: BinaryIO) -> dict[str, list[Struct]]:
+    """Column → the metadata of its part in each group of rows; only columns that are no part of another one."""
+    size = stream.seek(0, 2)
+    stream.seek(max(size - 8, 0))
+    length, magic = struct.unpack("<I4s", stream.read(8))
+    if magic != b"PAR1" or length > min(size - 8, _LARGEST_FOOTER):
+        return {}
+    stream.seek(size - 8 - length)
+    footer, _ = _structure(stream.read(length), 0)
+    found: dict[str, list[Struct]] = defaultdict(list)
+    for group in footer.get(4, ()):
+        for column in group[1]:
+            if len(column[3][3]) == 1:
+                found[column[3][3][0].decode()].append(column[3])
+    return found
+
+
+def _check_pages(stream: BinaryIO, chunks: list[Struct], where: str) -> None:
+    for group, chunk in enumerate(chunks, 1):
+        at = min(chunk[9], chunk.get(11) or chunk[9])
+        end = at + chunk[7]
+        while at < end:
+            stream.seek(at)
+            header, used = _structure(stream.read(min(_PAGE_HEADER, end - at)), 0)
+            if 4 not in header:
+                break  # this writer gives no checksums
+            stream.seek(at + used)
+            if zlib.crc32(stream.read(header[3])) != header[4] & 0xFFFFFFFF:
+                raise DataError(
+                    f"{where}: the checksum of a page in row group {group} is wrong, so the file is damaged; fetch it anew"
+                )
+            at += used + header[3]
+
+
+def _check_range(column: pl.Series, chunks: list[Struct], where: str) -> None:
+    told = [chunk.get(12, {}) for chunk in chunks]
+    if all(3 in one for one in told) and (nulls := sum(one[3] for one in told)) != column.null_count():
+        raise DataError(
+            f"{where}: has {column.null_count():,} nulls, and the file's footer tells of {nulls:,}; it is damaged"
+        )
+    told = [one for one, chunk in zip(told, chunks, strict=True) if one.get(3) != chunk[5]]
+    text = column.dtype == pl.String and chunks[0][1] == _BYTES
+    whole = column.dtype.is_integer() and chunks[0][1] in _INTEGERS
+    if not (text or whole) or not told or not all(5 in one and 6 in one for one in told):
+        return
+    lows, highs = [one[6] for one in told], [one[5] for one in told]
+    low: Any = column.min()
+    high: Any = column.max()
+    if low is None:
+        return
+    if text:
+        low, high = low.encode(), high.encode()
+    else:
+        form = _INTEGERS[chunks[0][1]].upper() if column.dtype.is_unsigned_integer() else _INTEGERS[chunks[0][1]]
+        lows, highs = ([struct.unpack(form, one)[0] for one in side] for side in (lows, highs))
+    if low < min(lows) or high > max(highs):
+        raise DataError(
+            f"{where}: holds {low if low < min(lows) else high!r}, outside the range that the file's footer "
+            f"tells; it is damaged"
+        )
+
+
+def _structure(data: bytes, at: int) -> tuple[Struct, int]:
+    """A structure in Thrift's compact protocol, and where it ends."""
+    found: Struct = {}
+    number = 0
+    while (head := data[at]) != 0:
+        at += 1
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, at = _zigzag(data, at)
+        found[number], at = (head & 15 == 1, at) if head & 15 in (1, 2) else _value(data, at, head & 15)
+    return found, at + 1
+
+
+def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
+    if kind in (1, 2):
+        return data[at] == 1, at + 1
+    if kind == 3:
+        return data[at], at + 1
+    if kind in (4, 5, 6):
+        return _zigzag(data, at)
+    if kind == 7:
+        return struct.unpack_from("<d", data, at)[0], at + 8
+    if kind == 8:
+        length, at = _varint(data, at)
+        return data[at : at + length], at + length
+    if kind in (9, 10):
+        head, at = data[at], at + 1
+        count, at = (head >> 4, at) if head >> 4 < 15 else _varint(data, at)
+        values = []
+        for _ in range(count):
+            value, at = _value(data, at, head & 15)
+            values.append(value)
+        return values, at
+    if kind == 12:
+        return _structure(data, at)
+    raise NotImplementedError(f"a Thrift value of kind {kind}")
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+
+
+def _zigzag(data: bytes, at: int) -> tuple[int, int]:
+    value, at = _varint(data, at)
+    return (value >> 1) ^ -(value & 1), at
