@@ -24,6 +24,7 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.errors import BundleError, DamagedError, DataError, DependencyError, EncoderError, RecsysError
 from recsys.files import Held, atomic_folder, exclusive
 from recsys.opened import Source
+from recsys.processes import begin_threads
 from recsys.progress import warn
 from recsys.schema import ITEM, TEXT, TITLE, USER
 
@@ -217,7 +218,10 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     ------
     BundleError
         The bundle is damaged, incomplete, newer, or its parts do not belong together.
+    ForkError
+        This process was forked from one in which recsys had begun its threads.
     """
+    begin_threads()
     folder = place(folder, "folder")
     return manifest.reading(folder, lambda told, source: _loaded(told, source, device))
 

@@ -20,8 +20,13 @@ def begin_threads() -> None:
     ForkError
         This process was itself forked from one that had begun them.
     """
-    global _begun  # noqa: PLW0603 - a fact of the process
     check_process()
+    note_threads()
+
+
+def note_threads() -> None:
+    """:func:`begin_threads` without the check."""
+    global _begun  # noqa: PLW0603 - a fact of the process
     _begun = True
 
 

@@ -19,6 +19,7 @@ from recsys.data.user_table import UserTable
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, NotFittedError
 from recsys.options import checked_options, settle
+from recsys.processes import begin_threads
 from recsys.progress import log
 from recsys.recommender import Ranked
 from recsys.training.config import Objective, Training
@@ -284,6 +285,7 @@ class TwoTower:
         from recsys.training.fit import check_objective, proven_places  # noqa: PLC0415
         from recsys.training.fit import train as run  # noqa: PLC0415
 
+        begin_threads()
         instance(train, Interactions, "train")
         instance_or_none(catalog, Catalog, "catalog")
         instance_or_none(validation, Holdout, "validation")

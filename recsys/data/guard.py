@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys.errors import DataError
+from recsys.processes import begin_threads
 
 
 @contextmanager
@@ -30,6 +31,7 @@ def guarded(file: Path, kind: str) -> Iterator[None]:
     DataError
         The block raised an error of polars, of the operating system or of unzipping.
     """
+    begin_threads()
     try:
         yield
     except (pl.exceptions.NoDataError, EOFError, gzip.BadGzipFile, zlib.error) as error:

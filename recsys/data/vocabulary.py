@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from recsys.data.row_lists import Int32
 from recsys.errors import DataError, UnknownIdError
 from recsys.schema import canonical_ids, exact_below, tight_ids
 
 _UNKNOWN = -1
+_FEW = 1000
+"""Fewer ids than this are looked up one by one."""
+_DICT = 100_000
+"""More ids than this are not held in a dict, which takes ten times the memory."""
 
 
 class Vocabulary:
@@ -52,6 +57,10 @@ class Vocabulary:
         """Whether both hold the same ids in the same order."""
         return self is other or (self.ids.dtype == other.ids.dtype and self.ids.equals(other.ids))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the look-up tables: they are made again."""
+        return {"ids": self.ids, "kind": self.kind}
+
     @cached_property
     def _row_of(self) -> dict[Any, int]:
         return {raw: row for row, raw in enumerate(self.ids.to_list())}
@@ -88,8 +97,33 @@ class Vocabulary:
         int32 (n,)
         """
         wanted = self.cast(raw)
-        if len(wanted) < 1000:
-            return np.array([self._row_of.get(one, _UNKNOWN) for one in wanted.to_list()], dtype=np.int32)
+        if len(wanted) < _FEW:
+            if len(self) <= _DICT:
+                return np.array([self._row_of.get(one, _UNKNOWN) for one in wanted.to_list()], dtype=np.int32)
+            found = self._by_hash(wanted)
+            if found is not None:
+                return found
+        return self._joined(wanted)
+
+    @cached_property
+    def _hashes(self) -> tuple[NDArray[np.uint64], Int32]:
+        """Hashes of the ids, ascending, and their rows: 12 bytes an id, where a dict takes some 115."""
+        hashes = self.ids.hash().to_numpy()
+        order = np.argsort(hashes, kind="stable").astype(np.int32)
+        return hashes[order], order
+
+    def _by_hash(self, wanted: pl.Series) -> Int32 | None:
+        """Rows of a few ids by their hashes; None where two ids share one."""
+        hashes, order = self._hashes
+        asked = wanted.hash().to_numpy()
+        place = np.minimum(np.searchsorted(hashes, asked), len(hashes) - 1)
+        alike = hashes[place] == asked
+        same = (self.ids.gather(pl.Series(order[place], dtype=pl.UInt32)) == wanted).fill_null(value=False).to_numpy()
+        if (alike & ~same & wanted.is_not_null().to_numpy()).any():
+            return None
+        return np.where(alike & same, order[place], _UNKNOWN).astype(np.int32)
+
+    def _joined(self, wanted: pl.Series) -> Int32:
         table = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int32)})
         joined = wanted.alias("id").to_frame().join(table, on="id", how="left", maintain_order="left")
         return joined["row"].fill_null(_UNKNOWN).to_numpy().astype(np.int32)

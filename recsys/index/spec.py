@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias, get_args
 
+import numpy as np
+
 from recsys.errors import ConfigError
 from recsys.models.stored import Precision
 
 Kind: TypeAlias = Literal["exact", "truncated", "ivf", "sq", "ivfpq", "hnsw", "cagra"]
+
+_MOST = 2**24
+"""FAISS counts in 32 bits, and effort is multiplied by up to four."""
+_FEWEST_LINKS, _MOST_LINKS = 2, 1024
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class IndexSpec:
     probes : int
         Lists that a query looks into.
     links : int
-        Neighbours of each item in a graph.
+        Neighbours of each item in a graph, 2 to 1,024: with one FAISS reads beyond its memory.
     build_effort, effort : int
         Candidates held while the graph is built, and searched.
     code_bytes : int
@@ -69,9 +75,20 @@ class IndexSpec:
         if self.gpus not in ("none", "replicated", "sharded"):
             raise ConfigError(f"index gpus must be none, replicated or sharded, not {self.gpus!r}")
         for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name == "lists" else 1
-            if field.type == "int" and (not isinstance(value, int) or value < least):
+            if field.type != "int":
+                continue
+            least = 0 if field.name == "lists" else 1
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
                 raise ConfigError(f"index {field.name} must be a whole number from {least}, not {value!r}")
+            if value > _MOST:
+                raise ConfigError(f"index {field.name} must be at most {_MOST:,}, not {value:,}")
+            object.__setattr__(self, field.name, int(value))
+        if self.kind in ("hnsw", "cagra") and not _FEWEST_LINKS <= self.links <= _MOST_LINKS:
+            raise ConfigError(
+                f"index links must be from {_FEWEST_LINKS} to {_MOST_LINKS:,} for {self.kind}, not {self.links:,}: FAISS "
+                "builds no graph of others"
+            )
         if self.kind == "cagra" and self.gpus == "none":
             raise ConfigError("a cagra index lives on GPUs: set gpus to replicated or sharded")
         if self.gpus != "none" and self.kind in ("exact", "truncated", "hnsw"):

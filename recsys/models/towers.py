@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from recsys.models.whiten import Whitening
 from recsys.recommender import Ranked, check_k
 
 _BLOCK_TOKENS = 16_384
+_REMADE = ("vectors", "dense", "text_vectors", "encoder")
 _NO_TEXT = "this model was trained without text (encoder=None); it cannot read any"
 _NO_ENCODER = (
     "this model was saved without its text encoder, as nothing proved it to be the right one; fit again to read text"
@@ -181,6 +183,10 @@ class Towers:
 
     name = "two towers"
     trained_on = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what follows from the rest: a loaded encoder, and copies of vectors."""
+        return {name: value for name, value in vars(self).items() if name not in _REMADE}
 
     @cached_property
     def vectors(self) -> Float32:

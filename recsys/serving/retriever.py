@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import Towers, numpy_of
-from recsys.processes import begin_threads, check_process
+from recsys.processes import begin_threads, check_process, note_threads
 from recsys.progress import warn
 from recsys.recommender import Ranked, check_k
 from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
@@ -82,6 +83,25 @@ class Retriever(Explaining, Living):
     def __post_init__(self) -> None:
         begin_threads()
         self.shelf = replace(self.shelf, histories=self.histories)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All that it answers from, and none of what it remembers; processes of one machine may load the bundle instead."""
+        check_process()
+        kept = vars(self.snapshot()).copy()
+        del kept["_changing"], kept["_made"]
+        return kept
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        note_threads()  # an error here would end the worker of a pool, whose parent then waits for ever
+        self.__dict__ |= kept | {"_changing": threading.Lock(), "_made": {}}
+
+    def __copy__(self) -> Retriever:
+        return self.snapshot()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Retriever:
+        """A retriever that changes apart from this one; what never changes is shared."""
+        own = {name: copy.deepcopy(getattr(self, name), memo) for name in ("options", "record", "data")}
+        return replace(self.snapshot(), **own)
 
     def _state(self) -> tuple[Shelf, RowLists]:
         """What is on offer and the histories in its rows, read once: whoever works on them sees no change in between."""

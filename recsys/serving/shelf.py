@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +51,10 @@ class Shelf:
     histories: RowLists | None = field(default=None, repr=False)
     _masks: dict[str, Bool] = field(default_factory=dict, repr=False)
     _bound: dict[Rules, BoundRules] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was remembered: it can be made again."""
+        return {one.name: getattr(self, one.name) for one in fields(self)} | {"_masks": {}, "_bound": {}}
 
     @property
     def items(self) -> Vocabulary:
