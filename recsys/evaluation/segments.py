@@ -10,7 +10,7 @@ import polars as pl
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
-from recsys.data.row_lists import Int64
+from recsys.data.row_lists import Bool, Int64
 from recsys.data.summary import day_of
 from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError
@@ -22,6 +22,7 @@ from recsys.schema import USER, canonical_ids
 
 HISTORY, TIME, POPULARITY, TEMPERATURE = "history length", "time", "popularity", "temperature"
 _BANDS = (5, 10, 20, 50, 100, 200)
+_REST = "other"
 _POPULARITY = ("head", "middle", "tail", "untouched")
 
 
@@ -32,7 +33,8 @@ def by_user(report: Evaluation, labels: pl.Series, metrics: list[str] | None = N
     ----------
     report : Evaluation
     labels : Series (n_users,)
-        One label per judged user, in the holdout's order; a null leaves the user out.
+        One label per judged user, in the holdout's order, or a list of labels, each of which counts; a null leaves the
+        user out.
     metrics : list of str, optional
         Such as ``["recall@10"]``; by default recall and NDCG at every k.
 
@@ -51,7 +53,7 @@ def by_user(report: Evaluation, labels: pl.Series, metrics: list[str] | None = N
     metrics = metrics or [f"{name}@{k}" for k in report.k for name in ("recall", "ndcg")]
     rows = []
     for label in _ordered(labels):
-        chosen = (labels == label).fill_null(False).to_numpy()
+        chosen = _has(labels, label)
         row: dict[str, object] = {"label": str(label), "users": int(chosen.sum())}
         for metric in metrics:
             row |= _summary(metric, report.per_user[metric][chosen])
@@ -69,7 +71,8 @@ def by_item(report: Evaluation, labels: pl.Series) -> pl.DataFrame:
     ----------
     report : Evaluation
     labels : Series (n_items,)
-        One label per item of the model, in row order; a null leaves the item out.
+        One label per item of the model, in row order, or a list of labels, each of which counts; a null leaves the item
+        out.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def by_item(report: Evaluation, labels: pl.Series) -> pl.DataFrame:
     known = rows < n_items
     result = []
     for label in _ordered(labels):
-        members = (labels == label).fill_null(False).to_numpy()
+        members = _has(labels, label)
         chosen = np.zeros(len(rows), dtype=np.bool_)
         chosen[known] = members[rows[known]]
         wanted = np.bincount(owners[chosen], minlength=report.n_users)
@@ -139,7 +142,7 @@ def user_labels(report: Evaluation) -> dict[str, pl.Series]:
 def item_labels(train: Interactions | None, catalog: Catalog | None, category: str | None) -> dict[str, pl.Series]:
     """The standard labels of items: ``popularity`` and ``temperature`` in training, and a catalogue column."""
     labels = {} if train is None else {POPULARITY: popularity(train), TEMPERATURE: temperature(train)}
-    return labels if catalog is None or category is None else labels | {category: column(catalog, category)}
+    return labels if catalog is None or category is None else labels | {category: values(catalog, category)}
 
 
 def history_bands(report: Evaluation) -> pl.Series:
@@ -175,6 +178,27 @@ def popularity(train: Interactions) -> pl.Series:
     return pl.Series(np.array(_POPULARITY)[popularity_thirds(train.item_counts)])
 
 
+def values(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
+    """Lists of all labels of each item from a catalogue column: every value of a list, or of text with "|" between values.
+
+    Rare labels become ``other``, once; an item without any is null.
+
+    Raises
+    ------
+    ConfigError
+        There is no such column.
+    """
+    matrix, names = catalog.memberships(name)
+    counts = np.asarray(matrix.sum(axis=0)).ravel()
+    common = np.sort(np.argsort(-counts, kind="stable")[:most])
+    rows, places = matrix.nonzero()
+    label = np.array([*names, _REST], dtype=object)[np.where(np.isin(places, common), places, len(names))]
+    pairs = pl.DataFrame({"row": rows.astype(np.int64), name: pl.Series(label.tolist(), dtype=pl.String)}).unique()
+    lists = pairs.sort("row", name).group_by("row", maintain_order=True).agg(name)
+    every = pl.DataFrame({"row": np.arange(len(catalog), dtype=np.int64)})
+    return every.join(lists, on="row", how="left", maintain_order="left")[name]
+
+
 def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
     """A label per item from a catalogue column; of a "|" list the first; rare labels become ``other``; null stays null.
 
@@ -186,7 +210,7 @@ def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
     first = catalog.listed(name).list.first().cast(pl.String)
     common = first.drop_nulls().value_counts(sort=True).head(most)[name]
     return first.to_frame().select(
-        pl.when(pl.col(name).is_null() | pl.col(name).is_in(common.implode())).then(pl.col(name)).otherwise(pl.lit("other"))
+        pl.when(pl.col(name).is_null() | pl.col(name).is_in(common.implode())).then(pl.col(name)).otherwise(pl.lit(_REST))
     )[name]
 
 
@@ -202,7 +226,7 @@ def user_column(report: Evaluation, table: pl.DataFrame, name: str) -> pl.Series
 
     Returns
     -------
-    Series of String (n_users,)
+    Series of String, or of lists of String where users have several values (n_users,)
         Null for users that the table lacks.
 
     Raises
@@ -218,7 +242,17 @@ def user_column(report: Evaluation, table: pl.DataFrame, name: str) -> pl.Series
     check_join(judged, known, "the table of users", source="the evaluation")
     place = known.find(judged)
     rows = pl.Series(place, dtype=pl.Int64).set(pl.Series(place < 0), None)
-    return table[name].cast(pl.String).gather(rows)
+    column = table[name]
+    if isinstance(column.dtype, pl.List) and not column.dtype.inner.is_nested():
+        return column.cast(pl.List(pl.String)).gather(rows)
+    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+        raise ConfigError(
+            f"the table of users has a column {name!r} of type {column.dtype}, expected text, numbers or lists"
+        )
+    text = column.cast(pl.String)
+    if text.str.contains("|", literal=True).any():
+        text = text.str.split("|").list.eval(pl.element().str.strip_chars())
+    return text.gather(rows)
 
 
 def _banded(values: Int64) -> pl.Series:
@@ -229,7 +263,14 @@ def _banded(values: Int64) -> pl.Series:
 
 def _ordered(labels: pl.Series) -> list[object]:
     """The labels that occur: an Enum's in its own order, others sorted."""
+    labels = labels.explode() if labels.dtype == pl.List else labels
     return labels.drop_nulls().unique().sort().to_list()
+
+
+def _has(labels: pl.Series, label: object) -> Bool:
+    """bool (n,): where a label is, or is one of several."""
+    found = labels.list.contains(str(label)) if labels.dtype == pl.List else labels == label
+    return found.fill_null(False).to_numpy()
 
 
 def _summary(metric: str, values: Values) -> dict[str, object]:

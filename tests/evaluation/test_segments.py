@@ -10,7 +10,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.row_lists import RowLists
 from recsys.data.split import Holdout, Split, leave_last_out
 from recsys.data.vocabulary import Vocabulary
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError
 from recsys.evaluation import segments
 from recsys.evaluation.evaluate import evaluate, evaluate_lists, target_places
 from recsys.evaluation.result import Evaluation
@@ -117,3 +117,38 @@ def test_users_are_grouped_by_a_column_of_their_table() -> None:
     assert segments.user_column(small(), table, "gender").to_list() == ["m", None, "f"]
     with pytest.raises(ConfigError, match="no column 'age'"):
         segments.user_column(small(), table, "age")
+
+
+def test_every_value_of_an_item_counts() -> None:
+    labels = pl.Series([["old"], ["old", "both"], ["new", "both"], ["old"], ["new"], None])
+    frame = segments.by_item(small(), labels)
+    assert frame["label"].to_list() == ["both", "new", "old"]
+    assert frame["items"].to_list() == [2, 2, 3]
+    alone = [
+        segments.by_item(small(), pl.Series([name if one and name in one else None for one in labels.to_list()]))
+        for name in frame["label"]
+    ]
+    assert frame.equals(pl.concat(alone))
+
+
+@pytest.mark.parametrize("genres", [["x|y", "x", " z ", None, "y|x"], [["x", "y"], ["x"], ["z"], [], ["y", "x"]]], ids=str)
+def test_all_values_of_a_column_are_labels_and_rare_ones_are_other_once(genres: list) -> None:
+    catalog = Catalog.from_frame(
+        pl.DataFrame({"item_id": range(5), "title": list("abcde"), "genre": genres}), text=["title"]
+    )
+    assert segments.values(catalog, "genre").to_list() == [["x", "y"], ["x"], ["z"], None, ["x", "y"]]
+    assert segments.values(catalog, "genre", most=1).to_list() == [["other", "x"], ["x"], ["other"], None, ["other", "x"]]
+
+
+@pytest.mark.parametrize("tags", [["f|n", "m"], [["f", "n"], ["m"]]], ids=str)
+def test_every_value_of_a_user_counts(tags: list) -> None:
+    table = pl.DataFrame({"user_id": [2, 0], "tags": tags})
+    found = segments.user_column(small(), table, "tags")
+    assert found.to_list() == [["m"], None, ["f", "n"]]
+    frame = segments.by_user(small(), found)
+    assert dict(frame.select("label", "users").rows()) == {"f": 1, "m": 1, "n": 1}
+
+
+def test_a_table_of_other_users_is_refused() -> None:
+    with pytest.raises(DataError, match="none of the 3 users of the evaluation is in the table of users"):
+        segments.user_column(small(), pl.DataFrame({"user_id": [20, 30], "tags": ["a", "b"]}), "tags")

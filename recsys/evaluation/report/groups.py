@@ -55,13 +55,22 @@ def item_groups(
     Returns
     -------
     dict of DataFrame
-        What :func:`recsys.evaluation.segments.by_item` gives, for all reports, with the columns ``model`` and
-        ``interactions`` (the group's events in training; null where they are not known).
+        What :func:`recsys.evaluation.segments.by_item` gives, for all reports, with the columns ``model``,
+        ``interactions`` (the group's events in training; null where they are not known), and ``of_items`` and
+        ``of_interactions``, those of all items that have a label: an item with several is in several groups.
     """
     found = {}
     for name, given in segments.item_labels(train, catalog, category).items():
         parts = [_of(report, segments.by_item(report, given)) for report in reports]
-        found[name] = pl.concat(parts, how="vertical_relaxed").join(_events(given, train), on="label", how="left")
+        labelled = given.is_not_null().to_numpy()
+        found[name] = (
+            pl.concat(parts, how="vertical_relaxed")
+            .join(_events(given, train), on="label", how="left")
+            .with_columns(
+                of_items=pl.lit(int(labelled.sum())),
+                of_interactions=pl.lit(None if train is None else int(train.item_counts[labelled].sum()), dtype=pl.Int64),
+            )
+        )
     return found
 
 
@@ -71,7 +80,9 @@ def _of(report: Evaluation, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _events(labels: pl.Series, train: Interactions | None) -> pl.DataFrame:
     counts = pl.Series([None] * len(labels), dtype=pl.Int64) if train is None else pl.Series(train.item_counts)
-    frame = pl.DataFrame({"label": labels.cast(pl.String), "interactions": counts})
+    frame = pl.DataFrame({"label": labels, "interactions": counts})
+    frame = frame.explode("label") if labels.dtype == pl.List else frame
+    frame = frame.with_columns(pl.col("label").cast(pl.String))
     summed = pl.col("interactions").sum() if train is not None else pl.col("interactions").first()
     return frame.drop_nulls("label").group_by("label").agg(summed)
 
@@ -101,7 +112,9 @@ def fairness_figures(frames: dict[str, pl.DataFrame], model: str) -> list[dict[s
     made = []
     for name, frame in frames.items():
         own = _in_order(frame.filter(pl.col("model") == model))
-        items, events = int(own["items"].sum()), own["interactions"].sum() if own["interactions"].null_count() == 0 else 0
+        items, events = int(own["of_items"].sum() / max(1, own.height)), 0
+        if own["of_interactions"].null_count() == 0:
+            events = int(own["of_interactions"].sum() / max(1, own.height))
         rows = []
         for row in own.iter_rows(named=True):
             trained, shown = row["interactions"] / events if events else None, row[f"exposure@{K}"]
