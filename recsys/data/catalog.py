@@ -124,8 +124,13 @@ class Catalog:
         ------
         ConfigError
             There is no such column.
+        DataError
+            Its values cannot be written as text.
         """
         values = self.column(column)
+        check_text(values.dtype, column)
+        if isinstance(values.dtype, pl.Array):
+            return values.arr.to_list()
         return values if values.dtype == pl.List else values.cast(pl.String).str.split("|")
 
     def memberships(self, column: str) -> tuple[sp.csr_matrix[np.bool_], list[str]]:
@@ -142,8 +147,8 @@ class Catalog:
 
         Raises
         ------
-        ConfigError
-            There is no such column.
+        ConfigError, DataError
+            As for :meth:`listed`.
         """
         frame = (
             self.listed(column).alias("category").to_frame().with_row_index("row").explode("category", empty_as_null=True)
@@ -162,13 +167,25 @@ class Catalog:
         return titles.fill_null(self.items.raw(rows).cast(pl.String)).alias(TITLE)
 
 
+def check_text(dtype: pl.DataType, name: str) -> None:
+    """Refuse a column whose values cannot be written as text: spans of time, bytes, records, lists of lists.
+
+    Raises
+    ------
+    DataError
+        It is of such a type.
+    """
+    inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
+    if inner.is_nested() or inner in (pl.Binary, pl.Object, pl.Duration):
+        raise DataError(f"the catalogue's column {name!r} is of type {dtype}, expected text, numbers or lists of these")
+
+
 def _words(frame: pl.DataFrame, name: str) -> pl.Expr:
     """A column as tidy text; the members of a list are joined by ", "."""
     column, dtype = pl.col(name), frame.schema[name]
-    if isinstance(dtype, pl.List | pl.Array) and not dtype.inner.is_nested():
+    check_text(dtype, name)
+    if isinstance(dtype, pl.List | pl.Array):
         column = column.cast(pl.List(pl.String)).list.join(", ", ignore_nulls=True)
-    elif dtype.is_nested() or dtype in (pl.Binary, pl.Object):
-        raise DataError(f"the catalogue's column {name!r} is of type {dtype}, expected text, numbers or lists of these")
     return _clean(column.cast(pl.String))
 
 

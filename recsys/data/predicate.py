@@ -241,6 +241,8 @@ class _Reader:
             member = _Column.of(column.name, column.dtype.inner, pl.element())  # type: ignore[attr-defined]
         elif column.kind == _TEXT:
             lists, member = column.values.str.split("|"), _Column.of(column.name, pl.String(), pl.element())
+        elif column.kind == _OTHER:
+            raise self._error(f"{column} cannot be compared with {_short(value)}; it can only be asked whether it is None")
         else:
             raise self._error(f"{column} holds one value for each item; write {column.written} == {_short(value)}")
         values, literal = self._fitted(replace(member, dtype=column.dtype), value)
@@ -358,7 +360,7 @@ def _plainly(dtype: pl.DataType, values: pl.Expr) -> tuple[str, Any, pl.Expr]:
     if dtype in (pl.Date, pl.Datetime):
         zoned = getattr(dtype, "time_zone", None) is not None
         local = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zoned else values
-        return _TIME, _INSTANT, local.cast(_INSTANT)
+        return _TIME, _INSTANT, local.cast(_INSTANT, strict=False)  # beyond its calendar: unknown
     if dtype == pl.Null:
         return _BLANK, pl.Boolean, values.cast(pl.Boolean)
     kind = _TRUTH if dtype == pl.Boolean else _LIST if dtype in (pl.List, pl.Array) else _OTHER

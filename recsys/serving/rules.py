@@ -179,7 +179,7 @@ def _mask(rule: Chosen, catalog: Catalog) -> Bool:
 def _members(column: str, catalog: Catalog) -> Members:
     """bool CSR (n_items, n_values): the values of each item."""
     dtype = catalog.column(column).dtype
-    inner = dtype.inner if isinstance(dtype, pl.List) else dtype
+    inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
     if inner.is_nested() or inner in (pl.Binary, pl.Object, pl.Duration):
         raise ConfigError(f"the column {column!r} is of type {dtype}; a cap needs text, numbers or lists of these")
     return catalog.memberships(column)[0]
