@@ -26,8 +26,8 @@ _COUNTS = frozenset((
     "visits", "numplays", "streams", "hours", "hoursplayed", "minutes",
 ))  # fmt: skip
 """Names of columns that hold totals, without case and marks."""
-_SAMPLE = 2_000_000
-"""Events that are looked at to tell whether pairs or rows recur."""
+_SAMPLE = 200_000
+"""Events that are looked at to tell whether pairs or rows recur, so that reading a large log takes no longer."""
 MANY = 0.05
 """Share of events that repeat another one from which on that is a warning."""
 
@@ -95,17 +95,23 @@ def tell_order(
 
 def tell_duplicates(lists: RowLists, n_items: int) -> None:
     """Say how many events of histories with times equal another one in user, item, time and type; warn of many."""
-    if lists.times is None or duplicates(lists, n_items, most=_SAMPLE) == 0:
+    if lists.times is None:
         return
-    count, total = duplicates(lists, n_items), len(lists.rows)
+    some = _sample(lists, _SAMPLE)
+    count, total = duplicates(some, n_items), len(some.rows)
+    if some is not lists and count >= MANY / 2 * total:
+        count, total = duplicates(lists, n_items), len(lists.rows)
+    if count == 0:
+        return
     said = f"{count:,} of {total:,} events repeat another one in user, item and time"
     if count < MANY * total:
+        said = said if total == len(lists.rows) else f"in a sample, {said}"
         tell(f"{said}; drop_duplicates=True (--drop-duplicates) leaves such rows out")
     else:
         warn(f"{said}, as where rows were written or read twice: leave them out, drop_duplicates=True (--drop-duplicates)")
 
 
-def duplicates(lists: RowLists, n_items: int, *, most: int | None = None) -> int:
+def duplicates(lists: RowLists, n_items: int) -> int:
     """How many events equal an earlier one of the same user in item, time (to the second) and type.
 
     Parameters
@@ -114,10 +120,7 @@ def duplicates(lists: RowLists, n_items: int, *, most: int | None = None) -> int
         Histories; events of one time stand together.
     n_items : int
         Above every row.
-    most : int, optional
-        Look at the events of evenly drawn users only, about this many.
     """
-    lists = _sample(lists, most)
     if len(lists.rows) == 0:
         return 0
     owners = lists.owners()
@@ -139,7 +142,8 @@ def _pairs_recur(lists: RowLists, n_items: int) -> bool:
     return len(np.unique(keys)) < len(keys)
 
 
-def _sample(lists: RowLists, most: int | None) -> RowLists:
-    if most is None or len(lists.rows) <= most:
+def _sample(lists: RowLists, most: int) -> RowLists:
+    """The histories of evenly drawn users with about so many events in all; all of them where there are no more."""
+    if len(lists.rows) <= most:
         return lists
     return lists.take(np.arange(0, len(lists), -(-len(lists.rows) // most)))

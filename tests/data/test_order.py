@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import recsys
+from recsys.data import order
 from recsys.data.interactions import Interactions
 from recsys.data.order import duplicates, likely_count, likely_time
 from recsys.errors import ConfigError, DataError
@@ -220,3 +221,15 @@ def test_duplicates_at_one_instant_are_counted_among_others(caplog: pytest.LogCa
     frame = pl.DataFrame({"user_id": ["u"] * 6 + ["v"] * 2, "item_id": list("ababca") + list("aa"), "timestamp": [1] * 8})
     log = Interactions.from_frame(frame)
     assert duplicates(log.histories, len(log.items)) == 3 + 1
+
+
+def test_a_large_log_is_told_of_from_a_sample_and_counted_where_much_recurs(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order, "_SAMPLE", 60)
+    Interactions.from_frame(pl.DataFrame(doubled()))
+    assert lines(caplog, logging.WARNING)[0].startswith("120 of 240 events repeat another one")
+    caplog.clear()
+    Interactions.from_frame(pl.DataFrame({name: [*values, values[0]] for name, values in doubled(1).items()}))
+    assert lines(caplog, logging.WARNING) == []
+    assert any(line.startswith("in a sample, 1 of 43 events repeat another one") for line in lines(caplog, logging.INFO))
