@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recsys.data.dialect import SEPARATORS, Dialect, records, sniffed
+from recsys.data.dialect import SEPARATORS, Dialect, fields_of_any_length, records, sniffed
 from recsys.data.row_proof import Flaw, NotPlainError, Proof, prove
 from recsys.data.text_bytes import Bytes, TextBytes, open_text, refuse_bad_utf8
 from recsys.errors import ConfigError, DataError
@@ -211,12 +211,13 @@ class Delimited:
         writer = csv.writer(out, delimiter=self.separator, quotechar=self.quote, lineterminator="\n")
         begun = 1
         try:
-            for row in reader:
-                if row and len(row) != len(self.columns):
-                    raise DataError(self._told(text, Flaw("fields", begun, len(row), flaw.line)))
-                if row:
-                    writer.writerow(row)
-                rows, blank, begun = rows + bool(row), blank + (not row), reader.line_num + 1
+            with fields_of_any_length():
+                for row in reader:
+                    if row and len(row) != len(self.columns):
+                        raise DataError(self._told(text, Flaw("fields", begun, len(row), flaw.line)))
+                    if row:
+                        writer.writerow(row)
+                    rows, blank, begun = rows + bool(row), blank + (not row), reader.line_num + 1
         except csv.Error as error:
             kind = "open" if "unexpected end" in str(error) else "stray"
             raise DataError(self._told(text, Flaw(kind, reader.line_num, opened=begun))) from error

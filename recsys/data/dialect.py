@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,6 +85,16 @@ class Dialect:
 PLAIN: Final = Dialect()
 
 
+@contextmanager
+def fields_of_any_length() -> Iterator[None]:
+    """Lift the limit of the module csv, 131,072 characters a field, until the block ends."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def records(head: str, separator: str, quote: str | None, most: int = _SAMPLE) -> list[list[str]]:
     """The fields of the first rows of a text, blank lines left out."""
     if quote is None:
@@ -91,11 +102,12 @@ def records(head: str, separator: str, quote: str | None, most: int = _SAMPLE) -
         return [line.rstrip("\r\n").split(separator) for line in lines[:most]]
     found = list[list[str]]()
     try:
-        for row in csv.reader(io.StringIO(head, newline=""), delimiter=separator, quotechar=quote):
-            if row:
-                found.append(row)
-            if len(found) == most:
-                break
+        with fields_of_any_length():
+            for row in csv.reader(io.StringIO(head, newline=""), delimiter=separator, quotechar=quote):
+                if row:
+                    found.append(row)
+                if len(found) == most:
+                    break
     except csv.Error:
         pass  # what is wrong with a row is told when all rows are counted
     return found

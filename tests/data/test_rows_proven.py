@@ -42,6 +42,12 @@ def test_a_stray_quote_in_a_selected_column_is_part_of_the_value(tmp_path: Path)
     assert rows(file) == [("u", '15" tv'), ("v", 'x, "y"')]
 
 
+def test_long_texts_do_no_harm_beside_a_stray_quote_or_in_a_header(tmp_path: Path):
+    long = "x" * 200_000
+    file = written(tmp_path / "a.csv", f'user_id,{long},item_id\nu,{long},i\nv,15" tv,j\n')
+    assert rows(file) == [("u", "i"), ("v", "j")]
+
+
 def test_a_quote_that_never_closes_is_refused_by_its_line(tmp_path: Path):
     file = written(tmp_path / "a.csv", many("u{n},fine,i{n}", odd={7: 'u7,"15 inch,i7'}))
     with refused(file, "the quote that opens in line 9 does not close", "--quote none", '"15 inch'):
