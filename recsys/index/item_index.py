@@ -292,6 +292,14 @@ class ItemIndex:
         spec = getattr(finder, "spec", self.spec)
         return replace(self, finder=finder, spec=spec, covered=covered, stale=~self.alive)
 
+    def shortened(self, rows: Int32, vectors: Float32) -> ItemIndex:
+        """Of some rows alone, int32 (m,) ascending, whose vectors are float32 (m, D); built anew."""
+        alive, spec = self.alive[rows], self.spec
+        if spec.lists > int(alive.sum()):
+            spec = replace(spec, lists=0)
+        stored = ItemIndex.build(vectors, IndexSpec(precision=spec.precision), device=str(self.dense.stored.device))
+        return replace(stored, alive=alive, spec=spec, measured=self.measured).compacted()
+
     def _rebuilt_if_needed(self) -> ItemIndex:
         if self.finder is None:
             return replace(self, stale=np.zeros(len(self), np.bool_))

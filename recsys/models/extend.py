@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from recsys.data.catalog import Catalog
 from recsys.data.row_lists import Int32
+from recsys.data.vocabulary import Vocabulary
 from recsys.errors import UnsupportedError
 from recsys.models.content_reader import ContentReader
 from recsys.models.item_content import Tokens
@@ -61,6 +62,49 @@ def extended(towers: Towers, catalog: Catalog, rows: Int32, reader: ContentReade
         compared = _grown(towers.item_vectors, len(catalog))
         compared[where] = net.for_score(made)
     new.__dict__ |= {"table": table, "item_vectors": compared.contiguous()}  # what was known need not be made again
+    return new
+
+
+def shortened(towers: Towers, rows: Int32, items: Vocabulary) -> Towers:
+    """Towers that know some of their items alone, in this order; the towers that are given stay as they are.
+
+    Parameters
+    ----------
+    towers : Towers
+    rows : int32 (m,)
+        Ascending.
+    items : Vocabulary
+        Their ids.
+    """
+    where = torch.from_numpy(rows.astype(np.int64))
+    tower = towers.net.items
+    own = where.to(tower.has_id.device)
+    net, new = copy.copy(towers.net), copy.copy(tower)
+    net._modules = dict(towers.net._modules)
+    new._parameters, new._buffers, new._modules = dict(tower._parameters), dict(tower._buffers), dict(tower._modules)
+    new.n_items = len(rows)
+    new.has_id = tower.has_id[own]
+    if tower.id is not None:
+        new.id = nn.Embedding(len(rows), tower.id.embedding_dim, _weight=tower.id.weight.detach()[own])
+    new.text, new.numbers, new.images = (one[own] if len(one) else one for one in (tower.text, tower.numbers, tower.images))
+    if tower.bags is not None:
+        new.bags = _some_bags(tower.bags, own)
+    net.items = new
+    net.eval()
+    few = replace(towers, net=net, items=items)
+    few.__dict__ |= {"table": towers.table[own], "item_vectors": towers.item_vectors[own].contiguous()}
+    return few
+
+
+def _some_bags(bags: BagTower, where: Tensor) -> BagTower:
+    lengths = bags.offsets.diff()
+    kept = torch.zeros(len(lengths), dtype=torch.bool, device=lengths.device)
+    kept[where] = True
+    tokens = torch.repeat_interleave(kept, lengths)
+    new = copy.copy(bags)
+    new._parameters, new._buffers, new._modules = dict(bags._parameters), dict(bags._buffers), dict(bags._modules)
+    new.offsets = torch.cat([lengths.new_zeros(1), lengths[where].cumsum(0)])
+    new.tokens, new.weights = bags.tokens[tokens], bags.weights[tokens]
     return new
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from recsys.progress import log
 from recsys.serving.shards import Plan, rows_of, shard_file
 
 _PATIENCE = 60.0
+_ANSWERS_WITHIN = 5.0
+"""Seconds for a cluster to take a connection."""
 _DEATHS_IN_A_ROW = 3
 """How often each worker may die before it is no accident."""
 
@@ -118,12 +121,35 @@ def make_on_ray(
 
 def _connect(ray: Any) -> None:
     address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _probe(address)
     where = f"the Ray cluster at {address} (RAY_ADDRESS)" if address else "a Ray cluster"
     log(f"connecting to {where}" if address else f"looking for {where} on this machine, else starting one")
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RecsysError(f"{where} cannot be reached: {error}") from error
+
+
+def _probe(address: str) -> None:
+    """Refuse an address at which nobody answers within seconds; Ray itself would try for minutes.
+
+    Raises
+    ------
+    RecsysError
+        Nothing listens there, or the address has no port.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address in ("auto", "local"):
+        return
+    if not host or not port.isdecimal():
+        raise RecsysError(f"RAY_ADDRESS is {address!r}; write HOST:PORT, such as 10.0.0.1:6379, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_WITHIN).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise RecsysError(
+            f"the Ray cluster at {address} (RAY_ADDRESS) cannot be reached: {error}; start it, or mend the address"
+        ) from error
 
 
 class _Crew:

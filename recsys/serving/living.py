@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from recsys.data.row_lists import RowLists
+from recsys.data.split import Holdout
 from recsys.models.towers import numpy_of
 from recsys.processes import check_process
 from recsys.serving.asked import known_rows
@@ -26,6 +27,7 @@ class Living:
     shelf: Shelf
     options: dict[str, Any]
     histories: RowLists
+    holdout: Holdout | None
     _changing: threading.Lock
 
     def add_items(self, frame: pl.DataFrame) -> None:
@@ -71,10 +73,28 @@ class Living:
             self.shelf = shelf.removed(known_rows(items, shelf.items, "items")[0])
 
     def compact(self) -> None:
-        """Build the index anew, of the items that are there and of nothing else."""
+        """Drop the rows of removed items that no history tells of, and build the index anew of the items that are there.
+
+        A removed item that a history, or a user kept apart for evaluation, tells of stays known; the others become unknown.
+
+        Raises
+        ------
+        DataError
+            No item would be left.
+        """
         check_process()
         with self._changing:
-            self.shelf = self.shelf.compacted()
+            held = self.holdout
+            used = np.zeros(len(self.shelf.items), dtype=np.bool_)
+            if held is not None:
+                used[held.histories.rows] = used[held.targets.rows] = True
+            shelf, place = self.shelf.compacted(used, self.options)
+            if held is not None:
+                lists = {name: getattr(held, name).renamed(place) for name in ("histories", "targets")}
+                self.holdout = replace(held, items=shelf.items, **lists)
+            self.shelf = shelf
+            if shelf.histories is not None:
+                self.histories = shelf.histories
 
     def choose_index(self, **bounds: Any) -> None:
         """Build the index that answers fastest within bounds, measured on this retriever's own user vectors.

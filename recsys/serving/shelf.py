@@ -16,7 +16,7 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError
 from recsys.index.item_index import ItemIndex
 from recsys.models.content_reader import ContentReader, reads_words
-from recsys.models.extend import extended
+from recsys.models.extend import extended, shortened
 from recsys.models.towers import Towers
 from recsys.schema import ITEM, TITLE
 from recsys.serving.bound_rules import BoundRules
@@ -167,9 +167,42 @@ class Shelf:
         """
         return replace(self, index=self.index.removed(self._present(rows)))._fresh()
 
-    def compacted(self) -> Shelf:
-        """With an index built anew, of what is there and of nothing else."""
-        return replace(self, index=self.index.compacted())._fresh()
+    def compacted(self, used: Bool, options: dict[str, Any]) -> tuple[Shelf, Int32]:
+        """Without the rows of removed items that nothing refers to, and with an index built anew of what is there.
+
+        Parameters
+        ----------
+        used : bool (n_items,)
+            Rows that something beside this shelf's histories refers to.
+        options : dict
+            The model's.
+
+        Returns
+        -------
+        Shelf
+        int32 (n_items,)
+            The new row of each old one; −1 for those that went.
+
+        Raises
+        ------
+        DataError
+            No item would be left.
+        """
+        told = np.empty(0, dtype=np.int32) if self.histories is None else self.histories.rows
+        keep = self.index.alive | used | self.mask_of(told)
+        rows = np.flatnonzero(keep).astype(np.int32)
+        if not self.index.alive.any():
+            raise DataError("every item is removed; add some before the index is built anew")
+        reader = self.reader_of(options)
+        place = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
+        if len(rows) == len(keep):
+            return replace(self, index=self.index.compacted(), reader=reader)._fresh(), place
+        items = Vocabulary(self.items.raw(rows), self.items.kind)
+        towers = shortened(self.towers, rows, items)
+        index = self.index.shortened(rows, towers.vectors)
+        histories = None if self.histories is None else self.histories.renamed(place)
+        trained = int(keep[: self.trained].sum())
+        return Shelf(towers, index, self.catalog.aligned(items), trained, reader, histories), place
 
     def _present(self, rows: Int32) -> Int32:
         gone = rows[~self.index.alive[rows]]
