@@ -10,7 +10,7 @@ PUBLIC = {
     "Interactions", "ItemKNN", "Objective", "Popularity", "Recipe",
     "RecsysError", "Retriever",
     "Rules", "Training", "TwoTower", "ZeroShot", "compare", "evaluate", "item_split", "leave_last_out",
-    "load", "read_catalog", "read_interactions", "read_user_table", "recommend_to_parquet",
+    "load", "random_split", "read_catalog", "read_interactions", "read_user_table", "recommend_to_parquet",
     "rolling_splits", "time_split", "user_split",
 }  # fmt: skip
 
@@ -99,7 +99,8 @@ def _text_calls_without_an_encoding(source: bytes) -> list[int]:
         elif name in ("open", "fdopen", "NamedTemporaryFile", "TemporaryFile", "TextIOWrapper"):
             given = [*node.args, *(one.value for one in node.keywords if one.arg == "mode")]
             modes = [one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)]
-            ours = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") in ("os", "Image", "gzip")
+            owner = getattr(node.func.value, "id", "") if isinstance(node.func, ast.Attribute) else ""
+            ours = owner in ("os", "gzip") or owner[:1].isupper()  # Image.open, and our classes that open by themselves
             if not ours and not any("b" in mode for mode in modes):
                 found.append(node.lineno)
     return found
