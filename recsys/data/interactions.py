@@ -20,12 +20,15 @@ from recsys.data.row_lists import Bool, Float32, Int8, Int64, RowLists
 from recsys.data.time_units import TimeUnit, instants
 from recsys.data.times import read_times
 from recsys.data.vocabulary import Vocabulary, encode
-from recsys.errors import ConfigError, DataError
-from recsys.files import atomic_folder
+from recsys.errors import ConfigError, DamagedError, DataError
+from recsys.files import atomic_folder, read_digested, sha256_of, write_digested
 from recsys.progress import log as tell
+from recsys.progress import warn
 from recsys.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 
 MOST_EVENT_TYPES = 127
+_DIGESTS = "digests.json"
+"""The sha256 of each file of a saved log, sealed."""
 _SHUFFLE = 0
 """Seed of the order in which the histories of a log without order stand."""
 
@@ -343,6 +346,8 @@ class Interactions:
             pl.DataFrame(order, schema={"ordered": pl.Boolean, "column": pl.String}).write_parquet(target / "order.parquet")
             if self.event_names:
                 pl.DataFrame({EVENT: self.event_names}).write_parquet(target / "event_types.parquet")
+            digests = {file.name: sha256_of(file) for file in sorted(target.iterdir())}
+            write_digested(target / _DIGESTS, json.dumps(digests).encode())
 
     @classmethod
     def load(cls, folder: str | Path) -> Interactions:
@@ -351,10 +356,11 @@ class Interactions:
         Raises
         ------
         DataError
-            A file is missing or broken.
+            A file is missing, broken, or not what was saved.
         """
         folder = place(folder, "folder")
         try:
+            _check_digests(Path(folder))
             events, user_ids, item_ids = (
                 pl.read_parquet(Path(folder) / f"{name}.parquet", glob=False) for name in ("events", "users", "items")
             )
@@ -368,7 +374,7 @@ class Interactions:
                 names, codes = _event_codes(
                     events[EVENT], pl.read_parquet(Path(folder) / "event_types.parquet", glob=False)[EVENT]
                 )
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, DataError) as error:
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, DataError, DamagedError) as error:
             raise DataError(f"{folder} does not hold saved interactions: {str(error).splitlines()[0]}") from error
         if (np.diff(user_rows) < 0).any():
             raise DataError(f"{folder}: events.parquet is no longer in the order in which it was saved; save the log again")
@@ -386,6 +392,17 @@ class Interactions:
             ordered=ordered,
             order_column=column,
         )
+
+
+def _check_digests(folder: Path) -> None:
+    """Refuse saved files that are not what was written; a folder of an older version, without digests, is told."""
+    if not (folder / _DIGESTS).is_file():
+        if (folder / "events.parquet").is_file():
+            warn(f"{folder} holds no {_DIGESTS}: nothing proves that its files are what was saved; save the log again")
+        return
+    for name, digest in json.loads(read_digested(folder / _DIGESTS)).items():
+        if sha256_of(folder / name) != digest:
+            raise DamagedError(f"{name} is damaged: it is not what was saved (its sha256 differs)")
 
 
 def _without_duplicates(frame: pl.DataFrame) -> pl.DataFrame:

@@ -332,6 +332,10 @@ def _listed(names: list[str]) -> str:
     return ", ".join(name.removeprefix("the ") for name in names)
 
 
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
 @contextmanager
 def _study(storage: Path, name: str) -> Iterator[optuna.Study]:
     """The study of that name, made where there is none; its file is closed afterwards."""
@@ -348,6 +352,8 @@ def _study(storage: Path, name: str) -> Iterator[optuna.Study]:
             direction="maximize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS),
         )
+    except (DatabaseError, UnicodeDecodeError) as error:  # the latter from a text in a damaged file
+        raise ConfigError(f"{storage} is damaged, or cannot be used as a study's storage: {_first(error)}") from error
     finally:
         opened.remove_session()
         opened.engine.dispose()

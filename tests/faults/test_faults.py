@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
+from recsys.data.interactions import Interactions
 from recsys.data.predicate import matching
 from recsys.data.read import read_interactions
 from recsys.errors import ConfigError, DataError
@@ -52,7 +54,7 @@ def test_the_ends_of_the_calendar_and_of_numbers_are_refused() -> None:
 
 
 def test_damaged_files_give_no_other_results(tmp_path: Path) -> None:
-    held(flips.run(tmp_path, 64 * TIMES, without=("texts",)))
+    held(flips.run(tmp_path, 64 * TIMES))
 
 
 def test_loads_beside_saves_see_one_version(tmp_path: Path) -> None:
@@ -61,3 +63,14 @@ def test_loads_beside_saves_see_one_version(tmp_path: Path) -> None:
 
 def test_a_killed_process_leaves_what_the_next_goes_on_from(tmp_path: Path) -> None:
     held(kills.run(tmp_path, 4 * TIMES, order=["save", "recommend", "fit", "index"]))
+
+
+def test_a_saved_log_whose_bytes_changed_is_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user_id": ["u1", "u2"] * 40, "item_id": [f"i{n}" for n in range(80)], "timestamp": range(80)})
+    Interactions.from_frame(frame).save(tmp_path / "log")
+    file = tmp_path / "log" / "events.parquet"
+    data = bytearray(file.read_bytes())
+    for at in range(4, len(data) - 8, 97):
+        file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(DataError, match=r"events\.parquet is damaged"):
+            Interactions.load(tmp_path / "log")
