@@ -76,6 +76,7 @@ def resolve_encoder(name: str) -> Path:
     for where, look in (("hub cache", _in_hub_cache), ("hub", _from_hub)):
         found = look(hub_name)
         if isinstance(found, Path):
+            _tell_passed_over(local)
             log(f"text encoder: {hub_name} from the {where} ({found})")
             return found
         tried.append(f"{where} {hub_name}: {found}")
@@ -85,11 +86,17 @@ def resolve_encoder(name: str) -> Path:
     elif importlib.util.find_spec(package) is None:
         tried.append(f"offline package {package}: not installed (pip install 'recsys[offline]')")
     else:
+        _tell_passed_over(local)
         log(f"text encoder: {hub_name} from the package {package}")
         return Path(importlib.import_module(package).get_model_path())
     raise EncoderError(
         f"no text encoder {name!r}; name a folder that holds one, or go online once. Tried: " + "; ".join(tried)
     )
+
+
+def _tell_passed_over(local: Path) -> None:
+    if local.is_dir():
+        warn(f"the folder {local.absolute()} has the name that was asked for, but holds no encoder; it is passed over")
 
 
 def _in_hub_cache(hub_name: str) -> Path | str:
@@ -202,7 +209,10 @@ class TextEncoder:
         """How many texts are longer than what the encoder reads of them."""
         model = self._loaded()
         prompt = model.prompts[task] or ""
-        return count_cut(model, [prompt + text for text in texts])
+        try:
+            return count_cut(model, [prompt + text for text in texts])
+        except (TypeError, ValueError) as error:  # such as half a character
+            raise EncoderError(f"the encoder in {self.folder} fails over texts: {first_line(error)}") from error
 
     def _tell_cut(self, cut: int, count: int, what: str) -> None:
         if cut:

