@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recsys.data.catalog import Catalog
 from recsys.errors import DataError
+from recsys.progress import log
 
 _WORD = r"[^\W_]+"
 """Letters and digits of any script."""
@@ -106,8 +107,10 @@ class Tokens:
             There is no such column.
         """
         table = _occurrences(catalog, categories, words).group_by("token").agg(pl.len().alias("items"))
-        table = table.filter(pl.col("items") >= least).sort("items", "token", descending=[True, False]).head(most)
-        table = table.sort("token")
+        table = table.filter(pl.col("items") >= least).sort("items", "token", descending=[True, False])
+        if len(table) > most:
+            log(f"of {len(table):,} words and categories, the {most:,} that most items have are read")
+        table = table.head(most).sort("token")
         if table.is_empty():
             raise DataError(f"no word or category occurs in {least} items or more; leave out words and categories")
         table = table.select(

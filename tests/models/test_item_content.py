@@ -244,7 +244,9 @@ def test_content_alone_makes_an_item_tower(part: str) -> None:
     assert tower().shape == (4, 6)
 
 
-def test_of_too_many_tokens_those_of_the_most_items_are_kept() -> None:
+def test_of_too_many_tokens_those_of_the_most_items_are_kept(caplog: pytest.LogCaptureFixture) -> None:
     catalog = catalog_of(title=["a b", "a c", "a b", "c"], genre=[None] * 4)
-    assert Tokens.of(catalog, [], words=True, most=2).table["token"].to_list() == ["a", "a b"]
+    with caplog.at_level("INFO", "recsys"):
+        assert Tokens.of(catalog, [], words=True, most=2).table["token"].to_list() == ["a", "a b"]
+    assert "words and categories, the 2 that most items have are read" in caplog.text
     assert Tokens.of(catalog, [], words=True).table["token"].to_list() == ["a", "a b", "b", "c"]
