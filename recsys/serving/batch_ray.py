@@ -121,10 +121,10 @@ def make_on_ray(
 
 def _connect(ray: Any) -> None:
     address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _probe(address)
     where = f"the Ray cluster at {address} (RAY_ADDRESS)" if address else "a Ray cluster"
     log(f"connecting to {where}" if address else f"looking for {where} on this machine, else starting one")
+    if address:
+        _probe(address)
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError) as error:

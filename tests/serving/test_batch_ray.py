@@ -140,6 +140,7 @@ def test_a_cluster_that_cannot_be_reached_is_named(
 
     caplog.set_level("INFO", logger="recsys")
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr("recsys.serving.batch_ray._probe", lambda address: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", unreachable)
     with pytest.raises(RecsysError, match=r"Ray cluster at 10\.0\.0\.1:6379 \(RAY_ADDRESS\) cannot be reached: nobody"):
