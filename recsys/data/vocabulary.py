@@ -197,6 +197,8 @@ def encode(raw: pl.Series, kind: str) -> tuple[Vocabulary, Int32]:
     """
     ids = canonical_ids(raw)
     vocabulary = Vocabulary(ids.unique(maintain_order=True), kind)
+    if ids.dtype == pl.String:  # a third faster than a join, which strings are slow in
+        return vocabulary, ids.cast(pl.Enum(vocabulary.ids)).to_physical().cast(pl.Int32).to_numpy()
     table = pl.LazyFrame({"id": vocabulary.ids, "row": np.arange(len(vocabulary), dtype=np.int32)})
     joined = ids.alias("id").to_frame().lazy().join(table, on="id", how="left", maintain_order="left")
     return vocabulary, joined.select("row").collect()["row"].to_numpy()
