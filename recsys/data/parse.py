@@ -27,6 +27,8 @@ def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> N
     """
     if column.dtype.is_nested() or column.dtype == pl.Object or (column.dtype.is_temporal() and column.dtype != pl.Date):
         raise DataError(f"{where}: is of type {column.dtype}, expected ids: whole numbers or text")
+    if column.dtype == pl.String and len(column) and column.cast(pl.Int64, strict=False).null_count() == 0:
+        return  # whole numbers throughout: nothing else can be wrong with them
     missing = column.is_null()
     text = None
     if column.dtype.is_float():
