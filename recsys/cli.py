@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import get_args
 
-from recsys import __version__, commands, commands_serving, ended, screen
+from recsys import __version__, commands, commands_serving, interrupted, screen
 from recsys.command_words import Gather, Parser, free_text, raw_id
 from recsys.data.tables import Format
 from recsys.data.time_units import TimeUnit
@@ -294,7 +294,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 2 after an error that the caller can mend (one line on standard error).
+        0; 2 after an error that the caller can mend (one line on standard error); 128 and the signal's number where it was
+        stopped: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
     screen.prepare()
     handler = logging.StreamHandler(sys.stderr)
@@ -304,16 +305,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logger.handlers = [handler]
     parsed = build_parser().parse_args(arguments)
     try:
-        with ended.listening():
+        with interrupted.stoppable():
             answer = parsed.run(parsed)
     except RecsysError as error:
         return _refused(str(error))
     except OSError as error:
         return _refused(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
-    except KeyboardInterrupt as reason:
-        said, code = ended.farewell(parsed.run.__name__.removeprefix("run_"), reason)
-        print(f"recsys: {said}", file=sys.stderr)
-        return code
+    except KeyboardInterrupt as stopped:
+        return interrupted.tell(stopped, parsed)
     return screen.show(screen.as_json(answer.data) if parsed.json else answer.text)
 
 

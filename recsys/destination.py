@@ -14,6 +14,8 @@ from recsys.errors import ConfigError, DataError
 from recsys.files import Held, exclusive, followed
 from recsys.leftovers import WRITING, name_beside
 
+CHECKPOINT = "state.safetensors"
+"""The file of a checkpoint in its folder."""
 _LOCK = len("..lock")
 """What the name of a lock has more than that of what it locks."""
 _LEAST = 2**20
@@ -170,6 +172,11 @@ class FitPlaces:
         if out.name in ("", ".."):
             out = out.resolve()
         return cls(out, out.parent / "logs" / out.name, out.parent / "checkpoints" / out.name)
+
+    @property
+    def state(self) -> Path:
+        """The checkpoint's file."""
+        return self.checkpoint / CHECKPOINT
 
     @contextmanager
     def claimed(self, *, overwrite: bool) -> Iterator[Held | None]:

@@ -15,11 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from recsys.destination import CHECKPOINT
 from recsys.errors import CheckpointError, DamagedError
 from recsys.files import digested_file, exclusive, read_digested
 from recsys.training.shards import like, whole
 
-FILE = "state.safetensors"
+FILE = CHECKPOINT
 FREE_TO_CHANGE = ("training.patience", "training.checkpoint_steps", "training.logger")
 """Options that bear neither on the weights nor on what they are judged by."""
 
