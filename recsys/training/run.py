@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -140,16 +142,42 @@ class Run:
     def _check(self, loss: Tensor) -> None:
         """Stop before a broken step reaches a checkpoint (on a CPU: before it reaches the weights)."""
         if not bool(self.sound):
-            raise RecsysError(
-                f"the loss or its gradient is no finite number (the loss is {float(loss)}) in step {self.step}, epoch "
-                f"{self.epoch + 1}; lower the learning rate ({self.config.learning_rate}); checkpoints are from before"
-            )
+            value = float(loss)
+            what = "the gradient is no finite number, though the loss is" if math.isfinite(value) else "the loss is"
+            raise self._diverged(f"{what} {value:.4g}")
+
+    def _check_weights(self) -> None:
+        """Stop where the last step left weights that are no numbers, which no loss has met yet."""
+        for name, weights in self.loss.weights().items():
+            if not bool(torch.isfinite(whole(weights.detach())).all()):
+                raise self._diverged(f"weights ({name}) are no finite numbers any more")
+
+    def _check_vectors(self, towers: Towers) -> None:
+        """Stop where finite weights make item vectors that are no numbers; the epoch has ended."""
+        if not np.isfinite(towers.vectors).all():
+            raise self._diverged("item vectors are no finite numbers any more", self.epoch)
+
+    def _diverged(self, what: str, epoch: int | None = None) -> RecsysError:
+        """What happened, when, and which option is the likely cause: the one that is furthest above its default."""
+        usual, now = Training(), self.config
+        rates = {"the learning rate": now.learning_rate / usual.learning_rate, "clip_norm": now.clip_norm / usual.clip_norm}
+        if self.towers.net.items.encoder is not None:
+            rates["encoder_rate"] = now.encoder_rate / usual.encoder_rate
+        values = {"the learning rate": now.learning_rate, "clip_norm": now.clip_norm, "encoder_rate": now.encoder_rate}
+        likely = max(rates, key=lambda name: rates[name])
+        likely = likely if rates[likely] > 1 else "the learning rate"
+        advice = f"lower {likely} ({values[likely]:.6g})"
+        return RecsysError(
+            f"the training diverged: {what} in step {self.step}, epoch {epoch or self.epoch + 1}; {advice}; "
+            "checkpoints are from before"
+        )
 
     def _end_epoch(self, spent: TrainingLog, on_epoch: Callable[[dict[str, float]], None] | None) -> None:
         total = self.fabric.all_reduce(self.total, reduce_op="mean")
         assert isinstance(total, Tensor)  # noqa: S101 - what goes in comes out
         mean = total / max(1, self.positions)
         self._check(mean)
+        self._check_weights()
         row = {"epoch": self.epoch + 1.0, "loss": float(mean), "seconds": spent.seconds, "cpu_seconds": spent.cpu_seconds}
         self.epoch, self.place, self.positions = self.epoch + 1, 0, 0
         self.total.zero_()
@@ -184,6 +212,7 @@ class Run:
             self.towers.net.items.refresh()  # in every process: text vectors are part of the state
             if self.fabric.is_global_zero:
                 judged = replace(self.towers, device=str(self.fabric.device))  # a copy, which has cached no vectors yet
+                self._check_vectors(judged)
                 report = evaluate(judged, validation, int(cut), filter_seen=not self.config.keep_seen)
                 figures = {name: report[name] for name in (f"{one}@{cut}" for one in ("recall", "ndcg", metric))}
             figures = self.fabric.broadcast(figures)
@@ -209,6 +238,8 @@ class Run:
         unsplit(self.loss)
         self.module.eval()
         self.towers.net.items.refresh()
+        if self.best is None:
+            self._check_vectors(replace(self.towers, device=str(self.fabric.device)))  # a copy, as above
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint: all processes gather it, process 0 writes."""
