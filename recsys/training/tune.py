@@ -6,10 +6,11 @@ import gc
 import hashlib
 import json
 import math
+import sqlite3
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _SEARCH, _INTERRUPTED = "search", "interrupted"
 """Attributes of a study: what it searches in which data, and the trials that a killed or stopped process left behind."""
+_PATIENCE = 5.0
+"""Seconds to wait for another program that has locked the file."""
 _FIRST = 3
 """So many trials may fail before anything has succeeded."""
 _UNPRUNED_TRIALS = 5
@@ -341,22 +344,59 @@ def _study(storage: Path, name: str) -> Iterator[optuna.Study]:
     """The study of that name, made where there is none; its file is closed afterwards."""
     url = URL.create("sqlite", database=str(storage.resolve())).render_as_string()
     try:
+        _check_integrity(storage)
         opened = optuna.storages.RDBStorage(url)
-    except (DatabaseError, RuntimeError) as error:
-        raise ConfigError(f"{storage} cannot be used as a study's storage: {str(error).splitlines()[0]}") from error
+    except (DatabaseError, RuntimeError, sqlite3.Error, OSError) as error:
+        raise _unusable(storage, error) from error
     try:
-        yield optuna.create_study(
-            study_name=name,
-            storage=opened,
-            load_if_exists=True,
-            direction="maximize",
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS),
-        )
+        try:
+            study = optuna.create_study(
+                study_name=name,
+                storage=opened,
+                load_if_exists=True,
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS),
+            )
+            _read_through(study)
+        except Exception as error:  # what is in a damaged file meets any line of Optuna's
+            raise _unusable(storage, error) from error
+        yield study
     except (DatabaseError, UnicodeDecodeError) as error:  # the latter from a text in a damaged file
         raise ConfigError(f"{storage} is damaged, or cannot be used as a study's storage: {_first(error)}") from error
     finally:
         opened.remove_session()
         opened.engine.dispose()
+
+
+def _check_integrity(storage: Path) -> None:
+    """Have SQLite prove its pages and indexes."""
+    if not storage.exists() or storage.stat().st_size == 0:
+        return
+    with closing(sqlite3.connect(storage.resolve(), timeout=_PATIENCE)) as connection:
+        found = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != ("ok",):
+        raise sqlite3.DatabaseError(f"it is damaged: {found[0]}")
+
+
+def _read_through(study: optuna.Study) -> None:
+    """Meet now whatever a damaged file would make fail in the midst of a search."""
+    if study.direction != optuna.study.StudyDirection.MAXIMIZE:
+        raise ValueError("the study does not maximise")
+    json.dumps(study.user_attrs)
+    for one in study.get_trials(deepcopy=False):
+        if one.state == TrialState.COMPLETE and not (one.values and math.isfinite(one.values[0])):
+            raise ValueError(f"trial {one.number} is complete and has no value")
+        for name, value in one.params.items():
+            if not one.distributions[name]._contains(one.distributions[name].to_internal_repr(value)):
+                raise ValueError(f"trial {one.number} has {name} {value!r}, outside of what it was drawn from")
+
+
+def _unusable(storage: Path, error: Exception) -> ConfigError:
+    said = (str(error).splitlines() or [""])[0]
+    return ConfigError(
+        f"{storage} cannot be used as a study's storage: {said or type(error).__name__}; if it is damaged, move it away "
+        "and begin anew, or name another (--storage)"
+    )
 
 
 @contextmanager
