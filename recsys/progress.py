@@ -16,6 +16,7 @@ T = TypeVar("T")
 logger = logging.getLogger("recsys")
 _LINE_EVERY = 10.0
 """Seconds between two log lines of the same work."""
+_said: list[bool] = []
 
 
 def on_terminal() -> bool:
@@ -31,6 +32,16 @@ def log(message: str) -> None:
 def warn(message: str) -> None:
     """Tell what may be wrong, through the logger ``recsys`` at level WARNING, which Python shows even without a handler."""
     logger.warning(message)
+
+
+def say_where() -> None:
+    """Say once where progress goes, if nothing shows the lines of the logger ``recsys`` at level INFO."""
+    if not _said and not (logger.isEnabledFor(logging.INFO) and logger.hasHandlers()):
+        _said.append(True)
+        warn(
+            "progress is told through the logger 'recsys' at level INFO, which nothing shows yet; to see it: "
+            "logging.basicConfig(level=logging.INFO, format='%(message)s')"
+        )
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, NotFittedError
 from recsys.options import checked_options, settle
 from recsys.processes import begin_threads
-from recsys.progress import log
+from recsys.progress import log, say_where
 from recsys.recommender import Ranked
 from recsys.training.config import Objective, Training
 
@@ -299,6 +299,7 @@ class TwoTower:
         state = None if checkpoint is None else place(checkpoint, "checkpoint")
         check_objective(train, objective or Objective())
         training = training or Training()
+        say_where()
         with proven_places(logs, state, resume=resume, overwrite=overwrite):
             towers, train, catalog, extras = self.prepare(train, catalog, training=training, augment=augment, users=users)
             extras = replace(extras, log_folder=logs, checkpoint=state, resume=resume, on_epoch=on_epoch)
