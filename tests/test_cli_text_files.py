@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from recsys.cli import build_parser
-from recsys.commands import _written
+from recsys.commands import written
 from tests.test_cli import answer, refused
 
 LOG = "user_id^item_id^note^timestamp\n1^1^'Zoé ^ x'^5\n1^2^NA^6\n2^1^x^7\n"
@@ -98,5 +98,5 @@ def test_the_command_that_tune_prints_next_holds_the_flags() -> None:
             "-",
         ]
     )
-    words = [word for flag in parsed.data_flags for word in _written(flag, getattr(parsed, flag.dest))]
+    words = [word for flag in parsed.data_flags for word in written(flag, getattr(parsed, flag.dest))]
     assert shlex.split(shlex.join(words)) == ["log.csv", "--separator", "\t", "--quote", "", "--null-values", "NA", "-"]

@@ -49,6 +49,8 @@ def prove_parquet(file: Path, frame: pl.DataFrame, wanted: dict[str, str]) -> No
                     _check_range(frame[ours], chunks[theirs], f"{file}, column {theirs!r}")
         except (IndexError, KeyError, struct.error, UnicodeDecodeError, NotImplementedError) as error:
             log(f"{file}: read, but not held against its own checksums, which are written in an unknown way ({error!r})")
+        except (TypeError, AttributeError, OverflowError) as error:  # a field of another type than the format gives it
+            raise DataError(f"{file}: its footer is damaged ({error}); fetch the file anew") from error
 
 
 def _chunks(stream: BinaryIO) -> dict[str, list[Struct]]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from recsys.data.row_lists import Int64
+from recsys.destination import process_number
 from recsys.errors import DependencyError, EncoderError
 from recsys.models import frozen_layers
 from recsys.models.device import has_bf16
@@ -210,7 +211,12 @@ class TextTower(nn.Module):
             raise EncoderError(f"the encoder in {folder} does more than read tokens layer by layer; {remedy}")
 
     def _prove_saving(self, folder: Path, sample: list[str], places: Tensor) -> None:
-        """Refuse, before training, an encoder that gives other vectors once it is saved and loaded again."""
+        """Refuse, before training, an encoder that gives other vectors once it is saved and loaded again.
+
+        The first of several processes proves it for all: in the others ``save_pretrained`` writes no weights.
+        """
+        if process_number():
+            return
         with torch.no_grad(), self._autocast():
             now = self._encode(places).float().cpu().numpy()
         with tempfile.TemporaryDirectory(prefix="recsys-encoder-") as temporary:

@@ -45,7 +45,8 @@ class Snapshot:
 
     def part(self, name: str) -> dict[str, Tensor]:
         """The tensors whose names begin with ``name`` and a dot, without it."""
-        return {key.removeprefix(f"{name}."): value for key, value in self.tensors.items() if key.startswith(f"{name}.")}
+        found = {key.removeprefix(f"{name}."): value for key, value in self.tensors.items() if key.startswith(f"{name}.")}
+        return dict(sorted(found.items()))  # processes restore split tensors together, so all in one order
 
 
 @contextmanager

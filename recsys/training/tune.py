@@ -381,7 +381,7 @@ def _check_integrity(storage: Path) -> None:
 def _read_through(study: optuna.Study) -> None:
     """Meet now whatever a damaged file would make fail in the midst of a search."""
     if study.direction != optuna.study.StudyDirection.MAXIMIZE:
-        raise ValueError("the study does not maximise")
+        raise ValueError("it was not made by recsys, whose studies maximise")
     json.dumps(study.user_attrs)
     for one in study.get_trials(deepcopy=False):
         if one.state == TrialState.COMPLETE and not (one.values and math.isfinite(one.values[0])):
