@@ -17,6 +17,9 @@ from recsys.screen import show
 _MARK: Final = "\0"
 """Stands before a word that is an id, so that argparse takes it for no flag; no word of a command line can hold it."""
 
+_MAY_BE_EMPTY = ("quote", "null_values")
+"""No quoting at all, and an empty field: what an empty word means for these flags."""
+
 
 def command(*words: str | Path) -> str:
     """A command of ours as a shell reads it: quoted where need be, with ``./`` before a path that begins with a dash."""
@@ -104,7 +107,7 @@ class Parser(argparse.ArgumentParser):
                 continue
             value = getattr(found, action.dest, None)
             for word in value if isinstance(value, list) else [value]:
-                if word == "":
+                if word == "" and action.dest not in _MAY_BE_EMPTY:
                     self.error(f"{next(iter(action.option_strings), action.metavar or action.dest)} is empty: ''")
                 if isinstance(word, str) and not word.isascii() and any("\ud800" <= one <= "\udfff" for one in word):
                     self.error(f"{word!a} is not text in {sys.getfilesystemencoding()}: set LC_ALL=C.UTF-8, or rename it")
