@@ -8,12 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from recsys.waiting import wait_passively as _wait_passively
+from recsys.core.version import __version__ as __version__
+from recsys.core.waiting import wait_passively as _wait_passively
 
 if TYPE_CHECKING:
     from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot
-    from recsys.bundle import load
-    from recsys.data.augment import Augment
+    from recsys.bundle.io import load
+    from recsys.config.recipe import Recipe
+    from recsys.config.training import Objective, Training
     from recsys.data.catalog import Catalog
     from recsys.data.interactions import Interactions
     from recsys.data.protocols import item_split, random_split, rolling_splits, user_split
@@ -23,45 +25,42 @@ if TYPE_CHECKING:
     from recsys.evaluation.compare import compare
     from recsys.evaluation.evaluate import evaluate
     from recsys.index.spec import IndexSpec
-    from recsys.recipe import Recipe
-    from recsys.serving.batch import recommend_to_parquet
+    from recsys.serving.batch.run import recommend_to_parquet
     from recsys.serving.retriever import Retriever
-    from recsys.serving.rules import Rules
-    from recsys.training.config import Objective, Training
+    from recsys.serving.rules.spec import Rules
+    from recsys.training.augment import Augment
     from recsys.two_tower import TwoTower
 
 _wait_passively()  # before anything below can load PyTorch
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "ALS": "recsys.baselines",
-    "Augment": "recsys.data.augment",
+    "Augment": "recsys.training.augment",
     "BPR": "recsys.baselines",
     "Catalog": "recsys.data.catalog",
     "EASE": "recsys.baselines",
     "IndexSpec": "recsys.index.spec",
     "Interactions": "recsys.data.interactions",
     "ItemKNN": "recsys.baselines",
-    "Objective": "recsys.training.config",
+    "Objective": "recsys.config.training",
     "Popularity": "recsys.baselines",
-    "Recipe": "recsys.recipe",
+    "Recipe": "recsys.config.recipe",
     "RecsysError": "recsys.errors",
     "Retriever": "recsys.serving.retriever",
-    "Rules": "recsys.serving.rules",
-    "Training": "recsys.training.config",
+    "Rules": "recsys.serving.rules.spec",
+    "Training": "recsys.config.training",
     "TwoTower": "recsys.two_tower",
     "ZeroShot": "recsys.baselines",
     "compare": "recsys.evaluation.compare",
     "evaluate": "recsys.evaluation.evaluate",
     "item_split": "recsys.data.protocols",
     "leave_last_out": "recsys.data.split",
-    "load": "recsys.bundle",
+    "load": "recsys.bundle.io",
     "random_split": "recsys.data.protocols",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",
     "read_user_table": "recsys.data.read",
-    "recommend_to_parquet": "recsys.serving.batch",
+    "recommend_to_parquet": "recsys.serving.batch.run",
     "rolling_splits": "recsys.data.protocols",
     "time_split": "recsys.data.split",
     "user_split": "recsys.data.protocols",

@@ -1,5 +1,5 @@
 """``python -m recsys``."""
 
-from recsys.cli import main
+from recsys.cli.parser import main
 
 raise SystemExit(main())

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from recsys.arguments import flag, function_or_none, instance, instance_or_none, place
-from recsys.data.augment import Augment
+from recsys.config.options import checked_options, settle
+from recsys.config.training import Objective, Training
+from recsys.core.arguments import flag, function_or_none, instance, instance_or_none, place
+from recsys.core.id_map import IdMap
+from recsys.core.processes import begin_threads
+from recsys.core.progress import log, say_where
+from recsys.core.ragged import Float32, Int32, Int64, Ragged
+from recsys.core.ranking import Ranked
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Float32, Int32, Int64, RowLists
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, NotFittedError
-from recsys.options import checked_options, settle
-from recsys.processes import begin_threads
-from recsys.progress import log, say_where
-from recsys.recommender import Ranked
-from recsys.training.config import Objective, Training
+from recsys.training.augment import Augment
 
 if TYPE_CHECKING:
     from recsys.index.spec import IndexSpec
-    from recsys.models.towers import Towers
+    from recsys.models.towers import TwoTowerModel
     from recsys.serving.retriever import Retriever
-    from recsys.training.fit import Extras
     from recsys.training.logs import TrainingLog
+    from recsys.training.trainer import Extras
 
 
 @checked_options
@@ -45,9 +45,9 @@ class TwoTower:
         ``"frozen"``: texts are encoded once; ``"lora"`` or ``"full"``: the encoder is trained along.
     query_prompt, document_prompt : str or None
         What a text encoder reads before a search, and before an item's text; None: what it asks for itself.
-    trained_layers : int
+    trainable_layers : int
         How many of the encoder's topmost layers are trained; 0: all. Those below run once.
-    live_texts : int
+    texts_per_step : int
         Texts that a trained encoder reads per step; the others keep the vector that they were last given.
     text_dim : int
         Directions kept when text (or image) vectors are whitened.
@@ -66,7 +66,7 @@ class TwoTower:
         Probability that an item's id is dropped in a training step, so that content learns to stand alone.
     dim : int
         Width of user and item vectors; of each member's, where there are several.
-    members : int
+    ensemble_size : int
         Towers that are trained side by side, apart but for their batches, and whose scores are averaged: more of them
         rank better, for as many times the training time and width of the vectors.
     blocks, heads : int
@@ -75,7 +75,7 @@ class TwoTower:
         Longest history that is read, in items.
     dropout, attention_dropout : float
         In the user tower: on inputs and branches, on attention weights.
-    depth_dropout : float
+    stochastic_depth : float
         Stochastic depth: how often the last block's branches are left out.
     positions : str
         How the user tower tells order: ``"learned"``, ``"rotary"``, ``"relative"`` or ``"none"``; ``"auto"``: learned, or
@@ -85,7 +85,7 @@ class TwoTower:
         (``"request"``).
     event_heads : bool
         Learn the next event of each type apart (needs a log with event types), so that one of them can be asked for:
-        ``retriever.recommend(..., wanted="buy")``.
+        ``retriever.recommend(..., target_event="buy")``.
     score : str
         ``"cosine"`` over a temperature, or ``"dot"``.
     temperature : float
@@ -98,8 +98,8 @@ class TwoTower:
     encoder_mode: Literal["frozen", "lora", "full"] = "frozen"
     query_prompt: str | None = None
     document_prompt: str | None = None
-    trained_layers: int = 0
-    live_texts: int = 512
+    trainable_layers: int = 0
+    texts_per_step: int = 512
     text_dim: int = 256
     words: bool | None = None
     word_dropout: float = 0.0
@@ -110,13 +110,13 @@ class TwoTower:
     use_ids: bool = True
     id_dropout: float = 0.1
     dim: int = 128
-    members: int = 1
+    ensemble_size: int = 1
     blocks: int = 2
     heads: int = 2
     max_length: int = 100
     dropout: float = 0.2
     attention_dropout: float = 0.0
-    depth_dropout: float = 0.0
+    stochastic_depth: float = 0.0
     positions: Literal["learned", "rotary", "relative", "none", "auto"] = "auto"
     time_bias: Literal["none", "history", "request"] = "none"
     event_heads: bool = False
@@ -128,7 +128,7 @@ class TwoTower:
 
     def __post_init__(self) -> None:
         self.check()
-        self._towers: Towers | None = None
+        self._towers: TwoTowerModel | None = None
         self._train: Interactions | None = None
         self._catalog: Catalog | None = None
         self._user_table: UserTable | None = None
@@ -146,16 +146,16 @@ class TwoTower:
             if isinstance(getattr(self, field), str):
                 raise ConfigError(f"{field} is a list of columns; write [{getattr(self, field)!r}]")
         settle(self)
-        for field in ("dim", "members", "blocks", "heads", "max_length", "text_dim", "live_texts"):
+        for field in ("dim", "ensemble_size", "blocks", "heads", "max_length", "text_dim", "texts_per_step"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} must be at least 1, not {getattr(self, field)}")
-        for field in ("dropout", "attention_dropout", "depth_dropout", "id_dropout", "word_dropout"):
+        for field in ("dropout", "attention_dropout", "stochastic_depth", "id_dropout", "word_dropout"):
             if not 0.0 <= getattr(self, field) < 1.0:
                 raise ConfigError(f"{field} is a probability in [0, 1), not {getattr(self, field)}")
         if self.dim % self.heads:
             raise ConfigError(f"dim {self.dim} is not divisible by heads {self.heads}")
-        if self.trained_layers < 0:
-            raise ConfigError(f"trained_layers must not be negative, but is {self.trained_layers}")
+        if self.trainable_layers < 0:
+            raise ConfigError(f"trainable_layers must not be negative, but is {self.trainable_layers}")
         if not self.temperature > 0:
             raise ConfigError(f"temperature must be above 0, not {self.temperature}")
         if self.encoder is None and self.encoder_mode != "frozen":
@@ -181,7 +181,7 @@ class TwoTower:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @property
-    def towers(self) -> Towers:
+    def towers(self) -> TwoTowerModel:
         """The fitted towers.
 
         Raises
@@ -194,11 +194,11 @@ class TwoTower:
         return self._towers
 
     @property
-    def users(self) -> Vocabulary:
+    def users(self) -> IdMap:
         return self.towers.users
 
     @property
-    def items(self) -> Vocabulary:
+    def items(self) -> IdMap:
         return self.towers.items
 
     @property
@@ -282,8 +282,8 @@ class TwoTower:
         DataError, ConfigError, EncoderError, CheckpointError
             What is missing or contradictory.
         """
-        from recsys.training.fit import check_objective, proven_places  # noqa: PLC0415
-        from recsys.training.fit import train as run  # noqa: PLC0415
+        from recsys.training.trainer import check_objective, proven_places  # noqa: PLC0415
+        from recsys.training.trainer import train as run  # noqa: PLC0415
 
         begin_threads()
         instance(train, Interactions, "train")
@@ -318,13 +318,13 @@ class TwoTower:
         training: Training | None = None,
         augment: Augment | None = None,
         users: UserTable | None = None,
-    ) -> tuple[Towers, Interactions, Catalog, Extras]:
-        """Untrained towers and data in their rows, for :func:`recsys.training.fit.train` and for looking ahead."""
-        from recsys.assemble import fresh_towers  # noqa: PLC0415
+    ) -> tuple[TwoTowerModel, Interactions, Catalog, Extras]:
+        """Untrained towers and data in their rows, for :func:`recsys.training.trainer.train` and for looking ahead."""
+        from recsys.core.device import pick_device  # noqa: PLC0415
         from recsys.data.join import check_join  # noqa: PLC0415
-        from recsys.data.neighbours import nearest_by_text  # noqa: PLC0415
-        from recsys.models.device import pick_device  # noqa: PLC0415
-        from recsys.training.fit import Extras  # noqa: PLC0415
+        from recsys.models.build import fresh_towers  # noqa: PLC0415
+        from recsys.training.neighbours import nearest_by_text  # noqa: PLC0415
+        from recsys.training.trainer import Extras  # noqa: PLC0415
 
         self.check()  # once more: an option may have been set since
         instance(train, Interactions, "train")
@@ -333,7 +333,7 @@ class TwoTower:
         instance_or_none(users, UserTable, "users")
         training = instance_or_none(training, Training, "training") or Training()
         if catalog is not None:
-            touched = train.items.raw(np.flatnonzero(train.item_counts).astype(np.int32))
+            touched = train.items.to_ids(np.flatnonzero(train.item_counts).astype(np.int32))
             check_join(touched, catalog.items, "the catalogue")
             train = train.with_items(catalog.items.ids)
             catalog = catalog.aligned(train.items)
@@ -363,15 +363,15 @@ class TwoTower:
 
     def recommend_rows(
         self,
-        histories: RowLists,
+        histories: Ragged,
         k: int,
         *,
-        exclude: RowLists | None = None,
+        exclude: Ragged | None = None,
         users: Int32 | None = None,
         candidates: Int32 | None = None,
         requests: Int64 | None = None,
     ) -> Ranked:
-        """Rank all items for each history; see :class:`recsys.recommender.Ranker`.
+        """Rank all items for each history; see :class:`recsys.evaluation.protocol.Ranker`.
 
         A model with ``time_bias="request"`` reads the clock of each request too, ``requests`` int64 (n,) in seconds.
         """
@@ -409,7 +409,7 @@ class TwoTower:
         -------
         Retriever
         """
-        from recsys.serving.build import build  # noqa: PLC0415
+        from recsys.bundle.build import build  # noqa: PLC0415
 
         if isinstance(index, str) and index not in ("auto", "exact"):
             raise ConfigError(f"index must be auto, exact or an IndexSpec, not {index!r}")

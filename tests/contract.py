@@ -15,11 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys.core.ragged import Int32, Ragged
+from recsys.core.ranking import Ranked
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Int32, RowLists
 from recsys.errors import ConfigError, DataError, NotFittedError
-from recsys.recommender import Ranked, Recommender
+from recsys.evaluation.protocol import Recommender
 
 Make = Callable[[], Recommender]
 Check = Callable[[Make], None]
@@ -51,7 +52,7 @@ def _catalog(items: pl.Series, *more: str) -> Catalog:
 
 LOG = Interactions.from_frame(_events())
 CATALOG = _catalog(LOG.items.ids)
-EVIDENT: Int32 = LOG.items.rows([_WORLDS[user[0]][int(user[1:]) % len(_WORLDS[user[0]])] for user in LOG.users.ids])
+EVIDENT: Int32 = LOG.items.to_rows([_WORLDS[user[0]][int(user[1:]) % len(_WORLDS[user[0]])] for user in LOG.users.ids])
 """For each user row, the item row that is left of the user's world."""
 EVERYBODY: Int32 = np.arange(len(LOG.users), dtype=np.int32)
 N_ITEMS = len(LOG.items)
@@ -74,7 +75,7 @@ def fitted(make: Make) -> Recommender:
     return make().fit(LOG, CATALOG)
 
 
-def ask(model: Recommender, users: Int32, k: int, exclude: RowLists | None = None) -> Ranked:
+def ask(model: Recommender, users: Int32, k: int, exclude: Ragged | None = None) -> Ranked:
     """Rank for some users of the log."""
     return model.recommend_rows(LOG.histories.take(users), k, exclude=exclude, users=users)
 
@@ -153,7 +154,7 @@ def check_excluded_items_never_appear(make: Make) -> None:
         "everything": whole,
     }
     users = np.zeros(len(exclusions), dtype=np.int32)
-    ranked = ask(fitted(make), users, N_ITEMS, RowLists.from_lists(exclusions.values()))
+    ranked = ask(fitted(make), users, N_ITEMS, Ragged.from_lists(exclusions.values()))
     assert_well_formed(ranked, len(users), N_ITEMS, N_ITEMS)
     for (what, gone), shown in zip(exclusions.items(), ranked.lists.to_lists(), strict=True):
         assert set(shown) == set(whole) - set(gone), f"with {what} excluded"
@@ -161,7 +162,7 @@ def check_excluded_items_never_appear(make: Make) -> None:
 
 def check_fewer_come_where_fewer_are_eligible(make: Make) -> None:
     gone = [row for row in range(N_ITEMS) if row not in (2, 9)]
-    ranked = ask(fitted(make), EVERYBODY[:1], 5, RowLists.from_lists([gone]))
+    ranked = ask(fitted(make), EVERYBODY[:1], 5, Ragged.from_lists([gone]))
     assert sorted(ranked.lists[0].tolist()) == [2, 9]
 
 
@@ -200,7 +201,7 @@ def check_two_fits_of_the_same_configuration_agree(make: Make) -> None:
 
 
 def check_a_refit_forgets_the_first_log(make: Make) -> None:
-    other = LOG.select(LOG.histories.owners() % 3 == 0).compact()
+    other = LOG.select(LOG.histories.list_index() % 3 == 0).compact()
     model = make().fit(other, _catalog(other.items.ids)).fit(LOG, CATALOG)
     assert model.items.ids.to_list() == LOG.items.ids.to_list()
     assert_same_scores(ask(model, EVERYBODY, N_ITEMS), ask(fitted(make), EVERYBODY, N_ITEMS))
@@ -213,16 +214,16 @@ def check_items_of_the_catalogue_alone_are_candidates(make: Make) -> None:
     ranked = ask(model, EVERYBODY, 100)
     assert_well_formed(ranked, len(EVERYBODY), 100, N_ITEMS + 2)
     assert ranked.lists.lengths.tolist() == [N_ITEMS + 2] * len(EVERYBODY)
-    strange = RowLists.from_lists([[comet], [0, meteor, comet]])
+    strange = Ragged.from_lists([[comet], [0, meteor, comet]])
     assert_well_formed(model.recommend_rows(strange, 5, exclude=strange, users=EVERYBODY[:2]), 2, 5, N_ITEMS + 2)
-    others = RowLists.from_lists([[row for row in range(N_ITEMS + 2) if row != meteor]])
+    others = Ragged.from_lists([[row for row in range(N_ITEMS + 2) if row != meteor]])
     assert ask(model, EVERYBODY[:1], 5, others).lists.to_lists() == [[meteor]]
 
 
 def check_fit_leaves_the_log_as_it_was(make: Make) -> None:
     weights = np.arange(1, len(LOG) + 1, dtype=np.float32)
     offsets, rows = LOG.histories.offsets.copy(), LOG.histories.rows.copy()
-    train = replace(LOG, histories=RowLists(offsets, rows), weights=weights)
+    train = replace(LOG, histories=Ragged(offsets, rows), weights=weights)
     make().fit(train, CATALOG)
     assert np.array_equal(train.histories.offsets, LOG.histories.offsets)
     assert np.array_equal(train.histories.rows, LOG.histories.rows)
@@ -231,7 +232,7 @@ def check_fit_leaves_the_log_as_it_was(make: Make) -> None:
 
 
 def check_an_answer_leaves_the_request_as_it_was(make: Make) -> None:
-    histories, exclude = LOG.histories.take(EVERYBODY), RowLists.from_lists([[5, 2]] * len(EVERYBODY))
+    histories, exclude = LOG.histories.take(EVERYBODY), Ragged.from_lists([[5, 2]] * len(EVERYBODY))
     users = EVERYBODY.copy()
     fitted(make).recommend_rows(histories, 3, exclude=exclude, users=users)
     assert histories.to_lists() == LOG.histories.to_lists()
@@ -248,7 +249,7 @@ def check_a_k_below_1_is_refused(make: Make) -> None:
 def check_exclusions_that_are_not_one_list_per_request_are_refused(make: Make) -> None:
     for lists in (len(EVERYBODY) - 1, len(EVERYBODY) + 1):
         with pytest.raises(ConfigError, match=f"exclude has {lists} lists"):
-            ask(fitted(make), EVERYBODY, 3, RowLists.empty(lists))
+            ask(fitted(make), EVERYBODY, 3, Ragged.empty(lists))
 
 
 def check_an_empty_log_is_refused(make: Make) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from recsys.config.training import Training
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.training.config import Training
 from recsys.two_tower import TwoTower
 from tests.contract import CHECKS, PERSONAL
 

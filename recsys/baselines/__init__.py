@@ -6,8 +6,8 @@ from recsys.baselines.knn import ItemKNN
 from recsys.baselines.popularity import Popularity
 from recsys.baselines.scoring import DenseScorer
 from recsys.baselines.zero_shot import ZeroShot
+from recsys.core.schema import BASELINES
 from recsys.errors import ConfigError
-from recsys.schema import BASELINES
 
 
 def by_name(name: str) -> DenseScorer:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from recsys.arguments import number
 from recsys.baselines.scoring import DenseScorer, history_matrix, presence
+from recsys.core.arguments import number
+from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Float32, Int32, RowLists
 from recsys.errors import ConfigError
 
 _MOST_ITEMS = 40_000
@@ -44,6 +44,6 @@ class EASE(DenseScorer):
         np.fill_diagonal(weights, 0.0)
         self._weights = weights.astype(np.float32)
 
-    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+    def _scores(self, histories: Ragged, users: Int32 | None) -> Float32:
         scores: Float32 = history_matrix(histories, len(self.items)) @ self._weights
         return np.asarray(scores, dtype=np.float32)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from recsys.arguments import number, whole_number
 from recsys.baselines.scoring import DenseScorer, history_matrix, presence
+from recsys.core.arguments import number, whole_number
+from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Float32, Int32, RowLists
 from recsys.errors import ConfigError, UnsupportedError
 
 
@@ -56,7 +56,7 @@ class ALS(DenseScorer):
             model.fit(presence(train.matrix()), show_progress=False)
         self._model = model
 
-    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+    def _scores(self, histories: Ragged, users: Int32 | None) -> Float32:
         matrix = history_matrix(histories, len(self.items))
         with threadpool_limits(1, "blas"):
             factors = self._model.recalculate_user(np.arange(len(histories)), matrix)
@@ -106,7 +106,7 @@ class BPR(DenseScorer):
         model.fit(presence(train.matrix()), show_progress=False)
         self._model = model
 
-    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+    def _scores(self, histories: Ragged, users: Int32 | None) -> Float32:
         if users is None or bool((users < 0).any()):
             raise UnsupportedError(
                 "BPR knows users only by name: it cannot rank for a history of a user it was not fitted on"

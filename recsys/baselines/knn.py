@@ -7,10 +7,10 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.arguments import whole_number
 from recsys.baselines.scoring import DenseScorer, history_matrix, presence
+from recsys.core.arguments import whole_number
+from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Float32, Int32, RowLists
 
 
 class ItemKNN(DenseScorer):
@@ -40,7 +40,7 @@ class ItemKNN(DenseScorer):
         similarity.eliminate_zeros()
         self._similarity = _strongest(similarity, self.neighbours)
 
-    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+    def _scores(self, histories: Ragged, users: Int32 | None) -> Float32:
         scores: Float32 = (history_matrix(histories, len(self.items)) @ self._similarity).toarray()
         return scores
 

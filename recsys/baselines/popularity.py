@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.baselines.scoring import DenseScorer
+from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Float32, Int32, RowLists
 
 
 class Popularity(DenseScorer):
@@ -17,5 +17,5 @@ class Popularity(DenseScorer):
     def _learn(self, train: Interactions) -> None:
         self._counts = train.matrix().getnnz(axis=0).astype(np.float32)
 
-    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+    def _scores(self, histories: Ragged, users: Int32 | None) -> Float32:
         return np.tile(self._counts, (len(histories), 1))

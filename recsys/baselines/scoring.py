@@ -9,14 +9,14 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recsys.arguments import instance, instance_or_none
+from recsys.core.arguments import instance, instance_or_none
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Float32, Int32, Ragged
+from recsys.core.ranking import Ranked, check_k
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Float32, Int32, RowLists
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError, NotFittedError
-from recsys.models.topk import top_k, users_per_block
-from recsys.recommender import Ranked, check_k
+from recsys.index.exact.topk import top_k, users_per_block
 
 
 def presence(matrix: sp.csr_matrix[np.float32]) -> sp.csr_matrix[np.float32]:
@@ -26,7 +26,7 @@ def presence(matrix: sp.csr_matrix[np.float32]) -> sp.csr_matrix[np.float32]:
     return ones
 
 
-def history_matrix(histories: RowLists, n_items: int) -> sp.csr_matrix[np.float32]:
+def history_matrix(histories: Ragged, n_items: int) -> sp.csr_matrix[np.float32]:
     """Histories as a float32 CSR (n, n_items) of ones."""
     data = np.ones(len(histories.rows), dtype=np.float32)
     matrix = sp.csr_matrix((data, histories.rows.copy(), histories.offsets.copy()), shape=(len(histories), n_items))
@@ -49,11 +49,11 @@ class DenseScorer(ABC):
         return self._train
 
     @property
-    def users(self) -> Vocabulary:
+    def users(self) -> IdMap:
         return self._fitted.users
 
     @property
-    def items(self) -> Vocabulary:
+    def items(self) -> IdMap:
         return self._fitted.items
 
     @property
@@ -75,19 +75,19 @@ class DenseScorer(ABC):
     def _learn(self, train: Interactions) -> None: ...
 
     @abstractmethod
-    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+    def _scores(self, histories: Ragged, users: Int32 | None) -> Float32:
         """float32 (n, n_items): a fresh array that the caller may overwrite."""
 
     def recommend_rows(
         self,
-        histories: RowLists,
+        histories: Ragged,
         k: int,
         *,
-        exclude: RowLists | None = None,
+        exclude: Ragged | None = None,
         users: Int32 | None = None,
         candidates: Int32 | None = None,
     ) -> Ranked:
-        """Rank all items for each history; see :class:`recsys.recommender.Ranker`."""
+        """Rank all items for each history; see :class:`recsys.evaluation.protocol.Ranker`."""
         check_k(k)
         block = users_per_block(len(self.items))
         parts = []

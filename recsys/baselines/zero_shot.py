@@ -6,11 +6,11 @@ from typing import Self
 
 import numpy as np
 
-from recsys.arguments import instance, instance_or_none
 from recsys.baselines.scoring import DenseScorer, history_matrix
+from recsys.core.arguments import instance, instance_or_none
+from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Float32, Int32, RowLists
 from recsys.errors import DataError
 
 
@@ -37,9 +37,9 @@ class ZeroShot(DenseScorer):
 
     def fit(self, train: Interactions, catalog: Catalog | None = None) -> Self:
         """Read the texts; the interactions tell which users and items there are, and no more."""
-        from recsys.models.encoder import TextEncoder, open_encoder  # noqa: PLC0415
-        from recsys.models.encoder_proof import prove_vectors  # noqa: PLC0415
-        from recsys.models.whiten import Whitening  # noqa: PLC0415
+        from recsys.models.encoders.pretrained import TextEncoder, open_encoder  # noqa: PLC0415
+        from recsys.models.encoders.proof import prove_vectors  # noqa: PLC0415
+        from recsys.models.encoders.whitening import Whitening  # noqa: PLC0415
 
         instance(train, Interactions, "train")
         instance_or_none(catalog, Catalog, "catalog")
@@ -61,7 +61,7 @@ class ZeroShot(DenseScorer):
     def _learn(self, train: Interactions) -> None:
         """Nothing."""
 
-    def _scores(self, histories: RowLists, users: Int32 | None) -> Float32:
+    def _scores(self, histories: Ragged, users: Int32 | None) -> Float32:
         means = np.asarray(history_matrix(histories, len(self._vectors)) @ self._vectors)
         scores: Float32 = _unit(means) @ self._vectors.T
         return scores

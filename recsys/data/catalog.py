@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.arguments import instance, text_or_none, texts
+from recsys.core.arguments import instance, text_or_none, texts
+from recsys.core.id_map import IdMap
+from recsys.core.schema import ITEM, TEXT, TITLE, canonical_ids
 from recsys.data.parse import check_ids
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
-from recsys.schema import ITEM, TEXT, TITLE, canonical_ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Catalog:
 
     Attributes
     ----------
-    items : Vocabulary
+    items : IdMap
         Item ids in row order.
     texts : Series of String (n_items,)
         The text that the item tower reads; null where nothing is known.
@@ -34,7 +34,7 @@ class Catalog:
         The columns that ``texts`` is made of.
     """
 
-    items: Vocabulary
+    items: IdMap
     texts: pl.Series
     titles: pl.Series
     columns: pl.DataFrame
@@ -73,7 +73,7 @@ class Catalog:
             (_words(frame, title) if title else blank).alias(TITLE),
         )
         return cls(
-            items=Vocabulary(canonical_ids(frame[ITEM]), "item"),
+            items=IdMap(canonical_ids(frame[ITEM]), "item"),
             texts=made[TEXT],
             titles=made[TITLE],
             columns=frame.drop(ITEM),
@@ -81,7 +81,7 @@ class Catalog:
         )
 
     @classmethod
-    def without_text(cls, items: Vocabulary) -> Catalog:
+    def without_text(cls, items: IdMap) -> Catalog:
         """The catalogue of items of which nothing is known."""
         blank = pl.Series([None] * len(items), dtype=pl.String)
         return cls(items, blank.alias(TEXT), blank.alias(TITLE), pl.DataFrame({TITLE: blank}).drop(TITLE), ())
@@ -92,11 +92,11 @@ class Catalog:
     def __repr__(self) -> str:
         return f"Catalog({len(self):,} items, text from {', '.join(self.text_columns) or 'nothing'})"
 
-    def aligned(self, items: Vocabulary) -> Catalog:
+    def aligned(self, items: IdMap) -> Catalog:
         """The same knowledge in the row order of ``items``; items that this catalogue lacks get nulls."""
         if items.same(self.items):
             return self
-        mine = self.items.find(items.ids if items.ids.dtype == self.items.ids.dtype else items.ids.cast(pl.String))
+        mine = self.items.find_rows(items.ids if items.ids.dtype == self.items.ids.dtype else items.ids.cast(pl.String))
         rows = pl.Series(mine, dtype=pl.Int64).set(pl.Series(mine < 0), None)
 
         def gather(column: pl.Series) -> pl.Series:
@@ -164,7 +164,7 @@ class Catalog:
     def title_of(self, rows: np.ndarray[tuple[int], np.dtype[np.int32]]) -> pl.Series:
         """Titles of item rows; the id stands in where there is no title."""
         titles = self.titles.gather(pl.Series(rows, dtype=pl.UInt32))
-        return titles.fill_null(self.items.raw(rows).cast(pl.String)).alias(TITLE)
+        return titles.fill_null(self.items.to_ids(rows).cast(pl.String)).alias(TITLE)
 
 
 def check_text(dtype: pl.DataType, name: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import polars as pl
 
+from recsys.core.ragged import Int64
 from recsys.data.compact_dates import written_range
-from recsys.data.row_lists import Int64
 from recsys.data.time_units import EARLIEST, FIRST, LAST, instants
 from recsys.data.times import WANTED, read_times
 from recsys.errors import DataError

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from recsys.core.progress import log, warn
 from recsys.data.dialect import SEPARATORS, Dialect, fields_of_any_length, records, sniffed
 from recsys.data.row_proof import Flaw, NotPlainError, Proof, prove
 from recsys.data.text_bytes import Bytes, TextBytes, open_text, refuse_bad_utf8
 from recsys.errors import ConfigError, DataError
-from recsys.progress import log, warn
 
 _HEAD = 1 << 16
 _LF, _CR = 10, 13

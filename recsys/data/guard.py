@@ -10,8 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
+from recsys.core.processes import begin_threads
 from recsys.errors import DataError
-from recsys.processes import begin_threads
 
 
 @contextmanager

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from recsys.core.schema import canonical_ids
+from recsys.data.formats import collect
 from recsys.data.parse import check_ids
-from recsys.data.tables import collect
 from recsys.errors import DataError
-from recsys.schema import canonical_ids
 
 _TABLES: Final = (".csv", ".tsv", ".parquet", ".pq", ".ndjson", ".jsonl")
 

@@ -13,18 +13,18 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.arguments import described, flag, instance, listed, number, place, whole_number
+from recsys.core.arguments import described, flag, instance, listed, number, place, whole_number
+from recsys.core.files import atomic_folder, read_digested, sha256_of, write_digested
+from recsys.core.id_map import IdMap, encode
+from recsys.core.progress import log as tell
+from recsys.core.progress import warn
+from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged
+from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.data.order import tell_duplicates, tell_order
 from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
-from recsys.data.row_lists import Bool, Float32, Int8, Int64, RowLists
 from recsys.data.time_units import TimeUnit, instants
 from recsys.data.times import read_times
-from recsys.data.vocabulary import Vocabulary, encode
 from recsys.errors import ConfigError, DamagedError, DataError
-from recsys.files import atomic_folder, read_digested, sha256_of, write_digested
-from recsys.progress import log as tell
-from recsys.progress import warn
-from recsys.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 
 MOST_EVENT_TYPES = 127
 _DIGESTS = "digests.json"
@@ -39,9 +39,9 @@ class Interactions:
 
     Attributes
     ----------
-    users, items : Vocabulary
+    users, items : IdMap
         Raw ids; the position of an id is its row. Items may include some that nobody touched.
-    histories : RowLists
+    histories : Ragged
         For each user row, the item rows in time order; ties keep file order. With the time and the type of each event
         where the log tells them.
     weights : float32 (n,) or None
@@ -60,9 +60,9 @@ class Interactions:
         The histories have event types and there are no names for them, or names and no types; or times and no order.
     """
 
-    users: Vocabulary
-    items: Vocabulary
-    histories: RowLists
+    users: IdMap
+    items: IdMap
+    histories: Ragged
     weights: Float32 | None = None
     event_names: tuple[str, ...] = ()
     ordered: bool = True
@@ -70,7 +70,9 @@ class Interactions:
 
     def __post_init__(self) -> None:
         if (self.histories.events is None) != (not self.event_names):
-            raise DataError("event types and event_names go together: give both or neither (histories.bare() has no types)")
+            raise DataError(
+                "event types and event_names go together: give both or neither (histories.without_events() has no types)"
+            )
         if not self.ordered and (self.histories.times is not None or self.order_column is not None):
             raise DataError("a log without order has no times and no column that orders it")
 
@@ -176,7 +178,7 @@ class Interactions:
         return cls(
             users=users,
             items=items,
-            histories=RowLists.from_lengths(
+            histories=Ragged.from_lengths(
                 lengths,
                 item_rows[order],
                 None if instants is None else instants.to_numpy()[order],
@@ -278,9 +280,9 @@ class Interactions:
         renumbered[alive_items] = np.arange(len(alive_items), dtype=np.int32)
         return replace(
             self,
-            users=Vocabulary(self.users.ids.gather(alive_users), "user"),
-            items=Vocabulary(self.items.ids.gather(alive_items), "item"),
-            histories=self.histories.take(alive_users).renamed(renumbered),  # in the old order, as the weights are
+            users=IdMap(self.users.ids.gather(alive_users), "user"),
+            items=IdMap(self.items.ids.gather(alive_items), "item"),
+            histories=self.histories.take(alive_users).remap(renumbered),  # in the old order, as the weights are
         )
 
     def k_core(self, *, user_min: int = 5, item_min: int = 5) -> Interactions:
@@ -294,7 +296,7 @@ class Interactions:
             Nothing is left.
         """
         user_min, item_min = whole_number(user_min, "user_min", least=0), whole_number(item_min, "item_min", least=0)
-        owners, rows = self.histories.owners(), self.histories.rows
+        owners, rows = self.histories.list_index(), self.histories.rows
         alive = np.ones(len(rows), dtype=np.bool_)
         while True:
             per_user = np.bincount(owners[alive], minlength=len(self.users))
@@ -309,8 +311,8 @@ class Interactions:
 
     def frame(self) -> pl.DataFrame:
         """All events as a frame of raw ids, user by user in time order."""
-        owners = self.histories.owners().astype(np.int32)
-        columns = {USER: self.users.raw(owners), ITEM: self.items.raw(self.histories.rows)}
+        owners = self.histories.list_index().astype(np.int32)
+        columns = {USER: self.users.to_ids(owners), ITEM: self.items.to_ids(self.histories.rows)}
         if self.timestamps is not None:
             columns[TIMESTAMP] = pl.Series(self.timestamps)
         if self.weights is not None:
@@ -364,8 +366,8 @@ class Interactions:
             events, user_ids, item_ids = (
                 pl.read_parquet(Path(folder) / f"{name}.parquet", glob=False) for name in ("events", "users", "items")
             )
-            users, items = Vocabulary(user_ids[USER], "user"), Vocabulary(item_ids[ITEM], "item")
-            user_rows, item_rows = users.rows(events[USER]), items.rows(events[ITEM])
+            users, items = IdMap(user_ids[USER], "user"), IdMap(item_ids[ITEM], "item")
+            user_rows, item_rows = users.to_rows(events[USER]), items.to_rows(events[ITEM])
             names, codes = tuple[str, ...](), None
             ordered, column = True, None
             if (file := Path(folder) / "order.parquet").is_file():  # logs saved by older versions have none
@@ -381,7 +383,7 @@ class Interactions:
         return cls(
             users=users,
             items=items,
-            histories=RowLists.from_lengths(
+            histories=Ragged.from_lengths(
                 np.bincount(user_rows, minlength=len(users)),
                 item_rows,
                 events[TIMESTAMP].to_numpy() if TIMESTAMP in events.columns else None,

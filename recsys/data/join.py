@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import polars as pl
 
-from recsys.data.vocabulary import Vocabulary
+from recsys.core.id_map import IdMap
+from recsys.core.progress import warn
 from recsys.errors import DataError
-from recsys.progress import warn
 
 _LOW = 0.5
 
 
-def check_join(wanted: pl.Series, table: Vocabulary, name: str, *, source: str = "the log", refuse: bool = True) -> float:
+def check_join(wanted: pl.Series, table: IdMap, name: str, *, source: str = "the log", refuse: bool = True) -> float:
     """Refuse a table that has none of the wanted ids, and tell of one that has few.
 
     Parameters
     ----------
     wanted : Series
         Ids that occur, such as those of the items of a log; not empty.
-    table : Vocabulary
+    table : IdMap
         The ids of a catalogue or a table of users.
     name, source : str
         What the two are called in messages.
@@ -37,7 +37,7 @@ def check_join(wanted: pl.Series, table: Vocabulary, name: str, *, source: str =
     """
     if len(wanted) == 0:
         return 1.0
-    missing = pl.Series(table.find(wanted) < 0)
+    missing = pl.Series(table.find_rows(wanted) < 0)
     share = 1.0 - float(missing.mean() or 0.0)  # type: ignore[arg-type]
     if share >= _LOW:
         return share

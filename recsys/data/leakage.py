@@ -7,10 +7,10 @@ from itertools import combinations
 
 import numpy as np
 
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Bool, Int64, contained, found_among
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Bool, Int64, contained, found_among
 from recsys.data.split import Holdout
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import LeakageError
 
 
@@ -32,7 +32,7 @@ def check_leakage(train: Interactions, holdout: Holdout, *, test_timestamps: Int
         A user's target is among that user's training events but not in the history, or the future is trained on.
     """
     held = _pairs(holdout, train.users, train.items)
-    trained = train.histories.owners() * (len(train.items) + 1) + train.histories.rows
+    trained = train.histories.list_index() * (len(train.items) + 1) + train.histories.rows
     shared = found_among(held, trained)
     if shared.any():
         shared &= ~contained(holdout.targets, holdout.histories, len(holdout.items))
@@ -86,7 +86,7 @@ def _refuse_shared(holdout: Holdout, shared: Bool, where: str, remedy: str) -> N
     if not shared.any():
         return
     first = int(np.argmax(shared))
-    user = holdout.users.ids[int(holdout.user_rows[holdout.targets.owners()[first]])]
+    user = holdout.users.ids[int(holdout.user_rows[holdout.targets.list_index()[first]])]
     item = holdout.items.ids[int(holdout.targets.rows[first])]
     raise LeakageError(
         f"{holdout.protocol}: {np.count_nonzero(shared)} of {len(shared)} held-out pairs are in {where} too, such as user "
@@ -94,14 +94,14 @@ def _refuse_shared(holdout: Holdout, shared: Bool, where: str, remedy: str) -> N
     )
 
 
-def _pairs(holdout: Holdout, users: Vocabulary, items: Vocabulary) -> Int64:
+def _pairs(holdout: Holdout, users: IdMap, items: IdMap) -> Int64:
     """int64 (n_targets,): a number for each user and target in the rows of other vocabularies.
 
     A row is −1 where the other does not know the id; each user has a place to spare, so that no known pair gets its number.
     """
     user_rows, rows = holdout.user_rows, holdout.targets.rows
     if not users.same(holdout.users):
-        user_rows = users.find(holdout.users.raw(user_rows))
+        user_rows = users.find_rows(holdout.users.to_ids(user_rows))
     if not items.same(holdout.items):
-        rows = items.find(holdout.items.ids)[rows]
+        rows = items.find_rows(holdout.items.ids)[rows]
     return np.repeat(user_rows.astype(np.int64), holdout.targets.lengths) * (len(items) + 1) + rows

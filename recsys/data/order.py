@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from recsys.data.row_lists import Int64, RowLists
-from recsys.progress import log as tell
-from recsys.progress import warn
+from recsys.core.progress import log as tell
+from recsys.core.progress import warn
+from recsys.core.ragged import Int64, Ragged
 
 _TIMES = (
     "timestamp", "datetime", "eventtime", "eventtimestamp", "eventdate", "time", "date", "ts", "createdat", "created",
@@ -59,7 +59,7 @@ def _ends_like_a_time(name: str) -> bool:
 
 
 def tell_order(
-    ordered_by: str, lists: RowLists, n_items: int, others: Iterable[str] | None, weight: str | None = None
+    ordered_by: str, lists: Ragged, n_items: int, others: Iterable[str] | None, weight: str | None = None
 ) -> None:
     """Say in one line what orders the events; warn where it is their place in the file and something speaks against that.
 
@@ -67,7 +67,7 @@ def tell_order(
     ----------
     ordered_by : str
         What orders them, in words.
-    lists : RowLists (n_users)
+    lists : Ragged (n_users)
         The histories.
     n_items : int
         Above every row.
@@ -93,7 +93,7 @@ def tell_order(
         )
 
 
-def tell_duplicates(lists: RowLists, n_items: int) -> None:
+def tell_duplicates(lists: Ragged, n_items: int) -> None:
     """Say how many events of histories with times equal another one in user, item, time and type; warn of many."""
     if lists.times is None:
         return
@@ -111,19 +111,19 @@ def tell_duplicates(lists: RowLists, n_items: int) -> None:
         warn(f"{said}, as where rows were written or read twice: leave them out, drop_duplicates=True (--drop-duplicates)")
 
 
-def duplicates(lists: RowLists, n_items: int) -> int:
+def duplicates(lists: Ragged, n_items: int) -> int:
     """How many events equal an earlier one of the same user in item, time (to the second) and type.
 
     Parameters
     ----------
-    lists : RowLists (n_users)
+    lists : Ragged (n_users)
         Histories; events of one time stand together.
     n_items : int
         Above every row.
     """
     if len(lists.rows) == 0:
         return 0
-    owners = lists.owners()
+    owners = lists.list_index()
     same = owners[1:] == owners[:-1]
     if lists.times is not None:
         same &= lists.times[1:] == lists.times[:-1]
@@ -135,14 +135,14 @@ def duplicates(lists: RowLists, n_items: int) -> int:
     return len(keys) - len(np.unique(keys))
 
 
-def _pairs_recur(lists: RowLists, n_items: int) -> bool:
+def _pairs_recur(lists: Ragged, n_items: int) -> bool:
     """Whether any user (of a sample in a large log) meets an item twice."""
     lists = _sample(lists, _SAMPLE)
-    keys = lists.owners() * n_items + lists.rows
+    keys = lists.list_index() * n_items + lists.rows
     return len(np.unique(keys)) < len(keys)
 
 
-def _sample(lists: RowLists, most: int) -> RowLists:
+def _sample(lists: Ragged, most: int) -> Ragged:
     """The histories of evenly drawn users with about so many events in all; all of them where there are no more."""
     if len(lists.rows) <= most:
         return lists

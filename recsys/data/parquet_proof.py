@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, TypeAlias
 
 import polars as pl
 
+from recsys.core.progress import log
 from recsys.errors import DataError
-from recsys.progress import log
 
 Struct: TypeAlias = dict[int, Any]
 """A Thrift structure: number of a field → value."""

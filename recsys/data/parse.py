@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
+from recsys.core.progress import log, warn
+from recsys.core.schema import canonical_ids, exact_below
 from recsys.data.time_units import parse_timestamp
 from recsys.data.times import MISSING_WORDS
 from recsys.errors import DataError
-from recsys.progress import log, warn
-from recsys.schema import canonical_ids, exact_below
 
 
 def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> None:

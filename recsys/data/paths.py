@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 from urllib.parse import unquote
 
+from recsys.core.progress import log
 from recsys.errors import DataError
-from recsys.progress import log
 
 Format: TypeAlias = Literal["csv", "tsv", "movielens", "parquet", "ndjson"]
 PathLike: TypeAlias = str | Path

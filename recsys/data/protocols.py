@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.arguments import flag, instance, whole_number
-from recsys.arguments import share as between
+from recsys.core.arguments import flag, instance, whole_number
+from recsys.core.arguments import share as between
+from recsys.core.ragged import Bool, Int32, Int64, Ragged
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Bool, Int32, Int64, RowLists
 from recsys.data.split import Holdout, Split, cut_at, first_of_pair, hold_out, instants_of, leave_last_out
 from recsys.errors import ConfigError, DataError
 
@@ -46,7 +46,7 @@ def random_split(log: Interactions, *, seed: int = 0, validation: bool = True) -
         No user has enough different items.
     """
     instance(log, Interactions, "log")
-    held, lists, owners = 2 if flag(validation, "validation") else 1, log.histories, log.histories.owners()
+    held, lists, owners = 2 if flag(validation, "validation") else 1, log.histories, log.histories.list_index()
     keys = _keys(len(log), seed)
     first = first_of_pair(lists, len(log.items))
     n_items = np.bincount(owners[first], minlength=len(lists))
@@ -68,7 +68,7 @@ def random_split(log: Interactions, *, seed: int = 0, validation: bool = True) -
             log.items,
             judged.astype(np.int32),
             lists.where(~held_out).take(judged),
-            RowLists.from_lengths(np.ones(len(judged), dtype=np.int64), lists.rows[events]),
+            Ragged.from_lengths(np.ones(len(judged), dtype=np.int64), lists.rows[events]),
             f"{name}, {part}",
             None if log.timestamps is None else log.timestamps[events],
             log.event_names,
@@ -175,7 +175,7 @@ def item_split(
         hot=replace(rest.test, protocol="item split, hot test"),
         cold=judged,
         cold_rows=cold_rows,
-        skipped=len(np.unique(log.histories.owners()[cold])) - len(judged),
+        skipped=len(np.unique(log.histories.list_index()[cold])) - len(judged),
     )
 
 
@@ -224,7 +224,7 @@ def user_split(
         raise ConfigError(
             "this log has no order, so that no events come first; show random ones: user_split(..., random=True)"
         )
-    lists, owners = log.histories, log.histories.owners()
+    lists, owners = log.histories, log.histories.list_index()
     place = np.arange(len(log)) - np.repeat(lists.offsets[:-1], lists.lengths)
     if random:
         place[np.lexsort((_keys(len(log), seed, stream=1), owners))] = place.copy()

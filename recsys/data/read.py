@@ -9,21 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recsys.arguments import flag, paths, texts, whole_number
-from recsys.arguments import text as column
-from recsys.arguments import text_or_none as column_or_none
-from recsys.data.catalog import Catalog
-from recsys.data.dialect import Dialect
-from recsys.data.interactions import Interactions
-from recsys.data.order import tell_duplicates, tell_order
-from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
-from recsys.data.paths import Format, PathLike, expand, partition_values
-from recsys.data.tables import open_table, rows_of
-from recsys.data.time_units import TimeUnit, instants
-from recsys.data.times import Times, read_times
-from recsys.data.user_table import UserTable
-from recsys.errors import ConfigError, DataError
-from recsys.schema import (
+from recsys.core.arguments import flag, paths, texts, whole_number
+from recsys.core.arguments import text as column
+from recsys.core.arguments import text_or_none as column_or_none
+from recsys.core.schema import (
     EVENT,
     ITEM,
     MOVIELENS_CATALOG,
@@ -36,6 +25,17 @@ from recsys.schema import (
     WEIGHT,
     canonical_ids,
 )
+from recsys.data.catalog import Catalog
+from recsys.data.dialect import Dialect
+from recsys.data.formats import open_table, rows_of
+from recsys.data.interactions import Interactions
+from recsys.data.order import tell_duplicates, tell_order
+from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
+from recsys.data.paths import Format, PathLike, expand, partition_values
+from recsys.data.time_units import TimeUnit, instants
+from recsys.data.times import Times, read_times
+from recsys.data.user_table import UserTable
+from recsys.errors import ConfigError, DataError
 
 Parser = Callable[[pl.Series, str], pl.Series]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recsys.arguments import flag, instance, share
+from recsys.core.arguments import flag, instance, share
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Bool, Int32, Int64, Ragged, contained
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Bool, Int32, Int64, RowLists, contained
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError, LeakageError
 
 
@@ -19,13 +19,13 @@ class Holdout:
 
     Attributes
     ----------
-    users, items : Vocabulary
+    users, items : IdMap
         The row spaces that the arrays below refer to.
     user_rows : int32 (n,)
         Each judged user's row.
-    histories : RowLists (n)
+    histories : Ragged (n)
         Item rows before the targets, in time order; with the times and types of their events where the log tells them.
-    targets : RowLists (n)
+    targets : Ragged (n)
         Item rows to be found; at least one a user, none twice.
     protocol : str
         How it was made, for reports.
@@ -41,11 +41,11 @@ class Holdout:
         without names for them.
     """
 
-    users: Vocabulary
-    items: Vocabulary
+    users: IdMap
+    items: IdMap
     user_rows: Int32
-    histories: RowLists
-    targets: RowLists
+    histories: Ragged
+    targets: Ragged
     protocol: str
     times: Int64 | None = None
     event_names: tuple[str, ...] = ()
@@ -54,12 +54,14 @@ class Holdout:
         if not len(self.user_rows) == len(self.histories) == len(self.targets):
             raise DataError("a holdout needs one history and one list of targets per user")
         if (self.histories.events is None) != (not self.event_names):
-            raise DataError("event types and event_names go together: give both or neither (histories.bare() has no types)")
+            raise DataError(
+                "event types and event_names go together: give both or neither (histories.without_events() has no types)"
+            )
         if len(self.targets) == 0:
             raise DataError(f"{self.protocol}: no user has anything held out; the log is too short for this split")
         if int(self.targets.lengths.min()) < 1:
             raise DataError(f"{self.protocol}: a user without targets cannot be judged")
-        pairs = self.targets.owners() * len(self.items) + self.targets.rows
+        pairs = self.targets.list_index() * len(self.items) + self.targets.rows
         if len(np.unique(pairs)) != len(pairs):
             raise DataError(f"{self.protocol}: a target occurs twice for the same user")
 
@@ -83,7 +85,7 @@ class Holdout:
             user_rows=self.user_rows[chosen],
             histories=self.histories.take(chosen),
             targets=self.targets.take(chosen),
-            times=None if self.times is None else self.times[keep[self.targets.owners()]],
+            times=None if self.times is None else self.times[keep[self.targets.list_index()]],
         )
 
     def sample(self, n: int, seed: int = 0) -> Holdout:
@@ -99,7 +101,7 @@ class Holdout:
             self,
             user_rows=self.user_rows[chosen],
             histories=self.histories.take(chosen),
-            targets=targets.bare(),
+            targets=targets.without_events(),
             times=targets.times,
         )
 
@@ -160,7 +162,7 @@ def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
     whole = log.histories.take(judged)
 
     def holdout(back: int, name: str) -> Holdout:
-        targets = RowLists.from_lengths(np.ones(len(judged), dtype=np.int64), log.histories.rows[ends - back])
+        targets = Ragged.from_lengths(np.ones(len(judged), dtype=np.int64), log.histories.rows[ends - back])
         return Holdout(
             log.users,
             log.items,
@@ -251,12 +253,12 @@ def hold_out(log: Interactions, past: Bool, future: Bool, name: str, nobody: str
     """
     seen, later = log.histories.where(past), log.histories.where(future)
     fresh = first_of_pair(later, len(log.items)) & ~contained(later, seen, len(log.items))
-    targets = later.where(fresh).bare()
+    targets = later.where(fresh).without_events()
     able = (seen.lengths > 0) & (targets.lengths > 0)
     judged = np.flatnonzero(able)
     if len(judged) == 0:
         raise DataError(f"{name}: {nobody}")
-    times = None if log.timestamps is None else log.timestamps[future][fresh][able[targets.owners()]]
+    times = None if log.timestamps is None else log.timestamps[future][fresh][able[targets.list_index()]]
     rows, histories = judged.astype(np.int32), seen.take(judged)
     return Holdout(log.users, log.items, rows, histories, targets.take(judged), name, times, log.event_names)
 
@@ -265,9 +267,9 @@ def _instant(log: Interactions, quantile: float) -> int:
     return int(np.quantile(instants_of(log, "a time split"), quantile, method="higher"))
 
 
-def first_of_pair(lists: RowLists, n_items: int) -> Bool:
+def first_of_pair(lists: Ragged, n_items: int) -> Bool:
     """bool (len(rows),): true at the first occurrence of each row within its list."""
     first = np.zeros(len(lists.rows), dtype=np.bool_)
-    _, positions = np.unique(lists.owners() * n_items + lists.rows, return_index=True)
+    _, positions = np.unique(lists.list_index() * n_items + lists.rows, return_index=True)
     first[positions] = True
     return first

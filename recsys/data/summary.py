@@ -48,7 +48,7 @@ def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]
     if catalog is not None:
         touched = log.items.ids.gather(np.flatnonzero(log.item_counts))
         check_join(touched, catalog.items, "the catalogue", refuse=False)
-        found = catalog.items.find(touched)
+        found = catalog.items.find_rows(touched)
         has_text = catalog.texts.is_not_null()
         facts["catalogue"] = {
             "items": len(catalog),

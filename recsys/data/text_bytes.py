@@ -12,8 +12,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from recsys.core.progress import log, warn
 from recsys.errors import ConfigError, DataError
-from recsys.progress import log, warn
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 

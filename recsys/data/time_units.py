@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias, get_args
 
 import polars as pl
 
+from recsys.core.progress import log, warn
 from recsys.data.compact_dates import COMPACT, written, written_range
 from recsys.data.times import Times, read_times
 from recsys.errors import ConfigError, DataError
-from recsys.progress import log, warn
 
 TimeUnit: TypeAlias = Literal["s", "ms", "us", "ns"]
 

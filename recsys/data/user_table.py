@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Int32
+from recsys.core.schema import USER, canonical_ids
 from recsys.data.parse import check_ids, parse_number
-from recsys.data.row_lists import Int32
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
-from recsys.schema import USER, canonical_ids
 
 UNKNOWN = 0
 """The code of a value that is missing, or that the table was not made from."""
@@ -85,7 +85,7 @@ class UserTable:
 
     Attributes
     ----------
-    users : Vocabulary
+    users : IdMap
         The users of whom something is known.
     features : tuple of UserFeature (F)
     codes : int32 (n_users, F)
@@ -97,7 +97,7 @@ class UserTable:
         The codes are not of one row per user and one column per feature, or lie outside a feature's range.
     """
 
-    users: Vocabulary
+    users: IdMap
     features: tuple[UserFeature, ...]
     codes: Int32
 
@@ -147,7 +147,7 @@ class UserTable:
             *(UserFeature.of_categories(frame[name], name) for name in categorical),
             *(UserFeature.of_numbers(frame[name], name, buckets) for name in numeric),
         )
-        return cls(Vocabulary(canonical_ids(frame[USER]), "user"), features, encoded(frame, features))
+        return cls(IdMap(canonical_ids(frame[USER]), "user"), features, encoded(frame, features))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -166,9 +166,9 @@ class UserTable:
         columns = ", ".join(f"{name} ({size})" for name, size in zip(self.names, self.cardinalities, strict=True))
         return f"UserTable({len(self):,} users, {columns})"
 
-    def codes_for(self, users: Vocabulary) -> Int32:
+    def codes_for(self, users: IdMap) -> Int32:
         """int32 (len(users), F): the codes in the row order of another vocabulary; 0 for users of whom nothing is known."""
-        place = self.users.find(users.ids)
+        place = self.users.find_rows(users.ids)
         codes = np.full((len(users), len(self.features)), UNKNOWN, dtype=np.int32)
         codes[place >= 0] = self.codes[place[place >= 0]]
         return codes
@@ -201,7 +201,7 @@ class UserTable:
         )
         names = [feature.name for feature in features]
         check_columns(frame, [USER, *names])
-        return cls(Vocabulary(frame[USER], "user"), features, frame.select(names).to_numpy().astype(np.int32))
+        return cls(IdMap(frame[USER], "user"), features, frame.select(names).to_numpy().astype(np.int32))
 
 
 def encoded(frame: pl.DataFrame, features: Sequence[UserFeature]) -> Int32:

@@ -8,14 +8,14 @@ from typing import Any
 
 import polars as pl
 
-from recsys.arguments import flag, instance, listed, text
+from recsys.core.arguments import flag, instance, listed, text
 from recsys.data.catalog import Catalog
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
 from recsys.evaluation.evaluate import check_ranker, cuts_of, evaluate, filters_seen
-from recsys.evaluation.inference import holm, paired_test
+from recsys.evaluation.protocol import Ranker
 from recsys.evaluation.result import ACCURACY, Evaluation
-from recsys.recommender import Ranker
+from recsys.evaluation.significance import holm, paired_test
 
 LEVEL = 0.05
 
@@ -164,18 +164,18 @@ def check_same_users(one: Holdout, other: Holdout, name: str) -> None:
         )
     known = one.user_rows >= 0
     mine, theirs = (
-        one.users.raw(one.user_rows[known]).cast(pl.String),
-        other.users.raw(other.user_rows[known]).cast(pl.String),
+        one.users.to_ids(one.user_rows[known]).cast(pl.String),
+        other.users.to_ids(other.user_rows[known]).cast(pl.String),
     )
-    strangers = one.users.find(other.users.raw(other.user_rows[~known]))
+    strangers = one.users.find_rows(other.users.to_ids(other.user_rows[~known]))
     if (differ := int((mine != theirs).sum() + (strangers >= 0).sum())) > 0:
         raise ConfigError(
             f"{name} was judged on other users than these {len(other):,}: {differ:,} differ; fit both on the same split"
         )
     known = one.targets.rows < len(one.items)
-    mine = one.items.raw(one.targets.rows[known]).cast(pl.String)
+    mine = one.items.to_ids(one.targets.rows[known]).cast(pl.String)
     if len(one.targets.rows) != len(other.targets.rows) or not mine.equals(
-        other.items.raw(other.targets.rows[known]).cast(pl.String)
+        other.items.to_ids(other.targets.rows[known]).cast(pl.String)
     ):
         raise ConfigError(f"{name} was judged on other targets; fit both on the same split")
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.arguments import (
+from recsys.core.arguments import (
     HOW,
     described,
     flag,
@@ -19,23 +19,24 @@ from recsys.arguments import (
     text_or_none,
     whole_number,
 )
+from recsys.core.progress import track, warn
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, contained
+from recsys.core.ranking import check_k
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.leakage import check_leakage
-from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists, contained
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError, DataError, UnsupportedError
-from recsys.evaluation import beyond
+from recsys.evaluation import beyond_accuracy as beyond
 from recsys.evaluation.metrics import PER_USER, Values, hit_matrix
+from recsys.evaluation.protocol import Ranker
 from recsys.evaluation.result import Evaluation
-from recsys.progress import track, warn
-from recsys.recommender import Ranker, check_k
 
 _BLOCK = 2048
 _MANY_REPEATS = 0.1
 """Share of targets that the history holds already from which on that is a warning."""
 
-Blocks: TypeAlias = Iterator[tuple[int, int, RowLists]]
+Blocks: TypeAlias = Iterator[tuple[int, int, Ragged]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,7 @@ def evaluate(
         candidates = _rows_of(candidates, len(holdout.items))
     own, counts = _translated(model, holdout)
     if candidates is not None:
-        found = model.items.find(holdout.items.raw(candidates))
+        found = model.items.find_rows(holdout.items.to_ids(candidates))
         candidates = np.sort(found[found >= 0]).astype(np.int32)
     background = Background(
         train=trained_on if trained_on is not None and trained_on.items.same(model.items) else None,
@@ -161,20 +162,20 @@ def evaluate(
             )
             lengths = np.zeros(stop - start, dtype=np.int64)
             lengths[able] = ranked.lists.lengths
-            yield start, stop, RowLists.from_lengths(lengths, ranked.lists.rows)
+            yield start, stop, Ragged.from_lengths(lengths, ranked.lists.rows)
 
     n_ranked = len(model.items) if candidates is None else len(candidates)
     return _measured(model.name, ranked_blocks(), own, cuts, background, counts, len(model.items), n_ranked, filter_seen)
 
 
 def evaluate_lists(
-    lists: RowLists, holdout: Holdout, k: int | Sequence[int], *, background: Background | None = None, name: str = "lists"
+    lists: Ragged, holdout: Holdout, k: int | Sequence[int], *, background: Background | None = None, name: str = "lists"
 ) -> Evaluation:
     """Measure lists that something else made.
 
     Parameters
     ----------
-    lists : RowLists (n_users)
+    lists : Ragged (n_users)
         Item rows of ``holdout.items``, best first, aligned with the holdout's users.
     holdout : Holdout
     k : int or sequence of int
@@ -215,7 +216,7 @@ def _stranger(model: Ranker, holdout: Holdout, unknown: Bool) -> UnsupportedErro
     return UnsupportedError(
         f"{model.name} knows users only by name, and {unknown.sum():,} of the {len(holdout):,} judged users, such as "
         f"{user!r}, are unknown to it; judge it on those that it knows, "
-        f"holdout.where(model.users.find(holdout.users.raw(holdout.user_rows)) >= 0), or leave it out"
+        f"holdout.where(model.users.find_rows(holdout.users.to_ids(holdout.user_rows)) >= 0), or leave it out"
     )
 
 
@@ -225,7 +226,7 @@ def check_ranker(model: object, name: str) -> None:
     Raises
     ------
     ConfigError
-        It has not what a :class:`recsys.recommender.Ranker` has.
+        It has not what a :class:`recsys.evaluation.protocol.Ranker` has.
     """
     if isinstance(model, type) or not callable(getattr(model, "recommend_rows", None)):
         raise ConfigError(f"{name} must be a Ranker, not {described(model)}; pass {HOW['Ranker']}")
@@ -341,7 +342,7 @@ def _measured(
 
 
 def _beyond(
-    lists: RowLists, hits: Bool, histories: RowLists, background: Background, cuts: tuple[int, ...]
+    lists: Ragged, hits: Bool, histories: Ragged, background: Background, cuts: tuple[int, ...]
 ) -> dict[str, Values]:
     found: dict[str, Values] = {}
     for cut in cuts:
@@ -360,12 +361,12 @@ def _beyond(
     return found
 
 
-def target_places(lists: RowLists, targets: RowLists, n_items: int) -> Int32:
+def target_places(lists: Ragged, targets: Ragged, n_items: int) -> Int32:
     """Where each target stands in its user's list.
 
     Parameters
     ----------
-    lists, targets : RowLists (n)
+    lists, targets : Ragged (n)
     n_items : int
 
     Returns
@@ -374,13 +375,13 @@ def target_places(lists: RowLists, targets: RowLists, n_items: int) -> Int32:
         From 1; 0 where the target is not in the list.
     """
     width = max(n_items, 1 + int(targets.rows.max(initial=0)))
-    keys = lists.owners() * width + lists.rows
+    keys = lists.list_index() * width + lists.rows
     order = np.argsort(keys, kind="stable")
-    wanted = targets.owners() * width + targets.rows
+    wanted = targets.list_index() * width + targets.rows
     if len(keys) == 0:
         return np.zeros(len(wanted), dtype=np.int32)
     at = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
-    places = at - lists.offsets[targets.owners()] + 1
+    places = at - lists.offsets[targets.list_index()] + 1
     return np.where(keys[at] == wanted, places, 0).astype(np.int32)
 
 
@@ -397,14 +398,14 @@ def _translated(model: Ranker, holdout: Holdout) -> tuple[Holdout, dict[str, int
     counts = {"unknown_targets": 0, "unknown_history": 0}
     if model.items is not holdout.items or model.users is not holdout.users:
         everything = model.items.extended(holdout.items.ids)
-        place = everything.find(holdout.items.ids)
-        targets, read = holdout.targets.renamed(place), moved.histories.renamed(place)
+        place = everything.find_rows(holdout.items.ids)
+        targets, read = holdout.targets.remap(place), moved.histories.remap(place)
         readable = read.rows < n
         moved = replace(
             moved,
             users=model.users,
             items=everything,
-            user_rows=model.users.find(holdout.users.raw(holdout.user_rows)),
+            user_rows=model.users.find_rows(holdout.users.to_ids(holdout.user_rows)),
             histories=read.where(readable),
             targets=targets,
         )

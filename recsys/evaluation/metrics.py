@@ -7,17 +7,17 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.row_lists import Bool, Int64, RowLists
+from recsys.core.ragged import Bool, Int64, Ragged
 
 Values: TypeAlias = NDArray[np.float64]
 
 
-def hit_matrix(ranked: RowLists, targets: RowLists, k: int) -> Bool:
+def hit_matrix(ranked: Ragged, targets: Ragged, k: int) -> Bool:
     """Which places of each ranked list hold a target.
 
     Parameters
     ----------
-    ranked, targets : RowLists (n)
+    ranked, targets : Ragged (n)
         Item rows; no item twice in a list.
     k : int
 
@@ -28,13 +28,13 @@ def hit_matrix(ranked: RowLists, targets: RowLists, k: int) -> Bool:
     """
     shown = ranked.head(np.full(len(ranked), k, dtype=np.int64))
     width = 1 + max((int(part.rows.max()) for part in (shown, targets) if len(part.rows)), default=0)
-    keys = shown.owners() * width + shown.rows
-    wanted = np.sort(targets.owners() * width + targets.rows)
+    keys = shown.list_index() * width + shown.rows
+    wanted = np.sort(targets.list_index() * width + targets.rows)
     place = np.minimum(np.searchsorted(wanted, keys), max(len(wanted) - 1, 0))
     hits = np.zeros((len(ranked), k), dtype=np.bool_)
     if len(wanted):
         column = np.arange(len(keys)) - np.repeat(shown.offsets[:-1], shown.lengths)
-        hits[shown.owners(), column] = wanted[place] == keys
+        hits[shown.list_index(), column] = wanted[place] == keys
     return hits
 
 

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
-from recsys.data.row_lists import Int32, Int64
+from recsys.core.ragged import Int32, Int64
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
-from recsys.evaluation.inference import bootstrap_intervals
 from recsys.evaluation.metrics import PER_USER, Values
+from recsys.evaluation.significance import bootstrap_intervals
 
 T = TypeVar("T")
 

@@ -7,18 +7,18 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Bool, Int64
+from recsys.core.schema import USER, canonical_ids
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
-from recsys.data.row_lists import Bool, Int64
 from recsys.data.summary import day_of
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError
-from recsys.evaluation.beyond import popularity_thirds
-from recsys.evaluation.inference import bootstrap_interval
+from recsys.evaluation.beyond_accuracy import popularity_thirds
 from recsys.evaluation.metrics import Values
 from recsys.evaluation.result import Evaluation
-from recsys.schema import USER, canonical_ids
+from recsys.evaluation.significance import bootstrap_interval
 
 HISTORY, TIME, POPULARITY, TEMPERATURE = "history length", "time", "popularity", "temperature"
 _BANDS = (5, 10, 20, 50, 100, 200)
@@ -87,7 +87,7 @@ def by_item(report: Evaluation, labels: pl.Series) -> pl.DataFrame:
     n_items = len(report.exposure[report.k[0]])
     if len(labels) != n_items:
         raise ConfigError(f"{len(labels)} labels do not fit {n_items} items")
-    owners, rows = report.holdout.targets.owners(), report.holdout.targets.rows
+    owners, rows = report.holdout.targets.list_index(), report.holdout.targets.rows
     known = rows < n_items
     result = []
     for label in _ordered(labels):
@@ -237,10 +237,10 @@ def user_column(report: Evaluation, table: pl.DataFrame, name: str) -> pl.Series
     for wanted in (USER, name):
         if wanted not in table.columns:
             raise ConfigError(f"the table of users has no column {wanted!r}; it has {', '.join(table.columns)}")
-    known = Vocabulary(canonical_ids(table[USER]), "user")
-    judged = report.holdout.users.raw(report.holdout.user_rows)
+    known = IdMap(canonical_ids(table[USER]), "user")
+    judged = report.holdout.users.to_ids(report.holdout.user_rows)
     check_join(judged, known, "the table of users", source="the evaluation")
-    place = known.find(judged)
+    place = known.find_rows(judged)
     rows = pl.Series(place, dtype=pl.Int64).set(pl.Series(place < 0), None)
     column = table[name]
     if isinstance(column.dtype, pl.List) and not column.dtype.inner.is_nested():

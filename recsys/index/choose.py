@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from recsys.data.row_lists import Float32, Int32
+from recsys.core.progress import log
+from recsys.core.ragged import Float32, Int32
+from recsys.core.ranking import Ranked
 from recsys.errors import ConfigError
-from recsys.index.finder import FaissFinder
+from recsys.index.approximate import FaissIndex
+from recsys.index.exact.storage import Precision
 from recsys.index.item_index import EXACT_BELOW, ItemIndex
 from recsys.index.spec import IndexSpec, Kind
-from recsys.models.stored import Precision
-from recsys.progress import log
-from recsys.recommender import Ranked
 
 SAMPLE = 500
 """Queries that recall is measured on."""
@@ -72,7 +72,7 @@ def choose(
     """Build what answers a single query fastest, among all that finds enough within the memory.
 
     Up to 20,000 items nothing but the exact index is tried, since with so few every index compares them all. Above that
-    each kind is built once and searched with rising effort, until it finds everything or is slower than the exact index.
+    each kind is built once and searched with rising ef_search, until it finds everything or is slower than the exact index.
     Recall counts what a search of the float32 vectors finds; vectors are stored in as few bytes as the budget demands.
 
     Parameters
@@ -138,7 +138,7 @@ def _built(index: ItemIndex, kind: Kind, budget: int | None) -> ItemIndex | None
     """The index of a kind, with vectors in as few bytes as the budget demands; None where it cannot be."""
     precisions: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
     dim, n = index.dim, len(index)
-    own = {"ivf": 4 * dim, "hnsw": 4 * dim + 8 * IndexSpec.links, "sq": dim, "ivfpq": IndexSpec.code_bytes}.get(kind, 0)
+    own = {"ivf": 4 * dim, "hnsw": 4 * dim + 8 * IndexSpec.hnsw_m, "sq": dim, "ivfpq": IndexSpec.code_bytes}.get(kind, 0)
     for precision in precisions:
         least = n * (own + {"float32": 6, "bfloat16": 2, "int8": 1}[precision] * dim)
         if budget is not None and least > budget and (precision != "int8" or kind != "exact"):
@@ -161,19 +161,19 @@ def _efforts(index: ItemIndex) -> Iterator[ItemIndex]:
         for rescore in (1, 2, 4, 8, 16):
             yield replace(index, spec=replace(spec, rescore=rescore))
     elif spec.kind == "hnsw":
-        for effort in (64, 128, 256, 512, 1024):
-            yield _searched(index, replace(spec, effort=effort))
+        for ef_search in (64, 128, 256, 512, 1024):
+            yield _searched(index, replace(spec, ef_search=ef_search))
     else:
         for rescore in (1,) if spec.kind == "ivf" else (2, 8):
-            probes = 4
-            while probes <= max(4, spec.lists // 4):
-                yield _searched(index, replace(spec, probes=probes, rescore=rescore))
-                probes *= 2
+            nprobe = 4
+            while nprobe <= max(4, spec.lists // 4):
+                yield _searched(index, replace(spec, nprobe=nprobe, rescore=rescore))
+                nprobe *= 2
 
 
 def _searched(index: ItemIndex, spec: IndexSpec) -> ItemIndex:
     """The same index with another setting of its search."""
-    assert isinstance(index.finder, FaissFinder)  # noqa: S101 - of these kinds
+    assert isinstance(index.finder, FaissIndex)  # noqa: S101 - of these kinds
     return replace(index, spec=spec, finder=replace(index.finder, spec=spec))
 
 
@@ -190,7 +190,7 @@ def _measure(index: ItemIndex, queries: Float32, truth: Ranked, k: int, seconds:
 def recall_of(found: Ranked, truth: Ranked) -> float:
     """Share of the true items that were found, over all queries."""
     n = 1 + max(int(found.lists.rows.max(initial=0)), int(truth.lists.rows.max(initial=0)))
-    keys: list[Int32] = [one.lists.owners() * n + one.lists.rows for one in (found, truth)]
+    keys: list[Int32] = [one.lists.list_index() * n + one.lists.rows for one in (found, truth)]
     return float(np.isin(keys[1], keys[0]).mean()) if len(keys[1]) else 1.0
 
 

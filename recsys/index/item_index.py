@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists, mask_of, overlap
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, mask_of, overlap
+from recsys.core.ranking import Ranked, check_exclude, check_k
 from recsys.errors import ConfigError, DataError
-from recsys.index.finder import Finder, build_finder
+from recsys.index.approximate import ApproximateIndex, build_approximate
+from recsys.index.exact.search import search
+from recsys.index.exact.storage import VectorStorage
+from recsys.index.exact.table import VectorTable, pair_scores, ranked_pairs
 from recsys.index.spec import IndexSpec
-from recsys.models.dense import Dense, pair_scores, ranked_pairs
-from recsys.models.dense_search import search
-from recsys.models.stored import Stored
-from recsys.recommender import Ranked, check_exclude, check_k
 
 EXACT_BELOW = 20_000
 """With no more eligible items than this, all of them are compared."""
@@ -37,14 +37,14 @@ class ItemIndex:
 
     An approximate index asks its finder for more eligible items than are asked for, drops what the query excludes, and
     scores the rest with the stored vectors. A query that is left with fewer items than it could have is asked again with
-    more effort, and at last exactly.
+    more ef_search, and at last exactly.
 
     Attributes
     ----------
-    dense : Dense (n)
+    dense : VectorTable (n)
         All vectors, removed ones too.
     spec : IndexSpec
-    finder : Finder or None
+    finder : ApproximateIndex or None
         None: exact.
     covered : int64 (m,)
         The item row of each place of the finder, ascending.
@@ -56,9 +56,9 @@ class ItemIndex:
         The trade-off between recall, time and memory that was seen when the configuration was chosen.
     """
 
-    dense: Dense
+    dense: VectorTable
     spec: IndexSpec
-    finder: Finder | None
+    finder: ApproximateIndex | None
     covered: Int64
     stale: Bool
     alive: Bool
@@ -87,7 +87,7 @@ class ItemIndex:
             raise DataError(f"an index needs at least one vector; got an array of shape {vectors.shape}")
         spec = spec or IndexSpec()
         table = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(device)
-        dense = Dense.of(Stored.of(table, spec.precision))
+        dense = VectorTable.of(VectorStorage.of(table, spec.precision))
         n = len(vectors)
         return cls(dense, spec, None, np.empty(0, np.int64), np.ones(n, np.bool_), np.ones(n, np.bool_)).compacted()
 
@@ -121,7 +121,7 @@ class ItemIndex:
         self,
         queries: Float32,
         k: int,
-        exclude: RowLists | None = None,
+        exclude: Ragged | None = None,
         candidates: Int32 | None = None,
         eligible: Bool | None = None,
     ) -> Ranked:
@@ -131,7 +131,7 @@ class ItemIndex:
         ----------
         queries : float32 (n, D)
         k : int
-        exclude : RowLists (n), optional
+        exclude : Ragged (n), optional
             Item rows that must not be returned, query by query.
         candidates : int32 (C,), optional
             The only item rows that may be returned.
@@ -162,7 +162,7 @@ class ItemIndex:
         n_eligible = len(self) if mask is None else int(mask.sum())
         if self.finder is None or n_eligible <= max(EXACT_BELOW, _EXACT_SHARE * len(self)):
             return self._exact(queries, k, exclude, mask)
-        return self._approximate(queries, k, exclude or RowLists.empty(len(queries)), mask, n_eligible)
+        return self._approximate(queries, k, exclude or Ragged.empty(len(queries)), mask, n_eligible)
 
     def scores(self, queries: Float32, owners: Int64, rows: Int64) -> Float32:
         """float32 (P,): the scores of pairs, as :meth:`search` gives them.
@@ -184,10 +184,10 @@ class ItemIndex:
         chosen = None if candidates is None else mask_of(candidates, len(self))
         return overlap(None if self._all_alive else self.alive, chosen, eligible)
 
-    def _exact(self, queries: Float32, k: int, exclude: RowLists | None, mask: Bool | None) -> Ranked:
+    def _exact(self, queries: Float32, k: int, exclude: Ragged | None, mask: Bool | None) -> Ranked:
         return search(torch.from_numpy(queries).to(self.dense.stored.device), self.dense, k, exclude, mask)
 
-    def _approximate(self, queries: Float32, k: int, exclude: RowLists, mask: Bool | None, n_eligible: int) -> Ranked:
+    def _approximate(self, queries: Float32, k: int, exclude: Ragged, mask: Bool | None, n_eligible: int) -> Ranked:
         possible = np.minimum(k, n_eligible - distinct_eligible(exclude, mask, len(self)))
         parts: list[Ranked] = []
         place, done, todo = np.empty(len(queries), dtype=np.int64), 0, np.arange(len(queries))
@@ -202,7 +202,7 @@ class ItemIndex:
             todo = todo[ranked.lists.lengths < possible[todo]]
         return Ranked.joined(parts).take(place)
 
-    def _found(self, queries: Float32, k: int, exclude: RowLists, mask: Bool | None, harder: int) -> Ranked:
+    def _found(self, queries: Float32, k: int, exclude: Ragged, mask: Bool | None, harder: int) -> Ranked:
         """What the finder finds of each query, those alike together, so that one long history costs its own block alone."""
         fetch = harder * (k * self.spec.fetches_per_item) + exclude.lengths
         order = np.argsort(fetch, kind="stable")
@@ -215,9 +215,7 @@ class ItemIndex:
             begin = end
         return Ranked.joined(parts).take(np.argsort(order, kind="stable"))
 
-    def _found_block(
-        self, queries: Float32, k: int, exclude: RowLists, mask: Bool | None, fetch: int, harder: int
-    ) -> Ranked:
+    def _found_block(self, queries: Float32, k: int, exclude: Ragged, mask: Bool | None, fetch: int, harder: int) -> Ranked:
         assert self.finder is not None  # noqa: S101 - the caller saw to it
         usable = overlap(mask, ~self.stale) if len(self._stale_rows) else mask
         places = self.finder.find(queries, fetch, self._of_finder(usable), harder)
@@ -231,7 +229,7 @@ class ItemIndex:
         keys = owners * len(self) + np.concatenate([rows, np.tile(always, len(queries))])
         keys.sort()
         if len(exclude.rows):
-            forbidden = np.sort(exclude.owners() * len(self) + exclude.rows)
+            forbidden = np.sort(exclude.list_index() * len(self) + exclude.rows)
             at = np.minimum(np.searchsorted(forbidden, keys), len(forbidden) - 1)
             keys = keys[forbidden[at] != keys]
         owners, rows = np.divmod(keys, len(self))
@@ -257,7 +255,7 @@ class ItemIndex:
         more = np.ones(len(vectors), dtype=np.bool_)
         stored = self.dense.stored.joined(torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)))
         stale, alive = np.concatenate([self.stale, more]), np.concatenate([self.alive, more])
-        return replace(self, dense=Dense.of(stored), stale=stale, alive=alive)._rebuilt_if_needed()
+        return replace(self, dense=VectorTable.of(stored), stale=stale, alive=alive)._rebuilt_if_needed()
 
     def updated(self, rows: Int32, vectors: Float32) -> ItemIndex:
         """With other vectors for some rows, float32 (len(rows), D)."""
@@ -266,7 +264,7 @@ class ItemIndex:
         new[rows] = vectors
         stale = self.stale.copy()
         stale[rows] = self.finder is not None
-        dense = Dense.of(Stored.of(torch.from_numpy(new).to(self.dense.stored.device), self.spec.precision))
+        dense = VectorTable.of(VectorStorage.of(torch.from_numpy(new).to(self.dense.stored.device), self.spec.precision))
         return replace(self, dense=dense, stale=stale)._rebuilt_if_needed()
 
     def removed(self, rows: Int32) -> ItemIndex:
@@ -288,7 +286,7 @@ class ItemIndex:
         covered = np.flatnonzero(self.alive)
         rows = torch.from_numpy(covered).to(self.dense.stored.device)
         vectors = self.dense.stored.decoded(rows).cpu().numpy()
-        finder = build_finder(vectors, self.spec)
+        finder = build_approximate(vectors, self.spec)
         spec = getattr(finder, "spec", self.spec)
         return replace(self, finder=finder, spec=spec, covered=covered, stale=~self.alive)
 
@@ -313,9 +311,9 @@ class ItemIndex:
             raise DataError("a new vector is not finite")
 
 
-def distinct_eligible(exclude: RowLists, mask: Bool | None, n_items: int) -> Int64:
+def distinct_eligible(exclude: Ragged, mask: Bool | None, n_items: int) -> Int64:
     """int64 (n,): how many eligible items each query excludes, each counted once."""
-    keys = np.unique(exclude.owners() * n_items + exclude.rows)
+    keys = np.unique(exclude.list_index() * n_items + exclude.rows)
     owners, rows = np.divmod(keys, n_items)
     counted = owners if mask is None else owners[mask[rows]]
     return np.bincount(counted, minlength=len(exclude))

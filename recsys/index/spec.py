@@ -8,12 +8,12 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from recsys.errors import ConfigError
-from recsys.models.stored import Precision
+from recsys.index.exact.storage import Precision
 
 Kind: TypeAlias = Literal["exact", "truncated", "ivf", "sq", "ivfpq", "hnsw", "cagra"]
 
 _MOST = 2**24
-"""FAISS counts in 32 bits, and effort is multiplied by up to four."""
+"""FAISS counts in 32 bits, and ef_search is multiplied by up to four."""
 _FEWEST_LINKS, _MOST_LINKS = 2, 1024
 
 
@@ -31,11 +31,11 @@ class IndexSpec:
         ``code_bytes`` per vector (product quantisation); ``"hnsw"``: a graph; ``"cagra"``: a graph on the GPU.
     lists : int
         Inverted lists; 0: four times the root of the number of items.
-    probes : int
+    nprobe : int
         Lists that a query looks into.
-    links : int
+    hnsw_m : int
         Neighbours of each item in a graph, 2 to 1,024: with one FAISS reads beyond its memory.
-    build_effort, effort : int
+    build_effort, ef_search : int
         Candidates held while the graph is built, and searched.
     code_bytes : int
         Of each vector in ``"ivfpq"``; divides the dimension.
@@ -56,10 +56,10 @@ class IndexSpec:
 
     kind: Kind = "exact"
     lists: int = 0
-    probes: int = 16
-    links: int = 32
+    nprobe: int = 16
+    hnsw_m: int = 32
     build_effort: int = 100
-    effort: int = 64
+    ef_search: int = 64
     code_bytes: int = 32
     kept_dim: int = 32
     rescore: int = 4
@@ -84,9 +84,9 @@ class IndexSpec:
             if value > _MOST:
                 raise ConfigError(f"index {field.name} must be at most {_MOST:,}, not {value:,}")
             object.__setattr__(self, field.name, int(value))
-        if self.kind in ("hnsw", "cagra") and not _FEWEST_LINKS <= self.links <= _MOST_LINKS:
+        if self.kind in ("hnsw", "cagra") and not _FEWEST_LINKS <= self.hnsw_m <= _MOST_LINKS:
             raise ConfigError(
-                f"index links must be from {_FEWEST_LINKS} to {_MOST_LINKS:,} for {self.kind}, not {self.links:,}: FAISS "
+                f"index hnsw_m must be from {_FEWEST_LINKS} to {_MOST_LINKS:,} for {self.kind}, not {self.hnsw_m:,}: FAISS "
                 "builds no graph of others"
             )
         if self.kind == "cagra" and self.gpus == "none":
@@ -109,9 +109,9 @@ class IndexSpec:
 
     def __str__(self) -> str:
         own = {
-            "exact": (), "truncated": ("kept_dim", "rescore"), "ivf": ("lists", "probes"),
-            "sq": ("lists", "probes", "rescore"), "ivfpq": ("lists", "probes", "code_bytes", "rescore"),
-            "hnsw": ("links", "build_effort", "effort"), "cagra": ("links",),
+            "exact": (), "truncated": ("kept_dim", "rescore"), "ivf": ("lists", "nprobe"),
+            "sq": ("lists", "nprobe", "rescore"), "ivfpq": ("lists", "nprobe", "code_bytes", "rescore"),
+            "hnsw": ("hnsw_m", "build_effort", "ef_search"), "cagra": ("hnsw_m",),
         }[self.kind]  # fmt: skip
         stored = () if self.precision == "float32" else (self.precision,)
         return ", ".join([self.kind, *stored, *(f"{name} {getattr(self, name)}" for name in own)])

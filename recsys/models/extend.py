@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Int32
 from recsys.data.catalog import Catalog
-from recsys.data.row_lists import Int32
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import UnsupportedError
-from recsys.models.content_reader import ContentReader
-from recsys.models.item_content import Tokens
-from recsys.models.item_tower import BagTower, ItemTower
-from recsys.models.towers import Towers
+from recsys.models.feature_encoder import FeatureEncoder
+from recsys.models.features import TokenVocabulary
+from recsys.models.networks.item_tower import ItemTower, TokenEmbedding
+from recsys.models.towers import TwoTowerModel
 
 
-def extended(towers: Towers, catalog: Catalog, rows: Int32, reader: ContentReader) -> Towers:
+def extended(towers: TwoTowerModel, catalog: Catalog, rows: Int32, reader: FeatureEncoder) -> TwoTowerModel:
     """Towers that know what a catalogue says of some items, new ones or old ones.
 
     The towers that are given stay as they are. A new item has no id of its own: it is served by its content alone, like
@@ -27,16 +27,16 @@ def extended(towers: Towers, catalog: Catalog, rows: Int32, reader: ContentReade
 
     Parameters
     ----------
-    towers : Towers
+    towers : TwoTowerModel
     catalog : Catalog
         All items, those that the towers know first and in their order.
     rows : int32 (m,)
         The items to read: all new ones, and those of the old ones whose content has changed.
-    reader : ContentReader
+    reader : FeatureEncoder
 
     Returns
     -------
-    Towers
+    TwoTowerModel
 
     Raises
     ------
@@ -65,15 +65,15 @@ def extended(towers: Towers, catalog: Catalog, rows: Int32, reader: ContentReade
     return new
 
 
-def shortened(towers: Towers, rows: Int32, items: Vocabulary) -> Towers:
+def shortened(towers: TwoTowerModel, rows: Int32, items: IdMap) -> TwoTowerModel:
     """Towers that know some of their items alone, in this order; the towers that are given stay as they are.
 
     Parameters
     ----------
-    towers : Towers
+    towers : TwoTowerModel
     rows : int32 (m,)
         Ascending.
-    items : Vocabulary
+    items : IdMap
         Their ids.
     """
     where = torch.from_numpy(rows.astype(np.int64))
@@ -96,7 +96,7 @@ def shortened(towers: Towers, rows: Int32, items: Vocabulary) -> Towers:
     return few
 
 
-def _some_bags(bags: BagTower, where: Tensor) -> BagTower:
+def _some_bags(bags: TokenEmbedding, where: Tensor) -> TokenEmbedding:
     lengths = bags.offsets.diff()
     kept = torch.zeros(len(lengths), dtype=torch.bool, device=lengths.device)
     kept[where] = True
@@ -109,7 +109,7 @@ def _some_bags(bags: BagTower, where: Tensor) -> BagTower:
 
 
 def _taken(catalog: Catalog, rows: Int32) -> Catalog:
-    items = type(catalog.items)(catalog.items.raw(rows), catalog.items.kind)
+    items = type(catalog.items)(catalog.items.to_ids(rows), catalog.items.kind)
     return catalog.aligned(items)
 
 
@@ -119,7 +119,7 @@ def _grown(table: Tensor, n: int) -> Tensor:
 
 
 def _with_content(
-    tower: ItemTower, towers: Towers, few: Catalog, where: Tensor, n: int, reader: ContentReader
+    tower: ItemTower, towers: TwoTowerModel, few: Catalog, where: Tensor, n: int, reader: FeatureEncoder
 ) -> ItemTower:
     """A copy of the item tower that shares all that is trained, save for the table of ids, which grows."""
     new = copy.copy(tower)
@@ -140,7 +140,7 @@ def _with_content(
     return new
 
 
-def _whitened(towers: Towers, few: Catalog) -> Tensor:
+def _whitened(towers: TwoTowerModel, few: Catalog) -> Tensor:
     """Text vectors of the items of a small catalogue; zeros without a text."""
     assert towers.whitening is not None  # noqa: S101 - a tower that projects text has one
     known = few.texts.is_not_null()
@@ -149,7 +149,7 @@ def _whitened(towers: Towers, few: Catalog) -> Tensor:
     return torch.from_numpy(towers.whitening.table(vectors, known.to_numpy()))
 
 
-def _with_bags(bags: BagTower, tokens: Tokens, few: Catalog, where: Tensor, n: int) -> BagTower:
+def _with_bags(bags: TokenEmbedding, tokens: TokenVocabulary, few: Catalog, where: Tensor, n: int) -> TokenEmbedding:
     made = tokens.bags(few)
     lengths = torch.zeros(n, dtype=torch.int64, device=bags.offsets.device)
     lengths[: len(bags.offsets) - 1] = bags.offsets.diff()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.errors import ConfigError
-from recsys.models.negatives import Candidates
+from recsys.training.sampling import Candidates
 
 _PRIME = 2**31 - 1
 

@@ -14,17 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys.data.row_lists import Float32, Int32, Int64, RowLists, mask_of, ragged_positions
-from recsys.data.vocabulary import Vocabulary
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Float32, Int32, Int64, Ragged, mask_of, ragged_positions
+from recsys.core.ranking import Ranked, check_k
 from recsys.errors import DataError, UnsupportedError
-from recsys.models.dense import Dense
-from recsys.models.dense_search import search
-from recsys.models.encoder import TextEncoder
-from recsys.models.held_encoder import HeldEncoder
-from recsys.models.network import TwoTowerNet
-from recsys.models.side import Side, request_times
-from recsys.models.whiten import Whitening
-from recsys.recommender import Ranked, check_k
+from recsys.index.exact.search import search
+from recsys.index.exact.table import VectorTable
+from recsys.models.encoders.held import HeldEncoder
+from recsys.models.encoders.pretrained import TextEncoder
+from recsys.models.encoders.whitening import Whitening
+from recsys.models.networks.context import Context, request_times
+from recsys.models.networks.two_tower import TwoTowerNetwork
 
 _BLOCK_TOKENS = 16_384
 _REMADE = ("vectors", "dense", "text_vectors", "encoder")
@@ -34,7 +34,7 @@ _NO_ENCODER = (
 )
 
 
-def padded(histories: RowLists) -> tuple[Tensor, Tensor]:
+def padded(histories: Ragged) -> tuple[Tensor, Tensor]:
     """Histories as one tensor.
 
     Returns
@@ -51,29 +51,29 @@ def padded(histories: RowLists) -> tuple[Tensor, Tensor]:
 
 @torch.inference_mode()
 def encode_histories(
-    net: TwoTowerNet,
+    net: TwoTowerNetwork,
     table: Tensor,
-    histories: RowLists,
+    histories: Ragged,
     features: Int32 | None = None,
     requests: Int64 | None = None,
-    wanted: int | None = None,
+    target_event: int | None = None,
 ) -> Tensor:
     """User vectors of histories, longest first so that a batch holds next to no padding.
 
     Parameters
     ----------
-    net : TwoTowerNet
+    net : TwoTowerNetwork
         In evaluation mode.
     table : float (n_items, D)
         Item vectors as the item tower gives them.
-    histories : RowLists (n)
+    histories : Ragged (n)
         Item rows in time order, with times and event types where the tower reads these; only the last ``max_length``
         are read.
     features : int32 (n, F), optional
         Codes of each user's features; None: unknown.
     requests : int64 (n,), optional
         Clock of each request in seconds, for a tower with ``time_bias="request"``; by default the last event's time.
-    wanted : int, optional
+    target_event : int, optional
         Type of the event to come, for a tower with ``event_heads``; by default any.
 
     Returns
@@ -104,7 +104,7 @@ def encode_histories(
             rows.shape[1],
             None if features is None else features[chosen],
             None if requests is None else requests[chosen],
-            wanted,
+            target_event,
         )
         vectors = net.user_vectors(table, rows.to(table.device), sizes.to(table.device), side.to(table.device))
         out[torch.from_numpy(chosen).to(table.device)] = vectors
@@ -112,7 +112,7 @@ def encode_histories(
     return out
 
 
-def _check_side(net: TwoTowerNet, histories: RowLists) -> None:
+def _check_side(net: TwoTowerNetwork, histories: Ragged) -> None:
     """Refuse histories without what the user tower reads beside items."""
     needed = {"times": net.users.time_bias != "none", "event types": net.users.event_types > 0}
     given = {"times": histories.times, "event types": histories.events}
@@ -122,13 +122,13 @@ def _check_side(net: TwoTowerNet, histories: RowLists) -> None:
 
 
 def _side(
-    net: TwoTowerNet,
-    histories: RowLists,
+    net: TwoTowerNetwork,
+    histories: Ragged,
     width: int,
     features: Int32 | None,
     requests: Int64 | None,
-    wanted: int | None,
-) -> Side:
+    target_event: int | None,
+) -> Context:
     """What the user tower reads of histories beside their items."""
     places = ragged_positions(np.arange(len(histories), dtype=np.int64) * width, histories.lengths)
     times = events = asked = None
@@ -138,12 +138,12 @@ def _side(
         asked = request_times(times, torch.from_numpy(histories.lengths), torch.from_numpy(now))
     if histories.events is not None and net.users.event_types:
         events = _grid(histories.events, places, (len(histories), width))
-    return Side(
+    return Context(
         times=times,
         request=asked,
         events=events,
         features=None if features is None else torch.from_numpy(features.astype(np.int64)),
-        wanted=None if wanted is None else torch.full((len(histories),), wanted),
+        target_event=None if target_event is None else torch.full((len(histories),), target_event),
     )
 
 
@@ -155,13 +155,13 @@ def _grid(values: NDArray[np.integer], places: Int64, shape: tuple[int, int]) ->
 
 
 @dataclass(eq=False)
-class Towers:
+class TwoTowerModel:
     """A network with everything that turns raw input into its input.
 
     Attributes
     ----------
-    net : TwoTowerNet
-    users, items : Vocabulary
+    net : TwoTowerNetwork
+    users, items : IdMap
     whitening : Whitening or None
     held_encoder : HeldEncoder or None
         The files of the text encoder; None where the model reads no text.
@@ -172,9 +172,9 @@ class Towers:
         Features of the users, by row.
     """
 
-    net: TwoTowerNet
-    users: Vocabulary
-    items: Vocabulary
+    net: TwoTowerNetwork
+    users: IdMap
+    items: IdMap
     whitening: Whitening | None
     held_encoder: HeldEncoder | None
     device: str = "cpu"
@@ -209,9 +209,9 @@ class Towers:
         return vectors
 
     @cached_property
-    def dense(self) -> Dense:
+    def dense(self) -> VectorTable:
         """:attr:`item_vectors`, prepared for search."""
-        return Dense.of(self.item_vectors)
+        return VectorTable.of(self.item_vectors)
 
     @cached_property
     def text_vectors(self) -> Float32:
@@ -256,34 +256,34 @@ class Towers:
 
     def user_vectors(
         self,
-        histories: RowLists,
+        histories: Ragged,
         users: Int32 | None = None,
         requests: Int64 | None = None,
-        wanted: int | None = None,
+        target_event: int | None = None,
     ) -> Tensor:
         """float32 (n, D): one vector per history; see :func:`encode_histories`.
 
         Parameters
         ----------
-        histories : RowLists (n)
+        histories : Ragged (n)
         users : int32 (n,), optional
             User rows, by which features are looked up; −1: unknown.
         requests : int64 (n,), optional
             Clock of each request, in seconds.
-        wanted : int, optional
+        target_event : int, optional
             Type of the event to come.
         """
         self.net.eval()
         features = None
         if self.user_codes is not None and users is not None:
             features = np.where(users[:, None] >= 0, self.user_codes[users], 0).astype(np.int32)
-        return encode_histories(self.net, self.table, histories, features, requests, wanted)
+        return encode_histories(self.net, self.table, histories, features, requests, target_event)
 
-    def codes_for(self, users: Vocabulary) -> Int32 | None:
+    def codes_for(self, users: IdMap) -> Int32 | None:
         """int32 (len(users), F): features of other users, 0 for those of whom nothing is known; None without features."""
         if self.user_codes is None:
             return None
-        place = self.users.find(users.ids)
+        place = self.users.find_rows(users.ids)
         return np.where(place[:, None] >= 0, self.user_codes[place], 0).astype(np.int32)
 
     def query_vectors(self, texts: list[str]) -> Float32:
@@ -304,10 +304,10 @@ class Towers:
 
     def recommend_rows(
         self,
-        histories: RowLists,
+        histories: Ragged,
         k: int,
         *,
-        exclude: RowLists | None = None,
+        exclude: Ragged | None = None,
         users: Int32 | None = None,
         candidates: Int32 | None = None,
         requests: Int64 | None = None,
@@ -318,9 +318,9 @@ class Towers:
 
 
 def rank_vectors(
-    queries: Tensor, table: Tensor | Dense, k: int, exclude: RowLists | None = None, candidates: Int32 | None = None
+    queries: Tensor, table: Tensor | VectorTable, k: int, exclude: Ragged | None = None, candidates: Int32 | None = None
 ) -> Ranked:
-    """Rank all items by inner product; see :func:`recsys.models.dense_search.search`.
+    """Rank all items by inner product; see :func:`recsys.index.exact.search.search`.
 
     Parameters
     ----------
@@ -334,7 +334,7 @@ def rank_vectors(
     -------
     Ranked (n)
     """
-    items = table if isinstance(table, Dense) else Dense.of(table)
+    items = table if isinstance(table, VectorTable) else VectorTable.of(table)
     return search(queries, items, k, exclude, None if candidates is None else mask_of(candidates, len(items)))
 
 

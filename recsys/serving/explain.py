@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from recsys.core.ragged import Float32, Int32, Ragged
+from recsys.core.schema import CONTRIBUTION, ITEM, PLACE, TITLE
 from recsys.data.catalog import Catalog
-from recsys.data.row_lists import Float32, Int32, RowLists
 from recsys.errors import ConfigError, DataError
-from recsys.models.towers import Towers, numpy_of
-from recsys.schema import CONTRIBUTION, ITEM, PLACE, TITLE
+from recsys.models.towers import TwoTowerModel, numpy_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +37,8 @@ class Explanation:
 
 
 def explain(
-    towers: Towers,
-    history: RowLists,
+    towers: TwoTowerModel,
+    history: Ragged,
     targets: Int32,
     *,
     user: int | None = None,
@@ -54,8 +54,8 @@ def explain(
 
 
 def occlusion(
-    towers: Towers,
-    history: RowLists,
+    towers: TwoTowerModel,
+    history: Ragged,
     targets: Int32,
     *,
     user: int | None = None,
@@ -76,8 +76,8 @@ def occlusion(
 
     Parameters
     ----------
-    towers : Towers
-    history : RowLists (1)
+    towers : TwoTowerModel
+    history : Ragged (1)
         n events, oldest first, with times and event types where the model reads these.
     targets : int32 (m,)
         Item rows.
@@ -107,7 +107,7 @@ def occlusion(
 
 
 def _with_and_without(
-    towers: Towers, history: RowLists, targets: Int32, user: int | None, request: int | None, wanted: int | None
+    towers: TwoTowerModel, history: Ragged, targets: Int32, user: int | None, request: int | None, wanted: int | None
 ) -> tuple[Float32, Float32]:
     """Scores of the targets after the whole history, float32 (m,), and without each event, float32 (n, m)."""
     if len(history) != 1:
@@ -139,14 +139,14 @@ def _with_and_without(
     return scores[-1], without
 
 
-def nearest_in_history(towers: Towers, history: Int32, targets: Int32, top: int = 1) -> tuple[Int32, Float32]:
+def nearest_in_history(towers: TwoTowerModel, history: Int32, targets: Int32, top: int = 1) -> tuple[Int32, Float32]:
     """The items of a history that are most like each target, by the item vectors; no user vector is computed.
 
     This tells what an item is like, not what the user tower made of the history; that costs an :func:`occlusion`.
 
     Parameters
     ----------
-    towers : Towers
+    towers : TwoTowerModel
     history : int32 (n,)
         Item rows; one that occurs more than once counts once. A target that is among them is nearest to itself.
     targets : int32 (m,)
@@ -201,7 +201,7 @@ def explanation_frame(explanation: Explanation, catalog: Catalog) -> pl.DataFram
     places = np.arange(1, len(rows) + 1, dtype=np.int32)
     frame = pl.DataFrame(
         {
-            ITEM: catalog.items.raw(rows),
+            ITEM: catalog.items.to_ids(rows),
             TITLE: catalog.title_of(rows),
             CONTRIBUTION: explanation.contributions,
             PLACE: places,

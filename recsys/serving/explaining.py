@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recsys.bundle.corpus import Corpus
+from recsys.core.progress import warn
+from recsys.core.ragged import Int32, Ragged
 from recsys.data.clock import Instant, clock
-from recsys.data.row_lists import Int32, RowLists
 from recsys.errors import UnknownIdError
 from recsys.models.towers import numpy_of
-from recsys.progress import warn
-from recsys.serving.asked import Asked, Unknown, known_rows
-from recsys.serving.requested import RawId, single
-from recsys.serving.shelf import Shelf
-from recsys.serving.side import event_code
+from recsys.serving.context import event_code
+from recsys.serving.request import Asked, Unknown, known_rows
+from recsys.serving.request_arguments import RawId, single
 
 
 class Explaining:
@@ -24,13 +24,13 @@ class Explaining:
 
     event_names: tuple[str, ...]
 
-    def _state(self) -> tuple[Shelf, RowLists]:
+    def _state(self) -> tuple[Corpus, Ragged]:
         raise NotImplementedError  # the retriever's
 
     def _asked(
         self,
-        shelf: Shelf,
-        known: RowLists,
+        shelf: Corpus,
+        known: Ragged,
         users: Any,
         histories: Any,
         times: Any = None,
@@ -74,7 +74,7 @@ class Explaining:
         )
         return explanation_frame(found[0], shelf.catalog)
 
-    def item_shares(
+    def score_breakdown(
         self,
         user: RawId | None = None,
         item: RawId = "",
@@ -88,20 +88,20 @@ class Explaining:
     ) -> dict[str, float]:
         """What id, text and other content of an item add to its score, by name, with ``"bias"``; the sum is the score.
 
-        Takes what :meth:`explain` takes; see :func:`recsys.serving.item_shares.item_shares`.
+        Takes what :meth:`explain` takes; see :func:`recsys.serving.score_breakdown.score_breakdown`.
         """
-        from recsys.serving.item_shares import item_shares  # noqa: PLC0415
+        from recsys.serving.score_breakdown import score_breakdown  # noqa: PLC0415
 
         shelf, asked, row = self._one(user, item, history, times, events, unknown)
         code = None if wanted is None else event_code(wanted, shelf.towers.net.users, self.event_names)
         clocks = None if now is None else np.array([clock(now)], dtype=np.int64)
         vector = numpy_of(shelf.towers.user_vectors(asked.histories, asked.users, clocks, code))[0]
-        shares = item_shares(shelf.towers, vector, row)
+        shares = score_breakdown(shelf.towers, vector, row)
         return {name: float(values[0]) for name, values in shares.items()}
 
     def _one(
         self, user: Any, item: Any, history: Any, times: Any, events: Any, unknown: Unknown
-    ) -> tuple[Shelf, Asked, Int32]:
+    ) -> tuple[Corpus, Asked, Int32]:
         """One person and one item; unknown items of the history may be passed over, but the item and the user may not."""
         shelf, known = self._state()
         one = [[given] if given is not None else None for given in (history, times, events)]

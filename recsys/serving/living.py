@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.data.row_lists import RowLists
+from recsys.bundle.corpus import Corpus
+from recsys.core.processes import check_process
+from recsys.core.ragged import Ragged
 from recsys.data.split import Holdout
 from recsys.models.towers import numpy_of
-from recsys.processes import check_process
-from recsys.serving.asked import known_rows
-from recsys.serving.requested import RawIds, item_frame
-from recsys.serving.shelf import Shelf
+from recsys.serving.request import known_rows
+from recsys.serving.request_arguments import RawIds, item_frame
 
 _TRIES = 3
 """How often an index is built while others may change what is on offer."""
@@ -24,9 +24,9 @@ _TRIES = 3
 class Living:
     """The part of a retriever that changes what is on offer: writers wait for each other, and swap the shelf as a whole."""
 
-    shelf: Shelf
+    shelf: Corpus
     options: dict[str, Any]
-    histories: RowLists
+    histories: Ragged
     holdout: Holdout | None
     _changing: threading.Lock
 
@@ -90,7 +90,7 @@ class Living:
                 used[held.histories.rows] = used[held.targets.rows] = True
             shelf, place = self.shelf.compacted(used, self.options)
             if held is not None:
-                lists = {name: getattr(held, name).renamed(place) for name in ("histories", "targets")}
+                lists = {name: getattr(held, name).remap(place) for name in ("histories", "targets")}
                 self.holdout = replace(held, items=shelf.items, **lists)
             self.shelf = shelf
             if shelf.histories is not None:
@@ -106,7 +106,7 @@ class Living:
 
         check_process()
 
-        def chosen(shelf: Shelf) -> Shelf:
+        def chosen(shelf: Corpus) -> Corpus:
             histories = self.histories if shelf.histories is None else shelf.histories
             rows = np.flatnonzero(histories.lengths).astype(np.int32)
             if len(rows) > SAMPLE:

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recsys.arguments import flag, instance
+from recsys.bundle.corpus import Corpus
+from recsys.core.arguments import flag, instance
+from recsys.core.ragged import Bool, Int32, Int64, Ragged, overlap
+from recsys.core.ranking import Ranked, check_k
 from recsys.data.clock import Instant, clock
-from recsys.data.row_lists import Bool, Int32, Int64, RowLists, overlap
 from recsys.models.towers import numpy_of
-from recsys.recommender import Ranked, check_k
-from recsys.serving.asked import Asked, LeftOut, Unknown, known_rows, repeated
-from recsys.serving.bound_rules import BoundRules, Ruled
-from recsys.serving.requested import RawIds, check_where
-from recsys.serving.rules import Rules
-from recsys.serving.shelf import Shelf
-from recsys.serving.side import event_code
+from recsys.serving.context import event_code
+from recsys.serving.request import Asked, LeftOut, Unknown, known_rows, repeated
+from recsys.serving.request_arguments import RawIds, check_where
+from recsys.serving.rules.apply import BoundRules, Ruled
+from recsys.serving.rules.spec import Rules
 
 _BLOCK = 4096
 
@@ -29,12 +29,12 @@ class Request:
     Attributes
     ----------
     asked : Asked (n)
-    hidden : RowLists (n)
+    hidden : Ragged (n)
         What each must not get.
     eligible : bool (n_items,) or None
         What anybody may get.
     k, clock : int
-    wanted : int or None
+    target_event : int or None
         Code of the event to come.
     rules : Rules or None
     left_out : LeftOut
@@ -42,18 +42,18 @@ class Request:
     """
 
     asked: Asked
-    hidden: RowLists
+    hidden: Ragged
     eligible: Bool | None
     k: int
     clock: int
-    wanted: int | None
+    target_event: int | None
     rules: Rules | None
     left_out: LeftOut
 
     @classmethod
     def of(
         cls,
-        shelf: Shelf,
+        shelf: Corpus,
         asked: Asked,
         event_names: tuple[str, ...],
         *,
@@ -63,12 +63,14 @@ class Request:
         allow: RawIds | None = None,
         where: str | pl.Expr | None = None,
         now: Instant | None = None,
-        wanted: str | None = None,
+        target_event: str | None = None,
         rules: Rules | None = None,
         unknown: Unknown = "error",
     ) -> Request:
         """From raw ids and words; raises what :meth:`recsys.serving.retriever.Retriever.recommend` does."""
-        hidden = asked.histories.bare() if flag(filter_seen, "filter_seen") else RowLists.empty(len(asked.histories))
+        hidden = (
+            asked.histories.without_events() if flag(filter_seen, "filter_seen") else Ragged.empty(len(asked.histories))
+        )
         passed = asked.left_out
         if exclude is not None:
             never, missed = known_rows(exclude, shelf.items, "exclude", unknown)
@@ -82,12 +84,12 @@ class Request:
             eligible,
             min(check_k(k), len(shelf.items)),
             clock(now),
-            None if wanted is None else event_code(wanted, shelf.towers.net.users, event_names),
+            None if target_event is None else event_code(target_event, shelf.towers.net.users, event_names),
             rules,
             passed + LeftOut(unknown_items=missed),
         )
 
-    def answer(self, shelf: Shelf, able: Int64) -> tuple[Ranked, pl.DataFrame | None]:
+    def answer(self, shelf: Corpus, able: Int64) -> tuple[Ranked, pl.DataFrame | None]:
         """Lists for those of the people, int64 (m,), who have a history, and what the rules moved."""
         hidden, bound = self.hidden.take(able), None if self.rules is None else shelf.bound(self.rules)
         if bound is None:
@@ -95,16 +97,18 @@ class Request:
         ruled = self._ruled(shelf, able, hidden, bound)
         return ruled.ranked, ruled.moves
 
-    def there(self, shelf: Shelf) -> Bool:
+    def there(self, shelf: Corpus) -> Bool:
         """bool (n_items,): what anybody may get and is not removed."""
         return shelf.index.alive if self.eligible is None else shelf.index.alive & self.eligible
 
-    def _ranked(self, shelf: Shelf, able: Int64, k: int, hidden: RowLists, eligible: Bool | None) -> Ranked:
+    def _ranked(self, shelf: Corpus, able: Int64, k: int, hidden: Ragged, eligible: Bool | None) -> Ranked:
         clocks = np.full(len(able), self.clock, dtype=np.int64)
         read, users = self.asked.histories.take(able), self.asked.users[able]
-        return rank(shelf, read, k, hidden=hidden, users=users, clocks=clocks, wanted=self.wanted, eligible=eligible)
+        return rank(
+            shelf, read, k, hidden=hidden, users=users, clocks=clocks, target_event=self.target_event, eligible=eligible
+        )
 
-    def _ruled(self, shelf: Shelf, able: Int64, hidden: RowLists, bound: BoundRules) -> Ruled:
+    def _ruled(self, shelf: Corpus, able: Int64, hidden: Ragged, bound: BoundRules) -> Ruled:
         """By the rules, from ever more candidates while caps leave lists short that could be longer."""
         eligible = overlap(self.eligible, bound.eligible)
         there = self.there(shelf) if bound.eligible is None else self.there(shelf) & bound.eligible
@@ -121,29 +125,29 @@ class Request:
 
 
 def rank(
-    shelf: Shelf,
-    histories: RowLists,
+    shelf: Corpus,
+    histories: Ragged,
     k: int,
     *,
-    hidden: RowLists | None,
+    hidden: Ragged | None,
     users: Int32 | None,
     clocks: Int64 | None,
-    wanted: int | None,
+    target_event: int | None,
     eligible: Bool | None,
 ) -> Ranked:
-    """Through user tower and index, some thousand histories at a time; see :meth:`recsys.recommender.Ranker`."""
+    """Through user tower and index, some thousand histories at a time; see :meth:`recsys.evaluation.protocol.Ranker`."""
     parts = []
     for start in range(0, len(histories), _BLOCK):
         part, stop = slice(start, start + _BLOCK), start + _BLOCK
         known, asked = None if users is None else users[part], None if clocks is None else clocks[part]
-        vectors = shelf.towers.user_vectors(histories.block(start, stop), known, asked, wanted)
+        vectors = shelf.towers.user_vectors(histories.block(start, stop), known, asked, target_event)
         own = None if hidden is None else hidden.block(start, stop)
         parts.append(shelf.index.search(numpy_of(vectors), k, own, eligible=eligible))
     return Ranked.joined(parts)
 
 
 def eligible_items(
-    shelf: Shelf, allow: RawIds | None, where: str | pl.Expr | None, unknown: Unknown = "error"
+    shelf: Corpus, allow: RawIds | None, where: str | pl.Expr | None, unknown: Unknown = "error"
 ) -> tuple[Bool | None, int]:
     """bool (n_items,): what a list of ids and a predicate leave (None: everything), and how many ids are unknown."""
     check_where(where)

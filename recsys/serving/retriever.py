@@ -12,28 +12,28 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from recsys.bundle.corpus import Corpus
+from recsys.core.id_map import IdMap
+from recsys.core.processes import begin_threads, check_process, note_threads
+from recsys.core.progress import warn
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, overlap
+from recsys.core.ranking import Ranked, check_k
+from recsys.core.schema import ITEM, QUERY, SIMILAR, TITLE, USER
 from recsys.data.catalog import Catalog
 from recsys.data.clock import Instant, clock
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Bool, Float32, Int32, Int64, RowLists, overlap
 from recsys.data.split import Holdout
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError
 from recsys.index.item_index import ItemIndex
-from recsys.models.towers import Towers, numpy_of
-from recsys.processes import begin_threads, check_process, note_threads
-from recsys.progress import warn
-from recsys.recommender import Ranked, check_k
-from recsys.schema import ITEM, QUERY, SIMILAR, TITLE, USER
-from recsys.serving.answers import Answered, Form, as_form, check_form, filled_by_popularity, frame_of, spread
-from recsys.serving.asked import Asked, LeftOut, Unknown, anonymous, known_rows, known_users
+from recsys.models.towers import TwoTowerModel, numpy_of
+from recsys.serving.answer import Answered, Form, as_form, check_form, filled_by_popularity, frame_of, spread
+from recsys.serving.context import event_code
 from recsys.serving.explaining import Explaining
 from recsys.serving.living import Living
 from recsys.serving.ranking import Request, eligible_items, rank
-from recsys.serving.requested import RawId, RawIds, check_where, search_texts, single
-from recsys.serving.rules import Rules
-from recsys.serving.shelf import Shelf
-from recsys.serving.side import event_code
+from recsys.serving.request import Asked, LeftOut, Unknown, anonymous, known_rows, known_users
+from recsys.serving.request_arguments import RawId, RawIds, check_where, search_texts, single
+from recsys.serving.rules.spec import Rules
 
 
 @dataclass(eq=False)
@@ -48,11 +48,11 @@ class Retriever(Explaining, Living):
 
     Attributes
     ----------
-    shelf : Shelf
+    shelf : Corpus
         Towers, index and catalogue as they are now.
-    users : Vocabulary
+    users : IdMap
         The users that can be asked for by name.
-    histories : RowLists
+    histories : Ragged
         Their histories, in the towers' item rows; with the times and types of their events where the log tells them.
     options, record : dict
         The model's configuration, and what happened in training; for the bundle.
@@ -66,9 +66,9 @@ class Retriever(Explaining, Living):
         The event types that ``histories.events`` refers to: those that the model was trained on, in the same order.
     """
 
-    shelf: Shelf
-    users: Vocabulary
-    histories: RowLists
+    shelf: Corpus
+    users: IdMap
+    histories: Ragged
     options: dict[str, Any] = field(default_factory=dict)
     record: dict[str, Any] = field(default_factory=dict)
     holdout: Holdout | None = None
@@ -103,7 +103,7 @@ class Retriever(Explaining, Living):
         own = {name: copy.deepcopy(getattr(self, name), memo) for name in ("options", "record", "data")}
         return replace(self.snapshot(), **own)
 
-    def _state(self) -> tuple[Shelf, RowLists]:
+    def _state(self) -> tuple[Corpus, Ragged]:
         """What is on offer and the histories in its rows, read once: whoever works on them sees no change in between."""
         check_process()
         shelf = self.shelf
@@ -117,12 +117,12 @@ class Retriever(Explaining, Living):
         return found[1]
 
     @property
-    def items(self) -> Vocabulary:
+    def items(self) -> IdMap:
         """All items in row order, removed ones too."""
         return self.shelf.items
 
     @property
-    def towers(self) -> Towers:
+    def towers(self) -> TwoTowerModel:
         """The fitted towers."""
         return self.shelf.towers
 
@@ -176,23 +176,25 @@ class Retriever(Explaining, Living):
 
     def recommend_rows(
         self,
-        histories: RowLists,
+        histories: Ragged,
         k: int,
         *,
-        exclude: RowLists | None = None,
+        exclude: Ragged | None = None,
         users: Int32 | None = None,
         candidates: Int32 | None = None,
         requests: Int64 | None = None,
-        wanted: int | None = None,
+        target_event: int | None = None,
         eligible: Bool | None = None,
     ) -> Ranked:
         """Rank by user tower and index; see :meth:`recsys.TwoTower.recommend_rows`.
 
-        ``wanted`` is the code of an event type; ``eligible``, bool (n_items,), says the same as ``candidates``.
+        ``target_event`` is the code of an event type; ``eligible``, bool (n_items,), says the same as ``candidates``.
         """
         shelf, _ = self._state()
         eligible = overlap(eligible, None if candidates is None else shelf.mask_of(candidates))
-        return rank(shelf, histories, k, hidden=exclude, users=users, clocks=requests, wanted=wanted, eligible=eligible)
+        return rank(
+            shelf, histories, k, hidden=exclude, users=users, clocks=requests, target_event=target_event, eligible=eligible
+        )
 
     def recommend(
         self,
@@ -202,7 +204,7 @@ class Retriever(Explaining, Living):
         times: Sequence[Sequence[Instant]] | None = None,
         events: Sequence[Sequence[str]] | None = None,
         now: Instant | None = None,
-        wanted: str | None = None,
+        target_event: str | None = None,
         k: int = 10,
         filter_seen: bool = True,
         exclude: RawIds | None = None,
@@ -225,7 +227,7 @@ class Retriever(Explaining, Living):
             Time (as ``now``) and type of each event of ``histories``; only models that read them need them.
         now : number, text, date or datetime, optional
             Clock of the request, for models and rules that read it: since 1970, or ISO 8601; by default now.
-        wanted : str, optional
+        target_event : str, optional
             Type of the event to come, such as ``"buy"``, of a model with ``event_heads``; by default any.
         k : int
             Most items per user; fewer where fewer are eligible.
@@ -234,7 +236,7 @@ class Retriever(Explaining, Living):
         exclude, allow : item id or ids, optional
             Items that nobody gets; the only items that anybody gets. All filters hold at once.
         where : str or polars expression, optional
-            Such as ``'category == "Books" and price < 20'``; see :func:`recsys.data.predicate.matching`.
+            Such as ``'category == "Books" and price < 20'``; see :func:`recsys.data.filters.matching`.
         rules : Rules, optional
             Boosts, pins, caps and so on; scores are then those that the rules make. :meth:`moves` tells what they did.
         fallback : {"error", "popular"}
@@ -258,7 +260,7 @@ class Retriever(Explaining, Living):
             A user or item that the model does not know.
         ConfigError
             Both or neither of ``users`` and ``histories``, or nobody in them; an argument that is not what it should be,
-            such as a k below 1; a ``wanted`` type that the model does not tell apart; a predicate that cannot be read.
+            such as a k below 1; a ``target_event`` type that the model does not know; a predicate that cannot be read.
         DataError
             A history is empty, or has events of types that the model does not know.
         ForkError
@@ -266,8 +268,9 @@ class Retriever(Explaining, Living):
         """
         check_form(form)
         found = self.answered(
-            users, histories=histories, times=times, events=events, now=now, wanted=wanted, k=k, filter_seen=filter_seen,
-            exclude=exclude, allow=allow, where=where, rules=rules, fallback=fallback, unknown=unknown,
+            users, histories=histories, times=times, events=events, now=now, target_event=target_event, k=k,
+            filter_seen=filter_seen, exclude=exclude, allow=allow, where=where, rules=rules, fallback=fallback,
+            unknown=unknown,
         )  # fmt: skip
         if told := found.left_out.sentence(len(found.lengths), "users" if histories is None else "histories"):
             warn(told)
@@ -306,7 +309,7 @@ class Retriever(Explaining, Living):
             ranked = spread(ranked, able, n)
         frame = frame_of(ranked, asked.owners, shelf.items, ITEM)
         if source is not None:
-            frame = frame.with_columns(source.gather(pl.Series(ranked.lists.owners(), dtype=pl.UInt32)))
+            frame = frame.with_columns(source.gather(pl.Series(ranked.lists.list_index(), dtype=pl.UInt32)))
         nothing = (ranked.lists.lengths == 0) & (asked.readable | popular)
         return Answered(
             frame,
@@ -327,17 +330,17 @@ class Retriever(Explaining, Living):
         return moves
 
     @staticmethod
-    def _told_moves(shelf: Shelf, asked: Asked, able: Int64, moves: pl.DataFrame) -> pl.DataFrame:
+    def _told_moves(shelf: Corpus, asked: Asked, able: Int64, moves: pl.DataFrame) -> pl.DataFrame:
         return moves.select(
             asked.owners.gather(pl.Series(able[moves["request"].to_numpy()], dtype=pl.UInt32)),
-            shelf.items.raw(moves["row"].to_numpy()).alias(ITEM),
+            shelf.items.to_ids(moves["row"].to_numpy()).alias(ITEM),
             *(moves[name] for name in ("rule", "change", "rank_before", "rank_after")),
         )
 
     def _asked(
         self,
-        shelf: Shelf,
-        known: RowLists,
+        shelf: Corpus,
+        known: Ragged,
         users: Any,
         histories: Any,
         times: Any = None,
@@ -365,7 +368,7 @@ class Retriever(Explaining, Living):
         times: Sequence[Sequence[Instant]] | None = None,
         events: Sequence[Sequence[str]] | None = None,
         now: Instant | None = None,
-        wanted: str | None = None,
+        target_event: str | None = None,
         unknown: Unknown = "error",
     ) -> pl.DataFrame:
         """The score of each item for each user, seen or not: ``user_id`` (or ``query``), ``item_id``, ``score``.
@@ -378,7 +381,7 @@ class Retriever(Explaining, Living):
         able = np.flatnonzero(asked.readable)
         n, m = len(able), len(rows)
         clocks = np.full(n, clock(now), dtype=np.int64)
-        code = None if wanted is None else event_code(wanted, shelf.towers.net.users, self.event_names)
+        code = None if target_event is None else event_code(target_event, shelf.towers.net.users, self.event_names)
         read = asked.histories.take(able)
         vectors = (
             numpy_of(shelf.towers.user_vectors(read, asked.users[able], clocks, code)) if n else shelf.towers.vectors[:0]
@@ -389,7 +392,7 @@ class Retriever(Explaining, Living):
         return pl.DataFrame(
             {
                 asked.owners.name: asked.owners.gather(pl.Series(able[owners], dtype=pl.UInt32)),
-                ITEM: shelf.items.raw(np.tile(rows, n)),
+                ITEM: shelf.items.to_ids(np.tile(rows, n)),
                 "score": shelf.index.scores(vectors, owners, np.tile(rows, n).astype(np.int64)),
             }
         )
@@ -409,9 +412,9 @@ class Retriever(Explaining, Living):
         if missed:
             warn(LeftOut(unknown_items=missed).sentence(len(rows)))
         eligible, _ = eligible_items(shelf, None, where)
-        itself = RowLists.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
+        itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
         ranked = shelf.index.search(shelf.towers.vectors[rows], k, itself, eligible=eligible)
-        return frame_of(ranked, shelf.items.raw(rows).alias(ITEM), shelf.items, SIMILAR)
+        return frame_of(ranked, shelf.items.to_ids(rows).alias(ITEM), shelf.items, SIMILAR)
 
     def similar_users(self, users: RawIds, *, k: int = 10, unknown: Unknown = "error") -> pl.DataFrame:
         """The users whose vectors are nearest, by cosine: ``user_id``, ``similar_user_id``, ``score``, ``rank``.
@@ -427,10 +430,10 @@ class Retriever(Explaining, Living):
         rows = asked.users[asked.readable]
         index, places = self._remembered("users_index", shelf.towers, lambda: users_index(shelf.towers, known))
         at = np.searchsorted(places, rows)
-        itself = RowLists.from_lengths(np.ones(len(rows), dtype=np.int64), at.astype(np.int32))
+        itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), at.astype(np.int32))
         found = index.search(index.vectors()[at], k, itself)
-        ranked = Ranked(RowLists(found.lists.offsets, places[found.lists.rows]), found.scores)
-        return frame_of(ranked, self.users.raw(rows).alias(USER), self.users, "similar_user_id")
+        ranked = Ranked(Ragged(found.lists.offsets, places[found.lists.rows]), found.scores)
+        return frame_of(ranked, self.users.to_ids(rows).alias(USER), self.users, "similar_user_id")
 
     def search(self, texts: str | Sequence[str], *, k: int = 10, where: str | pl.Expr | None = None) -> pl.DataFrame:
         """Items that free text describes: the item tower's text encoder compares it with the items' own texts.
@@ -458,16 +461,16 @@ class Retriever(Explaining, Living):
         ranked = shelf.text_index.search(queries, k, eligible=eligible)
         return frame_of(ranked, pl.Series(QUERY, asked), shelf.items, ITEM)
 
-    def titled(self, frame: pl.DataFrame, column: str = ITEM) -> pl.DataFrame:
+    def with_titles(self, frame: pl.DataFrame, column: str = ITEM) -> pl.DataFrame:
         """The same frame with the title of each item in ``column`` beside it, for people to read."""
         shelf, _ = self._state()
-        return frame.with_columns(shelf.catalog.title_of(shelf.items.rows(frame[column])))
+        return frame.with_columns(shelf.catalog.title_of(shelf.items.to_rows(frame[column])))
 
     def history(self, user: RawId) -> pl.DataFrame:
         """A known user's history, oldest first: ``item_id``, ``title``."""
         shelf, known = self._state()
         rows = known[int(known_rows(single(user, "user"), self.users, "user")[0][0])]
-        return pl.DataFrame({ITEM: shelf.items.raw(rows), TITLE: shelf.catalog.title_of(rows)})
+        return pl.DataFrame({ITEM: shelf.items.to_ids(rows), TITLE: shelf.catalog.title_of(rows)})
 
     def snapshot(self) -> Retriever:
         """This retriever as it is now, which no change to this one reaches; it shares what never changes."""
@@ -484,13 +487,13 @@ class Retriever(Explaining, Living):
         figures: dict[str, Any] | None = None,
         like: str | Path | None = None,
     ) -> None:
-        """Write the bundle, all or nothing; see :func:`recsys.bundle.save`."""
-        from recsys.bundle import save  # noqa: PLC0415 - the bundle knows the retriever, not the other way round
+        """Write the bundle, all or nothing; see :func:`recsys.bundle.io.save`."""
+        from recsys.bundle.io import save  # noqa: PLC0415 - the bundle knows the retriever, not the other way round
 
         save(self.snapshot(), Path(folder), overwrite=overwrite, metrics=metrics, figures=figures, like=like)
 
 
-def users_index(towers: Towers, histories: RowLists) -> tuple[ItemIndex, Int32]:
+def users_index(towers: TwoTowerModel, histories: Ragged) -> tuple[ItemIndex, Int32]:
     """The vectors of all users with a history, by cosine, and whose they are: int32 (m,)."""
     rows = np.flatnonzero(histories.lengths).astype(np.int32)
     vectors = numpy_of(towers.user_vectors(histories.take(rows), rows))

@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from recsys.destination import CHECKPOINT
+from recsys.core.destination import CHECKPOINT
+from recsys.core.files import digested_file, exclusive, read_digested
 from recsys.errors import CheckpointError, DamagedError
-from recsys.files import digested_file, exclusive, read_digested
-from recsys.training.shards import like, whole
+from recsys.training.fsdp import like, whole
 
 FILE = CHECKPOINT
 FREE_TO_CHANGE = ("training.patience", "training.checkpoint_steps", "training.logger")

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from recsys.errors import ConfigError
-from recsys.training.batches import Batch, WindowBatches
-from recsys.training.module import NextItemLoss
+from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.windows import Batch, WindowBatches
 
 _TIMED = 3
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recsys.config.training import LoggerName
 from recsys.errors import ConfigError
-from recsys.training.config import LoggerName
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recsys.training.config import Training
+from recsys.config.training import Training
 
 _NO_MATRICES = ("position", "by_distance", "by_time")
 """Two-dimensional parameters that are tables of offsets."""
@@ -24,7 +24,7 @@ def make_optimizer(module: nn.Module, config: Training) -> torch.optim.AdamW:
             groups.setdefault((".encoder." in name, p.dim() == 2 and not name.endswith(_NO_MATRICES)), []).append(p)
     made: list[dict[str, Any]] = []
     for (encoder, matrices), parameters in groups.items():
-        peak = config.encoder_rate if encoder else config.learning_rate
+        peak = config.encoder_learning_rate if encoder else config.learning_rate
         decay = config.weight_decay if matrices else 0.0
         made.append({"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay, "matrices": matrices})
     return torch.optim.AdamW(made, betas=(0.9, 0.98), fused=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot
-from recsys.data.row_lists import Int32
+from recsys.core.ragged import Int32
 from recsys.errors import UnsupportedError
 from tests.contract import CHECKS, EVERYBODY, LOG, PERSONAL, Check, Make, ask, fitted
 

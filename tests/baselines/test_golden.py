@@ -13,16 +13,16 @@ import pytest
 from numpy.typing import NDArray
 
 from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot, by_name, ease
+from recsys.core.ragged import Ragged
+from recsys.core.schema import BASELINES
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import RowLists
 from recsys.errors import ConfigError, DataError, EncoderError, NotFittedError
-from recsys.models import topk
-from recsys.models.encoder import TextEncoder
-from recsys.recommender import Recommender
-from recsys.schema import BASELINES
+from recsys.evaluation.protocol import Recommender
+from recsys.index.exact import topk
+from recsys.models.encoders.pretrained import TextEncoder
 
-Dense = NDArray[np.float64]
+VectorTable = NDArray[np.float64]
 
 
 def random_log(n_users: int = 60, n_items: int = 14, seed: int = 0) -> Interactions:
@@ -39,7 +39,7 @@ LOG = random_log()
 N_ITEMS = len(LOG.items)
 
 
-def touched(log: Interactions) -> Dense:
+def touched(log: Interactions) -> VectorTable:
     """Users by items, 1 where the user touched the item, however often."""
     matrix = np.zeros((len(log.users), len(log.items)))
     for user, rows in enumerate(log.histories.to_lists()):
@@ -48,15 +48,15 @@ def touched(log: Interactions) -> Dense:
     return matrix
 
 
-def scores_of(model: Recommender, history: list[int]) -> Dense:
+def scores_of(model: Recommender, history: list[int]) -> VectorTable:
     """Every item's score for one history, by item row."""
-    ranked = model.recommend_rows(RowLists.from_lists([history]), len(model.items))
+    ranked = model.recommend_rows(Ragged.from_lists([history]), len(model.items))
     scores = np.full(len(model.items), np.nan)
     scores[ranked.lists.rows] = ranked.scores
     return scores
 
 
-def cosines(log: Interactions) -> Dense:
+def cosines(log: Interactions) -> VectorTable:
     """Item by item: users in common / sqrt(users of one · users of the other); 0 for an item with itself."""
     histories = log.histories.to_lists()
     users_of = [{user for user, rows in enumerate(histories) if item in rows} for item in range(len(log.items))]
@@ -126,7 +126,7 @@ def test_ease_refuses_more_items_than_it_can_hold_and_stays_unfitted(monkeypatch
     with pytest.raises(ConfigError, match=f"EASE on {N_ITEMS} items .* its limit here is {N_ITEMS - 1} items"):
         model.fit(LOG)
     with pytest.raises(NotFittedError):
-        model.recommend_rows(RowLists.from_lists([[0]]), 1)
+        model.recommend_rows(Ragged.from_lists([[0]]), 1)
 
 
 @pytest.mark.parametrize("alpha", [1.0, 4.0])
@@ -178,7 +178,7 @@ def test_bpr_ranks_what_a_user_touched_above_what_the_user_did_not() -> None:
 def test_bpr_knows_a_user_by_row_whatever_the_history_says() -> None:
     model = BPR(4, iterations=20).fit(LOG)
     users = np.array([7, 3], dtype=np.int32)
-    nothing = model.recommend_rows(RowLists.empty(2), 5, users=users)
+    nothing = model.recommend_rows(Ragged.empty(2), 5, users=users)
     something = model.recommend_rows(LOG.histories.take(users[::-1]), 5, users=users)
     assert nothing.lists.to_lists() == something.lists.to_lists()
 
@@ -245,7 +245,7 @@ def compass(*more: str) -> tuple[Interactions, Catalog]:
 
 
 def scores_by_name(model: ZeroShot, history: list[str]) -> dict[str, float]:
-    return dict(zip(model.items.ids, scores_of(model, model.items.rows(history).tolist()).tolist(), strict=True))
+    return dict(zip(model.items.ids, scores_of(model, model.items.to_rows(history).tolist()).tolist(), strict=True))
 
 
 def test_zero_shot_is_the_cosine_with_the_mean_of_the_unit_vectors(handmade: str) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from recsys.data.dialect import Dialect
-from recsys.data.tables import collect
+from recsys.data.formats import collect
 from recsys.errors import RecsysError
 
 MOVIELENS = ("user_id", "item_id", "note", "timestamp")

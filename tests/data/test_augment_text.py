@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from recsys.data.augment_text import drop_words, synonyms, variants
 from recsys.errors import ConfigError
-from tests.data.test_augment import is_subsequence, near, probabilities, seeds
 from tests.data.worlds import refused, small
+from tests.training.test_augment import is_subsequence, near, probabilities, seeds
 
 WORDS = ("red", "Car", "(boat)", "né,", "--", "3d")
 some_texts = st.lists(

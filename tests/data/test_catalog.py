@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys.core.id_map import IdMap
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.vocabulary import Vocabulary
 from tests.data.worlds import refused
 
 
@@ -14,8 +14,8 @@ def catalog(text: list[str], **columns: object) -> Catalog:
     return Catalog.from_frame(pl.DataFrame(columns), text=text)
 
 
-def vocabulary(ids: list[object]) -> Vocabulary:
-    return Vocabulary(pl.Series(ids), "item")
+def vocabulary(ids: list[object]) -> IdMap:
+    return IdMap(pl.Series(ids), "item")
 
 
 def rows(*given: int) -> np.ndarray:

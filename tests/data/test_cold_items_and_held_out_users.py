@@ -33,7 +33,7 @@ def test_item_split_takes_cold_items_out_of_all_but_the_cold_holdout(events, see
         split = item_split(log, share=share, seed=seed, validation=validation)
     except DataError:
         return
-    cold = set(log.items.raw(split.cold_rows))
+    cold = set(log.items.to_ids(split.cold_rows))
     assert len(cold) == len(split.cold_rows) == round(share * len(log.items))
     assert split.train.items.same(log.items)
     assert split.train.users.same(log.users)
@@ -75,7 +75,7 @@ POPULAR_NINE = [
 
 def test_item_split_by_hand():
     split = item_split(log_of(POPULAR_NINE), share=0.6, min_count=3)  # 9 is the only item of three events
-    assert list(split.train.items.raw(split.cold_rows)) == [9]
+    assert list(split.train.items.to_ids(split.cold_rows)) == [9]
     assert split.cold_rows.dtype == np.int32
     assert judged(split.cold) == {1: ([10, 11], [9])}
     assert split.skipped == 1
@@ -100,7 +100,7 @@ def test_items_that_nobody_touched_are_never_cold():
     log = log_of(POPULAR_NINE).with_items(pl.Series(range(100, 200)))
     split = item_split(log, share=0.3, seed=2)
     assert len(split.cold_rows) == 3
-    assert set(log.items.raw(split.cold_rows)) <= set(range(9, 20))
+    assert set(log.items.to_ids(split.cold_rows)) <= set(range(9, 20))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 10, float("nan")])

@@ -105,7 +105,7 @@ def test_event_types_without_names_and_names_without_types_are_refused():
     with refused("event types and event_names go together"):
         dataclasses.replace(made, event_names=())
     with refused("event types and event_names go together"):
-        dataclasses.replace(made, histories=made.histories.bare())
+        dataclasses.replace(made, histories=made.histories.without_events())
 
 
 def test_events_are_weighted_by_their_type():

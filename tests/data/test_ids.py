@@ -6,14 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys.core.id_map import IdMap
+from recsys.core.schema import canonical_ids
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
 from recsys.data.read import read_catalog, read_interactions, read_user_table, read_users
 from recsys.data.summary import summary
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError
-from recsys.schema import canonical_ids
 from tests.data.worlds import parquet, refused, written
 
 WHOLE = {
@@ -30,18 +30,18 @@ WHOLE = {
 @pytest.mark.parametrize("ids", WHOLE.values(), ids=WHOLE)
 def test_a_whole_number_is_the_same_id_however_it_is_written(ids):
     assert canonical_ids(ids).to_list() == [4, 7]
-    assert Vocabulary(pl.Series([7, 4]), "item").find(ids).tolist() == [1, 0]
+    assert IdMap(pl.Series([7, 4]), "item").find_rows(ids).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("asked", [[4], [4.0], ["4"], ["4.0"], [np.float32(4)], np.array([4.0]), (4,)], ids=str)
 def test_a_request_finds_a_whole_number_however_it_is_written(asked):
-    assert Vocabulary(pl.Series([7, 4]), "item").rows(asked).tolist() == [1]
+    assert IdMap(pl.Series([7, 4]), "item").to_rows(asked).tolist() == [1]
 
 
 def test_among_text_a_float_that_is_whole_is_its_integer():
-    known = Vocabulary(pl.Series(["A1", "4", "true"]), "item")
-    assert known.find([4.0]).tolist() == known.find(pl.Series([4.0])).tolist() == [1]
-    assert known.find([True]).tolist() == known.find(pl.Series([True])).tolist() == [2]
+    known = IdMap(pl.Series(["A1", "4", "true"]), "item")
+    assert known.find_rows([4.0]).tolist() == known.find_rows(pl.Series([4.0])).tolist() == [1]
+    assert known.find_rows([True]).tolist() == known.find_rows(pl.Series([True])).tolist() == [2]
 
 
 @pytest.mark.parametrize("ids", [["007", "8.0"], ["A", "4.0"], ["4.0", "4.5"], ["4.00", "5"]], ids=str)
@@ -61,7 +61,7 @@ def log_file(folder: Path, *ids: object) -> Path:
 def test_a_log_of_pandas_meets_its_catalogue(tmp_path: Path):
     log = read_interactions(log_file(tmp_path, "4.0", "7.0"))
     catalog = read_catalog(written(tmp_path / "items.csv", "item_id,title\n4,a\n7,b\n"))
-    assert catalog.items.find(log.items.ids).tolist() == [0, 1]
+    assert catalog.items.find_rows(log.items.ids).tolist() == [0, 1]
     assert summary(log, catalog)["catalogue"]["interacted_but_not_in_catalogue"] == 0
 
 
@@ -107,8 +107,8 @@ def test_blanks_round_ids_are_kept_and_told(tmp_path: Path, caplog):
 # Tables that should meet the log.
 
 
-def items(*ids: object) -> Vocabulary:
-    return Vocabulary(pl.Series(ids), "item")
+def items(*ids: object) -> IdMap:
+    return IdMap(pl.Series(ids), "item")
 
 
 def test_a_table_that_has_none_of_the_ids_is_refused_with_ids_of_both_sides():

@@ -4,20 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Ragged
 from recsys.data.leakage import check_disjoint, check_leakage, check_time_order
-from recsys.data.row_lists import RowLists
 from recsys.data.split import Holdout, leave_last_out
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import LeakageError
 from tests.data.worlds import busy_logs, events_of, log_of, refused, small
 
 
 def asked(pairs: list[tuple[object, object]], users: list[object], items: list[object], name: str = "by hand") -> Holdout:
     """One judged user a pair, in vocabularies of their own."""
-    user_ids, item_ids = Vocabulary(pl.Series(users), "user"), Vocabulary(pl.Series(items), "item")
-    rows = user_ids.rows([user for user, _ in pairs])
-    targets = RowLists.from_lists([[row] for row in item_ids.rows([item for _, item in pairs])])
-    return Holdout(user_ids, item_ids, rows, RowLists.empty(len(pairs)), targets, name)
+    user_ids, item_ids = IdMap(pl.Series(users), "user"), IdMap(pl.Series(items), "item")
+    rows = user_ids.to_rows([user for user, _ in pairs])
+    targets = Ragged.from_lists([[row] for row in item_ids.to_rows([item for _, item in pairs])])
+    return Holdout(user_ids, item_ids, rows, Ragged.empty(len(pairs)), targets, name)
 
 
 TRAIN = [(1, 10, 0), (1, 11, 1), (2, 12, 2), (3, 10, 3), (3, 12, 4)]
@@ -33,8 +33,8 @@ def test_a_pair_that_is_trained_on_and_judged_is_leakage():
 
 def test_the_named_pair_is_found_behind_users_of_several_targets():
     train = log_of(TRAIN)
-    targets = RowLists.from_lists([[2], [0, 1], [1, 2]])
-    held = Holdout(train.users, train.items, np.array([0, 1, 2], dtype=np.int32), RowLists.empty(3), targets, "by hand")
+    targets = Ragged.from_lists([[2], [0, 1], [1, 2]])
+    held = Holdout(train.users, train.items, np.array([0, 1, 2], dtype=np.int32), Ragged.empty(3), targets, "by hand")
     with refused("1 of 5", "user 3 with item 12", error=LeakageError):
         check_leakage(train, held)
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from recsys.data.catalog import Catalog
-from recsys.data.predicate import matching
+from recsys.data.filters import matching
 from recsys.errors import ConfigError
 from tests.data.worlds import refused
 

@@ -23,7 +23,7 @@ Judged = dict[int, tuple[list[int], list[int]]]
 def judged(holdout: Holdout) -> Judged:
     items = holdout.items.ids.to_list()
     lists = zip(holdout.histories.to_lists(), holdout.targets.to_lists(), strict=True)
-    users = holdout.users.raw(holdout.user_rows)
+    users = holdout.users.to_ids(holdout.user_rows)
     return {
         user: ([items[i] for i in seen], [items[i] for i in new]) for user, (seen, new) in zip(users, lists, strict=True)
     }
@@ -204,13 +204,13 @@ def told_log(n: int = 900) -> Interactions:
 
 
 def assert_histories_tell_times_and_types(holdout: Holdout) -> None:
-    items = holdout.items.raw(holdout.histories.rows).to_numpy()
+    items = holdout.items.to_ids(holdout.histories.rows).to_numpy()
     assert len(items)
     assert holdout.event_names == ("buy", "cart", "view")
     assert holdout.histories.times.tolist() == (items * 7).tolist()
     assert holdout.histories.events.tolist() == np.array([2, 1, 0])[items % 3].tolist()
     assert (holdout.targets.times, holdout.targets.events) == (None, None)
-    assert holdout.times.tolist() == (holdout.items.raw(holdout.targets.rows).to_numpy() * 7).tolist()
+    assert holdout.times.tolist() == (holdout.items.to_ids(holdout.targets.rows).to_numpy() * 7).tolist()
 
 
 @pytest.mark.parametrize("name", EVERY_SPLIT)

@@ -25,8 +25,8 @@ def unordered(**options: Any) -> Interactions:
 
 
 def pairs(holdout: Holdout) -> list[tuple[Any, Any]]:
-    users = holdout.users.raw(holdout.user_rows).to_list()
-    return list(zip(users, holdout.items.raw(holdout.targets.rows).to_list(), strict=True))
+    users = holdout.users.to_ids(holdout.user_rows).to_list()
+    return list(zip(users, holdout.items.to_ids(holdout.targets.rows).to_list(), strict=True))
 
 
 def test_each_user_has_one_item_to_find_and_another_for_validation() -> None:

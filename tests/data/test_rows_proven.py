@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from recsys.data.dialect import Dialect
+from recsys.data.formats import collect
 from recsys.data.row_proof import prove
-from recsys.data.tables import collect
 from recsys.data.text_bytes import TextBytes
 from tests.data.worlds import refused, written
 

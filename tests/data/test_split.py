@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Ragged
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import RowLists
 from recsys.data.split import Holdout, leave_last_out, time_split
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError, LeakageError
 from tests.data.worlds import Event, events_lists, in_time_order, log_of, refused, small, timeless
 
@@ -22,7 +22,7 @@ def judged(holdout: Holdout) -> Judged:
     return {
         user: ([items[i] for i in history], [items[i] for i in targets])
         for user, history, targets in zip(
-            holdout.users.raw(holdout.user_rows), holdout.histories.to_lists(), holdout.targets.to_lists(), strict=True
+            holdout.users.to_ids(holdout.user_rows), holdout.histories.to_lists(), holdout.targets.to_lists(), strict=True
         )
     }
 
@@ -221,11 +221,11 @@ def test_splitting_leaves_the_log_as_it_was():
 
 def holdout(histories: list[list[int]], targets: list[list[int]], user_rows: list[int] | None = None) -> Holdout:
     return Holdout(
-        Vocabulary(pl.Series(["u", "v", "w"]), "user"),
-        Vocabulary(pl.Series(range(9)), "item"),
+        IdMap(pl.Series(["u", "v", "w"]), "user"),
+        IdMap(pl.Series(range(9)), "item"),
         np.array(range(len(targets)) if user_rows is None else user_rows, dtype=np.int32),
-        RowLists.from_lists(histories),
-        RowLists.from_lists(targets),
+        Ragged.from_lists(histories),
+        Ragged.from_lists(targets),
         "by hand",
     )
 

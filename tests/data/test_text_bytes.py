@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recsys.data.dialect import Dialect
-from recsys.data.tables import collect
+from recsys.data.formats import collect
 from recsys.errors import ConfigError
 from tests.data.worlds import parquet, refused, written
 

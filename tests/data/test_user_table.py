@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.core.id_map import IdMap
 from recsys.data.user_table import UserFeature, UserTable, encoded
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError
 from tests.data.worlds import refused, small
 
@@ -96,14 +96,14 @@ def test_a_column_of_which_nothing_is_known_is_all_unknown():
 
 
 def test_codes_are_laid_out_for_another_vocabulary_and_strangers_are_unknown():
-    codes = table().codes_for(Vocabulary(pl.Series(["x", "stranger", "u"]), "user"))
+    codes = table().codes_for(IdMap(pl.Series(["x", "stranger", "u"]), "user"))
     assert codes.tolist() == [[2, 0, 2], [0, 0, 0], [2, 2, 1]]
     assert codes.dtype == np.int32
 
 
 def test_users_are_found_though_their_ids_are_text_here_and_numbers_there():
     made = UserTable.from_frame(pl.DataFrame({"user_id": [1, 2], "city": ["a", "b"]}), categorical=["city"])
-    assert made.codes_for(Vocabulary(pl.Series(["2", "x", "02"]), "user")).tolist() == [[2], [0], [0]]
+    assert made.codes_for(IdMap(pl.Series(["2", "x", "02"]), "user")).tolist() == [[2], [0], [0]]
 
 
 def test_the_features_of_somebody_new_have_the_codes_of_the_table():

@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from hypothesis import strategies as st
 
-from recsys.data.row_lists import RowLists
-from recsys.evaluation import beyond
+from recsys.core.ragged import Ragged
+from recsys.evaluation import beyond_accuracy as beyond
 from recsys.evaluation.metrics import hit_matrix
 
 N_ITEMS, N_USERS, N_CATEGORIES = 10, 9, 4
@@ -58,8 +58,8 @@ def ints(values: list[int]) -> np.ndarray:
     return np.array(values, dtype=np.int64)
 
 
-def rows(lists: Lists) -> RowLists:
-    return RowLists.from_lists(lists)
+def rows(lists: Lists) -> Ragged:
+    return Ragged.from_lists(lists)
 
 
 COMPUTED = {

@@ -4,13 +4,13 @@ import pytest
 
 import recsys
 from recsys.baselines import ItemKNN, Popularity
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Int32, Ragged
+from recsys.core.ranking import Ranked
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import Int32, RowLists
 from recsys.data.split import Holdout, Split
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, LeakageError
 from recsys.evaluation.compare import compare
-from recsys.recommender import Ranked
 
 
 class Sayer:
@@ -26,24 +26,24 @@ class Sayer:
 
     def recommend_rows(
         self,
-        histories: RowLists,
+        histories: Ragged,
         k: int,
         *,
-        exclude: RowLists | None = None,
+        exclude: Ragged | None = None,
         users: Int32 | None = None,
         candidates: Int32 | None = None,
     ) -> Ranked:
         assert users is not None
         rows = self.lists[users].astype(np.int32)
-        return Ranked(RowLists.from_lengths(np.ones(len(rows), dtype=np.int64), rows), np.ones(len(rows), dtype=np.float32))
+        return Ranked(Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), rows), np.ones(len(rows), dtype=np.float32))
 
 
 @pytest.fixture
 def holdout() -> Holdout:
     n = 600
-    users, items = Vocabulary(pl.Series(range(n)), "user"), Vocabulary(pl.Series(range(50)), "item")
-    targets = RowLists.from_lists([[i % 50] for i in range(n)])
-    histories = RowLists.from_lists([[(i + 7) % 50] for i in range(n)])
+    users, items = IdMap(pl.Series(range(n)), "user"), IdMap(pl.Series(range(50)), "item")
+    targets = Ragged.from_lists([[i % 50] for i in range(n)])
+    histories = Ragged.from_lists([[(i + 7) % 50] for i in range(n)])
     return Holdout(users, items, np.arange(n, dtype=np.int32), histories, targets, "known quality")
 
 

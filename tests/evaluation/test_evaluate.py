@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 
 from recsys.baselines import Popularity
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Ragged
+from recsys.core.ranking import Ranked
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import RowLists
 from recsys.data.split import Holdout, leave_last_out
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError
 from recsys.evaluation.evaluate import Evaluation, evaluate
-from recsys.recommender import Ranked, Ranker
+from recsys.evaluation.protocol import Ranker
 from tests.evaluation.fixed_lists import LETTERS, ORDERS, FixedLists, make_holdout
 
 
@@ -80,8 +81,8 @@ def many_users(n: int) -> tuple[FixedLists, Holdout]:
     histories = [one[:start] for one, (start, _) in zip(drawn, ends, strict=True)]
     targets = [one[start:stop] for one, (start, stop) in zip(drawn, ends, strict=True)]
     held = Holdout(
-        model.users, model.items, np.arange(n, dtype=np.int32), RowLists.from_lists(histories),
-        RowLists.from_lists(targets), "at random",
+        model.users, model.items, np.arange(n, dtype=np.int32), Ragged.from_lists(histories),
+        Ragged.from_lists(targets), "at random",
     )  # fmt: skip
     return model, held
 
@@ -205,7 +206,7 @@ def test_the_text_carries_the_counts_the_definition_and_every_mean(model: FixedL
 def test_ranking_cold_candidates_alone_counts_only_these() -> None:
     frame = pl.DataFrame({"user_id": list("aaabbb"), "item_id": list("xyzyxw")})
     split = leave_last_out(Interactions.from_frame(frame), validation=False)
-    among = split.test.items.rows(["z", "w"])
+    among = split.test.items.to_rows(["z", "w"])
     report = evaluate(Popularity().fit(split.train), split.test, k=(1, 2), candidates=among)
     assert report.n_items == 2
     assert report["recall@2"] == 1.0
@@ -226,17 +227,17 @@ def test_peak_memory_does_not_grow_with_users_times_items() -> None:
         """Ranks 20,000 items for 20,000 users by row: only lists are ever held."""
 
         name, trained_on = "wide", None
-        users = Vocabulary(pl.Series(range(20_000)), "user")
-        items = Vocabulary(pl.Series(range(20_000)), "item")
+        users = IdMap(pl.Series(range(20_000)), "user")
+        items = IdMap(pl.Series(range(20_000)), "item")
 
-        def recommend_rows(self, histories: RowLists, k: int, **_: object) -> Ranked:
+        def recommend_rows(self, histories: Ragged, k: int, **_: object) -> Ranked:
             rows = np.tile(np.arange(k, dtype=np.int32), len(histories))
             lengths = np.full(len(histories), k, dtype=np.int64)
-            return Ranked(RowLists.from_lengths(lengths, rows), np.zeros(len(rows), dtype=np.float32))
+            return Ranked(Ragged.from_lengths(lengths, rows), np.zeros(len(rows), dtype=np.float32))
 
     model = Wide()
-    one = RowLists.from_lengths(np.ones(20_000, dtype=np.int64), np.arange(20_000, dtype=np.int32))
-    other = RowLists(one.offsets, (one.rows + 1) % 20_000)
+    one = Ragged.from_lengths(np.ones(20_000, dtype=np.int64), np.arange(20_000, dtype=np.int32))
+    other = Ragged(one.offsets, (one.rows + 1) % 20_000)
     holdout = Holdout(model.users, model.items, one.rows, one, other, "wide")
     tracemalloc.start()
     evaluate(model, holdout, (10, 50))

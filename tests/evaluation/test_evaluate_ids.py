@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 
 from recsys.baselines import Popularity
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Ragged
+from recsys.core.ranking import Ranked
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import RowLists
 from recsys.data.split import Holdout, leave_last_out
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError
 from recsys.evaluation.evaluate import evaluate
-from recsys.recommender import Ranked
 from tests.evaluation.fixed_lists import JUDGED, LETTERS, FixedLists, make_holdout
 
 
@@ -34,11 +34,9 @@ def test_the_model_is_told_its_own_row_of_each_user_and_minus_one_for_a_stranger
 
 def test_an_id_that_only_looks_like_a_known_number_is_unknown() -> None:
     model = FixedLists(["42", "7"], {"ann": ["42", "7"]})
-    items = Vocabulary(pl.Series(["042", "7", "8"]), "item")  # "042" is not 42
-    users = Vocabulary(pl.Series(["ann"]), "user")
-    held = Holdout(
-        users, items, np.zeros(1, dtype=np.int32), RowLists.from_lists([[1]]), RowLists.from_lists([[0]]), "by hand"
-    )
+    items = IdMap(pl.Series(["042", "7", "8"]), "item")  # "042" is not 42
+    users = IdMap(pl.Series(["ann"]), "user")
+    held = Holdout(users, items, np.zeros(1, dtype=np.int32), Ragged.from_lists([[1]]), Ragged.from_lists([[0]]), "by hand")
     report = evaluate(model, held, k=2)
     assert (report["recall@2"], report.unknown_targets) == (0.0, 1)
 
@@ -92,7 +90,7 @@ class ReadsTypes(FixedLists):
 
     event_names = ("buy", "cart", "view")
 
-    def recommend_rows(self, histories: RowLists, k: int, **options: object) -> Ranked:
+    def recommend_rows(self, histories: Ragged, k: int, **options: object) -> Ranked:
         assert histories.events is not None
         assert histories.times is not None
         self.types = [self.event_names[code] for code in histories.events]

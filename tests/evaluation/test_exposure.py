@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.evaluation import beyond
+from recsys.evaluation import beyond_accuracy as beyond
 from tests.evaluation.beyond_oracles import N_ITEMS, NAN, Lists, World, ints, rows, worlds
 
 

@@ -10,21 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.row_lists import RowLists
-from recsys.evaluation.beyond import catalog_coverage, exposure
+from recsys.core.ragged import Ragged
+from recsys.evaluation.beyond_accuracy import catalog_coverage, exposure
 from recsys.evaluation.metrics import PER_USER, hit_matrix
 
 Lists = list[list[int]]
 
 
-def coverage(ranked: RowLists, n_items: int, k: int) -> float:
+def coverage(ranked: Ragged, n_items: int, k: int) -> float:
     return catalog_coverage(exposure(ranked, n_items, k))
 
 
 def values(name: str, ranked: Lists, targets: Lists, k: int) -> list[float]:
     """One metric for lists of items."""
-    wanted = RowLists.from_lists(targets)
-    return PER_USER[name](hit_matrix(RowLists.from_lists(ranked), wanted, k), wanted.lengths, k).tolist()
+    wanted = Ragged.from_lists(targets)
+    return PER_USER[name](hit_matrix(Ragged.from_lists(ranked), wanted, k), wanted.lengths, k).tolist()
 
 
 def oracle(name: str, ranked: list[int], targets: list[int], k: int) -> float:
@@ -152,8 +152,8 @@ def test_what_comes_behind_the_kth_place_does_not_count() -> None:
 
 
 def test_hits_stand_at_the_place_of_the_target_and_nowhere_behind_the_end_of_a_list() -> None:
-    ranked = RowLists.from_lists([[4, 2, 0], [1], []])
-    targets = RowLists.from_lists([[0, 4], [1], [2]])
+    ranked = Ragged.from_lists([[4, 2, 0], [1], []])
+    targets = Ragged.from_lists([[0, 4], [1], [2]])
     assert hit_matrix(ranked, targets, 4).tolist() == [
         [True, False, True, False],
         [True, False, False, False],
@@ -162,21 +162,21 @@ def test_hits_stand_at_the_place_of_the_target_and_nowhere_behind_the_end_of_a_l
 
 
 def test_an_item_is_a_hit_only_for_the_user_whose_target_it_is() -> None:
-    ranked = RowLists.from_lists([[0, 9], [0, 9]])
-    targets = RowLists.from_lists([[9], [0]])
+    ranked = Ragged.from_lists([[0, 9], [0, 9]])
+    targets = Ragged.from_lists([[9], [0]])
     assert hit_matrix(ranked, targets, 2).tolist() == [[False, True], [True, False]]
 
 
 def test_hits_look_no_further_than_k() -> None:
-    assert hit_matrix(RowLists.from_lists([[3, 5, 7]]), RowLists.from_lists([[7]]), 2).tolist() == [[False, False]]
+    assert hit_matrix(Ragged.from_lists([[3, 5, 7]]), Ragged.from_lists([[7]]), 2).tolist() == [[False, False]]
 
 
 def test_without_targets_nothing_is_a_hit() -> None:
-    assert not hit_matrix(RowLists.from_lists([[3, 5]]), RowLists.empty(1), 2).any()
+    assert not hit_matrix(Ragged.from_lists([[3, 5]]), Ragged.empty(1), 2).any()
 
 
 def test_coverage_counts_each_item_once_over_all_lists_up_to_k() -> None:
-    ranked = RowLists.from_lists([[0, 1, 2], [1, 0, 3], [1]])
+    ranked = Ragged.from_lists([[0, 1, 2], [1, 0, 3], [1]])
     assert [coverage(ranked, 8, k) for k in (1, 2, 3, 10)] == [2 / 8, 2 / 8, 4 / 8, 4 / 8]
 
 
@@ -184,4 +184,4 @@ def test_coverage_counts_each_item_once_over_all_lists_up_to_k() -> None:
 @given(users=judged_users(), k=st.integers(1, 15))
 def test_coverage_agrees_with_plain_loops(users: tuple[Lists, Lists], k: int) -> None:
     ranked, _ = users
-    assert coverage(RowLists.from_lists(ranked), 12, k) == len({item for one in ranked for item in one[:k]}) / 12
+    assert coverage(Ragged.from_lists(ranked), 12, k) == len({item for one in ranked for item in one[:k]}) / 12

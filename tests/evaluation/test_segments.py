@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 
 from recsys.baselines import Popularity
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Ragged
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import RowLists
 from recsys.data.split import Holdout, Split, leave_last_out
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import segments
 from recsys.evaluation.evaluate import evaluate, evaluate_lists, target_places
@@ -18,13 +18,13 @@ from recsys.evaluation.result import Evaluation
 
 def small() -> Evaluation:
     """Three users, six items: user 0 finds both targets (places 1 and 3), user 1 one of two (place 2), user 2 none."""
-    items, users = (Vocabulary(pl.Series(range(n)), kind) for n, kind in ((6, "item"), (3, "user")))
-    targets = RowLists.from_lists([[0, 2], [1, 5], [4]])
-    histories = RowLists.from_lists([[3], [2, 3, 4, 0, 2, 3], [5]])
+    items, users = (IdMap(pl.Series(range(n)), kind) for n, kind in ((6, "item"), (3, "user")))
+    targets = Ragged.from_lists([[0, 2], [1, 5], [4]])
+    histories = Ragged.from_lists([[3], [2, 3, 4, 0, 2, 3], [5]])
     holdout = Holdout(
         users, items, np.arange(3, dtype=np.int32), histories, targets, "hand", np.array([0, 5, 86400 * 10, 2, 86400 * 20])
     )
-    return evaluate_lists(RowLists.from_lists([[0, 1, 2], [3, 1, 0], [0, 1, 2]]), holdout, (1, 3))
+    return evaluate_lists(Ragged.from_lists([[0, 1, 2], [3, 1, 0], [0, 1, 2]]), holdout, (1, 3))
 
 
 def test_each_target_knows_its_place() -> None:
@@ -32,7 +32,7 @@ def test_each_target_knows_its_place() -> None:
 
 
 def test_a_target_beyond_the_list_has_no_place() -> None:
-    places = target_places(RowLists.from_lists([[1], []]), RowLists.from_lists([[1, 0], [2]]), 3)
+    places = target_places(Ragged.from_lists([[1], []]), Ragged.from_lists([[1, 0], [2]]), 3)
     assert places.tolist() == [1, 0, 0]
 
 

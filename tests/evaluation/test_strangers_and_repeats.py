@@ -10,12 +10,12 @@ import pytest
 
 import recsys
 from recsys.baselines import BPR, EASE, Popularity
+from recsys.config.training import Training
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout, Split
 from recsys.errors import ConfigError, UnsupportedError
 from recsys.evaluation.compare import compare
 from recsys.evaluation.evaluate import evaluate
-from recsys.training.config import Training
 from recsys.two_tower import TwoTower
 from tests.evaluation.fixed_lists import FixedLists
 
@@ -61,7 +61,9 @@ def test_a_model_that_knows_users_by_name_alone_says_whom_it_does_not_know(split
     model = BPR(factors=2, iterations=1).fit(without(split.train, "u7"))
     with pytest.raises(UnsupportedError, match="1 of the 40 judged users, such as 'u7', are unknown to it"):
         evaluate(model, split.test)
-    known = split.test.where(model.users.find(split.test.users.raw(split.test.user_rows)) >= 0)  # as the message says
+    known = split.test.where(
+        model.users.find_rows(split.test.users.to_ids(split.test.user_rows)) >= 0
+    )  # as the message says
     assert len(evaluate(model, known).holdout) == 39
 
 

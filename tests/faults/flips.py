@@ -18,11 +18,11 @@ import numpy as np
 import polars as pl
 
 import recsys
+from recsys.bundle.manifest import sealed
+from recsys.config.recipe import TABLES
 from recsys.data.interactions import Interactions
-from recsys.manifest import sealed
-from recsys.recipe import TABLES
-from recsys.training.search_space import read_space
-from recsys.training.tune import tune
+from recsys.tuning.search import tune
+from recsys.tuning.space import read_space
 from tests.faults.tally import Tally, by_hand, judged
 from tests.faults.worlds import answers, damage, fitted, write_data
 from tests.models.tiny_encoders import make_encoder

@@ -11,18 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from recsys.cli import main
+from recsys.cli.parser import main
 
 _PRELOADED = [
     "torch",
     "polars",
-    "recsys.bundle",
+    "recsys.bundle.io",
     "recsys.two_tower",
-    "recsys.training.tune",
-    "recsys.serving.batch",
+    "recsys.tuning.search",
+    "recsys.serving.batch.run",
     "faiss",
 ]
-_PRELOADED += ["recsys.evaluation.report", "recsys.training.fit", "tests.faults.jobs"]
+_PRELOADED += ["recsys.report", "recsys.training.trainer", "tests.faults.jobs"]
 
 
 def command(words: list[str]) -> None:

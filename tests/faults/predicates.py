@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 
 from recsys.data.catalog import Catalog
-from recsys.data.predicate import matching
-from recsys.serving.rules import Rules
+from recsys.data.filters import matching
+from recsys.serving.rules.spec import Rules
 from tests.faults.tally import Tally, by_hand, judged
 
 CANARY = "RECSYS_CANARY"

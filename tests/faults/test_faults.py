@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys.data.filters import matching
 from recsys.data.interactions import Interactions
-from recsys.data.predicate import matching
 from recsys.data.read import read_interactions
 from recsys.errors import ConfigError, DataError
-from recsys.serving.rules import Rules
+from recsys.serving.rules.spec import Rules
 from tests.faults import flips, kills, loads, logs, predicates
 from tests.faults.tally import Tally
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recsys.data.row_lists import Float32, RowLists
+from recsys.core.ragged import Float32, Ragged
+from recsys.core.ranking import Ranked
 from recsys.errors import ConfigError
 from recsys.index import choose as choosing
 from recsys.index import item_index
 from recsys.index.choose import Measured, choose, recall_of
 from recsys.index.item_index import ItemIndex
 from recsys.index.spec import IndexSpec
-from recsys.recommender import Ranked
 
 N, DIM = 3000, 16
 
@@ -100,7 +100,7 @@ def test_few_items_are_compared_one_by_one(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_recall_is_the_share_of_true_items_found() -> None:
     def ranked(*lists: list[int]) -> Ranked:
-        rows = RowLists.from_lists(lists)
+        rows = Ragged.from_lists(lists)
         return Ranked(rows, np.zeros(len(rows.rows), dtype=np.float32))
 
     assert recall_of(ranked([1, 2, 9], [4]), ranked([1, 2], [5, 4])) == 0.75
@@ -108,5 +108,5 @@ def test_recall_is_the_share_of_true_items_found() -> None:
 
 
 def test_a_spec_tells_what_matters_of_it() -> None:
-    assert str(IndexSpec("ivf", lists=40, probes=8)) == "ivf, lists 40, probes 8"
+    assert str(IndexSpec("ivf", lists=40, nprobe=8)) == "ivf, lists 40, nprobe 8"
     assert str(IndexSpec(precision="int8")) == "exact, int8"

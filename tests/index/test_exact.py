@@ -13,19 +13,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys import faiss_library as library
-from recsys.data.row_lists import Float32, RowLists
+from recsys.core.ragged import Float32, Ragged
+from recsys.core.ranking import Ranked
 from recsys.errors import BundleError, ConfigError, DataError, DependencyError
-from recsys.index import files
+from recsys.index import faiss_library as library
+from recsys.index import io as files
+from recsys.index.exact import search as dense_search
+from recsys.index.exact.topk import top_k
 from recsys.index.item_index import ItemIndex
-from recsys.models import dense_search
-from recsys.models.topk import top_k
-from recsys.recommender import Ranked
 
 Lists = list[list[int]]
 
 
-def dense(vectors: Float32, queries: Float32, k: int, exclude: RowLists | None = None) -> Ranked:
+def dense(vectors: Float32, queries: Float32, k: int, exclude: Ragged | None = None) -> Ranked:
     """The same search without an index."""
     return top_k(torch.from_numpy(queries @ vectors.T), k, exclude)
 
@@ -58,7 +58,7 @@ def tied_searches(draw: st.DrawFn) -> tuple[Float32, Float32, Lists]:
 @given(case=tied_searches(), k=st.integers(1, 30))
 def test_search_is_a_sort_of_all_scores_by_score_then_row(case: tuple[Float32, Float32, Lists], k: int) -> None:
     vectors, queries, exclude = case
-    found = ItemIndex.build(vectors).search(queries, k, RowLists.from_lists(exclude))
+    found = ItemIndex.build(vectors).search(queries, k, Ragged.from_lists(exclude))
     answer, scores = [], []
     for query, gone in zip(queries.tolist(), exclude, strict=True):
         score = [sum(a * b for a, b in zip(query, vector, strict=True)) for vector in vectors.tolist()]
@@ -75,7 +75,7 @@ def test_search_of_random_vectors_equals_top_k_on_dense_scores(n_queries: int, k
     vectors, queries = normal(0, 300), normal(1, n_queries)
     index = ItemIndex.build(vectors)
     rng = np.random.default_rng(2)
-    exclude = RowLists.from_lists([rng.integers(0, 300, rng.integers(0, 400)) for _ in range(n_queries)])
+    exclude = Ragged.from_lists([rng.integers(0, 300, rng.integers(0, 400)) for _ in range(n_queries)])
     assert_same(index.search(queries, k), dense(vectors, queries, k))
     assert_same(index.search(queries, k, exclude), dense(vectors, queries, k, exclude))
 
@@ -84,7 +84,7 @@ def test_one_long_exclusion_among_short_ones() -> None:
     vectors, queries = normal(3, 500), normal(4, 40)
     lists = [[i, i + 1] for i in range(40)]
     lists[17] = [row for row in range(500) if row not in (8, 400, 499)]
-    exclude = RowLists.from_lists(lists)
+    exclude = Ragged.from_lists(lists)
     found = ItemIndex.build(vectors).search(queries, 10, exclude)
     assert sorted(found.lists[17].tolist()) == [8, 400, 499]
     assert_same(found, dense(vectors, queries, 10, exclude))
@@ -92,7 +92,7 @@ def test_one_long_exclusion_among_short_ones() -> None:
 
 def test_a_query_that_excludes_everything_gets_an_empty_list_beside_full_ones() -> None:
     vectors, queries = normal(5, 30), normal(6, 3)
-    exclude = RowLists.from_lists([[], list(range(30)), [4]])
+    exclude = Ragged.from_lists([[], list(range(30)), [4]])
     found = ItemIndex.build(vectors).search(queries, 5, exclude)
     assert found.lists.lengths.tolist() == [5, 0, 5]
     assert_same(found, dense(vectors, queries, 5, exclude))
@@ -100,7 +100,7 @@ def test_a_query_that_excludes_everything_gets_an_empty_list_beside_full_ones() 
 
 def test_the_best_items_come_where_all_others_are_excluded() -> None:
     vectors = np.arange(1, 101, dtype=np.float32)[:, None]
-    exclude = RowLists.from_lists([[row for row in range(100) if row not in (3, 40)]])
+    exclude = Ragged.from_lists([[row for row in range(100) if row not in (3, 40)]])
     found = ItemIndex.build(vectors).search(np.ones((1, 1), dtype=np.float32), 1, exclude)
     assert found.lists.to_lists() == [[40]]
 
@@ -129,7 +129,7 @@ def test_an_answer_depends_neither_on_the_batch_nor_on_how_the_batch_is_cut(monk
     rng = np.random.default_rng(12)
     index = ItemIndex.build(rng.integers(-2, 3, (200, 3)).astype(np.float32))
     queries = rng.integers(-2, 3, (90, 3)).astype(np.float32)
-    exclude = RowLists.from_lists([rng.integers(0, 200, rng.choice([0, 3, 190])) for _ in range(90)])
+    exclude = Ragged.from_lists([rng.integers(0, 200, rng.choice([0, 3, 190])) for _ in range(90)])
     whole = index.search(queries, 8, exclude)
     alone = [index.search(queries[i : i + 1], 8, exclude.block(i, i + 1)) for i in range(90)]
     monkeypatch.setattr(dense_search, "MOST_USERS", 7)
@@ -148,7 +148,7 @@ def test_no_queries_give_no_lists() -> None:
 
 
 def test_a_search_leaves_queries_and_exclusions_as_they_were() -> None:
-    queries, exclude = normal(13, 4), RowLists.from_lists([[3, 1], [], [2], [0]])
+    queries, exclude = normal(13, 4), Ragged.from_lists([[3, 1], [], [2], [0]])
     before = queries.copy(), exclude.rows.copy()
     ItemIndex.build(normal(14, 20)).search(queries, 3, exclude)
     assert np.array_equal(queries, before[0])
@@ -198,7 +198,7 @@ def test_a_k_below_1_is_refused(k: int) -> None:
 @pytest.mark.parametrize("lists", [1, 3])
 def test_exclusions_that_are_not_one_list_per_query_are_refused(lists: int) -> None:
     with pytest.raises(ConfigError, match=f"exclude has {lists} lists for 2 requests"):
-        ItemIndex.build(normal(0, 5)).search(normal(0, 2), 1, RowLists.empty(lists))
+        ItemIndex.build(normal(0, 5)).search(normal(0, 2), 1, Ragged.empty(lists))
 
 
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
@@ -314,7 +314,7 @@ def test_searching_among_candidates_is_ranking_them_alone() -> None:
         generator.integers(-2, 3, (5, 4)).astype(np.float32),
     )
     candidates = np.array([1, 2, 3, 20, 39], dtype=np.int32)
-    exclude = RowLists.from_lists([[2, 5], [], [1, 2, 3, 20, 39], [39], [0]])
+    exclude = Ragged.from_lists([[2, 5], [], [1, 2, 3, 20, 39], [39], [0]])
     found = ItemIndex.build(vectors).search(queries, 4, exclude, candidates)
     dense = top_k(torch.from_numpy(queries @ vectors.T), 4, exclude, candidates)
     assert found.lists.to_lists() == dense.lists.to_lists()

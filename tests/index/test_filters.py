@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.data.row_lists import Bool, Float32, RowLists
+from recsys.core.ragged import Bool, Float32, Ragged
 from recsys.errors import BundleError, ConfigError, DataError
-from recsys.index import files, item_index
-from recsys.index.finder import FaissFinder
+from recsys.index import io as files
+from recsys.index import item_index
+from recsys.index.approximate import FaissIndex
 from recsys.index.item_index import ItemIndex
 from recsys.index.spec import IndexSpec, Kind
 
 N, DIM, K, QUERIES = 3000, 16, 10, 12
 KINDS: tuple[Kind, ...] = ("exact", "truncated", "ivf", "sq", "ivfpq", "hnsw")
 SPECS = {
-    kind: IndexSpec(kind, lists=40 if "ivf" in kind or kind == "sq" else 0, probes=4, kept_dim=14, code_bytes=8, links=8)
+    kind: IndexSpec(kind, lists=40 if "ivf" in kind or kind == "sq" else 0, nprobe=4, kept_dim=14, code_bytes=8, hnsw_m=8)
     for kind in KINDS
 }
 
@@ -41,23 +42,23 @@ def _approximate_even_when_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(item_index, "_EXACT_SHARE", 0.0)
 
 
-def seen(most: int) -> RowLists:
+def seen(most: int) -> Ragged:
     """The nearest items of each query are the seen ones: the hardest case for a filter after the search."""
     order = np.argsort(-(vectors_of(1, QUERIES) @ vectors_of(0, N).T), axis=1)
-    return RowLists.from_lists([row[:most] for row in order])
+    return Ragged.from_lists([row[:most] for row in order])
 
 
 RNG = np.random.default_rng(5)
-FILTERS: dict[str, tuple[RowLists, Bool | None, list[int]]] = {
-    "nothing": (RowLists.empty(QUERIES), None, []),
+FILTERS: dict[str, tuple[Ragged, Bool | None, list[int]]] = {
+    "nothing": (Ragged.empty(QUERIES), None, []),
     "seen": (seen(100), None, []),
     "nearly all seen": (seen(N - 4), None, []),
     "all seen": (seen(N), None, []),
-    "predicate": (RowLists.empty(QUERIES), RNG.random(N) < 0.3, []),
-    "rare predicate": (RowLists.empty(QUERIES), RNG.random(N) < 0.004, []),
-    "removed": (RowLists.empty(QUERIES), None, list(range(0, N, 3))),
+    "predicate": (Ragged.empty(QUERIES), RNG.random(N) < 0.3, []),
+    "rare predicate": (Ragged.empty(QUERIES), RNG.random(N) < 0.004, []),
+    "removed": (Ragged.empty(QUERIES), None, list(range(0, N, 3))),
     "all at once": (seen(200), RNG.random(N) < 0.5, list(range(0, N, 2))),
-    "nothing eligible": (RowLists.empty(QUERIES), np.zeros(N, dtype=np.bool_), []),
+    "nothing eligible": (Ragged.empty(QUERIES), np.zeros(N, dtype=np.bool_), []),
 }
 
 
@@ -70,9 +71,9 @@ def test_no_filter_leaks_and_no_list_is_short(
     exclude, eligible, gone = FILTERS[name]
     index = built(kind).removed(np.array(gone, dtype=np.int32))
     if not selects:  # as on a GPU, where FAISS passes over a selector
-        find = FaissFinder.find
+        find = FaissIndex.find
         monkeypatch.setattr(
-            FaissFinder, "find", lambda self, queries, fetch, eligible, harder: find(self, queries, fetch, None, harder)
+            FaissIndex, "find", lambda self, queries, fetch, eligible, harder: find(self, queries, fetch, None, harder)
         )
     found = index.search(vectors_of(1, QUERIES), K, exclude, eligible=eligible)
     for number in range(QUERIES):
@@ -98,7 +99,7 @@ def test_every_kind_scores_as_the_exact_index_does(kind: Kind) -> None:
 
 def pairs(ranked: object) -> list[tuple[int, int]]:
     lists = ranked.lists  # type: ignore[attr-defined]
-    return list(zip(lists.owners().tolist(), lists.rows.tolist(), strict=True))
+    return list(zip(lists.list_index().tolist(), lists.rows.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -181,9 +182,9 @@ def test_vectors_that_are_not_finite_get_into_no_index() -> None:
     ("values", "message"),
     [
         ({"kind": "lsh"}, "kind must be one of exact, truncated"),
-        ({"kind": "ivf", "probes": 0}, "probes must be a whole number from 1"),
+        ({"kind": "ivf", "nprobe": 0}, "nprobe must be a whole number from 1"),
         ({"precision": "float8"}, "precision must be one of"),
-        ({"nprobe": 3}, "no option nprobe; it has kind, lists"),
+        ({"probes": 3}, "no option probes; it has kind, lists"),
         ({"kind": "cagra"}, "lives on GPUs"),
         ({"kind": "hnsw", "gpus": "sharded"}, "no hnsw index on GPUs"),
     ],

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from recsys.errors import EncoderError
-from recsys.models.encoder import TextEncoder, open_encoder
-from recsys.models.encoder_folder import encoder_files
-from recsys.models.encoder_prepare import prepared
+from recsys.models.encoders.folder import encoder_files
+from recsys.models.encoders.prepare import prepared
+from recsys.models.encoders.pretrained import TextEncoder, open_encoder
 from tests.models.tiny_encoders import make_encoder
 
 TEXTS = ["a red car", "a blue boat", "a pink bike and a green train"]
@@ -260,7 +260,7 @@ def test_any_name_and_any_way_to_a_folder_will_do(
 
 def test_another_process_gives_the_same_vectors(folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, numpy as np; from pathlib import Path; from recsys.models.encoder import TextEncoder; "
+        "import sys, numpy as np; from pathlib import Path; from recsys.models.encoders.pretrained import TextEncoder; "
         f"np.save(sys.argv[2], TextEncoder(Path(sys.argv[1])).encode({TEXTS!r}))"
     )
     subprocess.run([sys.executable, "-c", code, str(folder), str(tmp_path / "there.npy")], check=True)

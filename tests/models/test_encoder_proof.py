@@ -4,13 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.assemble import text_part
+from recsys.core.ragged import Float32
 from recsys.data.catalog import Catalog
-from recsys.data.row_lists import Float32
 from recsys.errors import DataError, EncoderError
-from recsys.models.encoder import TextEncoder
-from recsys.models.encoder_proof import prove_reencoding, prove_vectors
-from recsys.models.whiten import Whitening
+from recsys.models.build import text_part
+from recsys.models.encoders.pretrained import TextEncoder
+from recsys.models.encoders.proof import prove_reencoding, prove_vectors
+from recsys.models.encoders.whitening import Whitening
 from recsys.two_tower import TwoTower
 from tests.models.tiny_encoders import make_encoder
 

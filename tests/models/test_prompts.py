@@ -12,9 +12,9 @@ import recsys
 from recsys import Catalog, Training, TwoTower
 from recsys.data.split import Split
 from recsys.errors import EncoderError
-from recsys.models.encoder import TextEncoder, open_encoder
-from recsys.models.encoder_prepare import prompts_of
-from recsys.models.encoder_proof import same_vectors
+from recsys.models.encoders.prepare import prompts_of
+from recsys.models.encoders.pretrained import TextEncoder, open_encoder
+from recsys.models.encoders.proof import same_vectors
 from tests.conftest import COLOURS, THINGS
 from tests.models.tiny_encoders import make_encoder
 
@@ -103,7 +103,7 @@ def test_a_loaded_model_reads_a_text_as_it_was_read_in_training(
 ) -> None:
     prompts = {"query_prompt": "red ", "document_prompt": "pink bike and "} if prompted else {}
     model = TwoTower(encoder=str(folder), encoder_mode=mode, words=False, dim=16, max_length=8, **prompts)
-    training = Training(epochs=2, device="cpu", batch_tokens=64, encoder_rate=1e-2)
+    training = Training(epochs=2, device="cpu", batch_tokens=64, encoder_learning_rate=1e-2)
     model.fit(ring_split.train, ring_catalog, training=training)
     model.retriever().save(tmp_path / "run")
     again = recsys.load(tmp_path / "run")
@@ -137,7 +137,7 @@ def test_a_text_that_was_cut_in_training_is_cut_at_the_same_place_ever_after(
     model.retriever().save(tmp_path / "run")
     again = recsys.load(tmp_path / "run").towers
     assert again.whitening is not None
-    row = int(model.items.find(pl.Series(["i7"]))[0])
+    row = int(model.items.find_rows(pl.Series(["i7"]))[0])
     assert same_vectors(
         again.whitening(again.encoder.encode([long])), again.net.items.text[row : row + 1].numpy(), 0.05
     ).all()

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.models.encoder import TextEncoder
-from recsys.models.text_cache import cache_folder, remembered
+from recsys.models.encoders.pretrained import TextEncoder
+from recsys.models.encoders.text_cache import cache_folder, remembered
 
 TEXTS = pl.Series(["a red car", "a blue boat", "a pink bike"])
 VECTORS = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
@@ -113,7 +113,7 @@ def test_an_entry_has_the_mode_that_the_umask_says(tiny_encoder: Path) -> None:
 
 def test_two_processes_may_write_one_entry_at_once() -> None:
     code = (
-        "import numpy as np; from recsys.models.text_cache import remembered\n"
+        "import numpy as np; from recsys.models.encoders.text_cache import remembered\n"
         "for i in range(100): remembered('texts', str(i), [b'x'], 1, lambda: (np.full((1, 9), i, dtype=np.float32), 0))"
     )
     both = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]

@@ -3,22 +3,22 @@ import polars as pl
 import pytest
 import torch
 
-from recsys.data.row_lists import RowLists
-from recsys.data.vocabulary import Vocabulary
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Ragged
 from recsys.errors import ConfigError, DataError, UnsupportedError
-from recsys.models.item_content import ItemContent
-from recsys.models.item_tower import ItemTower
-from recsys.models.network import TwoTowerNet
-from recsys.models.towers import Towers, encode_histories
-from recsys.models.user_tower import GatedBlock, UserTower
+from recsys.models.features import ItemContent
+from recsys.models.networks.item_tower import ItemTower
+from recsys.models.networks.two_tower import TwoTowerNetwork
+from recsys.models.networks.user_tower import GatedBlock, UserTower
+from recsys.models.towers import TwoTowerModel, encode_histories
 
 
-def make_net(n_items: int = 12, *, text: bool = True, cosine: bool = True, max_length: int = 6) -> TwoTowerNet:
+def make_net(n_items: int = 12, *, text: bool = True, cosine: bool = True, max_length: int = 6) -> TwoTowerNetwork:
     torch.manual_seed(0)
     has_id = torch.ones(n_items, dtype=torch.bool)
     has_id[-1] = False
     items = ItemTower(n_items, 8, ItemContent(torch.randn(n_items, 5) if text else None), has_id, id_dropout=0.5)
-    return TwoTowerNet(items, UserTower(8, 2, 2, max_length, 0.1), cosine=cosine).eval()
+    return TwoTowerNetwork(items, UserTower(8, 2, 2, max_length, 0.1), cosine=cosine).eval()
 
 
 def test_a_position_sees_only_its_past() -> None:
@@ -63,22 +63,22 @@ def test_the_gated_block_is_the_published_formula() -> None:
 def test_only_the_last_items_of_a_long_history_are_read() -> None:
     net = make_net(max_length=3)
     table = net.items()
-    both = encode_histories(net, table, RowLists.from_lists([[1, 2, 3, 4, 5], [3, 4, 5]]))
+    both = encode_histories(net, table, Ragged.from_lists([[1, 2, 3, 4, 5], [3, 4, 5]]))
     torch.testing.assert_close(both[0], both[1])
 
 
 def test_histories_of_many_lengths_are_encoded_as_if_alone() -> None:
     net = make_net()
     table, histories = net.items(), [[1], [2, 3, 4, 5, 6], [7, 8], [9, 1, 2], [3]]
-    together = encode_histories(net, table, RowLists.from_lists(histories))
+    together = encode_histories(net, table, Ragged.from_lists(histories))
     for vector, history in zip(together, histories, strict=True):
-        torch.testing.assert_close(vector, encode_histories(net, table, RowLists.from_lists([history]))[0])
+        torch.testing.assert_close(vector, encode_histories(net, table, Ragged.from_lists([history]))[0])
 
 
 def test_an_empty_history_is_refused_with_its_number() -> None:
     net = make_net()
     with pytest.raises(DataError, match="1 of 2 histories are empty.*number 2"):
-        encode_histories(net, net.items(), RowLists.from_lists([[1], []]))
+        encode_histories(net, net.items(), Ragged.from_lists([[1], []]))
 
 
 def test_cosine_vectors_have_unit_length() -> None:
@@ -123,8 +123,8 @@ def test_heads_must_divide_the_width() -> None:
 
 def test_a_tower_of_ids_cannot_read_text() -> None:
     net = make_net(text=False)
-    names = Vocabulary(pl.Series(range(12)), "item")
-    towers = Towers(net, Vocabulary(pl.Series(["u"]), "user"), names, None, None)
+    names = IdMap(pl.Series(range(12)), "item")
+    towers = TwoTowerModel(net, IdMap(pl.Series(["u"]), "user"), names, None, None)
     with pytest.raises(UnsupportedError, match="without text"):
         towers.query_vectors(["anything"])
 

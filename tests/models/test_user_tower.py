@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recsys.errors import ConfigError
-from recsys.models.attention import DropBranch, GatedBlock
-from recsys.models.positions import AttentionBias, Rotary
-from recsys.models.side import Side
-from recsys.models.user_tower import UserTower
+from recsys.models.networks.attention import DropBranch, GatedBlock
+from recsys.models.networks.context import Context
+from recsys.models.networks.positions import AttentionBias, Rotary
+from recsys.models.networks.user_tower import UserTower
 
 DIM, HEADS, LONGEST, EVENTS, CODES = 8, 2, 7, 3, (4, 3)
 PLAIN: dict[str, Any] = {}
@@ -40,24 +40,24 @@ def make_tower(blocks: int = 2, **options: Any) -> UserTower:
     return tower
 
 
-def make_input(batch: int = 4, length: int = 6, *, rich: bool = True) -> tuple[Tensor, Side]:
+def make_input(batch: int = 4, length: int = 6, *, rich: bool = True) -> tuple[Tensor, Context]:
     generator = torch.Generator().manual_seed(1)
 
     def codes(high: int, *shape: int) -> Tensor:
         return torch.randint(0, high, shape, generator=generator)
 
     times = codes(10**6, batch, length + 1).cumsum(1)
-    side = Side(
+    side = Context(
         times=times[:, :-1],
         request=times[:, 1:],
         events=codes(EVENTS, batch, length),
         features=torch.stack([codes(high, batch) for high in CODES], dim=1),
-        wanted=codes(EVENTS, batch) if rich else None,
+        target_event=codes(EVENTS, batch) if rich else None,
     )
     return torch.randn(batch, length, DIM, generator=generator), side
 
 
-def input_for(options: dict[str, Any], batch: int = 4, length: int = 6) -> tuple[Tensor, Side]:
+def input_for(options: dict[str, Any], batch: int = 4, length: int = 6) -> tuple[Tensor, Context]:
     return make_input(batch, length, rich="event_heads" in options)
 
 
@@ -230,7 +230,7 @@ def test_attention_adds_the_bias_of_distance_and_time_to_each_score() -> None:
 
 
 def test_depth_dropout_rises_to_the_last_block() -> None:
-    tower = make_tower(blocks=4, depth_dropout=0.4)
+    tower = make_tower(blocks=4, stochastic_depth=0.4)
     rates = [block.drop_branch.rate for block in tower.blocks]  # type: ignore[union-attr]
     assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4])
 
@@ -254,7 +254,7 @@ def test_both_branches_of_a_block_are_dropped_by_themselves() -> None:
     assert torch.isclose(outcomes, x[:1], atol=1e-4).all((1, 2)).sum() == 1
 
 
-@pytest.mark.parametrize("rate", ["depth_dropout", "attention_dropout"])
+@pytest.mark.parametrize("rate", ["stochastic_depth", "attention_dropout"])
 def test_a_dropout_acts_in_training_alone(rate: str) -> None:
     items, lengths = make_input()[0], torch.tensor([6, 1, 3, 5])
     torch.manual_seed(0)
@@ -284,7 +284,7 @@ def test_a_history_longer_than_the_tower_reads_is_refused(positions: Any) -> Non
         ({"event_types": -1}, "event_types is -1"),
         ({"event_heads": True}, "set event_types"),
         ({"user_features": (3, 0)}, "at least one code"),
-        ({"depth_dropout": 1.0}, "depth_dropout 1.0"),
+        ({"stochastic_depth": 1.0}, "stochastic_depth 1.0"),
         ({"attention_dropout": -0.1}, "attention_dropout -0.1"),
     ],
 )

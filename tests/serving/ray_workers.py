@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from recsys.data.row_lists import Int32
-from recsys.serving.batch_ray import Worker
-from recsys.serving.shards import Plan, shard_file
+from recsys.core.ragged import Int32
+from recsys.serving.batch.ray_workers import Worker
+from recsys.serving.batch.shards import Plan, shard_file
 
 
 class Alone(Worker):

@@ -9,11 +9,11 @@ from typing import Any
 
 import polars as pl
 
+from recsys.config.training import Training
 from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out
-from recsys.serving import shards
+from recsys.serving.batch import shards
 from recsys.serving.retriever import Retriever
-from recsys.training.config import Training
 from recsys.two_tower import TwoTower
 from tests.conftest import make_events
 
@@ -29,7 +29,7 @@ def fitted(events: pl.DataFrame | None = None, **options: Any) -> Retriever:
     model = TwoTower(encoder=None, **{"dim": 8, "heads": 1, "max_length": 4} | options).fit(train, training=training)
     retriever = model.retriever()
     lengths = retriever.histories.lengths.copy()
-    lengths[retriever.users.rows(NEW)] = 0
+    lengths[retriever.users.to_rows(NEW)] = 0
     return replace(retriever, histories=retriever.histories.head(lengths), trained=None)
 
 

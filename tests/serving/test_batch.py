@@ -13,12 +13,13 @@ import polars as pl
 import pytest
 import torch
 
-from recsys import progress
-from recsys.cli import main
-from recsys.data.row_lists import RowLists
+from recsys.cli.parser import main
+from recsys.core import progress
+from recsys.core.ragged import Ragged
 from recsys.errors import ConfigError, DataError
-from recsys.serving import batch, shards
-from recsys.serving.batch import BatchResult, recommend_to_parquet
+from recsys.serving.batch import run as batch
+from recsys.serving.batch import shards
+from recsys.serving.batch.run import BatchResult, recommend_to_parquet
 from recsys.serving.retriever import Retriever
 from tests.serving.ring_batches import NEW, content, fitted, read
 
@@ -104,7 +105,7 @@ def test_no_block_and_no_shard_is_larger_than_it_may_be(
     written: list[int] = []
     rank, write = retriever.recommend_rows, shards.write_shard
 
-    def ranked(histories: RowLists, *arguments: Any, **options: Any) -> Any:
+    def ranked(histories: Ragged, *arguments: Any, **options: Any) -> Any:
         blocks.append(len(histories))
         return rank(histories, *arguments, **options)
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from recsys.errors import DataError, DependencyError, RecsysError
-from recsys.serving import batch_ray
-from recsys.serving.batch import BatchResult, recommend_to_parquet
-from recsys.serving.batch_ray import Worker
+from recsys.serving.batch import ray_workers as batch_ray
+from recsys.serving.batch.ray_workers import Worker
+from recsys.serving.batch.run import BatchResult, recommend_to_parquet
 from recsys.serving.retriever import Retriever
 from tests.serving.ray_workers import Alone, Doomed, Elsewhere, Full, Misled, Mortal
 from tests.serving.ring_batches import content, in_subprocess
@@ -123,7 +123,7 @@ def test_nodes_that_do_not_see_the_same_files_are_found_out(
 def test_the_command_starts_a_cluster_of_its_own(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     flags = ["--k", "5", "--shard-users", "30", "--engine", "ray", "--workers", "1"]
-    code = "import sys; from recsys.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from recsys.cli.parser import main; sys.exit(main(sys.argv[1:]))"
     done = in_subprocess(code, "recommend", bundle, *flags, "--out", tmp_path / "recs.parquet")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path}/recs.parquet: 190 rows for 38 users\n"
@@ -140,7 +140,7 @@ def test_a_cluster_that_cannot_be_reached_is_named(
 
     caplog.set_level("INFO", logger="recsys")
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    monkeypatch.setattr("recsys.serving.batch_ray._probe", lambda address: None)
+    monkeypatch.setattr("recsys.serving.batch.ray_workers._probe", lambda address: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", unreachable)
     with pytest.raises(RecsysError, match=r"Ray cluster at 10\.0\.0\.1:6379 \(RAY_ADDRESS\) cannot be reached: nobody"):

@@ -13,11 +13,11 @@ from typing import IO, Any
 import polars as pl
 import pytest
 
-from recsys.cli import main
-from recsys.data.vocabulary import Vocabulary
+from recsys.cli.parser import main
+from recsys.core.id_map import IdMap
 from recsys.errors import ConfigError, DataError, UnknownIdError
-from recsys.serving import shards
-from recsys.serving.batch import BatchResult, fingerprint, recommend_to_parquet
+from recsys.serving.batch import shards
+from recsys.serving.batch.run import BatchResult, fingerprint, recommend_to_parquet
 from recsys.serving.retriever import Retriever
 from tests.conftest import make_events
 from tests.serving.ring_batches import content, fitted, in_subprocess, read
@@ -25,7 +25,7 @@ from tests.serving.ring_batches import content, fitted, in_subprocess, read
 DYING = """
 import os, signal, sys
 import polars as pl
-from recsys.cli import main
+from recsys.cli.parser import main
 
 write, left = pl.DataFrame.write_parquet, int(sys.argv[1])
 
@@ -135,7 +135,7 @@ def test_another_model_is_another_plan(retriever: Retriever, bundle: Path, tmp_p
 
 def test_a_fingerprint_tells_models_apart_by_all_that_they_answer_with(retriever: Retriever, bundle: Path) -> None:
     def named(*ids: str) -> Retriever:
-        return replace(retriever, users=Vocabulary(pl.Series([*ids, *retriever.users.ids[len(ids) :]]), "user"))
+        return replace(retriever, users=IdMap(pl.Series([*ids, *retriever.users.ids[len(ids) :]]), "user"))
 
     histories = retriever.histories
     fewer = replace(retriever)
@@ -211,7 +211,7 @@ def test_a_full_disk_keeps_what_is_finished_and_the_run_goes_on_later(
 
 LIMITED = """
 import resource, sys
-from recsys.cli import main
+from recsys.cli.parser import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), -1))
 sys.exit(main(sys.argv[2:]))
 """

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recsys.data.row_lists import Float32, Int32
-from recsys.serving import diversity
-from recsys.serving.diversity import first_under_caps, marginal_relevance
+from recsys.core.ragged import Float32, Int32
+from recsys.serving.rules import diversity
+from recsys.serving.rules.diversity import first_under_caps, marginal_relevance
 
 
 def world(seed: int, n: int = 20, width: int = 15, items: int = 40) -> tuple[Int32, Float32, Float32, Float32]:
@@ -66,14 +66,14 @@ def test_a_scale_and_a_shift_of_the_scores_change_nothing() -> None:
 def test_caps_choose_what_a_walk_down_the_list_chooses(seed: int) -> None:
     generator = np.random.default_rng(seed)
     n, width, items = 30, 14, 25
-    members = [sp.csr_matrix(generator.random((items, values)) < share) for values, share in ((4, 0.3), (3, 0.5))]
+    ensemble_size = [sp.csr_matrix(generator.random((items, values)) < share) for values, share in ((4, 0.3), (3, 0.5))]
     at_most = [2, 4]
     rows = np.array([generator.permutation(items)[:width] for _ in range(n)], dtype=np.int32)
     kind = generator.integers(0, 8, (n, width))
     fixed, free = (kind == 0) & (np.arange(width) < 3), kind > 1
     wanted = generator.integers(0, 8, n)
-    taken, closed = first_under_caps(rows, fixed, free, wanted, members, at_most)
-    tables = [table.toarray() for table in members]
+    taken, closed = first_under_caps(rows, fixed, free, wanted, ensemble_size, at_most)
+    tables = [table.toarray() for table in ensemble_size]
     for one in range(n):
         counts = [table[rows[one, fixed[one]]].sum(axis=0) for table in tables]
         chosen = list[int]()

@@ -11,19 +11,20 @@ import polars as pl
 import pytest
 import torch
 
+from recsys.config.training import Training
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Ragged
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import RowLists
 from recsys.data.split import leave_last_out
 from recsys.data.user_table import UserTable
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import ConfigError, DataError, UnsupportedError
-from recsys.models.item_content import Bags, ItemContent
-from recsys.models.item_tower import ItemTower
-from recsys.models.network import TwoTowerNet
-from recsys.models.towers import Towers, numpy_of
-from recsys.models.user_tower import UserTower
-from recsys.models.user_towers import UserTowers
+from recsys.models.features import ItemContent, TokenBags
+from recsys.models.networks.ensemble import UserEnsemble
+from recsys.models.networks.item_tower import ItemTower
+from recsys.models.networks.two_tower import TwoTowerNetwork
+from recsys.models.networks.user_tower import UserTower
+from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.serving.explain import (
     Explanation,
     explain,
@@ -32,8 +33,7 @@ from recsys.serving.explain import (
     occlusion,
     sentences,
 )
-from recsys.serving.item_shares import item_shares, text_occlusion, token_shares
-from recsys.training.config import Training
+from recsys.serving.score_breakdown import score_breakdown, text_occlusion, token_shares
 from recsys.two_tower import TwoTower
 from tests.conftest import make_events, make_items
 
@@ -86,19 +86,21 @@ def model(models: dict[str, TwoTower], request: pytest.FixtureRequest) -> TwoTow
 TARGETS = np.array([0, 7, 30, 11], dtype=np.int32)
 
 
-def history_of(model: TwoTower, user: int, length: int = 6) -> RowLists:
+def history_of(model: TwoTower, user: int, length: int = 6) -> Ragged:
     assert model.trained_on is not None
     return model.trained_on.histories.take(np.array([user])).tail(length)
 
 
-def scores(towers: Towers, history: RowLists, user: int = -1, request: int | None = None, wanted: int | None = None) -> Any:
+def scores(
+    towers: TwoTowerModel, history: Ragged, user: int = -1, request: int | None = None, wanted: int | None = None
+) -> Any:
     """What the model gives each target when it is asked as it always is."""
     clock = None if request is None else np.array([request])
     vector = numpy_of(towers.user_vectors(history, np.array([user], dtype=np.int32), clock, wanted))[0]
     return np.array([float(vector @ towers.vectors[target]) for target in TARGETS])
 
 
-def without(history: RowLists, place: int) -> RowLists:
+def without(history: Ragged, place: int) -> Ragged:
     return history.where(np.arange(len(history.rows)) != place)
 
 
@@ -145,8 +147,10 @@ def test_the_clock_stands_at_the_last_event_even_where_that_is_left_out(models: 
 
 
 def test_all_histories_are_encoded_in_one_call(model: TwoTower, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, encode = [], Towers.user_vectors
-    monkeypatch.setattr(Towers, "user_vectors", lambda self, *given: calls.append(len(given[0])) or encode(self, *given))
+    calls, encode = [], TwoTowerModel.user_vectors
+    monkeypatch.setattr(
+        TwoTowerModel, "user_vectors", lambda self, *given: calls.append(len(given[0])) or encode(self, *given)
+    )
     occlusion(model.towers, history_of(model, 3), TARGETS)
     assert calls == [READ + 1]
 
@@ -154,12 +158,12 @@ def test_all_histories_are_encoded_in_one_call(model: TwoTower, monkeypatch: pyt
 def test_what_cannot_be_explained_is_refused(models: dict[str, TwoTower]) -> None:
     towers = models["sides"].towers
     with pytest.raises(ConfigError, match="one history is explained at a time, and there are 2"):
-        occlusion(towers, RowLists.empty(2), TARGETS)
+        occlusion(towers, Ragged.empty(2), TARGETS)
     with pytest.raises(DataError, match="the history is empty"):
-        occlusion(towers, RowLists.empty(1), TARGETS)
+        occlusion(towers, Ragged.empty(1), TARGETS)
     with pytest.raises(DataError, match="reads the times of a history"):
-        occlusion(towers, history_of(models["sides"], 3).bare(), TARGETS)
-    with pytest.raises(ConfigError, match="an event type is wanted of a tower without event heads"):
+        occlusion(towers, history_of(models["sides"], 3).without_events(), TARGETS)
+    with pytest.raises(ConfigError, match="an event type is asked for of a tower without event heads"):
         occlusion(models["text"].towers, history_of(models["text"], 3), TARGETS, wanted=0)
 
 
@@ -194,7 +198,7 @@ def test_nearness_to_nothing_is_refused(models: dict[str, TwoTower]) -> None:
 
 
 def test_people_read_ids_titles_and_places_the_largest_contribution_first(catalog: Catalog) -> None:
-    history = catalog.items.rows(["i3", "i1", "i4", "i3"])
+    history = catalog.items.to_rows(["i3", "i1", "i4", "i3"])
     explanation = Explanation(0, 0.9, history, np.array([0.125, -0.25, 0.5, 0.125], dtype=np.float32))
     frame = explanation_frame(explanation, catalog)
     assert frame.to_dict(as_series=False) == {
@@ -223,7 +227,7 @@ def test_sentences_say_because_and_although_and_nothing_of_nothing() -> None:
     assert sentences(frame, top=3) == lines[:2]
 
 
-def every_part(*, cosine: bool, members: int = 1) -> Towers:
+def every_part(*, cosine: bool, ensemble_size: int = 1) -> TwoTowerModel:
     """Towers of nine items with every part there is; items 0 and 1 have no id, item 2 no text and no words."""
     generator = torch.Generator().manual_seed(0)
 
@@ -231,23 +235,23 @@ def every_part(*, cosine: bool, members: int = 1) -> Towers:
         return torch.randn(*shape, generator=generator)
 
     offsets = torch.tensor([0, 2, 4, 4, 5, 6, 8, 9, 10, 12])
-    bags = Bags(offsets, torch.tensor([0, 3, 1, 2, 0, 1, 2, 3, 0, 1, 0, 3]), noise(12).abs(), size=4)
+    bags = TokenBags(offsets, torch.tensor([0, 3, 1, 2, 0, 1, 2, 3, 0, 1, 0, 3]), noise(12).abs(), size=4)
     text = noise(9, 5)
     text[2] = 0
     content = ItemContent(text=text, images=noise(9, 3), numbers=noise(9, 2), bags=bags)
-    towers = [UserTower(8 // members, 1, 2, 4, 0.0) for _ in range(members)]
-    items = ItemTower(9, 8, content, torch.arange(9) > 1, members=members)
-    net = TwoTowerNet(items, UserTowers(towers) if members > 1 else towers[0], cosine=cosine)
+    towers = [UserTower(8 // ensemble_size, 1, 2, 4, 0.0) for _ in range(ensemble_size)]
+    items = ItemTower(9, 8, content, torch.arange(9) > 1, ensemble_size=ensemble_size)
+    net = TwoTowerNetwork(items, UserEnsemble(towers) if ensemble_size > 1 else towers[0], cosine=cosine)
     with torch.no_grad():
         for weight in net.items.parameters():
             weight.copy_(noise(*weight.shape))
         assert net.items.id is not None
         net.items.id.weight[:2] = noise(2, 8)  # left out for not being known, rather than for being zero
-    names = Vocabulary(pl.Series([f"i{row}" for row in range(9)]), "item")
-    return Towers(net, Vocabulary(pl.Series(["u"]), "user"), names, None, None)
+    names = IdMap(pl.Series([f"i{row}" for row in range(9)]), "item")
+    return TwoTowerModel(net, IdMap(pl.Series(["u"]), "user"), names, None, None)
 
 
-def shares_by_gradient(towers: Towers, user: Any, item: int, members: int) -> dict[str, float]:
+def shares_by_gradient(towers: TwoTowerModel, user: Any, item: int, ensemble_size: int) -> dict[str, float]:
     """Gradient of the score by each part, times the part, with deviation and length detached."""
     tower = towers.net.items
     begin, end = tower.bags.offsets[item].item(), tower.bags.offsets[item + 1].item()
@@ -264,31 +268,31 @@ def shares_by_gradient(towers: Towers, user: Any, item: int, members: int) -> di
     leaves = {name: part.detach().double().requires_grad_() for name, part in parts.items()}
     x = sum(leaves.values())
     score = torch.zeros((), dtype=torch.float64)
-    for own in torch.arange(8).chunk(members):
+    for own in torch.arange(8).chunk(ensemble_size):
         y = x[own]
         deviation = ((y - y.mean()).square().mean() + tower.norm.eps).sqrt().detach()
         vector = (y - y.mean()) / deviation * tower.norm.weight[own] + tower.norm.bias[own]
-        length = members**0.5 * (vector.norm().detach() if towers.net.cosine else 1.0)
+        length = ensemble_size**0.5 * (vector.norm().detach() if towers.net.cosine else 1.0)
         score = score + (torch.from_numpy(user)[own].double() * vector / length).sum()
     gradients = torch.autograd.grad(score, list(leaves.values()))
     return {name: float(slope @ leaves[name].detach()) for name, slope in zip(leaves, gradients, strict=True)}
 
 
 @pytest.mark.parametrize("cosine", [True, False])
-@pytest.mark.parametrize("members", [1, 2])
-def test_shares_are_the_slopes_of_the_score_and_add_up_to_it(cosine: bool, members: int) -> None:
-    towers = every_part(cosine=cosine, members=members)
+@pytest.mark.parametrize("ensemble_size", [1, 2])
+def test_shares_are_the_slopes_of_the_score_and_add_up_to_it(cosine: bool, ensemble_size: int) -> None:
+    towers = every_part(cosine=cosine, ensemble_size=ensemble_size)
     user = np.random.default_rng(1).normal(size=8).astype(np.float32)
-    found = item_shares(towers, user, np.arange(9, dtype=np.int32))
+    found = score_breakdown(towers, user, np.arange(9, dtype=np.int32))
     assert list(found) == ["id", "text", "image", "numbers", "words and categories", "bias"]
     np.testing.assert_allclose(sum(found.values()), towers.vectors @ user, rtol=1e-5, atol=1e-5)
     for item in range(9):
-        naive = shares_by_gradient(towers, user, item, members)
+        naive = shares_by_gradient(towers, user, item, ensemble_size)
         np.testing.assert_allclose([found[name][item] for name in naive], list(naive.values()), rtol=1e-4, atol=1e-5)
 
 
 def test_what_an_item_lacks_has_no_share_in_its_score() -> None:
-    found = item_shares(every_part(cosine=True), np.arange(8, dtype=np.float32), np.array([0, 1, 2, 3], dtype=np.int32))
+    found = score_breakdown(every_part(cosine=True), np.arange(8, dtype=np.float32), np.array([0, 1, 2, 3], dtype=np.int32))
     assert (found["id"] == 0).tolist() == [True, True, False, False]
     for name in ("text", "words and categories"):
         assert (found[name] == 0).tolist() == [False, False, True, False]
@@ -305,7 +309,7 @@ PARTS = {
 def test_shares_of_a_fitted_model_name_the_parts_it_has_and_no_others(models: dict[str, TwoTower], kind: str) -> None:
     model, rows = models[kind], np.arange(32, dtype=np.int32)
     user = numpy_of(model.towers.user_vectors(history_of(model, 3)))[0]
-    found = item_shares(model.towers, user, rows)
+    found = score_breakdown(model.towers, user, rows)
     assert list(found) == PARTS[kind]
     assert all(share.shape == (32,) and share.dtype == np.float32 for share in found.values())
     np.testing.assert_allclose(sum(found.values()), model.vectors @ user, rtol=1e-5, atol=1e-5)
@@ -319,7 +323,7 @@ def test_shares_of_tokens_add_up_to_that_of_the_bag(item: int) -> None:
     bags = towers.net.items.bags
     assert bags is not None
     assert tokens.tolist() == bags.tokens[bags.offsets[item] : bags.offsets[item + 1]].tolist()
-    whole = item_shares(towers, user, np.array([item], dtype=np.int32))["words and categories"][0]
+    whole = score_breakdown(towers, user, np.array([item], dtype=np.int32))["words and categories"][0]
     assert shares.sum() == pytest.approx(whole, abs=1e-5)
 
 
@@ -338,7 +342,7 @@ def test_the_share_of_a_token_is_what_its_vector_adds() -> None:
     with torch.no_grad():
         moved.net.items.has_id[0] = True
         moved.net.items.id.weight[0] = bags.weights[1] * bags.vectors.weight[3]
-    as_id = item_shares(moved, user, np.array([0], dtype=np.int32))
+    as_id = score_breakdown(moved, user, np.array([0], dtype=np.int32))
     assert shares.tolist() == pytest.approx([as_id["words and categories"][0], as_id["id"][0]], abs=1e-5)
 
 
@@ -350,11 +354,11 @@ def test_a_model_without_words_or_categories_has_no_tokens(models: dict[str, Two
 def test_a_word_changes_the_score_by_what_the_tower_says_without_it(
     models: dict[str, TwoTower], catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recsys.models.device.has_bf16", lambda device: False)  # in float32, so as to be compared
+    monkeypatch.setattr("recsys.core.device.has_bf16", lambda device: False)  # in float32, so as to be compared
     model = models["text"]
     towers = model.towers
     user = numpy_of(towers.user_vectors(history_of(model, 3)))[0]
-    item = int(model.items.rows(["new0"])[0])
+    item = int(model.items.to_rows(["new0"])[0])
     calls, encode = [], towers.encoder.encode
     monkeypatch.setattr(towers.encoder, "encode", lambda texts: calls.append(texts) or encode(texts))
     found = text_occlusion(towers, "a red  car .", user, item)
@@ -375,7 +379,7 @@ def test_a_word_changes_the_score_by_what_the_tower_says_without_it(
 
 
 def test_without_its_only_word_an_item_has_no_text(models: dict[str, TwoTower], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recsys.models.device.has_bf16", lambda device: False)
+    monkeypatch.setattr("recsys.core.device.has_bf16", lambda device: False)
     towers = models["text"].towers
     user = np.ones(16, dtype=np.float32)
     net = copy.deepcopy(towers.net)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import recsys
+from recsys.core.files import exclusive
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.errors import BundleError, DataError
-from recsys.files import exclusive
 from recsys.index.item_index import ItemIndex
 from recsys.index.spec import IndexSpec
 
@@ -42,7 +42,9 @@ def test_a_second_writer_is_refused_and_tells_who_is_first(run: Path) -> None:
 
 
 def test_a_writer_that_died_blocks_nobody(run: Path) -> None:
-    code = f"import os, pathlib, recsys.files\nwith recsys.files.exclusive(pathlib.Path({str(run)!r})): os._exit(9)"
+    code = (
+        f"import os, pathlib, recsys.core.files\nwith recsys.core.files.exclusive(pathlib.Path({str(run)!r})): os._exit(9)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
     assert (run.parent / ".run.lock").exists()
     recsys.load(run).save(run, overwrite=True)
@@ -87,19 +89,19 @@ def test_a_bundle_keeps_its_approximate_index(run: Path, tmp_path: Path) -> None
     from dataclasses import replace
 
     retriever = recsys.load(run)
-    index = ItemIndex.build(retriever.vectors, IndexSpec("ivf", lists=3, probes=3))
+    index = ItemIndex.build(retriever.vectors, IndexSpec("ivf", lists=3, nprobe=3))
     retriever.shelf = replace(retriever.shelf, index=index)
     retriever.save(tmp_path / "ivf")
     again = recsys.load(tmp_path / "ivf")
-    assert str(again.index.spec) == "ivf, lists 3, probes 3"
+    assert str(again.index.spec) == "ivf, lists 3, nprobe 3"
     assert again.recommend("u1", k=20).equals(retriever.recommend("u1", k=20))
 
 
 def test_vectors_that_are_not_finite_are_refused_when_a_bundle_is_opened(run: Path) -> None:
     import json
 
-    from recsys.files import sha256_of
-    from recsys.manifest import sealed
+    from recsys.bundle.manifest import sealed
+    from recsys.core.files import sha256_of
 
     vectors = np.load(run / "item_vectors.npy")
     vectors[3] = np.nan

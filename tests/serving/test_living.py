@@ -60,7 +60,7 @@ def test_a_new_item_is_recommended_searched_and_titled(retriever: Retriever) -> 
     everything = retriever.recommend(user, k=len(retriever.items), filter_seen=False)
     assert "new" in everything["item_id"].to_list()
     assert "new" in retriever.search(retriever.catalog.texts[0], k=3)["item_id"].to_list()
-    assert retriever.titled(everything)["title"].null_count() == 0
+    assert retriever.with_titles(everything)["title"].null_count() == 0
 
 
 def test_an_update_moves_an_item_and_leaves_the_others(retriever: Retriever) -> None:
@@ -139,7 +139,7 @@ def test_an_approximate_index_takes_changes_too(source: Path) -> None:
     vectors = np.tile(retriever.vectors, (1, 1))
     from recsys.index.item_index import ItemIndex
 
-    index = ItemIndex.build(vectors, IndexSpec("ivf", lists=2, probes=2)).added(vectors[:1])
+    index = ItemIndex.build(vectors, IndexSpec("ivf", lists=2, nprobe=2)).added(vectors[:1])
     assert index.search(vectors[:1], 2).lists.to_lists() == [[0, len(vectors)]]
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import recsys
-from recsys.cli import main
+from recsys.cli.parser import main
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError, DataError, UnknownIdError
@@ -44,7 +44,7 @@ def retriever(run: Path) -> Retriever:
 
 
 def prices(retriever: Retriever, frame: pl.DataFrame) -> list[int]:
-    rows = retriever.items.rows(frame["item_id"])
+    rows = retriever.items.to_rows(frame["item_id"])
     return [int(one) for one in retriever.catalog.columns["price"].gather(pl.Series(rows, dtype=pl.UInt32))]
 
 
@@ -103,12 +103,12 @@ def test_cold_users_get_popular_items_only_if_asked_for_and_are_marked(retriever
         retriever.recommend(["u1", "nobody"])
     frame = retriever.recommend(["nobody", "u1"], k=3, fallback="popular", exclude="i7")
     counts = np.bincount(retriever.histories.rows, minlength=len(retriever.items))
-    counts[retriever.items.rows(["i7"])] = -1
-    best = retriever.items.raw(np.lexsort((np.arange(len(counts)), -counts))[:3].astype(np.int32))
+    counts[retriever.items.to_rows(["i7"])] = -1
+    best = retriever.items.to_ids(np.lexsort((np.arange(len(counts)), -counts))[:3].astype(np.int32))
     assert frame["user_id"].to_list() == ["nobody"] * 3 + ["u1"] * 3
     assert frame["source"].to_list() == ["popular"] * 3 + ["model"] * 3
     assert frame["item_id"][:3].to_list() == best.to_list()
-    assert frame["score"][:3].to_list() == [float(counts[row]) for row in retriever.items.rows(best)]
+    assert frame["score"][:3].to_list() == [float(counts[row]) for row in retriever.items.to_rows(best)]
     assert frame["item_id"][3:].to_list() == retriever.recommend("u1", k=3, exclude="i7")["item_id"].to_list()
     both = retriever.recommend(histories=[[], ["i1", "i2"]], k=2, fallback="popular")
     assert both["source"].to_list() == ["popular", "popular", "model", "model"]
@@ -122,7 +122,7 @@ def test_popular_items_heed_predicates_and_removals(run: Path) -> None:
     retriever.remove_items(best)
     frame = retriever.recommend(histories=[[]], k=32, fallback="popular", where='kind == "pot"')
     assert best not in frame["item_id"].to_list()
-    assert set(retriever.catalog.columns["kind"].gather(pl.Series(retriever.items.rows(frame["item_id"])))) == {"pot"}
+    assert set(retriever.catalog.columns["kind"].gather(pl.Series(retriever.items.to_rows(frame["item_id"])))) == {"pot"}
 
 
 def test_score_is_what_recommend_says(retriever: Retriever) -> None:
@@ -137,7 +137,7 @@ def test_score_is_what_recommend_says(retriever: Retriever) -> None:
 def test_similar_users_are_those_with_the_nearest_vectors(retriever: Retriever) -> None:
     vectors = retriever.towers.user_vectors(retriever.histories).numpy()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    row = int(retriever.users.rows(["u5"])[0])
+    row = int(retriever.users.to_rows(["u5"])[0])
     expected = np.delete(np.arange(len(unit)), row)[np.argsort(-np.delete(unit @ unit[row], row), kind="stable")]
     frame = retriever.similar_users("u5", k=3)
     assert frame.columns == ["user_id", "similar_user_id", "score", "rank"]
@@ -190,7 +190,7 @@ def test_an_explanation_is_what_leaving_an_event_out_does(retriever: Retriever) 
     told = frame.filter(pl.col("item_id") == "i5")
     assert told["place"].to_list() == [2]
     assert told["contribution"][0] == pytest.approx(whole - without, abs=1e-5)
-    assert sum(retriever.item_shares(history=history, item="i7").values()) == pytest.approx(whole, abs=1e-4)
+    assert sum(retriever.score_breakdown(history=history, item="i7").values()) == pytest.approx(whole, abs=1e-4)
 
 
 def test_many_threads_and_asyncio_get_what_one_gets(retriever: Retriever) -> None:
@@ -273,6 +273,6 @@ def test_the_command_line_chooses_an_index_and_changes_what_is_on_offer(
     ("text", "count"), [("2GiB", 2**31), ("500 MB", 500_000_000), ("1048576", 2**20), ("1.5kib", 1536)]
 )
 def test_sizes_are_read_as_they_are_written(text: str, count: int) -> None:
-    from recsys.commands_serving import size
+    from recsys.cli.commands_serving import size
 
     assert size(text) == count

@@ -4,14 +4,14 @@ import polars as pl
 import pytest
 
 import recsys
+from recsys.bundle.build import build
+from recsys.config.training import Training
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split, leave_last_out
 from recsys.errors import ConfigError, DataError, UnknownIdError, UnsupportedError
-from recsys.serving.batch import recommend_to_parquet
-from recsys.serving.build import build
+from recsys.serving.batch.run import recommend_to_parquet
 from recsys.serving.retriever import Retriever
-from recsys.training.config import Training
 from recsys.two_tower import TwoTower
 
 
@@ -78,7 +78,7 @@ def test_similar_items_leave_out_the_item_itself(retriever: Retriever) -> None:
 
 
 def test_search_finds_the_item_that_the_text_describes(retriever: Retriever) -> None:
-    answer = retriever.titled(retriever.search(["a red boat", "a pink bike"], k=1))
+    answer = retriever.with_titles(retriever.search(["a red boat", "a pink bike"], k=1))
     assert answer["title"].to_list() == ["a red boat", "a pink bike"]
     assert answer["score"].to_list() == pytest.approx([1.0, 1.0], abs=0.02)
 
@@ -166,5 +166,7 @@ def test_a_holdout_in_other_rows_is_kept_by_its_ids(retriever: Retriever, ring: 
     other = leave_last_out(Interactions.from_frame(ring.frame().reverse().sort("timestamp"))).test
     built = build(retriever.towers, retriever.catalog, ring, options=retriever.options, record={}, holdout=other)
     assert built.holdout is not None
-    assert built.holdout.items.raw(built.holdout.targets.rows).to_list() == other.items.raw(other.targets.rows).to_list()
+    assert (
+        built.holdout.items.to_ids(built.holdout.targets.rows).to_list() == other.items.to_ids(other.targets.rows).to_list()
+    )
     assert recsys.evaluate(built, built.holdout, 5).means == recsys.evaluate(built, other, 5).means

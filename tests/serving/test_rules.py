@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.core.ragged import Float32, Ragged
+from recsys.core.ranking import Ranked
 from recsys.data.catalog import Catalog
-from recsys.data.row_lists import Float32, RowLists
 from recsys.errors import ConfigError
-from recsys.models.topk import top_k
-from recsys.recommender import Ranked
-from recsys.serving.rules import Rules
+from recsys.index.exact.topk import top_k
+from recsys.serving.rules.spec import Rules
 
 DAY = 86_400
 NOW = 1_000 * DAY
@@ -47,7 +47,7 @@ Moves = list[tuple[int, int, str, float | None, int | None, int | None]]
 
 def ranked_of(*requests: Candidates) -> Ranked:
     scores = [score for one in requests for _, score in one]
-    return Ranked(RowLists.from_lists([[row for row, _ in one] for one in requests]), np.array(scores, dtype=np.float32))
+    return Ranked(Ragged.from_lists([[row for row, _ in one] for one in requests]), np.array(scores, dtype=np.float32))
 
 
 def falling(*rows: int) -> Candidates:
@@ -58,7 +58,7 @@ def falling(*rows: int) -> Candidates:
 def apply(
     tables: dict[str, Any], *requests: Candidates, k: int = 5, exclude: list[list[int]] | None = None, now: int = NOW
 ) -> tuple[list[list[int]], list[list[float]], Moves]:
-    hidden = None if exclude is None else RowLists.from_lists(exclude)
+    hidden = None if exclude is None else Ragged.from_lists(exclude)
     ruled = Rules.of(tables).bind(CATALOG, VECTORS).apply(ranked_of(*requests), k, now=now, exclude=hidden)
     lists = ruled.ranked.lists
     scores = [ruled.ranked.scores[lists.offsets[i] : lists.offsets[i + 1]].tolist() for i in range(len(lists))]
@@ -67,7 +67,7 @@ def apply(
 
 def test_no_rules_change_not_a_bit() -> None:
     generator = np.random.default_rng(0)
-    given = Ranked(RowLists.from_lists([[3, 1, 7], [], [0, 2]]), np.sort(generator.random(5, dtype=np.float32))[::-1])
+    given = Ranked(Ragged.from_lists([[3, 1, 7], [], [0, 2]]), np.sort(generator.random(5, dtype=np.float32))[::-1])
     bound = Rules.of({}).bind(CATALOG, VECTORS)
     ruled = bound.apply(given, 3, now=NOW)
     assert ruled.ranked.lists.offsets.tolist() == given.lists.offsets.tolist()
@@ -273,7 +273,7 @@ def test_moves_come_request_by_request_in_the_order_of_the_new_list() -> None:
 
 
 def test_rules_leave_what_they_are_given_as_it_was() -> None:
-    given, hidden = ranked_of(falling(0, 1, 3, 4), falling(2, 5)), RowLists.from_lists([[3], []])
+    given, hidden = ranked_of(falling(0, 1, 3, 4), falling(2, 5)), Ragged.from_lists([[3], []])
     before = given.lists.rows.copy(), given.scores.copy()
     tables = {"boost": [{"items": ["i4"], "add": 1}], "diversity": {}, "pin": [{"item": "i2", "position": 1}]}
     Rules.of(tables).bind(CATALOG, VECTORS).apply(given, 3, now=NOW, exclude=hidden)
@@ -283,7 +283,7 @@ def test_rules_leave_what_they_are_given_as_it_was() -> None:
 
 def test_no_requests_get_no_lists() -> None:
     tables = {"diversity": {}, "cap": [{"column": "brand", "at_most": 1}], "pin": [{"item": "i2", "position": 1}]}
-    ruled = Rules.of(tables).bind(CATALOG, VECTORS).apply(Ranked.nothing(), 3, now=NOW, exclude=RowLists.empty(0))
+    ruled = Rules.of(tables).bind(CATALOG, VECTORS).apply(Ranked.nothing(), 3, now=NOW, exclude=Ragged.empty(0))
     assert len(ruled.ranked) == 0
     assert ruled.moves.height == 0
 

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys.core.ragged import Ragged
 from recsys.data.catalog import Catalog
-from recsys.data.row_lists import RowLists
 from recsys.errors import ConfigError, DataError, UnknownIdError
-from recsys.serving.rules import Rules
-from recsys.serving.rules_file import Boost, Cap, Diversity, Exclude, Freshness, Pin
+from recsys.serving.rules.file import Boost, Cap, Diversity, Exclude, Freshness, Pin
+from recsys.serving.rules.spec import Rules
 from tests.serving.test_rules import CATALOG, NOW, VECTORS, falling, ranked_of
 
 WHOLE = """
@@ -187,7 +187,7 @@ def test_a_k_below_1_and_the_wrong_number_of_exclusions_are_refused() -> None:
     with pytest.raises(ConfigError, match="k must be at least 1"):
         bound.pool(0)
     with pytest.raises(ConfigError, match="2 lists for 1 requests"):
-        bound.apply(ranked_of(falling(1)), 1, now=NOW, exclude=RowLists.empty(2))
+        bound.apply(ranked_of(falling(1)), 1, now=NOW, exclude=Ragged.empty(2))
 
 
 def test_rules_cannot_be_changed_once_read() -> None:

@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 
 from recsys.errors import ConfigError, DataError
-from recsys.serving import shards
-from recsys.serving.shards import Plan, shard_file
+from recsys.serving.batch import shards
+from recsys.serving.batch.shards import Plan, shard_file
 
 PLAN = Plan(bundle="a" * 64, k=2, filter_seen=True, users=5, user_list="b" * 64, shard_users=2)
 
@@ -203,7 +203,7 @@ def test_the_lock_of_a_killed_writer_does_not_block(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from recsys.serving.shards import only_writer
+from recsys.serving.batch.shards import only_writer
 with only_writer(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()

@@ -10,15 +10,16 @@ import polars as pl
 import pytest
 
 import recsys
+from recsys.bundle.corpus import Corpus
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out
 from recsys.errors import DataError, UnknownIdError
 from recsys.index import choose
-from recsys.serving import batch, shards
-from recsys.serving.batch import recommend_to_parquet
+from recsys.serving.batch import run as batch
+from recsys.serving.batch import shards
+from recsys.serving.batch.run import recommend_to_parquet
 from recsys.serving.retriever import Retriever
-from recsys.serving.shelf import Shelf
 from tests.conftest import make_items
 from tests.serving.ring_batches import content
 
@@ -98,7 +99,7 @@ def test_rules_bound_by_one_thread_survive_another_that_clears_them(
     wordy.shelf.__dict__["_bound"] = Forgetful()
     rules = recsys.Rules.of({"pin": [{"item": "i3", "position": 1}]})
     assert wordy.recommend("u1", k=2, rules=rules)["item_id"][0] == "i3"
-    assert isinstance(wordy.shelf, Shelf)
+    assert isinstance(wordy.shelf, Corpus)
 
 
 def test_rows_of_removed_items_go_when_the_index_is_compacted(wordy: Retriever, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recsys.cli import main
+from recsys.cli.parser import main
 from recsys.errors import ConfigError, DataError, UnknownIdError
-from recsys.serving.asked import LeftOut
-from recsys.serving.batch import recommend_to_parquet
+from recsys.serving.batch.run import recommend_to_parquet
+from recsys.serving.request import LeftOut
 from recsys.serving.retriever import Retriever
 from tests.serving.ring_batches import NEW, read
 

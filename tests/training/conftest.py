@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 
 @pytest.fixture
 def no_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward passes are steps."""
-    monkeypatch.setattr("recsys.training.fit._FORECAST_STEPS", 10**9)
-
-
-@pytest.fixture(scope="module")
-def hasty_sqlite() -> Iterator[None]:
-    """SQLite that leaves writing to the operating system: what a killed process has committed is kept all the same."""
-
-    def hurry(connection: Any, _: object) -> None:
-        connection.execute("PRAGMA synchronous = OFF")
-
-    event.listen(Engine, "connect", hurry)
-    yield
-    event.remove(Engine, "connect", hurry)
+    monkeypatch.setattr("recsys.training.trainer._FORECAST_STEPS", 10**9)

@@ -13,25 +13,25 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
+from recsys.config.training import Objective, Training
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split, leave_last_out
-from recsys.training.config import Objective, Training
 from recsys.two_tower import TwoTower
 from tests.conftest import make_events, make_items
 
 RING = Training(epochs=3, batch_tokens=65, learning_rate=0.01, precision="fp32", device="cpu", patience=0)
 """13 windows of 5 inputs to a batch, so that the fourth batch of an epoch is one window: for one of two processes."""
 CASES: dict[str, tuple[Objective, Training]] = {
-    "softmax": (Objective(loss="softmax"), replace(RING, average=0.9)),
+    "softmax": (Objective(loss="softmax"), replace(RING, ema_decay=0.9)),
     "sampled": (Objective(loss="sampled", negatives=8), RING),
     "weighted": (Objective(loss="softmax", weighted=True), RING),
     "bpr": (Objective(loss="bpr", sampler="in-batch", mask_history=True, weighted=True), RING),
     "mse": (Objective(loss="mse"), RING),
-    "softmax, split": (Objective(loss="softmax"), replace(RING, strategy="fsdp", average=0.9, l1=1e-3)),
+    "softmax, split": (Objective(loss="softmax"), replace(RING, strategy="fsdp", ema_decay=0.9, l1=1e-3)),
     "sampled, split": (Objective(loss="sampled", negatives=8), replace(RING, strategy="fsdp")),
 }
-RESUMED = {strategy: replace(RING, strategy=strategy, average=0.9, checkpoint_steps=3) for strategy in ("ddp", "fsdp")}
+RESUMED = {strategy: replace(RING, strategy=strategy, ema_decay=0.9, checkpoint_steps=3) for strategy in ("ddp", "fsdp")}
 Figures = list[dict[str, float]]
 
 
@@ -55,7 +55,7 @@ def resumed(training: Training, folder: Path, encoder: Path) -> tuple[TwoTower, 
     split, catalog = world(), Catalog.from_frame(make_items(), text=["title"])
 
     def run(**options: Any) -> TwoTower:
-        model = TwoTower(encoder=str(encoder), encoder_mode="full", live_texts=8, dim=16, max_length=8, dropout=0.3)
+        model = TwoTower(encoder=str(encoder), encoder_mode="full", texts_per_step=8, dim=16, max_length=8, dropout=0.3)
         both = replace(training, devices=2)
         return model.fit(split.train, catalog, validation=split.validation, training=both, **options)
 

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from recsys.config.training import Training
 from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError
 from recsys.training.checkpoint import FILE
-from recsys.training.config import Training
 from recsys.two_tower import TwoTower
 from tests.training.ring_processes import CASES, RESUMED, figures, fit
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from recsys.config.training import Training
 from recsys.data.catalog import Catalog
 from recsys.data.split import Split
 from recsys.errors import RecsysError
-from recsys.training.config import Training
-from recsys.training.module import NextItemLoss
+from recsys.training.next_item_loss import NextItemLoss
 from tests.training.test_resume import fit, model
 
 pytestmark = pytest.mark.usefixtures("no_forecast")
@@ -36,8 +36,8 @@ def test_the_option_furthest_above_its_default_is_named(
 ) -> None:
     real = NextItemLoss.forward
     for training, says in (
-        (replace(QUICK, clip_norm=1e6), "lower clip_norm (1e+06)"),
-        (replace(QUICK, learning_rate=0.5, clip_norm=2.0), "lower the learning rate (0.5)"),
+        (replace(QUICK, max_grad_norm=1e6), "lower max_grad_norm (1e+06)"),
+        (replace(QUICK, learning_rate=0.5, max_grad_norm=2.0), "lower the learning rate (0.5)"),
         (replace(QUICK, learning_rate=1e-5), "lower the learning rate (1e-05)"),
     ):
         monkeypatch.setattr(NextItemLoss, "forward", lambda self, batch: real(self, batch) * float("nan"))

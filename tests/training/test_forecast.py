@@ -11,18 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys.data.augment import Augment
+from recsys.config.training import Objective, Training
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
 from recsys.errors import ConfigError, RecsysError
-from recsys.training import fit, forecast
-from recsys.training.batches import WindowBatches
-from recsys.training.config import Objective, Training
-from recsys.training.find_rate import find_rate
-from recsys.training.fit import make_batches, make_fabric, make_loss
+from recsys.training import forecast
+from recsys.training import trainer as fit
+from recsys.training.augment import Augment
 from recsys.training.forecast import free_memory, kept_memory, widest_batch
-from recsys.training.module import NextItemLoss
+from recsys.training.lr_finder import find_rate
+from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.trainer import make_batches, make_fabric, make_loss
+from recsys.training.windows import WindowBatches
 from recsys.two_tower import TwoTower
 
 CPU = Training(batch_tokens=64, device="cpu")
@@ -95,7 +96,7 @@ def test_what_training_holds_besides_is_counted_by_copies_of_the_weights(ring_sp
     weights = 4 * sum(p.numel() for p in loss.parameters() if p.requires_grad)
     three, five = (forecast.forecast(fabric, loss, batches, copies=copies).memory for copies in (3, 5))
     assert five - three == 2 * weights
-    assert [fit._copies(CPU, judged=False), fit._copies(replace(CPU, average=0.9), judged=True)] == [3, 5]
+    assert [fit._copies(CPU, judged=False), fit._copies(replace(CPU, ema_decay=0.9), judged=True)] == [3, 5]
     assert fit._copies(replace(CPU, devices=4, strategy="fsdp"), judged=True) == 2 + 4 / 4
 
 
@@ -103,7 +104,7 @@ def test_too_little_memory_is_refused_before_training_with_advice(
     ring_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
-    monkeypatch.setattr("recsys.training.run.Run._train_on", lambda *_: steps.append(1))
+    monkeypatch.setattr("recsys.training.loop.Run._train_on", lambda *_: steps.append(1))
     monkeypatch.setattr(forecast, "free_memory", lambda device: 10_000)
     model = TwoTower(encoder=None, dim=16, max_length=8)
     with pytest.raises(ConfigError, match=r"would need about .* GiB and .* are free; lower batch_tokens \(now 64\), dim"):
@@ -140,7 +141,7 @@ def state(loss: NextItemLoss) -> dict[str, Tensor]:
 def test_looking_ahead_leaves_weights_text_vectors_and_random_states_alone(
     ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path
 ) -> None:
-    model = TwoTower(encoder=str(tiny_encoder), encoder_mode="full", live_texts=4, dim=16, max_length=8)
+    model = TwoTower(encoder=str(tiny_encoder), encoder_mode="full", texts_per_step=4, dim=16, max_length=8)
     towers, log, _, extras = model.prepare(ring_split.train, ring_catalog, training=CPU)
     batches = make_batches(towers, log, CPU, Augment(), extras)
     loss = make_loss(towers, log, CPU, Objective(loss="sampled", negatives=4), "cpu")

@@ -12,18 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import recsys
-from recsys.data.augment import Augment
+from recsys.config.training import LossName, Objective, SamplerName, Training
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Ragged
 from recsys.data.interactions import Interactions
-from recsys.data.row_lists import RowLists
 from recsys.data.split import Split
-from recsys.data.vocabulary import Vocabulary
 from recsys.errors import DataError
-from recsys.training.batches import Batch
-from recsys.training.config import LossName, Objective, SamplerName, Training
-from recsys.training.fit import make_batches, make_loss, train
-from recsys.training.module import NextItemLoss
+from recsys.training.augment import Augment
+from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.trainer import make_batches, make_loss, train
+from recsys.training.windows import Batch
 from recsys.two_tower import TwoTower
-from tests.training.test_module import weighted
+from tests.training.test_next_item_loss import weighted
 
 LEARNING = Training(epochs=25, batch_tokens=64, learning_rate=1e-2, patience=0, device="cpu")
 SAMPLERS: list[SamplerName] = ["mixed", "uniform", "in-batch", "popularity"]
@@ -54,10 +54,10 @@ def test_each_objective_learns_what_follows_what(objective: Objective, ring_spli
 def test_ratings_are_learned_and_predicted() -> None:
     """Whether a rating is high depends on whether the item's number is even as the one before it is."""
     generator = np.random.default_rng(0)
-    lists = RowLists.from_lists(generator.integers(0, 10, (60, 9)).tolist())
+    lists = Ragged.from_lists(generator.integers(0, 10, (60, 9)).tolist())
     rows = lists.rows.reshape(60, 9)
     liked = np.where(rows % 2 == np.roll(rows, 1, axis=1) % 2, 5.0, 1.0).astype(np.float32)
-    users, items = (Vocabulary(pl.Series(range(n)), kind) for n, kind in ((60, "user"), (10, "item")))
+    users, items = (IdMap(pl.Series(range(n)), kind) for n, kind in ((60, "user"), (10, "item")))
     log = Interactions(users, items, lists, weights=liked.ravel())
     towers, log, _, extras = small().prepare(log, training=LEARNING)
     batches = make_batches(towers, log, LEARNING, Augment(), extras)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.config.training import Training
 from recsys.data.catalog import Catalog
 from recsys.data.split import Split
 from recsys.errors import CheckpointError, ConfigError, DataError
-from recsys.training import fit as fitting
+from recsys.training import trainer as fitting
 from recsys.training.checkpoint import FILE
-from recsys.training.config import Training
 from recsys.two_tower import TwoTower
 from tests.training.test_resume import EVERYTHING, assert_same, contents, fit, model
 

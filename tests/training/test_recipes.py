@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys.recipe import TABLES, Recipe
-from recsys.training.search_space import read_space
+from recsys.config.recipe import TABLES, Recipe
+from recsys.tuning.space import read_space
 
 FOLDER = Path(__file__).parents[2] / "training" / "recipes"
 SPACES = sorted(FOLDER.glob("search-*.toml"))

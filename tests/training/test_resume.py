@@ -14,16 +14,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys.data.augment import Augment
+from recsys.config.training import Objective, Training
 from recsys.data.catalog import Catalog
 from recsys.data.split import Split
 from recsys.evaluation.evaluate import evaluate
-from recsys.training.averaging import MovingAverage
+from recsys.training.augment import Augment
 from recsys.training.checkpoint import FILE, read_snapshot
-from recsys.training.config import Objective, Training
-from recsys.training.fit import train
-from recsys.training.module import NextItemLoss
-from recsys.training.run import Run
+from recsys.training.ema import MovingAverage
+from recsys.training.loop import Run
+from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.trainer import train
 from recsys.two_tower import TwoTower
 
 pytestmark = pytest.mark.usefixtures("no_forecast")
@@ -32,7 +32,7 @@ EVERYTHING = Training(
     epochs=7,
     batch_tokens=64,
     learning_rate=0.05,
-    average=0.8,
+    ema_decay=0.8,
     l1=1e-4,
     patience=1,
     monitor="recall@1",
@@ -173,19 +173,19 @@ def test_patience_may_be_lengthened_and_the_run_goes_on(ring_split: Split, ring_
 SCRIPT = """
 import sys
 import torch
-from recsys.training import fit, run
+from recsys.training import loop, trainer
 from tests.training.test_resume import EVERYTHING, fit as start, replace
 from tests.conftest import make_events, make_items
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out
 
-fit._FORECAST_STEPS = 10**9
-real = run.Run._train_on
+trainer._FORECAST_STEPS = 10**9
+real = loop.Run._train_on
 def slow(self, batch):
     print(self.step, flush=True)
     real(self, batch)
-run.Run._train_on = slow
+loop.Run._train_on = slow
 catalog = Catalog.from_frame(make_items(), text=["title"])
 start(leave_last_out(Interactions.from_frame(make_events())), catalog, sys.argv[1], replace(EVERYTHING, checkpoint_steps=1))
 """
@@ -215,7 +215,7 @@ def test_a_process_that_is_killed_outright_leaves_a_checkpoint_to_go_on_from(
 
 
 def test_the_kept_weights_are_the_averages_that_were_judged_best(ring_split: Split, tmp_path: Path) -> None:
-    training = Training(epochs=6, batch_tokens=64, learning_rate=0.02, average=0.95, device="cpu", patience=0)
+    training = Training(epochs=6, batch_tokens=64, learning_rate=0.02, ema_decay=0.95, device="cpu", patience=0)
     options: dict[str, Any] = {"validation": ring_split.validation, "training": training}
     kept = TwoTower(encoder=None, dim=16, max_length=8).fit(ring_split.train, **options)
     assert kept.log is not None
@@ -231,9 +231,9 @@ def test_the_kept_weights_are_the_averages_that_were_judged_best(ring_split: Spl
     with pytest.raises(KilledError):
         TwoTower(encoder=None, dim=16, max_length=8).fit(ring_split.train, **options, checkpoint=tmp_path, on_epoch=stop)
     state, tensors = kept.towers.net.state_dict(), contents(tmp_path)[0]
-    averages = {name: value for name, value in tensors.items() if name.startswith("average.")}
-    assert all(torch.equal(state[name.removeprefix("average.net.")], value) for name, value in averages.items())
-    assert not any(torch.equal(tensors[name.replace("average.", "state.")], value) for name, value in averages.items())
+    averages = {name: value for name, value in tensors.items() if name.startswith("ema_decay.")}
+    assert all(torch.equal(state[name.removeprefix("ema_decay.net.")], value) for name, value in averages.items())
+    assert not any(torch.equal(tensors[name.replace("ema_decay.", "state.")], value) for name, value in averages.items())
 
 
 def test_without_validation_the_averages_at_the_end_are_kept(ring_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_without_validation_the_averages_at_the_end_are_kept(ring_split: Split, 
 
     monkeypatch.setattr(MovingAverage, "update", spy)
     begun = TwoTower(encoder=None, dim=16, max_length=8)
-    training = Training(epochs=2, batch_tokens=64, learning_rate=0.02, average=0.7, device="cpu")
+    training = Training(epochs=2, batch_tokens=64, learning_rate=0.02, ema_decay=0.7, device="cpu")
     towers, log, _, extras = begun.prepare(ring_split.train, training=training)
     by_hand = {f"net.{name}": p.detach().double() for name, p in towers.net.named_parameters()}
     train(towers, log, None, training, extras=extras)
@@ -258,19 +258,21 @@ def test_without_validation_the_averages_at_the_end_are_kept(ring_split: Split, 
 
 
 def encoding(tiny_encoder: Path, **options: Any) -> TwoTower:
-    return model(encoder=str(tiny_encoder), words=False, encoder_mode="full", live_texts=8, **options)
+    return model(encoder=str(tiny_encoder), words=False, encoder_mode="full", texts_per_step=8, **options)
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_a_trained_encoder_is_resumed_with_the_text_vectors_it_had_given(
-    average: float,
+    ema_decay: float,
     ring_split: Split,
     ring_catalog: Catalog,
     tiny_encoder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    training = replace(EVERYTHING, epochs=2, patience=0, average=average, encoder_rate=1e-2, checkpoint_steps=2)
+    training = replace(
+        EVERYTHING, epochs=2, patience=0, ema_decay=ema_decay, encoder_learning_rate=1e-2, checkpoint_steps=2
+    )
     whole = fit(ring_split, ring_catalog, tmp_path / "whole", training, model=encoding(tiny_encoder))
     kill(
         monkeypatch,
@@ -286,7 +288,7 @@ def test_a_trained_encoder_is_resumed_with_the_text_vectors_it_had_given(
 def test_the_kept_text_vectors_are_those_of_the_kept_encoder(
     judged: bool, ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path
 ) -> None:
-    training = replace(EVERYTHING, epochs=3, patience=0, encoder_rate=1e-2, learning_rate=0.2, average=0.5)
+    training = replace(EVERYTHING, epochs=3, patience=0, encoder_learning_rate=1e-2, learning_rate=0.2, ema_decay=0.5)
     towers, log, _, extras = encoding(tiny_encoder).prepare(ring_split.train, ring_catalog, training=training)
     untrained = towers.net.items.text.clone()
     record = train(towers, log, ring_split.validation if judged else None, training, extras=extras)

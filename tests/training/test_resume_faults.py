@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys.data.augment import Augment
+from recsys.config.training import Objective, Training
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
 from recsys.errors import CheckpointError, ConfigError, NotFittedError, RecsysError
 from recsys.training import checkpoint as checkpoints
+from recsys.training.augment import Augment
 from recsys.training.checkpoint import FILE, Snapshot, read_snapshot
-from recsys.training.config import Objective, Training
-from recsys.training.module import NextItemLoss
+from recsys.training.next_item_loss import NextItemLoss
 from tests.training.test_resume import EVERYTHING, assert_same, contents, fit, model
 
 pytestmark = pytest.mark.usefixtures("no_forecast")

@@ -13,10 +13,10 @@ import pytest
 
 import recsys
 from recsys.baselines import Popularity
-from recsys.cli import main
+from recsys.cli.parser import main
+from recsys.config.training import Training
 from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError, DataError
-from recsys.training.config import Training
 from recsys.two_tower import TwoTower
 
 QUICK = Training(epochs=2, batch_tokens=64, device="cpu")
@@ -63,7 +63,7 @@ def test_elapsed_time_is_refused_too(log: Interactions) -> None:
 
 def test_a_saved_bundle_remembers_and_answers_alike(log: Interactions, tmp_path: Path) -> None:
     split = recsys.random_split(log)
-    model = small(members=2).fit(split.train, validation=split.validation, training=QUICK)
+    model = small(ensemble_size=2).fit(split.train, validation=split.validation, training=QUICK)
     made = model.retriever(log=log, holdout=split.test)
     made.save(tmp_path / "bundle")
     loaded = recsys.load(tmp_path / "bundle")

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.cli import main
+from recsys.cli.parser import main
+from recsys.config.training import Objective, Training
 from recsys.data.interactions import Interactions
 from recsys.errors import DataError
-from recsys.training.config import Objective, Training
 from recsys.two_tower import TwoTower
 
 QUICK = Training(epochs=1, batch_tokens=64, device="cpu")

@@ -33,16 +33,16 @@ def retriever_of(run: Path, n_users: int, n_items: int) -> Any:
     import torch
 
     import recsys
+    from recsys.bundle.corpus import Corpus
+    from recsys.core.id_map import IdMap
+    from recsys.core.ragged import Ragged
     from recsys.data.catalog import Catalog
-    from recsys.data.row_lists import RowLists
-    from recsys.data.vocabulary import Vocabulary
     from recsys.index.item_index import ItemIndex
     from recsys.serving.retriever import Retriever
-    from recsys.serving.shelf import Shelf
 
     towers, rng = recsys.load(run).towers, np.random.default_rng(0)
-    items = Vocabulary(pl.Series(np.arange(n_items)), "item")
-    users = Vocabulary(pl.Series(np.arange(n_users)), "user")
+    items = IdMap(pl.Series(np.arange(n_items)), "item")
+    users = IdMap(pl.Series(np.arange(n_users)), "user")
     vectors = jittered(towers.vectors, n_items, 0)
     large = replace(towers, users=users, items=items)
     large.__dict__ |= {
@@ -50,8 +50,8 @@ def retriever_of(run: Path, n_users: int, n_items: int) -> Any:
         "item_vectors": torch.from_numpy(vectors),
     }
     lengths = rng.integers(5, 51, n_users)
-    histories = RowLists.from_lengths(lengths, rng.integers(0, n_items, int(lengths.sum())).astype(np.int32))
-    shelf = Shelf(large, ItemIndex.build(vectors), Catalog.without_text(items), trained=n_items)
+    histories = Ragged.from_lengths(lengths, rng.integers(0, n_items, int(lengths.sum())).astype(np.int32))
+    shelf = Corpus(large, ItemIndex.build(vectors), Catalog.without_text(items), trained=n_items)
     return Retriever(shelf, users, histories)
 
 
@@ -61,7 +61,7 @@ def work(run: str, users: str, items: str, k: str, out: str) -> None:
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("recsys").setLevel(logging.INFO)
-    from recsys.serving.batch import recommend_to_parquet
+    from recsys.serving.batch.run import recommend_to_parquet
 
     retriever = retriever_of(Path(run), int(users), int(items))
     begun = time.perf_counter()

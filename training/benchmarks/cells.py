@@ -16,7 +16,7 @@ import polars as pl
 import torch
 
 import recsys
-from recsys.files import atomic_file
+from recsys.core.files import atomic_file
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -106,7 +106,7 @@ class Cell:
 
 def _one(objective: dict[str, Any] | None = None, **model: Any) -> Cell:
     """One member of the recipe's towers, with changes."""
-    return Cell(change={"model": {"members": 1} | model, "objective": objective or {}})
+    return Cell(change={"model": {"ensemble_size": 1} | model, "objective": objective or {}})
 
 
 BASELINES = {
@@ -130,7 +130,7 @@ ABLATIONS = {
     "loss: BCE": _one({"loss": "bce"}),
     "loss: gBCE": _one({"loss": "gbce"}),
     "loss: BPR": _one({"loss": "bpr"}),
-    "encoder: LoRA": _one(encoder_mode="lora", trained_layers=2, live_texts=32),
-    "encoder: full": _one(encoder_mode="full", trained_layers=2, live_texts=32),
+    "encoder: LoRA": _one(encoder_mode="lora", trainable_layers=2, texts_per_step=32),
+    "encoder: full": _one(encoder_mode="full", trainable_layers=2, texts_per_step=32),
 }
 CELLS = {"two towers": Cell(seeds=3)} | BASELINES | ABLATIONS

@@ -18,17 +18,17 @@ from typing import Any
 from cells import RECIPES, Cell, cell_file, keep, load, show_progress
 
 import recsys
-from recsys.files import atomic_file
-from recsys.progress import log
+from recsys.core.files import atomic_file
+from recsys.core.progress import log
 
-_TEXT = {"words": False, "id_dropout": 0.5, "members": 1}
-_TRAINED = {"trained_layers": 2, "live_texts": 32}
+_TEXT = {"words": False, "id_dropout": 0.5, "ensemble_size": 1}
+_TRAINED = {"trainable_layers": 2, "texts_per_step": 32}
 CELLS = {
     "zero-shot text": Cell(baseline=recsys.ZeroShot),
     "popularity": Cell(baseline=recsys.Popularity),
     "frozen + projection": Cell(change={"model": _TEXT}),
     "frozen + projection + words": Cell(change={"model": _TEXT | {"words": True}}),
-    "frozen + projection + words, three members": Cell(change={"model": _TEXT | {"words": True, "members": 3}}),
+    "frozen + projection + words, three ensemble_size": Cell(change={"model": _TEXT | {"words": True, "ensemble_size": 3}}),
     "frozen + projection + words, cold items as negatives": Cell(
         change={"model": _TEXT | {"words": True}, "objective": {"cold_negatives": True}}
     ),

@@ -143,7 +143,7 @@ def real_case(data: Path) -> dict[str, np.ndarray]:
 
 def synthetic_case() -> dict[str, np.ndarray]:
     """100,000 users with 100 seen items on average and one target, 50,000 items, 64 dimensions."""
-    from recsys.data.row_lists import RowLists
+    from recsys.core.ragged import Ragged
 
     generator = np.random.default_rng(0)
     n_users, n_items, dim = 100_000, 50_000, 64
@@ -152,10 +152,10 @@ def synthetic_case() -> dict[str, np.ndarray]:
     lengths = generator.integers(50, 151, n_users)
     owners = np.repeat(np.arange(n_users), lengths)
     keys = np.unique(owners * n_items + (n_items * generator.random(len(owners)) ** 2).astype(np.int64))
-    seen = RowLists.from_lengths(np.bincount(keys // n_items, minlength=n_users), (keys % n_items).astype(np.int32))
+    seen = Ragged.from_lengths(np.bincount(keys // n_items, minlength=n_users), (keys % n_items).astype(np.int32))
     targets = generator.integers(0, n_items, n_users)
     targets = np.where(np.isin(np.arange(n_users) * n_items + targets, keys), (targets + 1) % n_items, targets)
-    held = RowLists.from_lengths(np.ones(n_users, dtype=np.int64), targets.astype(np.int32))
+    held = Ragged.from_lengths(np.ones(n_users, dtype=np.int64), targets.astype(np.int32))
     return case(users, items, seen, held, seen)
 
 
@@ -189,19 +189,19 @@ def worker(which: str, file: Path) -> dict[str, Any]:
 
     import polars as pl
 
+    from recsys.core.id_map import IdMap
+    from recsys.core.ragged import Ragged
     from recsys.data.interactions import Interactions
-    from recsys.data.row_lists import RowLists
     from recsys.data.split import Holdout
-    from recsys.data.vocabulary import Vocabulary
     from recsys.evaluation.evaluate import evaluate
     from recsys.models.towers import rank_vectors
 
     names = (
-        Vocabulary(pl.Series(np.arange(len(arrays["users"]))), "user"),
-        Vocabulary(pl.Series(np.arange(len(arrays["items"]))), "item"),
+        IdMap(pl.Series(np.arange(len(arrays["users"]))), "user"),
+        IdMap(pl.Series(np.arange(len(arrays["items"]))), "item"),
     )
-    histories = RowLists(arrays["seen_offsets"], arrays["seen_rows"])
-    targets = RowLists(arrays["target_offsets"], arrays["target_rows"])
+    histories = Ragged(arrays["seen_offsets"], arrays["seen_rows"])
+    targets = Ragged(arrays["target_offsets"], arrays["target_rows"])
     holdout = Holdout(*names, np.arange(len(histories), dtype=np.int32), histories, targets, "benchmark")
     clock = {"rank": 0.0}
 
@@ -211,11 +211,11 @@ def worker(which: str, file: Path) -> dict[str, Any]:
         name = "vectors"
         users, items = names
         trained_on = (
-            Interactions(*names, RowLists(arrays["train_offsets"], arrays["train_rows"])) if which == "beyond" else None
+            Interactions(*names, Ragged(arrays["train_offsets"], arrays["train_rows"])) if which == "beyond" else None
         )
 
         def recommend_rows(
-            self, histories: RowLists, k: int, *, exclude: Any = None, users: Any = None, candidates: Any = None
+            self, histories: Ragged, k: int, *, exclude: Any = None, users: Any = None, candidates: Any = None
         ):
             begun = time.perf_counter()
             queries = torch.from_numpy(arrays["users"][users])

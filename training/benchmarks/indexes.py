@@ -28,12 +28,12 @@ REQUESTS = 300
 BUILDS: dict[str, list[dict[str, Any]]] = {
     "exact": [{}, {"precision": "bfloat16"}, {"precision": "int8"}],
     "truncated": [{"kept_dim": 32, "rescore": rescore} for rescore in (4, 16)],
-    "ivf": [{"probes": probes} for probes in (4, 16, 64)],
-    "sq": [{"probes": probes, "rescore": 2, "precision": "bfloat16"} for probes in (4, 16, 64)],
-    "ivfpq": [{"probes": probes, "rescore": 8, "precision": "bfloat16"} for probes in (4, 16, 64)],
-    "hnsw": [{"links": 16, "build_effort": 60, "effort": effort} for effort in (100, 200, 400)],
+    "ivf": [{"nprobe": nprobe} for nprobe in (4, 16, 64)],
+    "sq": [{"nprobe": nprobe, "rescore": 2, "precision": "bfloat16"} for nprobe in (4, 16, 64)],
+    "ivfpq": [{"nprobe": nprobe, "rescore": 8, "precision": "bfloat16"} for nprobe in (4, 16, 64)],
+    "hnsw": [{"hnsw_m": 16, "build_effort": 60, "ef_search": ef_search} for ef_search in (100, 200, 400)],
 }
-SEARCH = {"probes", "rescore", "effort"}
+SEARCH = {"nprobe", "rescore", "ef_search"}
 """Settings that need no other build."""
 
 
@@ -42,8 +42,8 @@ def measured(items: np.ndarray, queries: np.ndarray, kinds: list[str], threads: 
     import faiss
     import torch
 
+    from recsys.index.approximate import FaissIndex
     from recsys.index.choose import recall_of
-    from recsys.index.finder import FaissFinder
     from recsys.index.item_index import ItemIndex
     from recsys.index.spec import IndexSpec
 
@@ -62,9 +62,7 @@ def measured(items: np.ndarray, queries: np.ndarray, kinds: list[str], threads: 
                 seconds = time.perf_counter() - begun
             spec = replace(index.spec, **{name: value for name, value in settings.items() if name in SEARCH})
             finder = index.finder
-            one = replace(
-                index, spec=spec, finder=replace(finder, spec=spec) if isinstance(finder, FaissFinder) else finder
-            )
+            one = replace(index, spec=spec, finder=replace(finder, spec=spec) if isinstance(finder, FaissIndex) else finder)
             torch.set_num_threads(1)
             faiss.omp_set_num_threads(1)
             found, times = [], []
@@ -89,25 +87,25 @@ def request(run: Path, items: np.ndarray, index: Any) -> list[str]:
     import torch
 
     import recsys
+    from recsys.bundle.corpus import Corpus
+    from recsys.core.id_map import IdMap
     from recsys.data.catalog import Catalog
-    from recsys.data.vocabulary import Vocabulary
-    from recsys.serving.shelf import Shelf
 
     retriever = recsys.load(run)
     towers = retriever.towers
-    ids = Vocabulary(pl.Series([f"item-{n}" for n in range(len(items))]), "item")
+    ids = IdMap(pl.Series([f"item-{n}" for n in range(len(items))]), "item")
     large = replace(towers, items=ids)
     large.__dict__ |= {
         "table": torch.from_numpy(jittered(towers.table.numpy(), len(items), 0)),
         "item_vectors": torch.from_numpy(items),
     }
-    retriever.shelf = Shelf(large, index, Catalog.without_text(ids), trained=len(items))
+    retriever.shelf = Corpus(large, index, Catalog.without_text(ids), trained=len(items))
     rng = np.random.default_rng(3)
     histories = [[f"item-{n}" for n in rng.integers(0, len(items), HISTORY)] for _ in range(REQUESTS + 20)]
-    rows = [ids.rows(one) for one in histories]
+    rows = [ids.to_rows(one) for one in histories]
     torch.set_num_threads(1)
     spent = {"whole request": [], "user tower": [], "index": []}
-    from recsys.data.row_lists import RowLists
+    from recsys.core.ragged import Ragged
 
     for number, history in enumerate(histories):
         begun = time.perf_counter()
@@ -115,7 +113,7 @@ def request(run: Path, items: np.ndarray, index: Any) -> list[str]:
         spent["whole request"].append(time.perf_counter() - begun)
         if frame.height != 10:
             raise SystemExit(f"{frame.height} items came instead of 10")
-        read = RowLists.from_lists([rows[number]])
+        read = Ragged.from_lists([rows[number]])
         begun = time.perf_counter()
         vectors = large.user_vectors(read).numpy()
         spent["user tower"].append(time.perf_counter() - begun)

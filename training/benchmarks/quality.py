@@ -25,8 +25,8 @@ import polars as pl
 from cells import CELLS, DATA, RECIPES, Cell, cell_file, keep, load, show_progress
 
 import recsys
-from recsys.files import atomic_file
-from recsys.progress import log
+from recsys.core.files import atomic_file
+from recsys.core.progress import log
 
 CUTS = (10, 50)
 SHOWN = ("recall@10", "ndcg@10", "recall@50")

@@ -44,8 +44,8 @@ def make(run: Path, n_items: int, n_users: int, file: Path) -> None:
     import torch
 
     import recsys
-    from recsys.models.dense import Dense
-    from recsys.models.dense_search import search
+    from recsys.index.exact.search import search
+    from recsys.index.exact.table import VectorTable
 
     retriever = recsys.load(run)
     towers, rng = retriever.towers, np.random.default_rng(2)
@@ -53,7 +53,9 @@ def make(run: Path, n_items: int, n_users: int, file: Path) -> None:
     rows = np.sort(rng.choice(rows, min(len(rows), n_users), replace=False))
     people = towers.user_vectors(retriever.histories.take(rows), rows).numpy()
     items, users = jittered(towers.vectors, n_items, 0), jittered(people, n_users, 1)
-    best = search(torch.from_numpy(users), Dense.of(torch.from_numpy(items)), SEEN // 2).lists.rows.reshape(n_users, -1)
+    best = search(torch.from_numpy(users), VectorTable.of(torch.from_numpy(items)), SEEN // 2).lists.rows.reshape(
+        n_users, -1
+    )
     seen = np.concatenate([best, rng.integers(0, n_items, (n_users, SEEN // 2))], axis=1)
     np.savez(file, items=items, users=users, seen=np.sort(seen.astype(np.int32), axis=1))
 
@@ -115,11 +117,11 @@ def by_implicit(items: np.ndarray, users: np.ndarray, seen: np.ndarray, threads:
 
 
 def ours(items: np.ndarray, users: np.ndarray, seen: np.ndarray, threads: int) -> Any:
-    from recsys.data.row_lists import RowLists
+    from recsys.core.ragged import Ragged
     from recsys.index.item_index import ItemIndex
 
     index = ItemIndex.build(items)
-    lists = RowLists.from_lengths(np.full(len(users), seen.shape[1]), seen.ravel())
+    lists = Ragged.from_lengths(np.full(len(users), seen.shape[1]), seen.ravel())
     return lambda: index.search(users, K, lists).lists.rows.reshape(len(users), K)
 
 

@@ -139,11 +139,13 @@ def ours(options: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     import recsys
-    from recsys.training.batches import WindowBatches
+    from recsys.training.windows import WindowBatches
 
     torch.set_num_threads(options["threads"])
     split, catalog = load(options["data"])
-    shape = {"max_length": options["length"], "members": 1} | {name: options[name] for name in ("dim", "blocks", "heads")}
+    shape = {"max_length": options["length"], "ensemble_size": 1} | {
+        name: options[name] for name in ("dim", "blocks", "heads")
+    }
     nothing = {"encoder": None, "words": False, "categories": [], "numbers": []} if options["ids"] else {}
     nothing |= {"use_ids": True}
     recipe = recsys.Recipe.of(

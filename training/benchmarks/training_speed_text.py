@@ -24,10 +24,10 @@ RATE = 2e-5
 """What sentence-transformers' own examples train with."""
 SMALL = {"training": {"batch_tokens": 1600}}
 OURS: dict[str, dict[str, dict[str, Any]]] = {
-    "ours, all layers": {"model": {"trained_layers": 0}},
-    "ours, 2 top layers": {"model": {"trained_layers": 2}},
-    "ours, all layers, text alone": {"model": {"trained_layers": 0, "use_ids": False, "words": False}},
-    "ours, 2 top layers, small steps": SMALL | {"model": {"trained_layers": 2, "live_texts": 128}},
+    "ours, all layers": {"model": {"trainable_layers": 0}},
+    "ours, 2 top layers": {"model": {"trainable_layers": 2}},
+    "ours, all layers, text alone": {"model": {"trainable_layers": 0, "use_ids": False, "words": False}},
+    "ours, 2 top layers, small steps": SMALL | {"model": {"trainable_layers": 2, "texts_per_step": 128}},
     "ours, frozen encoder, small steps": SMALL | {"model": {"encoder_mode": "frozen"}},
 }
 MNRL = {f"MNRL, batch {size}": size for size in (64, 128)}
@@ -40,15 +40,15 @@ class Enough(Exception):  # noqa: N818 - no error
 
 def against_mnrl(arguments: argparse.Namespace, folders: dict[str, Path], temporary: Path) -> dict[str, Any]:
     """Speed of tuning the text encoder and, where asked for, what it gives after equal wall time."""
-    from recsys.models.device import has_bf16
-    from recsys.models.encoder import resolve_encoder
+    from recsys.core.device import has_bf16
+    from recsys.models.encoders.pretrained import resolve_encoder
 
     if PAIRS not in folders:
         raise SystemExit(f"the texts are those of {PAIRS}: name its folder, or leave them out: --only rectools")
     data = str(folders[PAIRS])
     split, catalog = load(data)
     histories, texts = split.train.histories, catalog.texts
-    pairs = np.stack([histories.rows[:-1], histories.rows[1:]], axis=1)[np.diff(histories.owners()) == 0]
+    pairs = np.stack([histories.rows[:-1], histories.rows[1:]], axis=1)[np.diff(histories.list_index()) == 0]
     pairs = pairs[texts.is_not_null().to_numpy()[pairs].all(axis=1)]
     files = {"texts": f"{temporary}/texts.json", "pairs": f"{temporary}/pairs.npy"}
     Path(files["texts"]).write_text(json.dumps(texts.to_list()))
@@ -84,19 +84,19 @@ def tune(options: dict[str, Any]) -> dict[str, Any]:
 
     import recsys
     from recsys.evaluation.evaluate import evaluate
-    from recsys.models.towers import Towers
-    from recsys.training.fit import make_batches, make_fabric, make_loss
-    from recsys.training.run import Run
+    from recsys.models.towers import TwoTowerModel
+    from recsys.training.loop import Run
     from recsys.training.schedule import warmup_cosine
+    from recsys.training.trainer import make_batches, make_fabric, make_loss
 
     torch.use_deterministic_algorithms(True)  # as in every training of ours
     split, catalog = load(options["data"])
     begun, few = time.perf_counter(), options["quick"]
     recipe = recsys.Recipe.of(
         RECIPES / f"{Path(options['data']).name}.toml",
-        model={"encoder": options["encoder"], "encoder_mode": "full", "live_texts": 512, "members": 1}
+        model={"encoder": options["encoder"], "encoder_mode": "full", "texts_per_step": 512, "ensemble_size": 1}
         | options["model"]
-        | ({"live_texts": 32} if few else {}),
+        | ({"texts_per_step": 32} if few else {}),
         objective={"loss": "sampled"},
         training={"epochs": 10**6, "batch_tokens": 8192, "device": "cpu"}
         | options.get("training", {})
@@ -132,7 +132,7 @@ def tune(options: dict[str, Any]) -> dict[str, Any]:
         "texts": seen["texts"] or [0] * len(marks),
         "setup": setup,
         "seconds": seconds,
-        "live": recipe.model.live_texts,
+        "live": recipe.model.texts_per_step,
         "batch": config.batch_tokens,
         "trained": sum(p.numel() for p in encoder.parameters() if p.requires_grad) if encoder is not None else 0,
         "threads": torch.get_num_threads(),
@@ -143,7 +143,7 @@ def tune(options: dict[str, Any]) -> dict[str, Any]:
     if options["judge"]:
         towers.net.eval()
         towers.net.items.refresh()
-        fitted = Towers(towers.net, towers.users, towers.items, None, None)
+        fitted = TwoTowerModel(towers.net, towers.users, towers.items, None, None)
         result["recall@20"] = {"towers": evaluate(fitted, split.validation, 20)["recall@20"]}
         result["recall@20"] |= of_mean(fitted.vectors, towers.items, split)
     return result
@@ -151,7 +151,7 @@ def tune(options: dict[str, Any]) -> dict[str, Any]:
 
 def judge(options: dict[str, Any]) -> dict[str, Any]:
     """Recall of the vectors in a file, or of the untrained encoder's."""
-    from recsys.models.encoder import TextEncoder
+    from recsys.models.encoders.pretrained import TextEncoder
 
     split, catalog = load(options["data"])
     if options["vectors"] is None:

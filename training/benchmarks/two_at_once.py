@@ -4,8 +4,9 @@
 
 Three ways of starting the same fit in a process of its own: as before this was seen to (threads wait busily), with what
 ``import recsys`` sets (threads sleep while they wait), and with torch imported before recsys (the number of threads follows
-what is free). All have PyTorch loaded before the clock starts. Each is run alone and twice at once, on a machine that should do nothing else. A good answer: two at once
-take at most 2.5 times as long as one alone, and one alone no longer than before.
+what is free). All have PyTorch loaded before the clock starts. Each is run alone and twice at once, on a machine that
+should do nothing else. A good answer: two at once take at most 2.5 times as long as one alone, and one alone no longer
+than before.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 
 BUSY, ASLEEP, TORCH_FIRST = "threads wait busily (before)", "import recsys", "import torch, then recsys"
 BEGINNINGS = {
-    BUSY: "import torch, recsys; from recsys import waiting; waiting.in_time = True",
+    BUSY: "import torch, recsys; from recsys.core import waiting; waiting.in_time = True",
     ASLEEP: "import recsys; import torch",
     TORCH_FIRST: "import torch, recsys",
 }
@@ -32,7 +33,7 @@ def work(beginning: str, epochs: int) -> None:
     """In a process of its own: wait for a line, fit, tell the seconds."""
     exec(BEGINNINGS[beginning])  # noqa: S102 - one of the lines above
     import recsys
-    from recsys.data.shop import make_shop
+    from recsys.data.synthetic.shop import make_shop
 
     shop = make_shop(seed=0)
     log = recsys.Interactions.from_frame(shop.events)

@@ -1,0 +1,85 @@
+"""The ids that a command was given: in words, in a file, or both."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import Counter
+
+from recsys.core.progress import log
+from recsys.core.schema import ITEM, USER
+from recsys.data.id_list import read_ids
+from recsys.errors import ConfigError
+
+_EVERYBODY = "all"
+
+
+def ids_of(arguments: Namespace, name: str, column: str = ITEM) -> list[str] | None:
+    """What ``--NAME`` and ``--NAME-file`` hold, in this order; None where neither is given.
+
+    Raises
+    ------
+    DataError
+        The file cannot be used.
+    """
+    words, file = getattr(arguments, name), getattr(arguments, f"{name}_file")
+    if file is None:
+        return list(words) if words else None
+    return [*(words or []), *read_ids(file, column)]
+
+
+def users_of(arguments: Namespace) -> list[str] | None:
+    """The users to recommend to, each once; None for all of them.
+
+    Raises
+    ------
+    ConfigError
+        "all" stands beside other users.
+    DataError
+        The file cannot be used.
+    """
+    if arguments.users and _EVERYBODY in arguments.users:
+        if arguments.users_file is not None or set(arguments.users) != {_EVERYBODY}:
+            raise ConfigError("--users all stands alone; a user whose id is 'all' is named in a file, --users-file")
+        return None
+    found = ids_of(arguments, "users", USER)
+    return None if found is None else once(found, "user")
+
+
+def history_of(arguments: Namespace) -> list[str] | None:
+    """The history of somebody new, oldest first.
+
+    Raises
+    ------
+    ConfigError
+        It is given twice: in words and in a file.
+    DataError
+        The file cannot be used.
+    """
+    if arguments.history and arguments.history_file:
+        raise ConfigError("--history and --history-file exclude each other: which of their items is older is not told")
+    return ids_of(arguments, "history")
+
+
+def items_of(arguments: Namespace) -> list[str]:
+    """The items a command is about, each once.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    DataError
+        The file cannot be used.
+    """
+    found = ids_of(arguments, "items")
+    if not found:
+        raise ConfigError("name at least one item, as a word or in a file (--items-file)")
+    return once(found, "item")
+
+
+def once(ids: list[str], kind: str) -> list[str]:
+    """Each id at its first place; that others are left out is told."""
+    found = list(dict.fromkeys(ids))
+    if len(found) < len(ids):
+        again, _ = Counter(ids).most_common(1)[0]
+        log(f"{len(ids) - len(found):,} {kind} ids are given more than once (such as {again!r}); each is answered once")
+    return found

@@ -1,0 +1,1 @@
+"""Options: frozen dataclasses, recipes, flags."""

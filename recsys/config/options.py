@@ -1,0 +1,259 @@
+"""One source for every option: dataclass fields become command-line flags and recipe keys."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import functools
+import math
+import numbers
+import re
+import tomllib
+import types
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path, PurePath
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from recsys.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Gather(argparse.Action):
+    """A list that may be given in several parts (``--users a --users b``): no part is lost, and a default is replaced."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        """Add the values to those of earlier parts."""
+        begun: set[str] = vars(namespace).setdefault("_gathered", set())
+        earlier = getattr(namespace, self.dest) if self.dest in begun else []
+        begun.add(self.dest)
+        setattr(namespace, self.dest, [*earlier, *values])
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown word, such as ``"it has blocks, dim, heads; did you mean 'dim'?"``."""
+    names = sorted(known)
+    alike = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"it has {', '.join(names)}" + (f"; did you mean {alike[0]!r}?" if alike else "")
+
+
+def checked_options(owner: type[T]) -> type[T]:
+    """Decorate a dataclass of options: an unknown keyword is refused with the nearest one that there is.
+
+    Its ``__post_init__`` calls :func:`settle`, which sees to the types of the values.
+    """
+    plain = owner.__init__
+
+    @functools.wraps(plain)
+    def init(self: T, *args: Any, **given_: Any) -> None:
+        known = [field.name for field in fields(owner)]  # type: ignore[arg-type]
+        for name in given_:
+            if name not in known:
+                raise ConfigError(f"{owner.__name__} has no option {name!r}; {nearest(name, known)}")
+        plain(self, *args, **given_)
+
+    owner.__init__ = init  # type: ignore[assignment, method-assign]
+    return owner
+
+
+def settle(owner: Any) -> None:
+    """Turn each field of a dataclass into a plain value of its type, which a file can hold.
+
+    NumPy's numbers become Python's, paths become text, lists of names become tuples.
+
+    Parameters
+    ----------
+    owner : dataclass instance
+        Frozen or not.
+
+    Raises
+    ------
+    ConfigError
+        A value is of another type than its field, or a number is infinite.
+    """
+    kind: type = type(owner)
+    hints = _hints(kind)
+    for field in fields(owner):
+        object.__setattr__(owner, field.name, as_option(field.name, hints[field.name], getattr(owner, field.name)))
+
+
+@functools.cache
+def _hints(owner: type) -> dict[str, Any]:
+    return get_type_hints(owner)
+
+
+def as_option(name: str, hint: Any, value: Any) -> Any:
+    """A value as the plain Python value that a field of this type holds.
+
+    Raises
+    ------
+    ConfigError
+        It is none.
+    """
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()  # NumPy's scalars, and arrays and tensors of one number
+    if get_origin(hint) is tuple:
+        return _names(name, value)
+    if get_origin(hint) is Literal:
+        if not isinstance(value, str) or str.__str__(value) not in get_args(hint):
+            raise ConfigError(f"{name} must be one of {', '.join(get_args(hint))}, not {value!r}")
+        return str.__str__(value)
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value is None and types.NoneType in kinds:
+        return None
+    if isinstance(value, bool):
+        if bool in kinds:
+            return value
+    elif int in kinds and isinstance(value, numbers.Integral):
+        return int(value)
+    elif float in kinds and isinstance(value, numbers.Real):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isinf(number):  # NaN lies in no range, which each dataclass checks
+            raise ConfigError(f"{name} must be a finite number, not {value!r}")
+        return number
+    elif str in kinds and isinstance(value, str):
+        return str.__str__(value)  # of a subclass too
+    elif str in kinds and (isinstance(value, PurePath) or _is_device(value)):
+        return str(value)
+    wanted = " or ".join("none" if one is types.NoneType else one.__name__ for one in kinds)
+    raise ConfigError(f"{name} must be of type {wanted}, not {value!r}")
+
+
+def _is_device(value: object) -> bool:
+    """Whether it is a torch.device, told without loading torch."""
+    return (type(value).__module__, type(value).__name__) == ("torch", "device")
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str | bytes | dict | set | frozenset) or not isinstance(value, Iterable):
+        raise ConfigError(f"{name} must be a list of names, not {value!r}")
+    listed = list(value)
+    if strange := [one for one in listed if not isinstance(one, str)]:
+        raise ConfigError(f"{name} must be a list of names; {strange[0]!r} is none")
+    names = tuple(str.__str__(one) for one in listed)
+    if twice := [one for one in names if names.count(one) > 1]:
+        raise ConfigError(f"{name} names {twice[0]!r} twice; name it once")
+    return names
+
+
+def _field_help(owner: type) -> dict[str, str]:
+    """What the class's docstring says of each attribute."""
+    text = (owner.__doc__ or "").split("Attributes\n", 1)[-1]
+    found = re.findall(r"^ {4}([\w, ]+) : [^\n]*\n((?: {8}[^\n]*\n?)*)", text, flags=re.MULTILINE)
+    return {name: " ".join(body.split()).replace("%", "%%") for names, body in found for name in names.split(", ")}
+
+
+def _or_none(kind: type) -> Any:
+    def parse(text: str) -> Any:
+        return None if text.lower() == "none" else kind(text)
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
+    """Give a parser one flag per field of a dataclass; a flag that is not given leaves no trace.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    owner : type
+        A dataclass whose fields are int, float, bool, ``bool | None``, str, ``str | None``, ``tuple[str, ...]`` or Literal.
+    title : str
+        Heading of the group in the help text.
+    """
+    group = parser.add_argument_group(title)
+    hints, texts = get_type_hints(owner), _field_help(owner)
+    for field in fields(owner):
+        hint = hints[field.name]
+        flag = f"--{field.name.replace('_', '-')}"
+        shown = f"{texts[field.name]} (default: {'none' if field.default in (None, ()) else field.default})"
+        if hint is bool or bool in get_args(hint):
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=shown)
+        elif get_origin(hint) is tuple:
+            group.add_argument(flag, nargs="*", action=Gather, metavar="NAME", default=argparse.SUPPRESS, help=shown)
+        elif get_origin(hint) is Literal:
+            group.add_argument(flag, choices=get_args(hint), default=argparse.SUPPRESS, help=shown)
+        else:
+            optional = get_origin(hint) in (Union, types.UnionType)
+            kind = next(one for one in get_args(hint) if one is not types.NoneType) if optional else hint
+            metavar = kind.__name__.upper()
+            parse = _or_none(kind) if optional else kind
+            group.add_argument(flag, type=parse, metavar=metavar, default=argparse.SUPPRESS, help=shown)
+
+
+def given(arguments: argparse.Namespace, owner: type) -> dict[str, Any]:
+    """The fields of a dataclass that were given as flags."""
+    return {field.name: getattr(arguments, field.name) for field in fields(owner) if hasattr(arguments, field.name)}
+
+
+def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]]:
+    """A recipe: a TOML file with one table of options per dataclass.
+
+    Parameters
+    ----------
+    file : Path
+    tables : dict
+        Table name → the dataclass whose fields it may set.
+
+    Returns
+    -------
+    dict of dict
+        Table name → options, only those that the file sets.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or broken, or has a table or key that nothing knows.
+    """
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"the recipe {file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the recipe {file} is not valid TOML: {error}") from error
+    for table, options in found.items():
+        if table not in tables:
+            raise ConfigError(f"{file}: {unknown_table(table, tables)}")
+        if not isinstance(options, dict):
+            raise ConfigError(f"{file}: {table} must be a table of options, [{table}], not {options!r}")
+        known = {field.name for field in fields(tables[table])}
+        for key in sorted(options.keys() - known):
+            raise ConfigError(f"{file}: [{table}] has no option {key!r}; {nearest(key, known)}")
+    return {table: _without_none(owner, found.get(table, {})) for table, owner in tables.items()}
+
+
+def unknown_table(table: str, tables: Iterable[str]) -> str:
+    """What to say of a table that no recipe has."""
+    alike = difflib.get_close_matches(table, list(tables), n=1, cutoff=0.6)
+    guess = f"; did you mean [{alike[0]}]?" if alike else ""
+    return f"unknown table {table!r}; a recipe has {', '.join(f'[{name}]' for name in tables)}{guess}"
+
+
+def _without_none(owner: type, options: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no None: where a field may be None, the word "none" stands for it."""
+    hints = get_type_hints(owner)
+    return {
+        key: None if value == "none" and types.NoneType in get_args(hints[key]) else value for key, value in options.items()
+    }
+
+
+def build(owner: type, options: dict[str, Any]) -> Any:
+    """Make the dataclass, its values checked against their types.
+
+    Raises
+    ------
+    ConfigError
+        An option is unknown, or a value is of another type than the field.
+    """
+    hints, known = _hints(owner), [field.name for field in fields(owner)]
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"there is no option {name!r}; {nearest(name, known)}")
+    return owner(**{name: as_option(name, hints[name], value) for name, value in options.items()})

@@ -1,0 +1,44 @@
+"""Which device to compute on, and what it can do."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from recsys.core.threads import keep_within, usable
+from recsys.errors import ConfigError
+
+
+def pick_device(wanted: str = "auto") -> str:
+    """``"cuda"`` where there is a GPU and ``"cpu"`` elsewhere; a wish that cannot be met is refused.
+
+    From here on PyTorch computes with no more threads than this process may use.
+
+    Raises
+    ------
+    ConfigError
+        A device is asked for that torch does not see.
+    """
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes that torchrun started
+        wanted = f"cuda:{os.environ['LOCAL_RANK']}"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ConfigError(f"device {wanted!r} is not known to torch; use auto, cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {wanted!r} is not supported; use auto, cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch sees no GPU here")
+    keep_within(usable())
+    return wanted
+
+
+def has_bf16(device: str) -> bool:
+    """Whether bfloat16 matrix products are done in hardware on this device."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    return "AVX512" in capabilities and torch.ops.mkldnn._is_mkldnn_bf16_supported()

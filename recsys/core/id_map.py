@@ -1,0 +1,204 @@
+"""Raw ids outside, rows inside: the one place where the two meet."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from recsys.core.ragged import Int32
+from recsys.core.schema import canonical_ids, exact_below, tight_ids
+from recsys.errors import DataError, UnknownIdError
+
+_UNKNOWN = -1
+_FEW = 1000
+"""Fewer ids than this are looked up one by one."""
+_DICT = 100_000
+"""More ids than this are not held in a dict, which takes ten times the memory."""
+
+
+class IdMap:
+    """An ordered set of raw ids; the position of an id is its row.
+
+    Parameters
+    ----------
+    ids : Series
+        Distinct raw ids without nulls; kept as Int64 or String.
+    kind : str
+        What is named, for messages: ``"user"`` or ``"item"``.
+
+    Raises
+    ------
+    DataError
+        An id is null or occurs twice.
+    """
+
+    def __init__(self, ids: pl.Series, kind: str) -> None:
+        if ids.null_count():
+            raise DataError(f"{ids.null_count()} {kind} ids are null")
+        canonical = tight_ids(ids).alias(f"{kind}_id")
+        if canonical.n_unique() != len(canonical):
+            twice = canonical.filter(canonical.is_duplicated())[0]
+            raise DataError(f"the {kind} id {twice!r} occurs more than once; {kind} ids must be distinct")
+        self.ids = canonical
+        self.kind = kind
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"IdMap({len(self)} {self.kind}s, {self.ids.dtype})"
+
+    def same(self, other: IdMap) -> bool:
+        """Whether both hold the same ids in the same order."""
+        return self is other or (self.ids.dtype == other.ids.dtype and self.ids.equals(other.ids))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the look-up tables: they are made again."""
+        return {"ids": self.ids, "kind": self.kind}
+
+    @cached_property
+    def _row_of(self) -> dict[Any, int]:
+        return {raw: row for row, raw in enumerate(self.ids.to_list())}
+
+    def cast(self, raw: Iterable[Hashable] | pl.Series) -> pl.Series:
+        """Raw ids in this vocabulary's dtype; an id that is written otherwise (``"042"``, ``42.5``) becomes null.
+
+        A float that is whole is that integer, and among integers so is its text (``42.0``, ``"42.0"``): pandas writes so.
+        """
+        if isinstance(raw, pl.Series):
+            series = raw
+        else:
+            values = list(raw)
+            if self.ids.dtype == pl.Int64 and all(_is_whole(v) for v in values):
+                return pl.Series(values, dtype=pl.Int64, strict=False)
+            series = pl.Series([None if v is None else _written(v) for v in values], dtype=pl.String)
+        if series.dtype.is_float():
+            exact = series.cast(pl.Int64, strict=False)
+            exact = exact.set((exact.cast(series.dtype) != series) | (exact.abs() >= exact_below(series.dtype)), None)
+            if self.ids.dtype == pl.Int64:
+                return exact
+            return pl.select(pl.coalesce(exact.cast(pl.String), series.cast(pl.String))).to_series().alias(series.name)
+        if self.ids.dtype == pl.String or series.dtype.is_integer():
+            return series.cast(self.ids.dtype, strict=False)
+        text = series.cast(pl.String).str.replace(r"^(-?[0-9]+)\.0$", "$1")
+        number = text.cast(pl.Int64, strict=False)
+        return number.set(number.cast(pl.String) != text, None)
+
+    def find_rows(self, raw: Iterable[Hashable] | pl.Series) -> Int32:
+        """Rows of raw ids, −1 where an id is unknown. For code that handles the unknown itself.
+
+        Returns
+        -------
+        int32 (n,)
+        """
+        wanted = self.cast(raw)
+        if len(wanted) < _FEW:
+            if len(self) <= _DICT:
+                return np.array([self._row_of.get(one, _UNKNOWN) for one in wanted.to_list()], dtype=np.int32)
+            found = self._by_hash(wanted)
+            if found is not None:
+                return found
+        return self._joined(wanted)
+
+    @cached_property
+    def _hashes(self) -> tuple[NDArray[np.uint64], Int32]:
+        """Hashes of the ids, ascending, and their rows: 12 bytes an id, where a dict takes some 115."""
+        hashes = self.ids.hash().to_numpy()
+        order = np.argsort(hashes, kind="stable").astype(np.int32)
+        return hashes[order], order
+
+    def _by_hash(self, wanted: pl.Series) -> Int32 | None:
+        """Rows of a few ids by their hashes; None where two ids share one."""
+        hashes, order = self._hashes
+        asked = wanted.hash().to_numpy()
+        place = np.minimum(np.searchsorted(hashes, asked), len(hashes) - 1)
+        alike = hashes[place] == asked
+        same = (self.ids.gather(pl.Series(order[place], dtype=pl.UInt32)) == wanted).fill_null(value=False).to_numpy()
+        if (alike & ~same & wanted.is_not_null().to_numpy()).any():
+            return None
+        return np.where(alike & same, order[place], _UNKNOWN).astype(np.int32)
+
+    def _joined(self, wanted: pl.Series) -> Int32:
+        table = pl.DataFrame({"id": self.ids, "row": np.arange(len(self), dtype=np.int32)})
+        joined = wanted.alias("id").to_frame().join(table, on="id", how="left", maintain_order="left")
+        return joined["row"].fill_null(_UNKNOWN).to_numpy().astype(np.int32)
+
+    def to_rows(self, raw: Iterable[Hashable] | pl.Series) -> Int32:
+        """Rows of raw ids.
+
+        Returns
+        -------
+        int32 (n,)
+
+        Raises
+        ------
+        UnknownIdError
+            An id is not in the vocabulary; the message names the first few.
+        """
+        asked = raw if isinstance(raw, pl.Series) else list(raw)
+        found = self.find_rows(asked)
+        missing = np.flatnonzero(found == _UNKNOWN)
+        if len(missing):
+            names = ", ".join(repr(asked[int(i)]) for i in missing[:5])
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            known = ", ".join(repr(one) for one in self.ids[:3].to_list())
+            raise UnknownIdError(
+                f"unknown {self.kind} {names}{more}: not among the {len(self)} known {self.kind}s (such as {known})"
+            )
+        return found
+
+    def to_ids(self, rows: Int32) -> pl.Series:
+        """Raw ids of rows."""
+        return self.ids.gather(pl.Series(rows, dtype=pl.UInt32))
+
+    def extended(self, ids: pl.Series) -> IdMap:
+        """This vocabulary followed by those of ``ids`` it does not hold yet; existing rows keep their place."""
+        if ids.dtype != self.ids.dtype:
+            mine, theirs = self.ids.cast(pl.String), ids.cast(pl.String)
+        else:
+            mine, theirs = self.ids, ids
+        fresh = theirs.filter(~theirs.is_in(mine.implode()))
+        if len(fresh) == 0:
+            return self
+        return IdMap(pl.concat([mine, fresh.alias(mine.name)]), self.kind)
+
+
+def _written(raw: Hashable) -> str:
+    """A raw id as a column of its type would be written."""
+    if isinstance(raw, bool | np.bool_):
+        return str(raw).lower()
+    if isinstance(raw, float | np.floating) and abs(float(raw)) < 2**53 and float(raw).is_integer():
+        return str(int(raw))
+    return str(raw)
+
+
+def _is_whole(raw: Hashable) -> bool:
+    return raw is None or (isinstance(raw, int | np.integer) and not isinstance(raw, bool))
+
+
+def encode(raw: pl.Series, kind: str) -> tuple[IdMap, Int32]:
+    """Build a vocabulary in order of first appearance and the row of every element.
+
+    Parameters
+    ----------
+    raw : Series
+        Raw ids, without nulls.
+    kind : str
+        ``"user"`` or ``"item"``.
+
+    Returns
+    -------
+    IdMap, int32 (len(raw),)
+    """
+    ids = canonical_ids(raw)
+    vocabulary = IdMap(ids.unique(maintain_order=True), kind)
+    if ids.dtype == pl.String:  # a third faster than a join, which strings are slow in
+        return vocabulary, ids.cast(pl.Enum(vocabulary.ids)).to_physical().cast(pl.Int32).to_numpy()
+    table = pl.LazyFrame({"id": vocabulary.ids, "row": np.arange(len(vocabulary), dtype=np.int32)})
+    joined = ids.alias("id").to_frame().lazy().join(table, on="id", how="left", maintain_order="left")
+    return vocabulary, joined.select("row").collect()["row"].to_numpy()

@@ -1,0 +1,279 @@
+"""Lists of item rows, one list per user, stored flat: the shape of histories, targets and exclusions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.errors import DataError
+
+Int8 = NDArray[np.int8]
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+Float32 = NDArray[np.float32]
+
+_Kind = TypeVar("_Kind", bound=np.generic)
+
+
+def ragged_positions(starts: Int64, lengths: Int64) -> Int64:
+    """Flat positions of many slices, one after the other.
+
+    Parameters
+    ----------
+    starts, lengths : int64 (n,)
+        Slice ``i`` covers ``starts[i] .. starts[i] + lengths[i]``.
+
+    Returns
+    -------
+    int64 (sum(lengths),)
+    """
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    shift = starts - (ends - lengths)
+    positions: Int64 = np.arange(total, dtype=np.int64) + np.repeat(shift, lengths)
+    return positions
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """``n`` lists of item rows in one flat array, each row with the time and the type of its event where these are known.
+
+    Whatever selects or joins lists takes ``times`` and ``events`` along; targets, exclusions and ranked lists have neither.
+
+    Attributes
+    ----------
+    offsets : int64 (n + 1,)
+        List ``i`` is ``rows[offsets[i]:offsets[i + 1]]``; starts at 0, never decreases.
+    rows : int32 (offsets[-1],)
+        Item rows.
+    times : int64 (offsets[-1],) or None
+        Seconds since 1970 of each event.
+    events : int8 (offsets[-1],) or None
+        Type of each event: its place in the ``event_names`` of whatever holds the lists.
+
+    Raises
+    ------
+    DataError
+        ``times`` or ``events`` is not of one value per row.
+    """
+
+    offsets: Int64
+    rows: Int32
+    times: Int64 | None = None
+    events: Int8 | None = None
+
+    def __post_init__(self) -> None:
+        for name, column in (("times", self.times), ("events", self.events)):
+            if column is not None and len(column) != len(self.rows):
+                raise DataError(f"{len(column)} {name} do not fit {len(self.rows)} rows; each row needs one")
+
+    @classmethod
+    def from_lists(cls, lists: Iterable[Sequence[int] | Int32]) -> Ragged:
+        """Build from ordinary sequences; for requests and tests, not for whole logs."""
+        arrays = [np.asarray(one, dtype=np.int32) for one in lists]
+        lengths = np.array([len(one) for one in arrays], dtype=np.int64)
+        flat = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int32)
+        return cls.from_lengths(lengths, flat.astype(np.int32))
+
+    @classmethod
+    def from_lengths(
+        cls, lengths: NDArray[np.integer], rows: Int32, times: Int64 | None = None, events: Int8 | None = None
+    ) -> Ragged:
+        """Build from the length of each list and the flat rows, with what is known of each."""
+        offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return cls(offsets, rows, times, events)
+
+    @classmethod
+    def empty(cls, n: int) -> Ragged:
+        """``n`` empty lists."""
+        return cls(np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __repr__(self) -> str:
+        known = [name for name in ("times", "events") if getattr(self, name) is not None]
+        return f"Ragged({', '.join([f'{len(self):,} lists', f'{len(self.rows):,} rows', *known])})"
+
+    def __getitem__(self, index: int) -> Int32:
+        return self.rows[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> Int64:
+        """int64 (n,): the length of each list."""
+        return np.diff(self.offsets)
+
+    def list_index(self) -> Int64:
+        """int64 (len(rows),): the index of the list that each element belongs to."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+
+    def without_events(self) -> Ragged:
+        """The same lists without times and events, as targets and exclusions are."""
+        return self if self.times is None and self.events is None else Ragged(self.offsets, self.rows)
+
+    def remap(self, place: Int32) -> Ragged:
+        """The same lists in other item rows: row ``r`` becomes ``place[r]``; times and events stay."""
+        return replace(self, rows=place[self.rows])
+
+    def recoded(self, names: Sequence[str], wanted: Sequence[str]) -> Ragged:
+        """The same lists with event types by another list of names; lists without event types stay as they are.
+
+        Parameters
+        ----------
+        names, wanted : sequence of str
+            The event types that the codes stand for, and those that they are to stand for.
+
+        Raises
+        ------
+        DataError
+            An event is of a type that ``wanted`` lacks.
+        """
+        if self.events is None or tuple(names) == tuple(wanted):
+            return self
+        place = np.array([wanted.index(name) if name in wanted else -1 for name in names], dtype=np.int8)
+        events = place[self.events]
+        if (events < 0).any():
+            strange = [names[code] for code in np.unique(self.events[events < 0])]
+            raise DataError(
+                f"events of type {', '.join(map(repr, strange))} are not among the known event types "
+                f"({', '.join(wanted)}); leave them out, or fit on a log that has them"
+            )
+        return replace(self, events=events)
+
+    def take(self, indices: NDArray[np.integer]) -> Ragged:
+        """The lists at ``indices``, in that order."""
+        wanted = np.asarray(indices, dtype=np.int64)
+        lengths = self.lengths[wanted]
+        return self._picked(lengths, ragged_positions(self.offsets[wanted], lengths))
+
+    def block(self, start: int, stop: int) -> Ragged:
+        """Lists ``start .. stop`` as a view of the same rows."""
+        stop = min(stop, len(self))
+        low, high = self.offsets[start], self.offsets[stop]
+        return Ragged(
+            self.offsets[start : stop + 1] - low,
+            self.rows[low:high],
+            None if self.times is None else self.times[low:high],
+            None if self.events is None else self.events[low:high],
+        )
+
+    def head(self, lengths: NDArray[np.integer]) -> Ragged:
+        """The first ``lengths[i]`` elements of list ``i`` (all of them where it is shorter)."""
+        kept = np.minimum(self.lengths, lengths)
+        return self._picked(kept, ragged_positions(self.offsets[:-1], kept))
+
+    def tail(self, length: int) -> Ragged:
+        """The last ``length`` elements of each list (all of them where it is shorter)."""
+        kept = np.minimum(self.lengths, length)
+        return self._picked(kept, ragged_positions(self.offsets[1:] - kept, kept))
+
+    def where(self, keep: Bool) -> Ragged:
+        """Only the elements with ``keep`` true, bool (len(rows),); the lists stay, some may become empty."""
+        return self._picked(np.bincount(self.list_index()[keep], minlength=len(self)), keep)
+
+    def _picked(self, lengths: NDArray[np.integer], chosen: Int64 | Bool) -> Ragged:
+        """Lists of these lengths, made of the chosen elements (positions, or a mask)."""
+        return Ragged.from_lengths(
+            lengths,
+            self.rows[chosen],
+            None if self.times is None else self.times[chosen],
+            None if self.events is None else self.events[chosen],
+        )
+
+    def merged(self, other: Ragged) -> Ragged:
+        """List ``i`` of self followed by list ``i`` of ``other``.
+
+        Raises
+        ------
+        DataError
+            One of the two has times (or events) and the other has none; drop them with :meth:`without_events`.
+        """
+        for name in ("times", "events"):
+            if (getattr(self, name) is None) != (getattr(other, name) is None):
+                raise DataError(
+                    f"lists with {name} cannot be merged with lists that have none; drop them with without_events()"
+                )
+        lengths = self.lengths + other.lengths
+        starts = np.cumsum(lengths) - lengths
+        mine = ragged_positions(starts, self.lengths)
+        theirs = ragged_positions(starts + self.lengths, other.lengths)
+
+        def joined(one: NDArray[_Kind], two: NDArray[_Kind]) -> NDArray[_Kind]:
+            both = np.empty(len(one) + len(two), dtype=one.dtype)
+            both[mine], both[theirs] = one, two
+            return both
+
+        return Ragged.from_lengths(
+            lengths,
+            joined(self.rows, other.rows),
+            None if self.times is None or other.times is None else joined(self.times, other.times),
+            None if self.events is None or other.events is None else joined(self.events, other.events),
+        )
+
+    def to_lists(self) -> list[list[int]]:
+        """Ordinary lists, for printing and tests."""
+        return [self[i].tolist() for i in range(len(self))]
+
+
+def mask_of(rows: NDArray[np.integer], n: int) -> Bool:
+    """bool (n,): true at these rows."""
+    mask = np.zeros(n, dtype=np.bool_)
+    mask[rows] = True
+    return mask
+
+
+def overlap(*masks: Bool | None) -> Bool | None:
+    """Where all masks are true; None, a mask that leaves everything, is passed over, and comes back where all are None."""
+    met: Bool | None = None
+    for mask in masks:
+        if mask is not None:
+            met = mask if met is None else met & mask
+    return met
+
+
+def contained(lists: Ragged, others: Ragged, n_items: int) -> Bool:
+    """Whether each element of ``lists`` also occurs in the list of ``others`` at the same index.
+
+    Parameters
+    ----------
+    lists, others : Ragged (n)
+        ``others`` may be far longer: it is searched in its own order, without sorting it.
+    n_items : int
+        Above every row of both.
+
+    Returns
+    -------
+    bool (len(lists.rows),)
+    """
+    if len(lists.rows) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    if len(lists.rows) == len(lists) and bool((lists.lengths == 1).all()):  # the common case: one target each
+        equal = others.rows == np.repeat(lists.rows, others.lengths)
+        return np.bincount(others.list_index()[equal], minlength=len(lists)) > 0
+    return found_among(lists.list_index() * n_items + lists.rows, others.list_index() * n_items + others.rows)
+
+
+def found_among(few: Int64, many: Int64) -> Bool:
+    """Whether each of a few numbers is among many, which are searched as they stand, without sorting or hashing them.
+
+    Parameters
+    ----------
+    few, many : int64 (n,), int64 (m,)
+
+    Returns
+    -------
+    bool (n,)
+    """
+    if len(few) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    distinct = np.unique(few)
+    place = np.minimum(np.searchsorted(distinct, many), len(distinct) - 1)
+    met = np.zeros(len(distinct), dtype=np.bool_)
+    met[place[distinct[place] == many]] = True
+    return met[np.searchsorted(distinct, few)]

@@ -1,0 +1,75 @@
+"""Ranked lists of items, and the rules for how long they may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.core.arguments import whole_number
+from recsys.core.ragged import Float32, Ragged, ragged_positions
+from recsys.errors import ConfigError
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """Ranked items, one list per request; a list is shorter than k where fewer items are eligible, never padded.
+
+    Attributes
+    ----------
+    lists : Ragged (n)
+        Item rows, best first; equal scores in row order.
+    scores : float32 (len(lists.rows),)
+        Aligned with ``lists.rows``; higher is better.
+    """
+
+    lists: Ragged
+    scores: Float32
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+    def take(self, indices: NDArray[np.integer]) -> Ranked:
+        """The lists at ``indices``, in that order."""
+        starts, lengths = self.lists.offsets[indices], self.lists.lengths[indices]
+        return Ranked(self.lists.take(indices), self.scores[ragged_positions(starts, lengths)])
+
+    @classmethod
+    def nothing(cls) -> Ranked:
+        """No request, no list."""
+        return cls(Ragged.empty(0), np.empty(0, dtype=np.float32))
+
+    @classmethod
+    def joined(cls, parts: list[Ranked]) -> Ranked:
+        """The lists of several blocks, one after the other."""
+        if not parts:
+            return cls.nothing()
+        lengths = np.concatenate([part.lists.lengths for part in parts])
+        rows = np.concatenate([part.lists.rows for part in parts])
+        return cls(Ragged.from_lengths(lengths, rows), np.concatenate([part.scores for part in parts]))
+
+
+def check_k(k: object) -> int:
+    """How many items a list may have at most, as an int: the one rule of every function that takes a ``k``.
+
+    A k above the number of eligible items is no error: there are fewer rows then.
+
+    Raises
+    ------
+    ConfigError
+        k is no whole number (a bool, a float and a text are none), or below 1.
+    """
+    return whole_number(k, "k")
+
+
+def check_exclude(exclude: Ragged, n: int) -> None:
+    """Refuse exclusions that are not one list per request.
+
+    Raises
+    ------
+    ConfigError
+        There are more or fewer than ``n``.
+    """
+    if len(exclude) != n:
+        raise ConfigError(f"exclude has {len(exclude)} lists for {n} requests; it needs one for each")

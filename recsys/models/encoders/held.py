@@ -1,0 +1,92 @@
+"""The files of a text encoder, held: a model reads with the one that it was trained with, whatever their path holds."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from recsys.core.opened import OpenedFile
+from recsys.errors import DamagedError, EncoderError
+from recsys.models.encoders.folder import encoder_files
+from recsys.models.encoders.pretrained import TextEncoder
+
+
+@dataclass(eq=False)
+class HeldEncoder:
+    """An encoder's files, opened when the model was made or loaded, and verified whenever they are read.
+
+    Attributes
+    ----------
+    files : dict of OpenedFile
+        By name within the encoder's folder.
+    proven : bool
+        Whether these files were shown to give the vectors that the model reads.
+    """
+
+    files: Mapping[str, OpenedFile]
+    proven: bool = False
+
+    @classmethod
+    def of(cls, folder: Path) -> HeldEncoder:
+        """Hold the files of a folder as they are now.
+
+        Raises
+        ------
+        EncoderError
+            One cannot be read.
+        """
+        try:
+            return cls({name: OpenedFile.of(file) for name, file in encoder_files(folder).items()})
+        except OSError as error:
+            raise EncoderError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    def write(self, folder: Path) -> None:
+        """Write the encoder into a folder.
+
+        Raises
+        ------
+        EncoderError
+            A held file was changed in place.
+        OSError
+            It cannot be written.
+        """
+        try:
+            for name, file in self.files.items():
+                file.copy(folder / name)
+        except DamagedError as error:
+            raise EncoderError(
+                f"{error}; somebody wrote into the encoder's files after the model was made of them"
+            ) from error
+
+    @contextmanager
+    def laid_out(self) -> Iterator[Path]:
+        """A temporary folder with the encoder, gone when the block ends.
+
+        Raises
+        ------
+        EncoderError, OSError
+            As :meth:`write`.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="recsys-encoder-"))
+        try:
+            self.write(folder / "encoder")
+            yield folder / "encoder"
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def opened(self, device: str) -> TextEncoder:
+        """The encoder, in memory.
+
+        Raises
+        ------
+        EncoderError
+            A held file was changed in place, or no encoder rises from them.
+        """
+        with self.laid_out() as folder:
+            encoder = TextEncoder(folder, device)
+            encoder.load()
+        return encoder

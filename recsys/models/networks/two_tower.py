@@ -1,0 +1,84 @@
+"""Two towers and the score between them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recsys.models.networks.context import Context
+from recsys.models.networks.ensemble import UserEnsemble
+from recsys.models.networks.item_tower import ItemTower
+from recsys.models.networks.user_tower import UserTower
+
+
+class TwoTowerNetwork(nn.Module):
+    """Item tower, user tower, and an inner product (or cosine over a temperature) between their vectors.
+
+    Parameters
+    ----------
+    items : ItemTower
+    users : UserTower or UserEnsemble
+        Of several towers, each member compares its own share of the vectors, and scores are the mean of theirs.
+    cosine : bool
+        Score by cosine over a learned temperature; otherwise by inner product over √D.
+    temperature : float
+        Where the learned temperature starts.
+    """
+
+    def __init__(
+        self, items: ItemTower, users: UserTower | UserEnsemble, *, cosine: bool = True, temperature: float = 0.07
+    ) -> None:
+        super().__init__()
+        self.items = items
+        self.users = users
+        self.cosine = cosine
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=cosine)
+
+    def for_score(self, vectors: Tensor) -> Tensor:
+        """Vectors as they are compared and indexed: of unit length under cosine.
+
+        Parameters
+        ----------
+        vectors : float (N, D)
+
+        Returns
+        -------
+        float (N, D)
+            Inner products are the mean of those of :meth:`by_member`.
+        """
+        parts = self.by_member(vectors)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1) * len(parts) ** -0.5
+
+    def by_member(self, vectors: Tensor) -> list[Tensor]:
+        """Each member's share of vectors (N, D), float (N, D / ensemble_size): of unit length under cosine."""
+        parts = vectors.chunk(self.users.ensemble_size, -1)
+        return [F.normalize(part, dim=-1) for part in parts] if self.cosine else list(parts)
+
+    def scale(self) -> Tensor:
+        """What queries are multiplied by before the softmax: 1 / temperature, or 1 / √D."""
+        if self.cosine:
+            return self.log_scale.clamp(max=math.log(100.0)).exp()
+        return torch.tensor(self.users.dim**-0.5, device=self.log_scale.device)
+
+    def user_vectors(self, table: Tensor, histories: Tensor, lengths: Tensor, side: Context | None = None) -> Tensor:
+        """One vector per history, ready to be compared with item vectors.
+
+        Parameters
+        ----------
+        table : float (n_items, D)
+            All item vectors as the item tower gives them.
+        histories : int64 (B, T)
+            Item rows, padded on the right with anything valid.
+        lengths : int64 (B,)
+            Real length of each history, at least 1.
+        side : Context, optional
+            What the user tower's options read beside the items.
+
+        Returns
+        -------
+        float (B, D)
+        """
+        return self.for_score(self.users.last(F.embedding(histories, table), lengths, side).float())

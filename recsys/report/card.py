@@ -1,0 +1,241 @@
+"""The report as a Markdown model card, to lie in the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from recsys.report.words import MEANING, ends, finding, group_words, metric_number, number, percent, told
+
+_FAMILIES = ("recall", "ndcg", "mrr", "coverage", "gini", "novelty", "diversity", "calibration")
+_DEEPER = (20, 50, 100)
+_UNORDERED = (
+    "The log has no order: random items of each user were held out, not the last ones, positions in a history were not "
+    "learned, and no figure here tells how well the future is foreseen."
+)
+
+
+def model_card(figures: dict[str, Any]) -> str:
+    """The model card.
+
+    Parameters
+    ----------
+    figures : dict
+        From :func:`recsys.report.build`.
+
+    Returns
+    -------
+    str
+        Markdown; no text of the data can become markup.
+    """
+    parts = [
+        _model(figures),
+        _use(figures),
+        _data(figures),
+        _evaluation(figures),
+        _segments(figures),
+        _fairness(figures),
+        _training(figures),
+        _reproduce(figures),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _model(figures: dict[str, Any]) -> str:
+    head = figures["headline"]
+    encoder = head["options"].get("encoder")
+    items = f"their text, read by the encoder {_safe(encoder)}" if encoder else "their ids alone"
+    if encoder and head["options"].get("use_ids"):
+        items += ", and their ids"
+    rows = [
+        [f"{table}: {name.replace('_', ' ')}", told(value)]
+        for table, options in head["all_options"].items()
+        for name, value in options.items()
+    ]
+    return "\n\n".join(
+        [
+            f"# Model card: {_safe(head['model'])}",
+            _safe(finding(figures)),
+            "## Model",
+            f"A two-tower recommender made with recsys. The item tower makes a vector of each item from {items}; the user "
+            "tower, a causal transformer, makes a vector of a history. Items are ranked by how near their vector is to the "
+            "user's. Users are functions of their history: a new user or a new event needs no training.",
+            _table(["option", "value"], rows),
+        ]
+    )
+
+
+def _use(figures: dict[str, Any]) -> str:
+    options = figures["headline"]["options"]
+    cold = (
+        "An item without training events is placed by its text alone, and a user without history cannot be ranked for."
+        if options.get("encoder")
+        else "It reads no text: an item without training events has no meaningful place in the ranking, and a user without "
+        "history cannot be ranked for."
+    )
+    limits = [
+        "It is judged offline, on what users did next in a log. That log was shaped by what users were shown at the time; "
+        "figures on it do not tell what a recommendation would have changed.",
+        "What it learns is what was done often: see the share of popular items and of each group below before trusting it "
+        "with groups that have little room.",
+        cold,
+        f"Histories are read up to their last {options['max_length']} events."
+        if "max_length" in options
+        else "Histories are read up to a greatest length.",
+        "No attribute of people was judged; whether groups of people are served alike is not known from this card.",
+    ]
+    return "\n\n".join(
+        [
+            "## Intended use and limits",
+            "Ranking the items of this catalogue for histories over it: recommendations and similar items"
+            + (", and search by text." if options.get("encoder") else "."),
+            "\n".join(f"- {line}" for line in limits),
+        ]
+    )
+
+
+def _data(figures: dict[str, Any]) -> str:
+    rows = [[name.replace("_", " "), told(value)] for name, value in figures["headline"]["data"].items()]
+    said = [] if figures["headline"]["data"].get("ordered", True) else [_UNORDERED]
+    return "\n\n".join(["## Data", _table(["fact", "value"], rows), *said])
+
+
+def _evaluation(figures: dict[str, Any]) -> str:
+    head, models = figures["headline"], figures["models"]
+    k = head["k"]
+    names = [f"{family}@{k}" for family in _FAMILIES]
+    names[1:1] = [f"recall@{cut}" for cut in _DEEPER if cut in figures["curve"]["k"]]
+    rows = []
+    for name in names:
+        found = [model["metrics"].get(name) for model in models]
+        if any(found):
+            rows.append([name, *(_valued(name, one) for one in found)])
+    seen = "filtered" if head["seen_filtered"] else "not filtered"
+    parts = [
+        "## Evaluation",
+        f"Protocol: {_safe(head['protocol'])}; {head['users']:,} users, {head['targets']:,} targets, {head['items']:,} "
+        f"items ranked, seen items {seen}. Definitions: {_safe(head['definition'])}. In brackets: 95 % interval.",
+        _table(["metric", *(model["model"] for model in models)], rows),
+        "\n".join(f"- {name}: {MEANING[name]}" for name in _FAMILIES if any(row[0].startswith(f"{name}@") for row in rows)),
+    ]
+    if tests := figures["tests"]["rows"]:
+        verdicts = [
+            [row["better"], row["worse"], f"{row['difference']:+.4f}", f"{row['p_holm']:.2g}", _verdict(row)]
+            for row in tests
+        ]
+        parts += [
+            f"Paired randomisation test of {_safe(figures['tests']['metric'])} on the same users, corrected by Holm:",
+            _table(["higher", "lower", "difference", "corrected p", "verdict"], verdicts),
+        ]
+    return "\n\n".join(parts + _left_out(figures, "baselines", "Baselines"))
+
+
+def _segments(figures: dict[str, Any]) -> str:
+    metric, parts = f"recall@{figures['headline']['k']}", ["## Segments"]
+    for segment in figures["segments"]:
+        title, text = group_words(segment["name"])
+        rows = [[row["label"], row["model"], f"{row['n']:,}", _row_valued(row, metric)] for row in segment["rows"]]
+        parts += [f"### {_safe(title)}", _safe(text), _table(["group", "model", segment["unit"], metric], rows)]
+    for name, what in (("popularity", "By popularity"), ("category", "By category"), ("time", "By time")):
+        parts += _left_out(figures, name, what)
+    return "\n\n".join(parts)
+
+
+def _fairness(figures: dict[str, Any]) -> str:
+    found = figures["fairness"]
+    parts = [
+        "## Exposure by group",
+        f"Shares of the catalogue, of the training events, and of the places in the first {found['k']} that "
+        f"{_safe(found['model'])} fills.",
+    ]
+    for group in found["groups"]:
+        rows = [
+            [
+                row["label"],
+                percent(row["catalogue"]),
+                percent(row["interactions"]),
+                percent(row["exposure"]),
+                number(row["ratio"], 2),
+                _row_valued(row, "recall"),
+            ]
+            for row in group["rows"]
+        ]
+        header = ["group", "catalogue", "training", "shown", "shown / training", f"recall@{found['k']}"]
+        parts += [f"### {_safe(group_words(group['name'])[0])}", _table(header, rows)]
+    if not found["groups"]:
+        parts.append("Left out: neither the training log nor a column of categories is known.")
+    return "\n\n".join(parts)
+
+
+def _training(figures: dict[str, Any]) -> str:
+    found = figures["training"]
+    if not found.get("epochs"):
+        return "\n\n".join(["## Training", *_left_out(figures, "training", "Training curves")])
+    keys = [key for key in found["epochs"][0] if key not in ("epoch", "seconds")]
+    rows = [[int(one["epoch"]), *(number(one.get(key)) for key in keys)] for one in found["epochs"]]
+    seconds = f" in {found['seconds']:,.0f} seconds" if found.get("seconds") else ""
+    return "\n\n".join(
+        [
+            "## Training",
+            f"{len(found['epochs'])} epochs{seconds}; kept: the weights of epoch {found.get('best_epoch') or 'the last'}.",
+            _table(["epoch", *(key.removeprefix("val_") if key == "loss" else key for key in keys)], rows),
+        ]
+    )
+
+
+def _reproduce(figures: dict[str, Any]) -> str:
+    head = figures["headline"]
+    return "\n\n".join(
+        [
+            "## Reproduce",
+            f"```\n{head['command']}\n```",
+            "The same log has the same fingerprint as above."
+            if head["reading_known"]
+            else "The same log has the same fingerprint as above. It was read from Python: add the flags of its columns.",
+            _table(["library", "version"], [[name, version] for name, version in head["versions"].items()]),
+            f"Card made {_safe(head['made'][:10])}.",
+        ]
+    )
+
+
+def _left_out(figures: dict[str, Any], name: str, what: str) -> list[str]:
+    reason = figures["left_out"].get(name)
+    return [f"{what}: left out, {_safe(reason)}."] if reason else []
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    return "real" if row["real"] else "not told apart"
+
+
+def _valued(name: str, valued: dict[str, Any] | None) -> str:
+    if valued is None:
+        return "–"
+    interval = ends(valued, name)
+    return metric_number(name, valued["mean"]) + (f" ({interval})" if interval else "")
+
+
+def _row_valued(row: dict[str, Any], name: str) -> str:
+    return _valued(name, {"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(
+        "| " + " | ".join(_safe(cell) if i != 1 else str(cell) for cell in line) + " |" for i, line in enumerate(lines)
+    )
+
+
+def _safe(text: Any) -> str:
+    """Text that stays text in Markdown and in a table's cell."""
+    plain = " ".join(str(text).split())
+    for mark, instead in (
+        ("\\", "\\\\"),
+        ("|", "\\|"),
+        ("<", "&lt;"),
+        ("`", "\\`"),
+        ("*", "\\*"),
+        ("[", "\\["),
+        ("#", "\\#"),
+    ):
+        plain = plain.replace(mark, instead)
+    return plain

@@ -1,0 +1,80 @@
+"""A few users, told by titles: what they had, what they took next, what they were recommended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from recsys.core.ragged import Int32, Int64
+from recsys.evaluation.result import Evaluation
+
+if TYPE_CHECKING:
+    from recsys.serving.retriever import Retriever
+
+_EACH = 3
+"""Users who were served well, and as many who were not."""
+_LAST = 5
+_TOP = 5
+_TARGETS = 3
+
+
+def chosen_users(retriever: Retriever, report: Evaluation, k: int, seed: int) -> dict[str, Any]:
+    """Some users for whom a target is among the first k and some for whom none is, drawn from the seed.
+
+    Returns
+    -------
+    dict
+        ``k``, ``deepest`` (the longest list that was looked at), ``found_share`` (of all users), and ``users``: each with
+        ``user``, ``found``, ``history`` (last titles, oldest first), ``history_length``, ``targets`` (``title`` and
+        ``place``, None where it is beyond the deepest), ``more_targets``, ``recommended`` (``title`` and ``hit``).
+    """
+    holdout = report.holdout
+    found = report.per_user[f"hit_rate@{k}"] > 0
+    users = _drawn(np.flatnonzero(found), np.flatnonzero(~found), np.random.default_rng(seed))
+    histories = holdout.histories.take(users)
+    ranked = retriever.recommend_rows(
+        histories, min(_TOP, len(retriever.items)), exclude=histories if report.seen_filtered else None
+    )
+    told = []
+    for i, user in enumerate(users):
+        start, stop = int(holdout.targets.offsets[user]), int(holdout.targets.offsets[user + 1])
+        targets, places = holdout.targets[user], report.target_places[start:stop]
+        best = np.lexsort((np.where(places > 0, places, np.iinfo(np.int32).max),))[:_TARGETS]
+        row = int(holdout.user_rows[user])
+        told.append(
+            {
+                "user": str(holdout.users.ids[row]) if row >= 0 else "somebody new",
+                "found": bool(found[user]),
+                "history": _titles(retriever, report, histories[i][-_LAST:]),
+                "history_length": len(histories[i]),
+                "targets": [
+                    {"title": title, "place": int(place) or None}
+                    for title, place in zip(_titles(retriever, report, targets[best]), places[best], strict=True)
+                ],
+                "more_targets": len(targets) - len(best),
+                "recommended": [
+                    {"title": title, "hit": bool(item in targets)}
+                    for title, item in zip(_titles(retriever, report, ranked.lists[i]), ranked.lists[i], strict=True)
+                ],
+            }
+        )
+    return {"k": k, "deepest": report.k[-1], "found_share": float(found.mean()), "users": told}
+
+
+def _drawn(hits: Int64, misses: Int64, generator: np.random.Generator) -> Int64:
+    """Three of each where there are; else more of the others."""
+    n_hits = min(len(hits), max(_EACH, 2 * _EACH - len(misses)))
+    n_misses = min(len(misses), 2 * _EACH - n_hits)
+    return np.concatenate(
+        [np.sort(generator.choice(hits, n_hits, replace=False)), np.sort(generator.choice(misses, n_misses, replace=False))]
+    )
+
+
+def _titles(retriever: Retriever, report: Evaluation, rows: Int32) -> list[str]:
+    """Titles of item rows; the id stands in for an item without one, or that the model does not know."""
+    known = rows < len(retriever.items)
+    titles = iter(retriever.catalog.title_of(rows[known]).to_list())
+    ids = report.holdout.items.to_ids(rows).cast(pl.String).to_list()
+    return [next(titles) if is_known else raw for is_known, raw in zip(known, ids, strict=True)]

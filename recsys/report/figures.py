@@ -1,0 +1,186 @@
+"""All that a report says, as one plain dict."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from recsys.evaluation.compare import Comparison
+from recsys.evaluation.result import ACCURACY, DEFINITION, Evaluation
+from recsys.evaluation.segments import HISTORY, TIME
+from recsys.report import reproduce
+from recsys.report.examples import chosen_users
+from recsys.report.groups import K, fairness_figures, long_tail, segment_figures
+from recsys.report.item_map import FEWEST, item_map
+
+if TYPE_CHECKING:
+    from recsys.serving.retriever import Retriever
+
+__all__ = ["METRIC", "K", "collect", "no_tests", "plain"]
+
+METRIC = f"ndcg@{K}"
+"""What models are ranked and tested by."""
+_LIBRARIES = ("recsys", "torch", "transformers", "sentence-transformers", "polars", "numpy", "faiss-cpu", "faiss-gpu")
+_NO_LOG = "the bundle does not tell which part of the log the model was trained on"
+
+
+def no_tests() -> pl.DataFrame:
+    """The tests of a comparison that has one model."""
+    numbers = dict.fromkeys(("difference", "p", "p_holm"), pl.Float64)
+    return pl.DataFrame(schema={"better": pl.String, "worse": pl.String, **numbers, "real": pl.Boolean})
+
+
+def collect(
+    retriever: Retriever,
+    comparison: Comparison,
+    segments: dict[str, pl.DataFrame],
+    item_groups: dict[str, pl.DataFrame],
+    *,
+    category: str | None = None,
+    baselines: bool = True,
+    with_map: bool = True,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Bring all figures of a report together.
+
+    Parameters
+    ----------
+    retriever : Retriever
+        Its evaluation is among those of ``comparison``, found by its name; all of them in its item rows.
+    comparison : Comparison
+    segments, item_groups : dict of DataFrame
+        From :func:`recsys.report.groups.user_segments` and :func:`~recsys.report.groups.item_groups`.
+    category : str, optional
+        The catalogue column that gives the map its colours.
+    baselines : bool
+        Whether baselines were asked for; says why there are none.
+    with_map : bool
+        Whether to lay out item vectors in two dimensions.
+    seed : int
+        For the choice of examples and for the map.
+
+    Returns
+    -------
+    dict
+        Of dicts, lists, strings, finite numbers, booleans and None: what JSON can hold.
+    """
+    own = next(report for report in comparison.reports if report.model == retriever.name)
+    reports = [own, *(report for report in comparison.reports if report is not own)]
+    train = retriever.trained_on
+    counts = None if train is None else train.item_counts
+    found: dict[str, Any] = plain(
+        {
+            "headline": _headline(retriever, own),
+            "models": [_metrics(report) for report in comparison.reports],
+            "tests": {"metric": comparison.metric, "rows": comparison.tests.to_dicts()},
+            "curve": _curve(reports),
+            "segments": segment_figures(segments | item_groups),
+            "long_tail": None if counts is None else long_tail(reports, counts),
+            "fairness": {"k": K, "model": own.model, "groups": fairness_figures(item_groups, own.model)},
+            "training": retriever.record,
+            "examples": chosen_users(retriever, own, K, seed),
+            "map": item_map(retriever, counts, category, seed) if with_map else None,
+            "left_out": _left_out(retriever, segments, category, baselines)
+            | ({} if with_map else {"map": "not asked for"}),
+        }
+    )
+    return found
+
+
+def plain(value: Any) -> Any:
+    """The same value of what JSON can hold: numpy becomes Python, NaN and infinity become None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _headline(retriever: Retriever, own: Evaluation) -> dict[str, Any]:
+    return {
+        "model": own.model,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "protocol": own.protocol,
+        "users": own.n_users,
+        "targets": len(own.target_places),
+        "items": own.n_items,
+        "seen_filtered": own.seen_filtered,
+        "definition": DEFINITION,
+        "deepest": own.k[-1],
+        "k": K,
+        "metrics": {f"{name}@{K}": _valued(own, f"{name}@{K}") for name in ("recall", "ndcg", "mrr", "coverage")},
+        "counts": own.counts,
+        "data": retriever.data | {"text_columns": list(retriever.catalog.text_columns)},
+        "options": retriever.options,
+        "command": reproduce.command(retriever),
+        "all_options": reproduce.options_of(retriever),
+        "reading_known": retriever.record.get("reading") is not None,
+        "versions": _versions(),
+    }
+
+
+def _valued(report: Evaluation, name: str) -> dict[str, float | None]:
+    low, high = report.intervals.get(name, (None, None))
+    return {"mean": report.means[name], "low": low, "high": high}
+
+
+def _metrics(report: Evaluation) -> dict[str, Any]:
+    return {
+        "model": report.model,
+        "k": list(report.k),
+        "accuracy": list(ACCURACY),
+        "metrics": {name: _valued(report, name) for name in report.means},
+        "counts": report.counts,
+    }
+
+
+def _curve(reports: Sequence[Evaluation]) -> dict[str, Any]:
+    lines = []
+    for report in reports:
+        values = [_valued(report, f"recall@{k}") for k in report.k]
+        lines.append({"model": report.model} | {end: [value[end] for value in values] for end in ("mean", "low", "high")})
+    return {"metric": "recall", "k": list(reports[0].k), "models": lines}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _left_out(
+    retriever: Retriever, segments: dict[str, pl.DataFrame], category: str | None, baselines: bool
+) -> dict[str, str]:
+    """What the report cannot show, and why."""
+    reasons = {}
+    if retriever.trained_on is None:
+        reasons["baselines"] = f"{_NO_LOG}, so that none can be fitted on the same"
+        reasons["popularity"] = _NO_LOG
+        reasons["long_tail"] = f"{_NO_LOG}, so that no item can be called popular"
+    elif not baselines:
+        reasons["baselines"] = "not asked for"
+    if category is None:
+        reasons["category"] = "no column of the catalogue was named (--category), and none is named like one"
+    if HISTORY in segments and TIME not in segments:
+        reasons["time"] = "the holdout was made from a log without timestamps"
+    if not retriever.record.get("epochs"):
+        reasons["training"] = "the bundle keeps no record of the training"
+    elif not any(name.startswith("val_") for name in retriever.record["epochs"][0]):
+        reasons["validation"] = "the model was trained without validation"
+    if len(retriever.items) < FEWEST:
+        reasons["map"] = f"there are only {len(retriever.items)} items"
+    return reasons

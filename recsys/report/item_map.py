@@ -1,0 +1,88 @@
+"""A map of item vectors in two dimensions: what the model takes for alike lies together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recsys.core.progress import log
+from recsys.core.ragged import Float32, Int32, Int64
+from recsys.evaluation import segments
+
+if TYPE_CHECKING:
+    from recsys.serving.retriever import Retriever
+
+FEWEST = 5
+"""With fewer items there is no map."""
+_MOST = 2500
+_POPULAR = 1500
+_COLOURS = 8
+_DIRECTIONS = 30
+_PERPLEXITY = 30
+
+
+def item_map(retriever: Retriever, counts: Int64 | None, category: str | None, seed: int) -> dict[str, Any] | None:
+    """Places of items on a plane: PCA to 30 directions, then t-SNE, both from the seed.
+
+    Parameters
+    ----------
+    retriever : Retriever
+    counts : int64 (n_items,), optional
+        Events in training. Of a larger catalogue the 1,500 most popular items are shown and 1,000 drawn from the rest;
+        where no counts are known, 2,500 drawn from all.
+    category : str, optional
+        A catalogue column; its commonest values give the colours.
+    seed : int
+
+    Returns
+    -------
+    dict or None
+        ``items``, ``popular``, ``category``, and lists ``x``, ``y``, ``title``, ``label`` with one element per item.
+    """
+    n = len(retriever.items)
+    if n < FEWEST:
+        return None
+    popular, rows = _chosen(n, counts, np.random.default_rng(seed))
+    log(f"report: a map of {len(rows):,} items")
+    places = _plane(retriever.vectors[rows], seed)
+    labels = [""] * len(rows)
+    if category is not None:
+        every = segments.column(retriever.catalog, category, most=_COLOURS)
+        labels = [one or "unknown" for one in every.gather(rows.tolist()).to_list()]
+    return {
+        "items": n,
+        "popular": popular,
+        "category": category,
+        "x": [round(float(one), 2) for one in places[:, 0]],
+        "y": [round(float(one), 2) for one in places[:, 1]],
+        "title": retriever.catalog.title_of(rows).to_list(),
+        "label": labels,
+    }
+
+
+def _chosen(n: int, counts: Int64 | None, generator: np.random.Generator) -> tuple[int, Int32]:
+    """How many were chosen for being popular, and int32 (≤ 2,500,) rows in ascending order."""
+    if n <= _MOST:
+        return 0, np.arange(n, dtype=np.int32)
+    order = np.argsort(-counts, kind="stable") if counts is not None else np.arange(n)
+    popular = _POPULAR if counts is not None else 0
+    tail = generator.choice(order[popular:], _MOST - popular, replace=False)
+    return popular, np.sort(np.concatenate([order[:popular], tail])).astype(np.int32)
+
+
+def _plane(vectors: Float32, seed: int) -> Float32:
+    """float32 (n, 2): where float32 (n, D) vectors lie, only their directions counted."""
+    from sklearn.decomposition import PCA  # type: ignore[import-untyped]  # noqa: PLC0415
+    from sklearn.manifold import TSNE  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    units = vectors / np.where(norms > 0, norms, 1.0)
+    directions = min(_DIRECTIONS, units.shape[1], len(units) - 1)
+    flat = PCA(directions, random_state=seed).fit_transform(units)
+    perplexity = min(_PERPLEXITY, (len(flat) - 1) / 3)
+    placed = TSNE(2, init="pca" if directions > 1 else "random", perplexity=perplexity, random_state=seed).fit_transform(
+        flat
+    )
+    result: Float32 = placed.astype(np.float32)
+    return result

@@ -1,0 +1,79 @@
+"""The command that fits such a model again: the flags of the data, and every option that is not its default."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any
+
+from recsys.config.recipe import TABLES
+
+if TYPE_CHECKING:
+    from recsys.serving.retriever import Retriever
+
+_LINE = 100
+
+
+def command(retriever: Retriever) -> str:
+    """How to fit the model again and report on it, as lines for a shell; LOG, ITEMS and USERS stand for files.
+
+    Parameters
+    ----------
+    retriever : Retriever
+        Its record tells how the log was read and split, where the command ``fit`` did that.
+    """
+    words = ["recsys", "fit", "LOG", *_data_words(retriever)]
+    for table, options in options_of(retriever).items():
+        for field in fields(TABLES[table]):
+            default = field.default if field.default is not MISSING else None
+            if field.name in options and not _same(value := options[field.name], default):
+                words += _words(field.name, value)
+    lines = [""]
+    for word in [*words, "--out", "RUN"]:
+        if word.startswith("--") and len(lines[-1]) > _LINE:
+            lines.append(" ")
+        lines[-1] = f"{lines[-1]} {shlex.quote(word)}"
+    return " \\\n".join(lines).strip() + "\nrecsys report RUN --out report.html"
+
+
+def options_of(retriever: Retriever) -> dict[str, dict[str, Any]]:
+    """All options by the table of a recipe that sets them; a table is empty where they are not known."""
+    record = retriever.record
+    return {
+        "model": retriever.options,
+        "objective": record.get("objective") or {},
+        "augment": record.get("augment") or {},
+        "training": record.get("options") or {},
+    }
+
+
+def _data_words(retriever: Retriever) -> list[str]:
+    reading = retriever.record.get("reading")
+    if reading is not None:
+        files = [*(["--catalog", "ITEMS"] if reading.get("catalog") else [])]
+        files += ["--user-table", "USERS"] if reading.get("user_table") else []
+        return [*files, *map(str, reading.get("words", [])), "--split", str(reading.get("split", "last"))]
+    options, text = retriever.options, retriever.catalog.text_columns
+    of_items = text or options.get("categories") or options.get("numbers") or options.get("images")
+    words = ["--catalog", "ITEMS", *(["--text", *text] if text else [])] if of_items else []
+    if retriever.towers.user_codes is not None:
+        words += ["--user-table", "USERS"]
+    protocol = "" if retriever.holdout is None else retriever.holdout.protocol
+    words += next((["--split", how] for how in ("time", "random") if protocol.startswith(how)), [])
+    if not retriever.ordered:
+        words.append("--unordered")
+    return words
+
+
+def _same(value: Any, default: Any) -> bool:
+    return bool(value == default) or (isinstance(value, list | tuple) and tuple(value) == (default or ()))
+
+
+def _words(name: str, value: Any) -> list[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{flag[2:]}"]
+    if isinstance(value, list | tuple):
+        return [flag, *map(str, value)]
+    told = "none" if value is None else str(value)
+    return [f"{flag}={told}"] if told.startswith("-") else [flag, told]

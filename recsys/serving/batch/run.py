@@ -1,0 +1,363 @@
+"""Offline batch: recommendations for many users, block by block into Parquet shards that a killed run goes on with."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from recsys.core.arguments import described, flag, whole_number
+from recsys.core.files import sha256_of
+from recsys.core.progress import counting, log, warn
+from recsys.core.ragged import Bool, Int32, Ragged, overlap
+from recsys.core.ranking import Ranked, check_k
+from recsys.core.schema import ITEM, USER
+from recsys.data.clock import Instant, clock
+from recsys.errors import ConfigError, DataError
+from recsys.serving.answer import frame_of
+from recsys.serving.batch import shards
+from recsys.serving.batch.shards import Plan
+from recsys.serving.ranking import eligible_items
+from recsys.serving.request import LeftOut, Unknown, known_rows
+
+if TYPE_CHECKING:
+    from recsys.serving.request_arguments import RawIds
+    from recsys.serving.retriever import Retriever
+
+Engine: TypeAlias = Literal["local", "ray"]
+
+SHARD_USERS = 100_000
+_BLOCK = 2048
+"""Users ranked at once. The last bit of a score can depend on who is ranked together and by how many threads: blocks begin
+at fixed places of a shard, and each is ranked by one thread, so that no engine and no machine of a kind changes a bit."""
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What a batch wrote.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of all shards.
+    users : int
+        Users asked for.
+    shards, resumed_shards : int
+        Shards in all, and those among them that an earlier run had finished.
+    without_history, nothing_left, unknown_users : int
+        Users asked for who have no rows: there is no history of them; no item is left for them; they are unknown.
+    unknown_items : int
+        Ids of ``exclude`` and ``allow`` that are unknown and were passed over.
+    """
+
+    rows: int
+    users: int
+    shards: int
+    resumed_shards: int
+    without_history: int
+    nothing_left: int = 0
+    unknown_users: int = 0
+    unknown_items: int = 0
+
+
+def recommend_to_parquet(
+    retriever: Retriever,
+    out: str | Path,
+    *,
+    users: RawIds | None = None,
+    k: int = 10,
+    filter_seen: bool = True,
+    where: str | None = None,
+    exclude: RawIds | None = None,
+    allow: RawIds | None = None,
+    now: Instant | None = None,
+    unknown: Unknown = "error",
+    shard_users: int = SHARD_USERS,
+    overwrite: bool = False,
+    engine: Engine = "local",
+    workers: int | None = None,
+    bundle: str | Path | None = None,
+) -> BatchResult:
+    """Recommend to many users, in memory that does not grow with their number.
+
+    Parameters
+    ----------
+    retriever : Retriever
+    out : path
+        A folder for shards ``part-00000.parquet``, each of which appears only when it is whole, and ``_SUCCESS`` once all
+        are there; or a file that ends in ``.parquet``, made of shards in a folder beside it and replaced when whole.
+        Columns ``user_id``, ``item_id``, ``score`` (float32), ``rank`` (int32, from 1), users in the order asked for. A
+        folder that was begun with the same plan (model, users, k, filters, shards) is gone on with.
+    users : id or ids, optional
+        By default all known users. Those without a history get no rows.
+    k : int
+    filter_seen : bool
+    where, exclude, allow
+        As for :meth:`Retriever.recommend`; a predicate must be written as text, so that the plan can hold it.
+    now : number, text, date or datetime, optional
+        Clock of the requests, since 1970 or ISO 8601, for a model that reads it; by default this machine's
+        when the run was begun.
+    unknown : {"error", "skip"}
+        Whether unknown ids of users, ``exclude`` and ``allow`` are an error, or passed over and counted.
+    shard_users : int
+        Users of a shard; no more than one shard's rows are held at once (by each process of Ray).
+    overwrite : bool
+        Begin anew where a batch of another plan lies. What is no batch is never removed.
+    engine : {"local", "ray"}
+        Compute here, or on a Ray cluster; see :mod:`recsys.serving.batch.ray_workers`. Either goes on
+        with what the other began.
+    workers : int, optional
+        Blocks of users that are ranked at the same time, by threads here or by processes of Ray; by default as many as
+        there are processors.
+    bundle : path, optional
+        The folder that ``retriever`` was loaded from, as it was loaded; Ray needs it.
+
+    Returns
+    -------
+    BatchResult
+
+    Raises
+    ------
+    UnknownIdError, ConfigError
+        A user is unknown, or an option is impossible; nothing is written.
+    DataError
+        Something else lies at ``out``, or a batch of another plan, or somebody is writing there.
+    DependencyError
+        Ray is asked for and absent.
+    OSError
+        A shard cannot be written, as on a full disk; those that are finished stay.
+    """
+    retriever = retriever.snapshot()  # what others change meanwhile does not reach this batch
+    k, filter_seen, overwrite = check_k(k), flag(filter_seen, "filter_seen"), flag(overwrite, "overwrite")
+    shard_users = whole_number(shard_users, "shard_users (--shard-users)")
+    if where is not None and not isinstance(where, str):
+        raise ConfigError(f"where must be a text, so that the plan can hold it, not {described(where)}")
+    rows, unknown_users = _asked(retriever, users, unknown)
+    never, missed = _known_ids(retriever, exclude, "exclude", unknown)
+    only, more_missed = _known_ids(retriever, allow, "allow", unknown)
+    out = Path(out).absolute()
+    one_file = out.suffix == ".parquet"
+    if one_file and out.is_dir():
+        raise DataError(f"{out} is a folder; name a file, or a folder that does not end in .parquet")
+    folder = out.with_name(f"{out.name}.shards") if one_file else out
+    _check_engine(engine, workers, bundle)
+    shards.check_folder(folder)
+    plan = Plan(
+        bundle=fingerprint(retriever, bundle),
+        k=k,
+        filter_seen=filter_seen,
+        users=len(rows),
+        user_list=hashlib.sha256(rows.tobytes()).hexdigest(),
+        shard_users=shard_users,
+        now=_clock(retriever, folder, now, overwrite),
+        where=where,
+        exclude=never,
+        allow=only,
+    )
+    _eligible(retriever, plan)  # a predicate or an id that is not known is told before anything is written
+    without = int((retriever.histories.lengths[rows] == 0).sum())
+    if without:
+        log(f"{without:,} users have no history and get no recommendations")
+    left_out = LeftOut(unknown_users, 0, 0, missed + more_missed)
+    if told := left_out.sentence(len(rows) + unknown_users):
+        warn(told)
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    with shards.only_writer(folder):
+        there = shards.settle(folder, plan, overwrite=overwrite)
+        todo = [shard for shard, count in enumerate(there) if count is None]
+        resumed = plan.shards - len(todo)
+        if resumed:
+            log(f"{resumed:,} of {plan.shards:,} shards are there already")
+        with counting(sum(map(plan.size_of, todo)), what="recommending", unit="user") as advance:
+            if engine == "ray" and bundle is not None:
+                from recsys.serving.batch.ray_workers import make_on_ray  # noqa: PLC0415
+
+                make_on_ray(Path(bundle).absolute(), folder, plan, rows, todo, workers, advance)
+            else:
+                _make_here(retriever, folder, plan, rows, todo, workers, advance)
+        shards.sweep(folder)
+        counts = [shards.counts_of(folder, shard) for shard in range(plan.shards)]
+        total = sum(count.rows for count in counts)
+        if todo or not (folder / shards.SUCCESS).exists():
+            shards.finish(folder, plan, rows=total, seconds=time.monotonic() - begun)
+        if one_file:
+            shards.join(folder, plan, out)
+            shards.clear(folder)
+    if one_file:
+        with contextlib.suppress(OSError):  # somebody put something of their own there, or began again
+            folder.rmdir()
+    nothing = len(rows) - without - sum(count.users for count in counts)
+    if nothing:
+        warn(LeftOut(nothing_left=nothing).sentence(len(rows)))
+    return BatchResult(
+        total, len(rows) + unknown_users, plan.shards, resumed, without, nothing, unknown_users, left_out.unknown_items
+    )
+
+
+def _make_here(
+    retriever: Retriever,
+    folder: Path,
+    plan: Plan,
+    rows: Int32,
+    todo: list[int],
+    workers: int | None,
+    advance: Callable[[int], None],
+) -> list[int]:
+    """Make shards in this process; tells the rows of each."""
+    import torch  # noqa: PLC0415
+
+    threads = torch.get_num_threads()
+    side_by_side = workers or (threads if retriever.towers.device == "cpu" else 1)
+    with ThreadPoolExecutor(side_by_side, initializer=one_thread) as pool:
+        try:
+            first = rows[retriever.histories.lengths[rows] > 0][:1]
+            if todo:  # what a model makes at its first request is made once, before all of them ask for it
+                pool.submit(_ranked, retriever, plan, first, retriever.histories.take(first), None).result()
+            return [make_shard(retriever, folder, plan, i, rows[plan.slice_of(i)], pool.map, advance) for i in todo]
+        finally:
+            torch.set_num_threads(threads)
+
+
+def one_thread() -> None:
+    """Let whatever the calling thread computes be computed by it alone."""
+    import torch  # noqa: PLC0415
+
+    from recsys.index.faiss_library import faiss  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    faiss().omp_set_num_threads(1)
+
+
+def make_shard(
+    retriever: Retriever,
+    folder: Path,
+    plan: Plan,
+    shard: int,
+    rows: Int32,
+    each: Callable[..., Iterable[pl.DataFrame]] = map,
+    advance: Callable[[int], None] | None = None,
+) -> int:
+    """Rank for the users of one shard and write it.
+
+    Parameters
+    ----------
+    retriever : Retriever
+    folder : Path
+    plan : Plan
+    shard : int
+    rows : int32 (plan.size_of(shard),)
+        User rows.
+    each : function
+        Maps a function over the blocks, in order: ``map``, or that of an executor.
+    advance : function, optional
+        Told how many users more are done.
+
+    Returns
+    -------
+    int
+        Rows written.
+    """
+    histories, eligible = retriever.histories.take(rows), _eligible(retriever, plan)
+    blocks = [slice(start, min(start + _BLOCK, len(rows))) for start in range(0, len(rows), _BLOCK)]
+
+    def rank(block: slice) -> pl.DataFrame:
+        return _ranked(retriever, plan, rows[block], histories.block(block.start, block.stop), eligible)
+
+    frames = []
+    for block, frame in zip(blocks, each(rank, blocks), strict=True):
+        frames.append(frame)
+        if advance is not None:
+            advance(block.stop - block.start)
+    whole = pl.concat(frames, rechunk=False)
+    shards.write_shard(folder, plan, shard, whole)
+    return whole.height
+
+
+def _eligible(retriever: Retriever, plan: Plan) -> Bool | None:
+    """bool (n_items,): what the plan's filters leave; None: everything."""
+    shelf = retriever.shelf
+    rest = None if plan.exclude is None else ~shelf.mask_of(shelf.items.to_rows(plan.exclude))
+    return overlap(eligible_items(shelf, plan.allow, plan.where)[0], rest)
+
+
+def _ranked(retriever: Retriever, plan: Plan, rows: Int32, histories: Ragged, eligible: Bool | None) -> pl.DataFrame:
+    """What one block of users is recommended."""
+    known = np.flatnonzero(histories.lengths)
+    if len(known) < len(rows):
+        rows, histories = rows[known], histories.take(known)
+    ranked = Ranked.nothing()
+    if len(rows):
+        seen = histories.without_events() if plan.filter_seen else None
+        clocks = None if plan.now is None else np.full(len(rows), plan.now, dtype=np.int64)
+        ranked = retriever.recommend_rows(histories, plan.k, exclude=seen, users=rows, requests=clocks, eligible=eligible)
+    return frame_of(ranked, retriever.users.to_ids(rows).alias(USER), retriever.items, ITEM)
+
+
+def fingerprint(retriever: Retriever, bundle: str | Path | None = None) -> str:
+    """Hexadecimal sha256 of a bundle's manifest, which names all its files; without a bundle of vectors, ids, histories."""
+    if bundle is not None:
+        return sha256_of(Path(bundle) / "manifest.json")
+    digest = hashlib.sha256()
+    for ids in (retriever.users.ids, retriever.items.ids):
+        digest.update(f"{ids.dtype} {len(ids)}".encode())
+        if ids.dtype == pl.String:
+            digest.update(ids.str.len_bytes().to_numpy().tobytes())  # else "ab", "c" and "a", "bc" would be the same
+            for part in ids.to_frame().iter_slices(_BLOCK):
+                digest.update("".join(part.to_series().to_list()).encode())
+        else:
+            digest.update(ids.to_numpy().tobytes())
+    histories = retriever.histories
+    lists = (histories.offsets, histories.rows, histories.times, histories.events)
+    for array in (retriever.vectors, retriever.index.alive, *lists):
+        digest.update(b"absent" if array is None else array.tobytes())
+    return digest.hexdigest()
+
+
+def _asked(retriever: Retriever, users: RawIds | None, unknown: Unknown) -> tuple[Int32, int]:
+    """The rows of the users asked for, and how many are unknown."""
+    if users is None:
+        return np.arange(len(retriever.users), dtype=np.int32), 0
+    rows, missed = known_rows(users, retriever.users, "users", unknown)
+    if len(rows) == 0:
+        raise ConfigError("there is nobody to recommend to: users is empty" + (", all ids being unknown" if missed else ""))
+    return rows, missed
+
+
+def _known_ids(retriever: Retriever, ids: RawIds | None, name: str, unknown: Unknown) -> tuple[list[str] | None, int]:
+    """Item ids as the plan holds them, and how many are unknown."""
+    if ids is None:
+        return None, 0
+    rows, missed = known_rows(ids, retriever.items, name, unknown)
+    return retriever.items.to_ids(rows).cast(pl.String).to_list(), missed
+
+
+def _clock(retriever: Retriever, folder: Path, now: Instant | None, overwrite: bool) -> int | None:
+    """The clock of the requests; a run that is gone on with keeps the one it was begun with."""
+    if not retriever.reads_request_time:
+        return None
+    begun = None if overwrite else shards.read_plan(folder)
+    if now is None and begun is not None:
+        now = begun.get("now")
+    return clock(now)
+
+
+def _check_engine(engine: str, workers: int | None, bundle: str | Path | None) -> None:
+    if engine == "ray":
+        from recsys.serving.batch.ray_workers import import_ray  # noqa: PLC0415
+
+        if bundle is None:
+            raise ConfigError("engine='ray' needs bundle=, the folder that its workers load the model from")
+        import_ray()
+    elif engine != "local":
+        raise ConfigError(f"engine must be 'local' or 'ray', not {engine!r}")
+    if workers is not None:
+        whole_number(workers, "workers (--workers)")

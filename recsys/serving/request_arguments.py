@@ -1,0 +1,137 @@
+"""What a caller may pass to a retriever: ids, lists of ids, texts, frames; anything else is a plain error."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from pathlib import PurePath
+from typing import Any, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from recsys.core.arguments import described, instance, listed
+from recsys.errors import ConfigError, DataError
+
+RawId: TypeAlias = str | int
+RawIds: TypeAlias = RawId | Sequence[RawId] | pl.Series
+
+_NO_ID = (bool, np.bool_, type(None), bytes, list, tuple, Mapping, Set, np.ndarray, pl.Series, pl.DataFrame, PurePath)
+
+
+def id_list(ids: object, name: str, of: str) -> pl.Series | list[Hashable]:
+    """One id or many, as many.
+
+    Parameters
+    ----------
+    ids : id, list, tuple, set, one-dimensional array, Series or generator
+    name, of : str
+        Of the argument, and what its elements are, for messages.
+
+    Raises
+    ------
+    ConfigError
+        It is something else, or an element is no id.
+    """
+    if isinstance(ids, pl.Series):
+        if ids.dtype.is_nested() or ids.dtype in (pl.Boolean, pl.Binary, pl.Object):
+            raise ConfigError(f"{name} must hold {of}, not a column of {ids.dtype}")
+        if ids.null_count():
+            raise DataError(f"{name}: {ids.null_count():,} of {len(ids):,} {of} are null")
+        return ids
+    if isinstance(ids, str | int | float | np.generic) and not isinstance(ids, bool | np.bool_):
+        return [ids]
+    if isinstance(ids, Set):
+        ids = list(ids)
+    if isinstance(ids, pl.DataFrame | pl.LazyFrame) or getattr(ids, "ndim", 1) == 2:
+        raise ConfigError(f"{name} must be {of}, not {described(ids)}; pass one of its columns")
+    if not isinstance(ids, Iterable):
+        raise ConfigError(f"{name} must be one of the {of} or a list of them, not {described(ids)}")
+    values = listed(ids, name, of)
+    _check_ids(values, name, of)
+    return values
+
+
+def single(one: object, name: str) -> list[RawId]:
+    """One id, as a list of it.
+
+    Raises
+    ------
+    ConfigError
+        It is a list, or no id.
+    """
+    if not isinstance(one, str | int | float | np.generic) or isinstance(one, bool | np.bool_):
+        raise ConfigError(f"{name} must be one {name} id, not {described(one)}")
+    return [one]  # type: ignore[list-item]
+
+
+def _check_ids(values: list[Any], name: str, of: str) -> None:
+    for kind in set(map(type, values)):
+        if issubclass(kind, _NO_ID):
+            at = next(i for i, one in enumerate(values) if type(one) is kind)
+            raise ConfigError(f"{name} must hold {of}; number {at + 1} is {described(values[at])}")
+
+
+def id_lists(histories: object, name: str) -> tuple[np.ndarray[Any, np.dtype[np.int64]], list[Hashable]]:
+    """The length of each history, int64 (n,), and all their item ids one after the other.
+
+    Raises
+    ------
+    ConfigError
+        This is no list of lists of ids, or there is none.
+    """
+    if isinstance(histories, np.ndarray) and histories.ndim == 2:
+        histories = list(histories)
+    outer = listed(histories, name, "lists of item ids, one for each person")
+    if not outer:
+        raise ConfigError(f"there is nobody to ask for: {name} is empty")
+    for one in outer:
+        if isinstance(one, str | int):
+            raise ConfigError(f"{name} is a list of lists of item ids, one list per person; it holds {described(one)}")
+    lists = [listed(one, f"{name}[{i}]", "item ids") for i, one in enumerate(outer)]
+    flat = [one for inner in lists for one in inner]
+    _check_ids(flat, name, "item ids")
+    return np.array([len(one) for one in lists], dtype=np.int64), flat
+
+
+def search_texts(texts: object) -> list[str]:
+    """One text or many, as many.
+
+    Raises
+    ------
+    ConfigError
+        This is no text and no list of texts.
+    DataError
+        A text is blank.
+    """
+    asked = [texts] if isinstance(texts, str) else listed(texts, "texts", "texts")
+    if not asked:
+        raise ConfigError("there is nothing to search for: texts is empty")
+    for one in asked:
+        if not isinstance(one, str):
+            raise ConfigError(f"texts must hold texts; it holds {described(one)}")
+        if not one.strip():
+            raise DataError("a search text is blank")
+    return asked
+
+
+def item_frame(frame: object) -> pl.DataFrame:
+    """A polars frame with rows.
+
+    Raises
+    ------
+    ConfigError
+        It is something else.
+    DataError
+        It has no rows.
+    """
+    hint = "collect a lazy one, turn pandas' with pl.from_pandas(frame), rows with pl.DataFrame(rows)"
+    told = instance(frame, pl.DataFrame, "the frame of items", hint)
+    if told.height == 0:
+        raise DataError("the frame of items has no rows")
+    return told
+
+
+def check_where(where: object) -> None:
+    """Refuse what is no predicate (ConfigError)."""
+    if where is not None and not isinstance(where, str | pl.Expr):
+        raise ConfigError(f"where must be a text such as 'price < 20' or a polars expression, not {described(where)}")

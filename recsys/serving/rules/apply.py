@@ -1,0 +1,271 @@
+"""Ranking rules at work: candidates in, final lists and an account of what moved out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, contained
+from recsys.core.ranking import Ranked, check_exclude, check_k
+from recsys.errors import ConfigError
+from recsys.serving.rules.diversity import Float64, Members, first_under_caps, marginal_relevance
+
+if TYPE_CHECKING:
+    from recsys.serving.rules.spec import Rules
+
+_DAY = 86_400
+_SPARE = 10
+_LEAST_POOL = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Ruled:
+    """Lists after the rules, and what the rules did.
+
+    Attributes
+    ----------
+    ranked : Ranked (n)
+        At most k items for each request, fewer where fewer are eligible. The scores are those after boosts and freshness;
+        diversity, caps and pins move an item without changing its score, so that scores need not fall along a list. NaN
+        for a pinned item that was not among the candidates: nobody has scored it.
+    moves : DataFrame
+        One row for each item and rule, where the rule changed the item's score, took it out or gave it another place, and
+        its place in the first k is another than before: ``request`` (Int64, from 0), ``row`` (Int32), ``rule`` (its name),
+        ``change`` (Float64, added to the score; null for rules that leave scores alone), ``rank_before`` (Int32, from 1;
+        null where it was not among the candidates), ``rank_after`` (null where it fell out).
+    """
+
+    ranked: Ranked
+    moves: pl.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class BoundRules:
+    """Rules and what they mean in a catalogue; made by :meth:`Rules.bind`.
+
+    Attributes
+    ----------
+    rules : Rules
+    eligible : bool (n_items,) or None
+        What the exclude rules leave, for the index to search among; None where there is no such rule.
+    masks : dict of bool (n_items,)
+        The items that each exclude and boost is about, by the rule's name.
+    born : float64 (n_items,) or None
+        Seconds since 1970 for freshness; NaN where unknown.
+    members : tuple of bool CSR (n_items, n_values)
+        The values of each item, for each cap.
+    pinned : int32 (n_pins,)
+        The item row of each pin.
+    vectors, norms : float32 (n_items, D), float32 (n_items,) or None
+        For diversity.
+    """
+
+    rules: Rules
+    eligible: Bool | None
+    masks: Mapping[str, Bool]
+    born: Float64 | None
+    members: tuple[Members, ...]
+    pinned: Int32
+    vectors: Float32
+    norms: Float32 | None
+
+    def pool(self, k: int) -> int:
+        """How many candidates :meth:`apply` needs for lists of k: at least 1, and at most the eligible items.
+
+        Excludes and pins alone need no spare ones. Boosts, freshness and caps choose from ``rules.pool``, diversity from
+        its own ``pool``; an item further down cannot be raised into a list, and a list that caps leave short although more
+        items are eligible needs a larger pool.
+
+        Raises
+        ------
+        ConfigError
+            k is below 1.
+        """
+        check_k(k)
+        rules = self.rules
+        wanted = [k + sum(pin.position > k for pin in rules.pin)]
+        if rules.boost or rules.cap or rules.freshness is not None:
+            wanted.append(rules.pool if rules.pool is not None else max(_SPARE * k, _LEAST_POOL))
+        if rules.diversity is not None:
+            wanted.append(rules.diversity.pool)
+        eligible = len(self.vectors) if self.eligible is None else int(self.eligible.sum())
+        return max(1, min(max(wanted), eligible))
+
+    def apply(self, ranked: Ranked, k: int, *, now: int, exclude: Ragged | None = None) -> Ruled:
+        """Change ranked lists by the rules: exclude, boosts and freshness, diversity, caps, pins.
+
+        Rules may carry an item across the k-th place, so ``ranked`` should hold :meth:`pool` candidates for each request.
+        Among equal scores the lower row stands first.
+
+        Parameters
+        ----------
+        ranked : Ranked (n)
+            Candidates, best first.
+        k : int
+            Most items per list.
+        now : int
+            Clock of the requests in seconds since 1970; only freshness reads it.
+        exclude : Ragged (n), optional
+            Item rows that must not be returned, request by request; pins heed it too.
+
+        Returns
+        -------
+        Ruled
+
+        Raises
+        ------
+        ConfigError
+            k is below 1, there is not one list of exclusions for each request, or boosts carry a score beyond float32.
+        """
+        check_k(k)
+        if exclude is not None:
+            check_exclude(exclude, len(ranked))
+            ranked = _only(ranked, ~contained(ranked.lists, exclude, len(self.vectors)))
+        moves: list[pl.DataFrame] = []
+        rows, scores = _padded(self._scored(self._eligible(ranked, moves), now, moves))
+        rows, scores = self._varied(rows, scores, k, moves)
+        final = self._placed(rows, scores, k, exclude, moves)
+        return Ruled(final, _account(moves, ranked.lists, final.lists, k))
+
+    def _eligible(self, ranked: Ranked, moves: list[pl.DataFrame]) -> Ranked:
+        if self.eligible is None:
+            return ranked
+        owners, rows = ranked.lists.list_index(), ranked.lists.rows
+        for rule in self.rules.exclude:
+            gone = self.masks[rule.name][rows]
+            moves.append(_moved(rule.name, owners[gone], rows[gone]))
+        return _only(ranked, self.eligible[rows])
+
+    def _scored(self, ranked: Ranked, now: int, moves: list[pl.DataFrame]) -> Ranked:
+        """Boosts and freshness, and the order that follows from them."""
+        rules, lists = self.rules, ranked.lists
+        if not rules.boost and rules.freshness is None:
+            return ranked
+        owners, rows, scores = lists.list_index(), lists.rows, ranked.scores.astype(np.float64)
+        changes: list[tuple[str, Float64]] = []
+        for boost in rules.boost:
+            chosen = self.masks[boost.name][rows]
+            if boost.times is not None:
+                low = np.full(len(lists), np.inf)
+                np.minimum.at(low, owners, scores)
+                change = np.where(chosen, (boost.times - 1.0) * (scores - low[owners]), 0.0)
+            else:
+                change = np.where(chosen, boost.add or 0.0, 0.0)
+            scores = scores + change
+            changes.append((boost.name, change))
+        if rules.freshness is not None and self.born is not None:
+            age = np.maximum(now - self.born[rows], 0.0) / _DAY
+            change = rules.freshness.weight * np.nan_to_num(np.exp2(-age / rules.freshness.half_life_days), nan=0.0)
+            scores = scores + change
+            changes.append((rules.freshness.name, change))
+        for name, change in changes:
+            moves.append(_moved(name, owners[change != 0], rows[change != 0], change[change != 0]))
+        if np.abs(scores).max(initial=0.0) > np.finfo(np.float32).max:
+            raise ConfigError(f"{rules.source}: boosts carry a score beyond what 32 bits hold; take smaller ones")
+        narrow = scores.astype(np.float32)
+        order = np.lexsort((rows, -narrow, owners))
+        return Ranked(Ragged(lists.offsets, rows[order]), narrow[order])
+
+    def _varied(self, rows: Int32, scores: Float32, k: int, moves: list[pl.DataFrame]) -> tuple[Int32, Float32]:
+        """Maximal marginal relevance among the best of each list."""
+        rule = self.rules.diversity
+        if rule is None or self.norms is None:
+            return rows, scores
+        best = slice(0, rule.pool)
+        order = marginal_relevance(rows[:, best], scores[:, best], self.vectors, self.norms, rule.trade, k)
+        varied, scored = rows.copy(), scores.copy()
+        varied[:, best] = np.take_along_axis(rows[:, best], order, axis=1)
+        scored[:, best] = np.take_along_axis(scores[:, best], order, axis=1)
+        elsewhere = varied != rows
+        moves.append(_moved(rule.name, np.nonzero(elsewhere)[0], varied[elsewhere]))
+        return varied, scored
+
+    def _placed(self, rows: Int32, scores: Float32, k: int, exclude: Ragged | None, moves: list[pl.DataFrame]) -> Ranked:
+        """Choose under the caps and put pins at their places; what a pin names is nowhere else.
+
+        Pinned items stand in columns of their own before the candidates, so that the caps count them.
+        """
+        n, rules = len(rows), self.rules
+        positions = np.array([pin.position for pin in rules.pin], dtype=np.int64)
+        allowed = self._may_be_pinned(n, exclude)
+        shown = allowed & (positions <= k)
+        found = rows[:, None, :] == self.pinned[:, None]  # (n, n_pins, P)
+        known = np.take_along_axis(scores, found.argmax(axis=2), axis=1)
+        rows = np.hstack([np.where(shown, self.pinned, np.int32(-1)), rows])
+        scores = np.hstack([np.where(found.any(axis=2), known, np.float32(np.nan)), scores])
+        fixed = np.hstack([shown, np.zeros((n, found.shape[2]), dtype=np.bool_)])
+        free = (rows >= 0) & ~np.hstack([np.ones_like(shown), found.any(axis=1)])
+        wanted = k - shown.sum(axis=1)
+        taken, closed = first_under_caps(rows, fixed, free, wanted, self.members, [cap.at_most for cap in rules.cap])
+
+        columns = np.arange(rows.shape[1])
+        last = np.where(taken, columns, -1).max(axis=1)
+        passed = free & ~taken & ((columns < last[:, None]) | (taken.sum(axis=1) < wanted)[:, None])
+        for place, cap in enumerate(rules.cap):
+            here = passed & (closed == place)
+            moves.append(_moved(cap.name, np.nonzero(here)[0], rows[here]))
+        for place, pin in enumerate(rules.pin):
+            requests = np.flatnonzero(allowed[:, place])
+            moves.append(_moved(pin.name, requests, np.full(len(requests), self.pinned[place])))
+
+        width = min(k, rows.shape[1])
+        held = (shown[:, :, None] & (positions[:, None] - 1 == np.arange(width))).any(axis=1)
+        slots = np.argsort(held, axis=1, kind="stable")  # the places that no pin holds come first
+        nth = np.clip(taken.cumsum(axis=1) - 1, 0, width - 1)
+        target = np.where(taken, np.take_along_axis(slots, nth, axis=1), np.iinfo(np.int64).max)
+        target[:, : len(positions)][shown] = np.broadcast_to(positions - 1, shown.shape)[shown]
+        order = np.argsort(target, axis=1, kind="stable")
+        lengths = (taken | fixed).sum(axis=1)
+        filled = columns < lengths[:, None]
+        return Ranked(
+            Ragged.from_lengths(lengths, np.take_along_axis(rows, order, axis=1)[filled]),
+            np.take_along_axis(scores, order, axis=1)[filled],
+        )
+
+    def _may_be_pinned(self, n: int, exclude: Ragged | None) -> Bool:
+        """bool (n, n_pins): whether each request may get each pinned item."""
+        allowed = np.ones((n, len(self.pinned)), dtype=np.bool_)
+        if self.eligible is not None:
+            allowed &= self.eligible[self.pinned]
+        if exclude is not None:
+            owners = exclude.list_index()
+            for place, row in enumerate(self.pinned):
+                allowed[owners[exclude.rows == row], place] = False
+        return allowed
+
+
+def _only(ranked: Ranked, keep: Bool) -> Ranked:
+    return Ranked(ranked.lists.where(keep), ranked.scores[keep])
+
+
+def _padded(ranked: Ranked) -> tuple[Int32, Float32]:
+    """Rows and scores, int32 (n, P) and float32 (n, P), with −1 and 0 where a list has ended; P is at least 1."""
+    lengths = ranked.lists.lengths
+    filled = np.arange(max(1, lengths.max(initial=0))) < lengths[:, None]
+    rows, scores = np.full(filled.shape, -1, dtype=np.int32), np.zeros(filled.shape, dtype=np.float32)
+    rows[filled], scores[filled] = ranked.lists.rows, ranked.scores
+    return rows, scores
+
+
+def _moved(rule: str, requests: Int64, rows: Int32, change: Float64 | None = None) -> pl.DataFrame:
+    """What one rule did to these items."""
+    frame = pl.DataFrame({"request": requests, "row": rows}, schema={"request": pl.Int64, "row": pl.Int32})
+    changes = pl.lit(None, dtype=pl.Float64) if change is None else pl.Series(change, dtype=pl.Float64)
+    return frame.with_columns(rule=pl.lit(rule), change=changes)
+
+
+def _account(moves: list[pl.DataFrame], before: Ragged, after: Ragged, k: int) -> pl.DataFrame:
+    """The moves that show in the first k places, with the ranks around them."""
+    nothing = _moved("", np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32), np.empty(0))
+    frame = pl.concat([nothing, *moves])
+    for name, lists in (("rank_before", before), ("rank_after", after)):
+        ranks = np.arange(len(lists.rows)) - np.repeat(lists.offsets[:-1], lists.lengths) + 1
+        table = pl.DataFrame({"request": lists.list_index(), "row": lists.rows, name: ranks.astype(np.int32)})
+        frame = frame.join(table, on=["request", "row"], how="left", maintain_order="left")
+    old, new = pl.col("rank_before"), pl.col("rank_after")
+    shown = frame.filter(old.ne_missing(new) & ((old <= k).fill_null(False) | new.is_not_null()))
+    return shown.sort("request", "rank_after", "rank_before", nulls_last=True, maintain_order=True)

@@ -1,0 +1,468 @@
+"""Run a training: Lightning Fabric for devices, precision and processes; the loop itself is here to be read."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.fabric.loggers.logger import Logger
+from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
+from tqdm import tqdm
+
+from recsys.config.training import Objective, Training
+from recsys.core.destination import process_number, prove_apart, prove_folder
+from recsys.core.device import has_bf16, pick_device
+from recsys.core.progress import log, on_terminal
+from recsys.core.ragged import Bool, Float32, Int32, Int64, contained
+from recsys.core.threads import considerate
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.leakage import check_leakage
+from recsys.data.split import Holdout
+from recsys.data.user_table import UserTable
+from recsys.errors import ConfigError, DataError
+from recsys.evaluation.evaluate import tell_repeats
+from recsys.models.towers import TwoTowerModel
+from recsys.training.augment import Augment
+from recsys.training.checkpoint import claimed
+from recsys.training.forecast import Forecast, forecast
+from recsys.training.fsdp import split
+from recsys.training.logs import TrainingLog, make_logger
+from recsys.training.loop import Run
+from recsys.training.lr_finder import RateSweep, find_rate
+from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.windows import WindowBatches
+
+if TYPE_CHECKING:
+    from recsys.config.recipe import Recipe
+
+_FORECAST_STEPS = 50
+"""Runs shorter than this are over before a forecast would be read."""
+
+_LEAST_FREE = 2**20
+"""Bytes that a checkpoint may take beside its tensors."""
+
+_LARGEST, _LARGEST_SQUARED, _SMALLEST = 1e30, 1e15, 1e-30
+"""Weights outside these make sums over a batch infinite, or 0."""
+
+OnEpoch = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What a run may have besides data and options.
+
+    Attributes
+    ----------
+    log_folder : Path or None
+        Where the curves go.
+    checkpoint : Path or None
+        Folder of the checkpoint that is written on the way.
+    resume : bool
+        Go on from the checkpoint there.
+    on_epoch : callable or None
+        Gets each epoch's row of the log right after its validation; what it raises ends the training and reaches the
+        caller.
+    features : int64 (n_users, F) or None
+        Codes of user features, in the log's user rows.
+    neighbours : int32 (n_items, m) or None
+        Items near each item, for substitution.
+    identity : dict
+        Facts that a checkpoint must agree on beyond the options of training.
+    """
+
+    log_folder: Path | None = None
+    checkpoint: Path | None = None
+    resume: bool = False
+    on_epoch: OnEpoch | None = None
+    features: Int64 | None = None
+    neighbours: Int32 | None = None
+    identity: dict[str, Any] = field(default_factory=dict)
+
+
+def train(
+    towers: TwoTowerModel,
+    log_in: Interactions,
+    validation: Holdout | None,
+    config: Training,
+    *,
+    objective: Objective | None = None,
+    augmentation: Augment | None = None,
+    extras: Extras | None = None,
+) -> TrainingLog:
+    """Fit the towers' network in place.
+
+    The caller's random state is left as it was found; two runs from the same seed on the same machine give the same
+    weights, bit by bit, whether or not they were interrupted and resumed.
+
+    Parameters
+    ----------
+    towers : TwoTowerModel
+        Freshly initialised.
+    log_in : Interactions
+        In the towers' item rows.
+    validation : Holdout, optional
+        Picks the best epoch and stops early; without it the last epoch is kept.
+    config : Training
+    objective : Objective, optional
+    augmentation : Augment, optional
+    extras : Extras, optional
+
+    Returns
+    -------
+    TrainingLog
+
+    Raises
+    ------
+    DataError
+        No user has two events, or the loss needs weights that the log lacks.
+    LeakageError
+        What validation asks for is among what is trained on.
+    CheckpointError
+        What there is to resume from is damaged or of another run.
+    ConfigError
+        More memory is needed than there is.
+    RecsysError
+        The loss is no longer a number.
+    """
+    objective, augmentation, extras = objective or Objective(), augmentation or Augment(), extras or Extras()
+    if extras.resume and extras.checkpoint is None:
+        raise ConfigError("resume=True needs the folder of a checkpoint (checkpoint=...)")
+    if validation is not None:
+        check_leakage(log_in, validation)
+        if not config.keep_seen:
+            repeats = contained(validation.targets, validation.histories, len(validation.items))
+            tell_repeats(int(repeats.sum()), len(repeats))
+    check_objective(log_in, objective)
+    check_processes(config.devices)
+    device = pick_device(config.device)
+    with _quiet(), _own_determinism(device), torch.random.fork_rng(enabled=True):
+        fabric = make_fabric(config, device, extras.log_folder)
+        torch.manual_seed(config.seed + fabric.global_rank)
+        batches = make_batches(towers, log_in, config, augmentation, extras, process=fabric.global_rank)
+        loss = make_loss(towers, log_in, config, objective, device)
+        identity = extras.identity | {
+            "data": log_in.fingerprint,
+            "items": len(towers.items),
+            "validation": None if validation is None else _fingerprint(validation),
+            "device": fabric.device.type,
+            "training": asdict(config),
+            "objective": asdict(objective),
+            "augment": asdict(augmentation),
+        }
+        if validation is not None and config.validate_users:
+            validation = validation.sample(config.validate_users)
+        if config.epochs * batches.steps >= _FORECAST_STEPS:
+            expected = forecast(fabric, loss, batches, copies=_copies(config, judged=validation is not None))
+            if fabric.is_global_zero:
+                log(str(expected))
+        if extras.checkpoint is not None and fabric.is_global_zero:
+            held = 1 + _copies(config, judged=validation is not None)
+            bytes_ = sum(p.numel() * p.element_size() for p in loss.weights().values())
+            prove_folder(
+                extras.checkpoint, option="the place of the checkpoints", needs=int(2 * held * bytes_) + _LEAST_FREE
+            )
+        run = Run(fabric, towers, loss, batches, validation, config, identity)
+        if extras.resume:
+            assert extras.checkpoint is not None  # noqa: S101 - asked above
+            run.restore(extras.checkpoint)
+        with _closed(fabric.loggers), _bar(batches.steps) as tick, considerate() as share_out:
+
+            def each_step(place: int, epoch: int) -> None:
+                if place == 1:
+                    share_out()
+                tick(place, epoch)
+
+            run.go(extras.checkpoint, extras.on_epoch, each_step)
+    return run.record
+
+
+@contextmanager
+def proven_places(log_folder: Path | None, checkpoint: Path | None, *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Prove what a training writes on its way, before anything costly, and keep other runs out until the block ends.
+
+    Parameters
+    ----------
+    log_folder, checkpoint : Path or None
+    resume, overwrite : bool
+        As for :meth:`recsys.TwoTower.fit`.
+
+    Raises
+    ------
+    ConfigError
+        A place cannot be written, or lies in the other.
+    CheckpointError, DataError
+        As for :func:`recsys.training.checkpoint.claimed`.
+    """
+    if resume and checkpoint is None:
+        raise ConfigError("resume=True needs the folder of a checkpoint (checkpoint=...)")
+    if resume and overwrite:
+        raise ConfigError("resume=True goes on with a checkpoint and overwrite=True begins anew over it; choose one")
+    places = {"curves": log_folder, "checkpoints": checkpoint}
+    prove_apart({what: place for what, place in places.items() if place is not None})
+    if process_number():  # the first process writes, and does this for all
+        yield
+        return
+    for what, place in places.items():
+        if place is not None:
+            prove_folder(place, option=f"the place of the {what}")
+    with nullcontext() if checkpoint is None else claimed(checkpoint, resume=resume, overwrite=overwrite):
+        yield
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is to be expected of a run that has not begun.
+
+    Attributes
+    ----------
+    forecast : Forecast
+    sweep : RateSweep or None
+    """
+
+    forecast: Forecast
+    sweep: RateSweep | None = None
+
+    def __str__(self) -> str:
+        lines = [str(self.forecast)]
+        if self.sweep is not None:
+            lines.append(f"suggested learning rate: {self.sweep.suggestion:.1e}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For programs to read."""
+        return asdict(self)
+
+
+def estimate(
+    recipe: Recipe, train_on: Interactions, catalog: Catalog | None, users: UserTable | None, *, sweep: bool
+) -> Estimate:
+    """Time, memory and, with ``sweep``, a good learning rate of a run, without running it."""
+    config = recipe.training
+    towers, log_in, _, extras = recipe.model.prepare(
+        train_on, catalog, training=config, augment=recipe.augment, users=users
+    )
+    check_objective(log_in, recipe.objective)
+    device = pick_device(config.device)
+    with _quiet(), _own_determinism(device), torch.random.fork_rng(enabled=True):
+        torch.manual_seed(config.seed)
+        fabric = make_fabric(replace(config, devices=1), device)  # one process tells what each of them has to do
+        batches = make_batches(towers, log_in, config, recipe.augment, extras)
+        loss = make_loss(towers, log_in, config, recipe.objective, device)
+        expected = forecast(fabric, loss, batches, copies=_copies(config, judged=True))
+        return Estimate(expected, find_rate(fabric, loss, batches, config) if sweep else None)
+
+
+def make_fabric(config: Training, device: str, log_folder: Path | None = None) -> L.Fabric:
+    """Device, processes and logger for a run, launched.
+
+    Raises
+    ------
+    ConfigError
+        The logger's package is absent.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    here: Any = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices)) if config.devices > 1 else 1
+    strategy: Any = "auto"
+    if config.devices > 1 and config.strategy == "fsdp":
+        strategy = ModelParallelStrategy(split, data_parallel_size=config.devices, tensor_parallel_size=1)
+    elif config.devices > 1:
+        strategy = DDPStrategy(broadcast_buffers=False)  # the one that changes is sent in Run
+    fabric = L.Fabric(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=[torch.device(device).index or 0] if on_gpu and config.devices == 1 else here,
+        num_nodes=max(1, config.devices // here),
+        strategy=strategy,
+        loggers=make_logger(config.logger, log_folder) if log_folder else None,
+    )
+    fabric.launch()
+    return fabric
+
+
+def make_batches(
+    towers: TwoTowerModel,
+    log_in: Interactions,
+    config: Training,
+    augmentation: Augment,
+    extras: Extras,
+    *,
+    process: int = 0,
+) -> WindowBatches:
+    """The supply of batches for a process."""
+    batches = WindowBatches(
+        log_in,
+        length=towers.net.users.max_length,
+        tokens=config.batch_tokens,
+        seed=config.seed,
+        options=augmentation,
+        neighbours=extras.neighbours,
+        features=extras.features,
+        target_event=towers.net.users.event_heads is not None,
+        processes=config.devices,
+        process=process,
+    )
+    if batches.steps == 0:
+        raise DataError("no user has two events, so there is no next item to learn from")
+    return batches
+
+
+def make_loss(
+    towers: TwoTowerModel, log_in: Interactions, config: Training, objective: Objective, device: str
+) -> NextItemLoss:
+    """The network with its loss on top, in training mode."""
+    able, on_gpu = has_bf16(device), torch.device(device).type == "cuda"
+    loss = NextItemLoss(
+        towers.net,
+        objective,
+        torch.from_numpy(log_in.item_counts),
+        bf16=config.precision != "fp32" and able,
+        autocast=config.precision == "bf16" or (config.precision == "auto" and on_gpu and able),
+        seed=config.seed,
+    )
+    if config.compile:
+        towers.net.users.compile(dynamic=True)
+    return loss.train()
+
+
+def check_objective(log_in: Interactions, objective: Objective) -> None:
+    """Refuse a loss that the log cannot feed.
+
+    Raises
+    ------
+    DataError
+        Weights are needed and there are none, or they are negative, no finite number, too large for 32 bits, or all 0.
+    """
+    needs = "loss='mse'" if objective.loss == "mse" else "weighted=True" if objective.weighted else None
+    if needs and log_in.weights is None:
+        raise DataError(f"{needs} needs a weight for each interaction: name the column of ratings (--weight)")
+    if needs and log_in.weights is not None:
+        _check_weights(log_in, log_in.weights, needs, squared=objective.loss == "mse", counted=objective.weighted)
+
+
+def _check_weights(log_in: Interactions, weights: Float32, needs: str, *, squared: bool, counted: bool) -> None:
+    """Refuse weights that make no loss, or one that is no finite number, before anything is trained on them."""
+
+    def refuse(wrong: Bool, what: str, remedy: str) -> None:
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            user = log_in.users.ids[int(log_in.histories.list_index()[at])]
+            item = log_in.items.ids[int(log_in.histories.rows[at])]
+            raise DataError(
+                f"{needs} reads the weights of interactions, and {wrong.sum():,} of {len(weights):,} {what}, such as "
+                f"{weights[at]:g} of user {user!r} and item {item!r}; {remedy}"
+            )
+
+    refuse(~np.isfinite(weights), "are no finite number", "mend them, or leave these rows out")
+    if counted:
+        refuse(weights < 0, "are below 0", "weights of 0 or more are needed: shift them, or leave these rows out")
+    largest = _LARGEST_SQUARED if squared else _LARGEST
+    refuse(
+        np.abs(weights) > largest, f"are above {largest:g}", "their sums do not fit into 32 bits: divide the whole column"
+    )
+    if counted and float(weights.max(initial=0)) < _SMALLEST:
+        raise DataError(
+            f"{needs} reads the weights of interactions, and all {len(weights):,} are "
+            f"{'0' if not weights.any() else f'below {_SMALLEST:g}'}, so that nothing would be learned; name another "
+            f"column (--weight), or train without weights"
+        )
+
+
+def check_processes(devices: int) -> None:
+    """Refuse to train in more or fewer processes than ``torchrun`` started.
+
+    Raises
+    ------
+    ConfigError
+        The two numbers differ.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if devices != started:
+        raise ConfigError(
+            f"devices={devices}, but the number of processes is {started}; each device has a process of its own: "
+            f"torchrun --nproc_per_node {devices} -m recsys fit ... --devices {devices}"
+        )
+
+
+def _copies(config: Training, *, judged: bool) -> float:
+    """How many times training holds the weights beside themselves: gradients, AdamW's two moments, average, best.
+
+    Split, a process holds its part of each, and during a step all weights and their gradients.
+    """
+    held = 3 + bool(config.ema_decay) + judged
+    return 2 + held / config.devices if config.strategy == "fsdp" and config.devices > 1 else held
+
+
+def _fingerprint(holdout: Holdout) -> str:
+    """sha256 over who is judged, by what history and on which targets."""
+    digest = hashlib.sha256()
+    before, asked = holdout.histories, holdout.targets
+    for rows in (holdout.user_rows, before.offsets, before.rows, before.times, before.events, asked.offsets, asked.rows):
+        digest.update(b"|none" if rows is None else b"|" + np.ascontiguousarray(rows).tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _closed(loggers: list[Logger]) -> Iterator[None]:
+    """Tell loggers how it ended."""
+    ended = "failed"
+    try:
+        yield
+        ended = "success"
+    finally:
+        for logger in loggers:
+            logger.finalize(ended)
+
+
+@contextmanager
+def _bar(steps: int) -> Iterator[Callable[[int, int], None]]:
+    """A function to call after each step with its place in the epoch and the epoch's number."""
+    if not on_terminal():
+        yield lambda place, epoch: None
+        return
+    with tqdm(total=steps, unit="step", leave=False) as bar:
+
+        def tick(place: int, epoch: int) -> None:
+            if place == 1:
+                bar.reset(total=steps)
+            bar.set_description(f"epoch {epoch}", refresh=False)
+            bar.update(place - bar.n)
+
+        yield tick
+
+
+@contextmanager
+def _own_determinism(device: str) -> Iterator[None]:
+    """Deterministic kernels within; the caller's own choice after it."""
+    enabled, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=torch.device(device).type == "cuda")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice about workers and devices off our users' screens."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    before: list[Any] = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        try:
+            yield
+        finally:
+            for one, level in zip(loggers, before, strict=True):
+                one.setLevel(level)

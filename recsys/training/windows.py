@@ -1,0 +1,210 @@
+"""Training batches: windows of histories, grouped by length so that next to nothing is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.core.ragged import Int32, Int64, Ragged, ragged_positions
+from recsys.data.interactions import Interactions
+from recsys.models.networks.context import Context
+from recsys.training.augment import Augment, arrange, taken
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some windows of histories: one process's share of a step.
+
+    Attributes
+    ----------
+    inputs : int64 (B, T)
+        Item rows in time order, padded on the right with row 0.
+    targets : int64 (N,)
+        The next item of every real position, row by row.
+    positions : int64 (N,)
+        Where those positions lie in the flattened (B · T) inputs.
+    all_targets : int64 (N',)
+        The targets of all processes' shares.
+    weights, all_weights : float32 (N,), float32 (N',), or None
+        What the log says each target is worth.
+    side : Context or None
+        Times, event types and user features beside the inputs, where the user tower reads any.
+    processes : int
+        How many shares there are.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    positions: Tensor
+    all_targets: Tensor
+    weights: Tensor | None = None
+    all_weights: Tensor | None = None
+    side: Context | None = None
+    processes: int = 1
+
+    def share(self, *, weighted: bool = False) -> float:
+        """What a mean over this share's positions is multiplied by, so that the mean over processes is that of all."""
+        if weighted and self.weights is not None and self.all_weights is not None:
+            return self.processes * float(self.weights.sum() / self.all_weights.sum())
+        return self.processes * len(self.targets) / len(self.all_targets)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor | Context)  # the rest stays as it is
+        }
+        return replace(self, **moved)
+
+
+def cut_windows(lengths: Int64, length: int, generator: np.random.Generator) -> tuple[Int64, Int64, Int64]:
+    """Cut each history into windows of at most ``length`` inputs so that every event but the first is a target once.
+
+    The first cut of a history longer than a window falls anywhere, so that over the epochs each event is predicted from
+    contexts of every length.
+
+    Parameters
+    ----------
+    lengths : int64 (U,)
+        Events per history; those with fewer than two give no window.
+    length : int
+        Longest window, in inputs.
+    generator : numpy Generator
+
+    Returns
+    -------
+    owners, starts, sizes : int64 (W,)
+        History, first event and number of inputs of each window; window ``w`` reads events
+        ``starts[w] .. starts[w] + sizes[w]`` of its history and predicts each one's successor.
+    """
+    targets = np.maximum(lengths - 1, 0)
+    first = np.where(targets > length, generator.integers(1, length + 1, len(lengths)), targets)
+    rest = targets - first
+    count = (targets > 0) + -(-rest // length)
+    owners = np.repeat(np.arange(len(lengths), dtype=np.int64), count)
+    nth = ragged_positions(np.zeros_like(count), count)
+    starts = np.where(nth == 0, 0, first[owners] + (nth - 1) * length)
+    sizes = np.where(nth == 0, first[owners], np.minimum(length, targets[owners] - starts))
+    return owners, starts, sizes
+
+
+@dataclass(eq=False)
+class WindowBatches:
+    """Epochs of batches, each cut, grouped and augmented anew from the seed and its number.
+
+    Any batch of any epoch can be made again from these two numbers and its place, in any process, which is what lets a
+    killed run continue exactly and lets processes share a batch without talking.
+
+    Parameters
+    ----------
+    log : Interactions
+    length : int
+        Longest window, in inputs.
+    tokens : int
+        Padded positions per batch over all processes, at most (one window per process at least).
+    seed : int
+    options : Augment
+    neighbours : int32 (n_items, m), optional
+        For substitution.
+    features : int64 (n_users, F), optional
+        Codes of the user features that the tower reads.
+    target_event : bool
+        Tell the tower which type of event comes next at each position.
+    processes, process : int
+        How many share each batch, and which this is.
+    """
+
+    log: Interactions
+    length: int
+    tokens: int
+    seed: int
+    options: Augment = Augment()  # noqa: RUF009 - frozen
+    neighbours: Int32 | None = None
+    features: Int64 | None = None
+    target_event: bool = False
+    processes: int = 1
+    process: int = 0
+
+    @cached_property
+    def steps(self) -> int:
+        """Batches of the first epoch; later ones differ by a few, as each cuts the histories elsewhere."""
+        return len(self.plan(0)[1])
+
+    def plan(self, epoch: int) -> tuple[tuple[Int64, Int64, Int64], list[Int64]]:
+        """Windows of an epoch and, batch by batch, which of them belong together."""
+        generator = np.random.default_rng((self.seed, epoch))
+        owners, starts, sizes = cut_windows(self.log.histories.lengths, self.length, generator)
+        order = generator.permutation(len(sizes))
+        order = order[np.argsort(-sizes[order], kind="stable")]  # longest first, random among equals
+        tokens = max(self.tokens, self.length)
+        batches = []
+        begin = 0
+        while begin < len(order):
+            end = min(len(order), begin + max(self.processes, tokens // int(sizes[order[begin]])))
+            batches.append(order[begin:end])
+            begin = end
+        return (owners, starts, sizes), [batches[i] for i in generator.permutation(len(batches))]
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch ``number``, from the ``first``-th on."""
+        windows, plan = self.plan(number)
+        for place in range(first, len(plan)):
+            owners, starts, sizes = (part[plan[place]] for part in windows)
+            yield self._batch(owners, starts, sizes, key=(self.seed, number, place))
+
+    def _batch(self, owners: Int64, starts: Int64, sizes: Int64, key: tuple[int, int, int]) -> Batch:
+        log = self.log
+        flat = ragged_positions(log.histories.offsets[owners] + starts, sizes + 1)  # the windows' events in the log
+        windows = Ragged.from_lengths(sizes + 1, log.histories.rows[flat])
+        generator = np.random.default_rng(key)
+        order = arrange(windows.lengths, self.options, generator)
+        inputs, targets = taken(windows, order, self.options, generator, self.neighbours)
+        mine = np.arange(self.process, len(owners), self.processes)
+        own_inputs, own_targets = inputs.take(mine), targets.take(mine)
+        width = int(own_inputs.lengths.max()) if len(mine) else 1
+        places = ragged_positions(np.arange(len(mine), dtype=np.int64) * width, own_inputs.lengths)
+        before = ragged_positions(order.offsets[mine], own_inputs.lengths)
+        side = self._side(owners[mine], flat[order.rows[before]], flat[order.rows[before + 1]], places, width)
+        weights = all_weights = None
+        if log.weights is not None:
+            weights = torch.from_numpy(log.weights[flat[order.rows[before + 1]]])
+            every = ragged_positions(order.offsets[:-1], inputs.lengths) + 1
+            all_weights = torch.from_numpy(log.weights[flat[order.rows[every]]])
+        return Batch(
+            inputs=_grid(own_inputs.rows, places, len(mine), width),
+            targets=torch.from_numpy(own_targets.rows.astype(np.int64)),
+            positions=torch.from_numpy(places),
+            all_targets=torch.from_numpy(targets.rows.astype(np.int64)),
+            weights=weights,
+            all_weights=all_weights,
+            side=side,
+            processes=self.processes,
+        )
+
+    def _side(self, owners: Int64, read: Int64, asked: Int64, places: Int64, width: int) -> Context | None:
+        """Times and types of the events at ``read``, and of those at ``asked`` that follow them; the users' features."""
+        times, events = self.log.histories.times, self.log.histories.events
+        if times is None and events is None and self.features is None:
+            return None
+        shape = (places, len(owners), width)
+        return Context(
+            times=None if times is None else _grid(times[read], *shape),
+            request=None if times is None else _grid(times[asked], *shape),
+            events=None if events is None else _grid(events[read], *shape),
+            target_event=_grid(events[asked], *shape) if self.target_event and events is not None else None,
+            features=None if self.features is None else torch.from_numpy(self.features[owners].astype(np.int64)),
+        )
+
+
+def _grid(values: np.ndarray, places: Int64, rows: int, width: int) -> Tensor:
+    """int64 (rows, width): values at their places, zeros elsewhere."""
+    out = np.zeros(rows * width, dtype=np.int64)
+    out[places] = values
+    return torch.from_numpy(out.reshape(rows, width))

@@ -1,0 +1,425 @@
+"""Search for the options that do best on validation: Optuna proposes, prunes and remembers."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import math
+import sqlite3
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+import polars as pl
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DatabaseError
+
+from recsys.core.files import exclusive
+from recsys.core.id_map import IdMap
+from recsys.core.progress import log
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.split import Holdout
+from recsys.data.user_table import UserTable
+from recsys.errors import ConfigError, DataError, RecsysError
+from recsys.tuning.page import REASON, importances, trial_table
+from recsys.tuning.space import Choice, Options, Range, Space
+
+if TYPE_CHECKING:
+    from recsys.training.logs import TrainingLog
+
+_SEARCH, _INTERRUPTED = "search", "interrupted"
+"""Attributes of a study: what it searches in which data, and the trials that a killed or stopped process left behind."""
+_PATIENCE = 5.0
+"""Seconds to wait for another program that has locked the file."""
+_FIRST = 3
+"""So many trials may fail before anything has succeeded."""
+_UNPRUNED_TRIALS = 5
+"""Trials that run to their end before any is stopped against their median."""
+_UNPRUNED_EPOCHS = 0.2
+"""Share of a trial's epochs before which it is not stopped."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What a search has found so far.
+
+    Attributes
+    ----------
+    name : str
+        Of the study.
+    monitor : str
+        The validation figure that was maximised, such as ``"ndcg@10"``.
+    trials : DataFrame
+        A row per trial: ``number``, ``state`` (complete, pruned, failed or interrupted), ``value`` (the best epoch's
+        figure), ``best_epoch``, ``seconds``, one column per searched ``table.key``, ``reason``.
+    best_number : int
+        The complete trial with the highest value; of equals the first.
+    best : dict of dict
+        Its options by table, fixed ones included: a recipe.
+    importances : dict
+        ``table.key`` → share of the variance of ``value`` that it explains (fANOVA), the largest first; empty where there
+        are too few complete trials to tell.
+    space : Space
+    storage : Path
+    """
+
+    name: str
+    monitor: str
+    trials: pl.DataFrame
+    best_number: int
+    best: Options
+    importances: dict[str, float]
+    space: Space
+    storage: Path
+
+    @property
+    def best_row(self) -> dict[str, Any]:
+        """The best trial's row of ``trials``."""
+        return self.trials.row(by_predicate=pl.col("number") == self.best_number, named=True)
+
+
+def tune(
+    train: Interactions,
+    catalog: Catalog | None,
+    validation: Holdout,
+    space: Space,
+    *,
+    users: UserTable | None = None,
+    trials: int,
+    storage: Path,
+    name: str = "tune",
+    seed: int = 0,
+    minutes: float | None = None,
+) -> Tuning:
+    """Search a space for the options with the highest ``training.monitor`` on validation.
+
+    Multivariate TPE (Bergstra et al., NeurIPS 2011; Falkner et al., ICML 2018) proposes; a trial whose best epoch so far
+    lies below the median of the others at that epoch is stopped (Golovin et al., KDD 2017). What trial n tries follows
+    from ``seed``, n and the trials before it alone, so that an interrupted search, called again with the same storage and
+    name, goes on as if nothing had happened.
+
+    Parameters
+    ----------
+    train, catalog, validation, users
+        As :meth:`recsys.TwoTower.fit` takes them.
+    space : Space
+        Its tables: ``model``, ``training`` and others, which are handed to :meth:`recsys.TwoTower.fit` by their names.
+    trials : int
+        How many the study shall have in all, those of earlier calls included, interrupted ones not.
+    storage : Path
+        SQLite file of the study; made where there is none. One process at a time.
+    name : str
+        Of the study; a file can hold several.
+    seed : int
+        Of the proposals; that of the fits is ``training.seed``.
+    minutes : float, optional
+        After so long no further trial is begun; the one that is running comes to its end.
+
+    Returns
+    -------
+    Tuning
+
+    Raises
+    ------
+    ConfigError
+        An argument is impossible, the study is of another space or other data, or another process is at it.
+    RecsysError
+        The first three trials failed, or none came to its end.
+    KeyboardInterrupt
+        Passed on; finished trials are kept and the interrupted one is tried again by the next call.
+    """
+    if trials < 1:
+        raise ConfigError(f"trials must be at least 1, not {trials}")
+    if seed < 0:
+        raise ConfigError(f"seed must not be negative, but is {seed}")
+    if minutes is not None and not minutes > 0:
+        raise ConfigError(f"minutes must be above 0, not {minutes}")
+    if lacking := {"model", "training"} - space.tables.keys():
+        raise ConfigError(f"the space has no table {' and no '.join(sorted(lacking))}")
+    if space.fixed["training"].get("devices", 1) != 1 or "training.devices" in space.searched:
+        raise ConfigError("a search runs on one device: leave training.devices at 1")
+    if "training.keep_seen" in space.searched:
+        raise ConfigError("keep_seen changes what the figures mean, not how good a model is: fix it under [training]")
+    data = _fingerprints(train, catalog, validation, users)
+    inputs = {"train": train, "catalog": catalog, "validation": validation, "users": users}
+    with _quiet(), _alone(storage), _study(storage, name) as study:
+        _same_search(study, storage, {"space": space.facts()} | data)
+        for one in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            _put_back(study, one.number, one.params)  # we are alone, so whoever ran it is gone
+        begun = time.monotonic()
+        while (done := len(counted(study))) < trials and (minutes is None or time.monotonic() - begun < 60 * minutes):
+            study.sampler = optuna.samplers.TPESampler(seed=_seed(seed, done), multivariate=True)
+            error = _run(study, inputs, space, f"trial {done + 1}/{trials}")
+            if error is not None:
+                _stop_if_hopeless(study, error)
+            del error  # its traceback holds the network, and so does a cycle in what trained it
+            gc.collect()
+        if done < trials:
+            log(f"{minutes:g} minutes are over after {done} of {trials} trials; call again to go on")
+        return _result(study, space, name, storage)
+
+
+def counted(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that came to some end of their own: complete, pruned or failed, but not interrupted."""
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    return [one for one in ended if one.number not in study.user_attrs.get(_INTERRUPTED, [])]
+
+
+def _run(study: optuna.Study, inputs: dict[str, Any], space: Space, what: str) -> Exception | None:
+    """One trial; the error where it failed."""
+    trial = study.ask({name: _distribution(domain) for name, domain in space.searched.items()})
+    log(f"{what}: {', '.join(f'{key} {_short(value)}' for key, value in trial.params.items())}")
+    try:
+        configs = space.configs(trial.params)
+    except ConfigError as error:
+        trial.set_user_attr(REASON, str(error))
+        study.tell(trial, state=TrialState.PRUNED)
+        log(f"{what}: left out, {error}")
+        return None
+    try:
+        record = _fit(trial, configs, inputs)
+    except optuna.TrialPruned as pruned:
+        trial.set_user_attr(REASON, str(pruned))
+        study.tell(trial, state=TrialState.PRUNED)
+        log(f"{what}: stopped, {pruned}")
+        return None
+    except KeyboardInterrupt:
+        _put_back(study, trial.number, trial.params)
+        log(f"{what}: interrupted; {len(counted(study))} trials are kept, call again to go on")
+        raise
+    except Exception as error:
+        trial.set_user_attr(REASON, f"{type(error).__name__}: {error}" if _is_bug(error) else str(error))
+        study.tell(trial, state=TrialState.FAIL)
+        if _is_bug(error):
+            raise
+        log(f"{what}: failed, {error}")
+        return error
+    monitor = configs["training"].monitor
+    value = max(row[f"val_{monitor}"] for row in record.epochs if f"val_{monitor}" in row)
+    study.tell(trial, value)
+    log(f"{what}: {monitor} {value:.4f} at epoch {record.best_epoch}, best so far {study.best_value:.4f}")
+    return None
+
+
+def _fit(trial: optuna.Trial, configs: dict[str, Any], inputs: dict[str, Any]) -> TrainingLog:
+    training = configs["training"]
+    first = math.ceil(_UNPRUNED_EPOCHS * training.epochs)
+
+    def on_epoch(row: dict[str, float]) -> None:
+        if (value := row.get(f"val_{training.monitor}")) is None:
+            return
+        epoch = int(row["epoch"])
+        trial.report(value, epoch)
+        if first <= epoch < training.epochs and trial.should_prune():
+            raise optuna.TrialPruned(f"below the median of the others at epoch {epoch}")
+
+    model, rest = configs["model"], {table: config for table, config in configs.items() if table != "model"}
+    model.fit(**inputs, on_epoch=on_epoch, **rest)
+    record: TrainingLog = model.log
+    return record
+
+
+def _is_bug(error: Exception) -> bool:
+    """Whether the error is neither one that another configuration may mend nor a lack of memory."""
+    import torch  # noqa: PLC0415 - fit has loaded it
+
+    return not isinstance(error, RecsysError | MemoryError | torch.OutOfMemoryError)
+
+
+def _stop_if_hopeless(study: optuna.Study, error: Exception) -> None:
+    ended = counted(study)
+    if len(ended) >= _FIRST and all(one.state == TrialState.FAIL for one in ended):
+        raise RecsysError(f"the first {len(ended)} trials all failed, the last one with: {error}") from error
+
+
+def _put_back(study: optuna.Study, number: int, params: dict[str, Any]) -> None:
+    """Mark a trial that was running as failed, and have it tried again."""
+    study.set_user_attr(_INTERRUPTED, sorted({*study.user_attrs.get(_INTERRUPTED, []), number}))
+    study.tell(number, state=TrialState.FAIL)
+    if params:
+        study.enqueue_trial(params)
+
+
+def _result(study: optuna.Study, space: Space, name: str, storage: Path) -> Tuning:
+    trials = study.get_trials(deepcopy=False)
+    table = trial_table(trials, list(space.searched), study.user_attrs.get(_INTERRUPTED, []))
+    complete = table.filter(pl.col("state") == "complete")
+    if complete.is_empty():
+        reason = table["reason"].drop_nulls().tail(1).to_list()
+        said = f"; of the last one: {reason[0]}" if reason else ""
+        raise RecsysError(f"none of the {table.height} trials in {storage} came to its end{said}")
+    best = complete.sort(["value", "number"], descending=[True, False]).row(0, named=True)["number"]
+    return Tuning(
+        name=name,
+        monitor=space.configs(trials[best].params)["training"].monitor,
+        trials=table,
+        best_number=best,
+        best=space.options(trials[best].params),
+        importances=importances(study),
+        space=space,
+        storage=storage,
+    )
+
+
+def _distribution(domain: Choice | Range) -> BaseDistribution:
+    if isinstance(domain, Choice):
+        return CategoricalDistribution(domain.values)
+    if isinstance(domain.low, int) and isinstance(domain.high, int):
+        return IntDistribution(domain.low, domain.high, log=domain.log, step=int(domain.step or 1))
+    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def _seed(seed: int, number: int) -> int:
+    """A seed of its own for each trial, so that a resumed search does not begin its random numbers anew."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _fingerprints(
+    train: Interactions, catalog: Catalog | None, validation: Holdout, users: UserTable | None
+) -> dict[str, str | None]:
+    judged = IdMap(validation.users.to_ids(validation.user_rows), "user")
+    sides = [
+        Interactions(judged, validation.items, lists).fingerprint for lists in (validation.histories, validation.targets)
+    ]
+    return {
+        "the training log": train.fingerprint,
+        "the validation users": _digest([*sides, validation.times]),
+        "the catalogue": None
+        if catalog is None
+        else _digest([catalog.items.ids, catalog.texts, *catalog.columns.iter_columns()]),
+        "the user table": None if users is None else _digest([users.users.ids, repr(users.features), users.codes]),
+    }
+
+
+def _digest(parts: Iterable[Any]) -> str:
+    """sha256 of strings, columns, arrays and Nones."""
+    digest = hashlib.sha256()
+    for part in parts:
+        values = part.to_list() if isinstance(part, pl.Series) else part.tolist() if isinstance(part, np.ndarray) else part
+        digest.update(json.dumps(values, default=str).encode())
+    return digest.hexdigest()
+
+
+def _same_search(study: optuna.Study, storage: Path, search: dict[str, Any]) -> None:
+    """Claim a new study for this search; refuse one of another search."""
+    before = study.user_attrs.get(_SEARCH)
+    if before is None:
+        if study.get_trials(deepcopy=False):
+            raise ConfigError(f"{storage}: the study {study.study_name!r} was not made by recsys; name another")
+        study.set_user_attr(_SEARCH, search)
+        return
+    old, new = before | before["space"], search | search["space"]
+    differ = sorted(key for key in (old.keys() | new.keys()) - {"space"} if old.get(key) != new.get(key))
+    if differ:
+        raise ConfigError(
+            f"{storage}: the study {study.study_name!r} was begun with another {_listed(differ)}; "
+            "name another study or storage (--out, --storage), or go back to what it was begun with"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(name.removeprefix("the ") for name in names)
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+@contextmanager
+def _study(storage: Path, name: str) -> Iterator[optuna.Study]:
+    """The study of that name, made where there is none; its file is closed afterwards."""
+    url = URL.create("sqlite", database=str(storage.resolve())).render_as_string()
+    try:
+        _check_integrity(storage)
+        opened = optuna.storages.RDBStorage(url)
+    except (DatabaseError, RuntimeError, sqlite3.Error, OSError) as error:
+        raise _unusable(storage, error) from error
+    try:
+        try:
+            study = optuna.create_study(
+                study_name=name,
+                storage=opened,
+                load_if_exists=True,
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS),
+            )
+            _read_through(study)
+        except Exception as error:  # what is in a damaged file meets any line of Optuna's
+            raise _unusable(storage, error) from error
+        yield study
+    except (DatabaseError, UnicodeDecodeError) as error:  # the latter from a text in a damaged file
+        raise ConfigError(f"{storage} is damaged, or cannot be used as a study's storage: {_first(error)}") from error
+    finally:
+        opened.remove_session()
+        opened.engine.dispose()
+
+
+def _check_integrity(storage: Path) -> None:
+    """Have SQLite prove its pages and indexes."""
+    if not storage.exists() or storage.stat().st_size == 0:
+        return
+    with closing(sqlite3.connect(storage.resolve(), timeout=_PATIENCE)) as connection:
+        found = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != ("ok",):
+        raise sqlite3.DatabaseError(f"it is damaged: {found[0]}")
+
+
+def _read_through(study: optuna.Study) -> None:
+    """Meet now whatever a damaged file would make fail in the midst of a search."""
+    if study.direction != optuna.study.StudyDirection.MAXIMIZE:
+        raise ValueError("it was not made by recsys, whose studies maximise")
+    json.dumps(study.user_attrs)
+    for one in study.get_trials(deepcopy=False):
+        if one.state == TrialState.COMPLETE and not (one.values and math.isfinite(one.values[0])):
+            raise ValueError(f"trial {one.number} is complete and has no value")
+        for name, value in one.params.items():
+            if not one.distributions[name]._contains(one.distributions[name].to_internal_repr(value)):
+                raise ValueError(f"trial {one.number} has {name} {value!r}, outside of what it was drawn from")
+
+
+def _unusable(storage: Path, error: Exception) -> ConfigError:
+    said = (str(error).splitlines() or [""])[0]
+    return ConfigError(
+        f"{storage} cannot be used as a study's storage: {said or type(error).__name__}; if it is damaged, move it away "
+        "and begin anew, or name another (--storage)"
+    )
+
+
+@contextmanager
+def _alone(storage: Path) -> Iterator[None]:
+    """Keep other processes out; the lock falls with the process that holds it, however that ends."""
+    if storage.is_dir():
+        raise ConfigError(f"{storage} is a folder; name a file for the study")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(storage))
+        except DataError as error:
+            raise ConfigError(f"another process is searching in {storage} ({error})") from error
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna's own lines off our users' screens."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"optuna\..*")
+        try:
+            yield
+        finally:
+            optuna.logging.set_verbosity(before)
