@@ -15,13 +15,14 @@ from recsys.core.arguments import flag, function_or_none, instance, instance_or_
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads
 from recsys.core.progress import log, say_where
-from recsys.core.ragged import Float32, Int32, Int64, Ragged
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, NotFittedError
+from recsys.evaluation.protocol import Traits
 from recsys.training.augment import Augment
 
 if TYPE_CHECKING:
@@ -202,18 +203,15 @@ class TwoTower:
         return self.towers.items
 
     @property
-    def trained_on(self) -> Interactions | None:
-        return self._train
-
-    @property
-    def event_names(self) -> tuple[str, ...]:
-        """The event types that the model was trained on, by code."""
-        return self.towers.event_names
-
-    @property
-    def keep_seen(self) -> bool:
-        """Whether the model was validated with items of the history left in the ranking, and is to be judged so."""
-        return self._training.keep_seen
+    def traits(self) -> Traits:
+        """What evaluation should know about the model."""
+        return Traits(
+            trained_on=self._train,
+            vectors=self.vectors,
+            reads_request_time=self.reads_request_time,
+            event_names=self.towers.event_names,
+            keep_seen=self._training.keep_seen,
+        )
 
     @property
     def reads_request_time(self) -> bool:
@@ -368,15 +366,15 @@ class TwoTower:
         *,
         exclude: Ragged | None = None,
         users: Int32 | None = None,
-        candidates: Int32 | None = None,
-        requests: Int64 | None = None,
+        eligible: Bool | None = None,
+        request_times: Int64 | None = None,
     ) -> Ranked:
         """Rank all items for each history; see :class:`recsys.evaluation.protocol.Ranker`.
 
-        A model with ``time_bias="request"`` reads the clock of each request too, ``requests`` int64 (n,) in seconds.
+        A model with ``time_bias="request"`` reads the time of each request too, ``request_times`` int64 (n,) in seconds.
         """
         return self.towers.recommend_rows(
-            histories, k, exclude=exclude, users=users, candidates=candidates, requests=requests
+            histories, k, exclude=exclude, users=users, eligible=eligible, request_times=request_times
         )
 
     def retriever(

@@ -86,8 +86,8 @@ BORDERS: dict[str, tuple[Callable[[Any], object], tuple[str, ...]]] = {
     "evaluate(k)": (lambda x: recsys.evaluate(popularity(), SPLIT.test, x), ("a generator",)),
     "evaluate(catalog)": (lambda x: recsys.evaluate(popularity(), SPLIT.test, catalog=x), ("nothing",)),
     "evaluate(category)": (lambda x: recsys.evaluate(popularity(), SPLIT.test, catalog=CATALOG, category=x), ("nothing",)),
-    "evaluate(candidates)": (
-        lambda x: recsys.evaluate(popularity(), SPLIT.test, candidates=x),
+    "evaluate(eligible)": (
+        lambda x: recsys.evaluate(popularity(), SPLIT.test, eligible=x),
         ("nothing", "a generator"),
     ),
     "evaluate(filter_seen)": (

@@ -75,7 +75,7 @@ class BPR(DenseScorer):
     """
 
     name = "BPR"
-    knows_users_by_name = True
+    needs_known_users = True
 
     def __init__(
         self,

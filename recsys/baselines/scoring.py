@@ -11,11 +11,12 @@ import torch
 
 from recsys.core.arguments import instance, instance_or_none
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Float32, Int32, Ragged
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked, check_k
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.errors import DataError, NotFittedError
+from recsys.evaluation.protocol import Traits
 from recsys.index.exact.topk import top_k, users_per_block
 
 
@@ -38,6 +39,7 @@ class DenseScorer(ABC):
     """A recommender that scores every item for a block of histories."""
 
     name: str
+    needs_known_users: bool = False
 
     def __init__(self) -> None:
         self._train: Interactions | None = None
@@ -57,8 +59,8 @@ class DenseScorer(ABC):
         return self._fitted.items
 
     @property
-    def trained_on(self) -> Interactions | None:
-        return self._train
+    def traits(self) -> Traits:
+        return Traits(trained_on=self._fitted, needs_known_users=self.needs_known_users)
 
     def fit(self, train: Interactions, catalog: Catalog | None = None) -> Self:
         """Learn from a log; items that only the catalogue holds become candidates too."""
@@ -85,7 +87,8 @@ class DenseScorer(ABC):
         *,
         exclude: Ragged | None = None,
         users: Int32 | None = None,
-        candidates: Int32 | None = None,
+        eligible: Bool | None = None,
+        request_times: Int64 | None = None,
     ) -> Ranked:
         """Rank all items for each history; see :class:`recsys.evaluation.protocol.Ranker`."""
         check_k(k)
@@ -95,5 +98,5 @@ class DenseScorer(ABC):
             stop = start + block
             known = None if users is None else users[start:stop]
             scores = torch.from_numpy(self._scores(histories.block(start, stop), known))
-            parts.append(top_k(scores, k, None if exclude is None else exclude.block(start, stop), candidates))
+            parts.append(top_k(scores, k, None if exclude is None else exclude.block(start, stop), eligible))
         return Ranked.joined(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,7 +20,7 @@ from recsys.core.arguments import (
     whole_number,
 )
 from recsys.core.progress import track, warn
-from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, contained
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, contained, mask_of
 from recsys.core.ranking import check_k
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -66,7 +66,7 @@ def evaluate(
     filter_seen: bool | None = None,
     catalog: Catalog | None = None,
     category: str | None = None,
-    candidates: Int32 | None = None,
+    eligible: Int32 | None = None,
     allow_leakage: bool = False,
     block: int = 2048,
 ) -> Evaluation:
@@ -90,8 +90,8 @@ def evaluate(
         With ``category``: measure diversity by category and calibration too.
     category : str, optional
         A column of the catalogue; several categories of an item are separated by "|".
-    candidates : int32 rows of ``holdout.items``, optional
-        Rank these items only, such as the cold ones.
+    eligible : int32 rows of ``holdout.items``, optional
+        Rank only these items, such as the cold ones.
     allow_leakage : bool
         Judge a model even on pairs of user and item that it was trained on.
     block : int
@@ -117,29 +117,31 @@ def evaluate(
     block = whole_number(block, "block")
     undecided = filter_seen is None
     filter_seen = filters_seen([model]) if filter_seen is None else flag(filter_seen, "filter_seen")
-    trained_on: Interactions | None = getattr(model, "trained_on", None)
+    traits = model.traits
+    trained_on = traits.trained_on
     if trained_on is not None and not allow_leakage:
         check_leakage(trained_on, holdout)
-    if candidates is not None:
-        candidates = _rows_of(candidates, len(holdout.items))
+    chosen = None if eligible is None else holdout.items.to_ids(_rows_of(eligible, len(holdout.items)))
     own, counts = _translated(model, holdout)
-    if candidates is not None:
-        found = model.items.find_rows(holdout.items.to_ids(candidates))
-        candidates = np.sort(found[found >= 0]).astype(np.int32)
+    mask, n_ranked = None, len(model.items)
+    if chosen is not None:
+        found = model.items.find_rows(chosen)
+        mask = mask_of(found[found >= 0], len(model.items))
+        n_ranked = int(mask.sum())
     background = Background(
         train=trained_on if trained_on is not None and trained_on.items.same(model.items) else None,
-        vectors=getattr(model, "vectors", None),
+        vectors=traits.vectors,
         categories=None if catalog is None or category is None else catalog.aligned(model.items).memberships(category)[0],
     )
 
-    clocks = None
-    if getattr(model, "reads_request_time", False):
-        clocks = _request_times(own)
+    request_times = None
+    if traits.reads_request_time:
+        request_times = _request_times(own)
         own = replace(own, protocol=f"{own.protocol}, request time known")
 
     if filter_seen and undecided:
         tell_repeats(counts["targets_already_in_history"], len(own.targets.rows))
-    if getattr(model, "knows_users_by_name", False) and counts["unknown_users"]:
+    if traits.needs_known_users and counts["unknown_users"]:
         raise _stranger(model, holdout, own.user_rows < 0)
 
     readable = own.histories.lengths > 0  # who has nothing that the model can read gets nothing: all misses, and counted
@@ -151,20 +153,18 @@ def evaluate(
             stop = min(start + block, len(own))
             able = np.flatnonzero(readable[start:stop])
             histories = own.histories.block(start, stop).take(able)
-            asked: dict[str, Any] = {} if clocks is None else {"requests": clocks[start:stop][able]}
             ranked = model.recommend_rows(
                 histories,
                 min(cuts[-1], len(model.items)),
-                **asked,
                 exclude=histories if filter_seen else None,
                 users=own.user_rows[start:stop][able],
-                candidates=candidates,
+                eligible=mask,
+                request_times=None if request_times is None else request_times[start:stop][able],
             )
             lengths = np.zeros(stop - start, dtype=np.int64)
             lengths[able] = ranked.lists.lengths
             yield start, stop, Ragged.from_lengths(lengths, ranked.lists.rows)
 
-    n_ranked = len(model.items) if candidates is None else len(candidates)
     return _measured(model.name, ranked_blocks(), own, cuts, background, counts, len(model.items), n_ranked, filter_seen)
 
 
@@ -221,18 +221,17 @@ def _stranger(model: Ranker, holdout: Holdout, unknown: Bool) -> UnsupportedErro
 
 
 def check_ranker(model: object, name: str) -> None:
-    """Refuse what ranks nothing.
+    """Refuse what is not a :class:`recsys.evaluation.protocol.Ranker`.
 
     Raises
     ------
     ConfigError
-        It has not what a :class:`recsys.evaluation.protocol.Ranker` has.
     """
-    if isinstance(model, type) or not callable(getattr(model, "recommend_rows", None)):
+    if isinstance(model, type) or not isinstance(model, Ranker):
         raise ConfigError(f"{name} must be a Ranker, not {described(model)}; pass {HOW['Ranker']}")
 
 
-def _rows_of(candidates: object, n_items: int) -> Int32:
+def _rows_of(eligible: object, n_items: int) -> Int32:
     """Item rows as an array.
 
     Raises
@@ -240,11 +239,12 @@ def _rows_of(candidates: object, n_items: int) -> Int32:
     ConfigError
         They are no whole numbers from 0 to below ``n_items``.
     """
-    rows = candidates if isinstance(candidates, np.ndarray) else np.array(listed(candidates, "candidates", "item rows"))
+    rows = eligible if isinstance(eligible, np.ndarray) else np.array(listed(eligible, "eligible", "item rows"))
     if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
-        raise ConfigError(f"candidates must be a list of item rows, which are whole numbers, not {described(candidates)}")
+        raise ConfigError(f"eligible must be a list of item rows, which are whole numbers, not {described(eligible)}")
     if len(rows) and not 0 <= rows.min() <= rows.max() < n_items:
-        raise ConfigError(f"candidates are rows from 0 to {n_items - 1}; {rows[(rows < 0) | (rows >= n_items)][0]} is none")
+        wrong = rows[(rows < 0) | (rows >= n_items)][0]
+        raise ConfigError(f"eligible must hold rows from 0 to {n_items - 1}; it holds {wrong}")
     return rows.astype(np.int32)
 
 
@@ -256,7 +256,7 @@ def filters_seen(models: Sequence[Ranker]) -> bool:
     ConfigError
         Some were validated with seen items kept, and some without.
     """
-    told = {model.name: bool(model.keep_seen) for model in models if hasattr(model, "keep_seen")}
+    told = {model.name: keeps for model in models if (keeps := model.traits.keep_seen) is not None}
     if len(set(told.values())) > 1:
         kept, left = (next(name for name, keeps in told.items() if keeps is one) for one in (True, False))
         raise ConfigError(
@@ -393,7 +393,7 @@ def _translated(model: Ranker, holdout: Holdout) -> tuple[Holdout, dict[str, int
     """
     n = len(model.items)
     moved = holdout
-    if holdout.event_names and (names := tuple(getattr(model, "event_names", ()))):
+    if holdout.event_names and (names := model.traits.event_names):
         moved = replace(holdout, histories=holdout.histories.recoded(holdout.event_names, names), event_names=names)
     counts = {"unknown_targets": 0, "unknown_history": 0}
     if model.items is not holdout.items or model.users is not holdout.users:

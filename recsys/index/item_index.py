@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, mask_of, overlap
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, overlap
 from recsys.core.ranking import Ranked, check_exclude, check_k
 from recsys.errors import ConfigError, DataError
 from recsys.index.approximate import ApproximateIndex, build_approximate
@@ -122,7 +122,6 @@ class ItemIndex:
         queries: Float32,
         k: int,
         exclude: Ragged | None = None,
-        candidates: Int32 | None = None,
         eligible: Bool | None = None,
     ) -> Ranked:
         """The k best items of each query.
@@ -133,10 +132,8 @@ class ItemIndex:
         k : int
         exclude : Ragged (n), optional
             Item rows that must not be returned, query by query.
-        candidates : int32 (C,), optional
-            The only item rows that may be returned.
         eligible : bool (n_items,), optional
-            The same as a mask; both may be given.
+            Which items may be returned; by default all.
 
         Returns
         -------
@@ -158,7 +155,7 @@ class ItemIndex:
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if not np.isfinite(queries).all():
             raise DataError("a query vector is not finite")
-        mask = self._mask(candidates, eligible)
+        mask = self._mask(eligible)
         n_eligible = len(self) if mask is None else int(mask.sum())
         if self.finder is None or n_eligible <= max(EXACT_BELOW, _EXACT_SHARE * len(self)):
             return self._exact(queries, k, exclude, mask)
@@ -178,11 +175,10 @@ class ItemIndex:
         found: Float32 = pair_scores(at, self.dense.stored, of, to).cpu().numpy()
         return found
 
-    def _mask(self, candidates: Int32 | None, eligible: Bool | None) -> Bool | None:
+    def _mask(self, eligible: Bool | None) -> Bool | None:
         if eligible is not None and eligible.shape != (len(self),):
             raise ConfigError(f"a mask of shape {eligible.shape} does not fit {len(self)} items")
-        chosen = None if candidates is None else mask_of(candidates, len(self))
-        return overlap(None if self._all_alive else self.alive, chosen, eligible)
+        return overlap(None if self._all_alive else self.alive, eligible)
 
     def _exact(self, queries: Float32, k: int, exclude: Ragged | None, mask: Bool | None) -> Ranked:
         return search(torch.from_numpy(queries).to(self.dense.stored.device), self.dense, k, exclude, mask)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Float32, Int32, Int64, Ragged, mask_of, ragged_positions
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, ragged_positions
 from recsys.core.ranking import Ranked, check_k
 from recsys.errors import DataError, UnsupportedError
 from recsys.index.exact.search import search
@@ -182,7 +182,6 @@ class TwoTowerModel:
     user_codes: Int32 | None = None
 
     name = "two towers"
-    trained_on = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what follows from the rest: a loaded encoder, and copies of vectors."""
@@ -309,16 +308,16 @@ class TwoTowerModel:
         *,
         exclude: Ragged | None = None,
         users: Int32 | None = None,
-        candidates: Int32 | None = None,
-        requests: Int64 | None = None,
+        eligible: Bool | None = None,
+        request_times: Int64 | None = None,
     ) -> Ranked:
         """Rank all items for each history; ``users`` are read for their features alone, where the model has any."""
         check_k(k)
-        return rank_vectors(self.user_vectors(histories, users, requests), self.dense, k, exclude, candidates)
+        return rank_vectors(self.user_vectors(histories, users, request_times), self.dense, k, exclude, eligible)
 
 
 def rank_vectors(
-    queries: Tensor, table: Tensor | VectorTable, k: int, exclude: Ragged | None = None, candidates: Int32 | None = None
+    queries: Tensor, table: Tensor | VectorTable, k: int, exclude: Ragged | None = None, eligible: Bool | None = None
 ) -> Ranked:
     """Rank all items by inner product; see :func:`recsys.index.exact.search.search`.
 
@@ -327,15 +326,15 @@ def rank_vectors(
     queries : float32 (n, D)
     table : float32 (n_items, D), or prepared
     k, exclude : as there
-    candidates : int32 (C,), optional
-        The only item rows that may be returned.
+    eligible : bool (n_items,), optional
+        Which items may be returned; by default all.
 
     Returns
     -------
     Ranked (n)
     """
     items = table if isinstance(table, VectorTable) else VectorTable.of(table)
-    return search(queries, items, k, exclude, None if candidates is None else mask_of(candidates, len(items)))
+    return search(queries, items, k, exclude, eligible)
 
 
 def _unit(vectors: Float32) -> Float32:

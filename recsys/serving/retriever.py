@@ -16,7 +16,7 @@ from recsys.bundle.corpus import Corpus
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads, check_process, note_threads
 from recsys.core.progress import warn
-from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, overlap
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked, check_k
 from recsys.core.schema import ITEM, QUERY, SIMILAR, TITLE, USER
 from recsys.data.catalog import Catalog
@@ -24,6 +24,7 @@ from recsys.data.clock import Instant, clock
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
+from recsys.evaluation.protocol import Traits
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.serving.answer import Answered, Form, as_form, check_form, filled_by_popularity, frame_of, spread
@@ -152,6 +153,17 @@ class Retriever(Explaining, Living):
         return found
 
     @property
+    def traits(self) -> Traits:
+        """What evaluation should know about the model."""
+        return Traits(
+            trained_on=self.trained_on,
+            vectors=self.vectors,
+            reads_request_time=self.reads_request_time,
+            event_names=self.event_names,
+            keep_seen=self.keep_seen,
+        )
+
+    @property
     def ordered(self) -> bool:
         """Whether the log told what came before what; if not, positions in a history mean nothing."""
         return bool(self.data.get("ordered", True))
@@ -181,19 +193,24 @@ class Retriever(Explaining, Living):
         *,
         exclude: Ragged | None = None,
         users: Int32 | None = None,
-        candidates: Int32 | None = None,
-        requests: Int64 | None = None,
-        target_event: int | None = None,
         eligible: Bool | None = None,
+        request_times: Int64 | None = None,
+        target_event: int | None = None,
     ) -> Ranked:
         """Rank by user tower and index; see :meth:`recsys.TwoTower.recommend_rows`.
 
-        ``target_event`` is the code of an event type; ``eligible``, bool (n_items,), says the same as ``candidates``.
+        ``target_event`` is the code of an event type.
         """
         shelf, _ = self._state()
-        eligible = overlap(eligible, None if candidates is None else shelf.mask_of(candidates))
         return rank(
-            shelf, histories, k, hidden=exclude, users=users, clocks=requests, target_event=target_event, eligible=eligible
+            shelf,
+            histories,
+            k,
+            hidden=exclude,
+            users=users,
+            clocks=request_times,
+            target_event=target_event,
+            eligible=eligible,
         )
 
     def recommend(

@@ -35,6 +35,7 @@ from recsys.training.logs import TrainingLog
 from recsys.training.next_item_loss import NextItemLoss
 from recsys.training.optimizer import make_optimizer, shrink
 from recsys.training.schedule import warmup_cosine
+from recsys.training.tower_ranker import TowerRanker
 from recsys.training.windows import Batch, WindowBatches
 
 _GPU_CHECK = 50
@@ -220,7 +221,7 @@ class Run:
             if self.fabric.is_global_zero:
                 judged = replace(self.towers, device=str(self.fabric.device))  # a copy, which has cached no vectors yet
                 self._check_vectors(judged)
-                report = evaluate(judged, validation, int(cut), filter_seen=not self.config.keep_seen)
+                report = evaluate(TowerRanker(judged), validation, int(cut), filter_seen=not self.config.keep_seen)
                 figures = {name: report[name] for name in (f"{one}@{cut}" for one in ("recall", "ndcg", metric))}
             figures = self.fabric.broadcast(figures)
         self.module.train()

@@ -6,16 +6,17 @@ import numpy as np
 import polars as pl
 
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Int32, Ragged
+from recsys.core.ragged import Bool, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked
 from recsys.data.split import Holdout
+from recsys.evaluation.protocol import Traits
 
 
 class FixedLists:
     """Ranks the items of each user in a fixed order, given as raw ids; a user it does not know gets the row order."""
 
     name = "fixed lists"
-    trained_on = None
+    traits = Traits()
 
     def __init__(self, items: list[str], orders: dict[str, list[str]]) -> None:
         self.items = IdMap(pl.Series(items), "item")
@@ -32,7 +33,8 @@ class FixedLists:
         *,
         exclude: Ragged | None = None,
         users: Int32 | None = None,
-        candidates: Int32 | None = None,
+        eligible: Bool | None = None,
+        request_times: Int64 | None = None,
     ) -> Ranked:
         assert users is not None
         self.asked.append(k)

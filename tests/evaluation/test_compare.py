@@ -5,18 +5,19 @@ import pytest
 import recsys
 from recsys.baselines import ItemKNN, Popularity
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Int32, Ragged
+from recsys.core.ragged import Bool, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout, Split
 from recsys.errors import ConfigError, LeakageError
 from recsys.evaluation.compare import compare
+from recsys.evaluation.protocol import Traits
 
 
 class Sayer:
     """Puts every user's target at a place drawn from its own generator: a model of known quality."""
 
-    trained_on = None
+    traits = Traits()
 
     def __init__(self, name: str, holdout: Holdout, hit_share: float, seed: int = 0) -> None:
         self.name = name
@@ -31,7 +32,8 @@ class Sayer:
         *,
         exclude: Ragged | None = None,
         users: Int32 | None = None,
-        candidates: Int32 | None = None,
+        eligible: Bool | None = None,
+        request_times: Int64 | None = None,
     ) -> Ranked:
         assert users is not None
         rows = self.lists[users].astype(np.int32)

@@ -17,7 +17,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout, leave_last_out
 from recsys.errors import ConfigError
 from recsys.evaluation.evaluate import Evaluation, evaluate
-from recsys.evaluation.protocol import Ranker
+from recsys.evaluation.protocol import Ranker, Traits
 from tests.evaluation.fixed_lists import LETTERS, ORDERS, FixedLists, make_holdout
 
 
@@ -207,7 +207,7 @@ def test_ranking_cold_candidates_alone_counts_only_these() -> None:
     frame = pl.DataFrame({"user_id": list("aaabbb"), "item_id": list("xyzyxw")})
     split = leave_last_out(Interactions.from_frame(frame), validation=False)
     among = split.test.items.to_rows(["z", "w"])
-    report = evaluate(Popularity().fit(split.train), split.test, k=(1, 2), candidates=among)
+    report = evaluate(Popularity().fit(split.train), split.test, k=(1, 2), eligible=among)
     assert report.n_items == 2
     assert report["recall@2"] == 1.0
     assert report.exposure[2].sum() == 4
@@ -226,7 +226,7 @@ def test_peak_memory_does_not_grow_with_users_times_items() -> None:
     class Wide:
         """Ranks 20,000 items for 20,000 users by row: only lists are ever held."""
 
-        name, trained_on = "wide", None
+        name, traits = "wide", Traits()
         users = IdMap(pl.Series(range(20_000)), "user")
         items = IdMap(pl.Series(range(20_000)), "item")
 

@@ -14,6 +14,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout, leave_last_out
 from recsys.errors import DataError
 from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.protocol import Traits
 from tests.evaluation.fixed_lists import JUDGED, LETTERS, FixedLists, make_holdout
 
 
@@ -88,12 +89,12 @@ def test_a_user_whose_history_is_all_unknown_gets_nothing_and_is_counted(model: 
 class ReadsTypes(FixedLists):
     """Remembers the event types of the histories that it is given, by name."""
 
-    event_names = ("buy", "cart", "view")
+    traits = Traits(event_names=("buy", "cart", "view"))
 
     def recommend_rows(self, histories: Ragged, k: int, **options: object) -> Ranked:
         assert histories.events is not None
         assert histories.times is not None
-        self.types = [self.event_names[code] for code in histories.events]
+        self.types = [self.traits.event_names[code] for code in histories.events]
         self.times = histories.times.tolist()
         return super().recommend_rows(histories, k, **options)  # type: ignore[arg-type]
 

@@ -107,7 +107,7 @@ def test_labels_must_fit() -> None:
 def test_the_standard_cuts_follow_what_is_known(ring: Interactions, ring_catalog: Catalog) -> None:
     split = leave_last_out(ring)
     model = Popularity().fit(split.train, ring_catalog)
-    cuts = segments.standard_segments(evaluate(model, split.test, 5), model.trained_on)
+    cuts = segments.standard_segments(evaluate(model, split.test, 5), model.traits.trained_on)
     assert set(cuts) == {"history length", "time", "popularity", "temperature"}
     assert all(frame.height for frame in cuts.values())
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.core.ragged import Float32, Ragged
+from recsys.core.ragged import Float32, Ragged, mask_of
 from recsys.core.ranking import Ranked
 from recsys.errors import BundleError, ConfigError, DataError, DependencyError
 from recsys.index import faiss_library as library
@@ -313,9 +313,9 @@ def test_searching_among_candidates_is_ranking_them_alone() -> None:
         generator.integers(-2, 3, (40, 4)).astype(np.float32),
         generator.integers(-2, 3, (5, 4)).astype(np.float32),
     )
-    candidates = np.array([1, 2, 3, 20, 39], dtype=np.int32)
+    eligible = mask_of(np.array([1, 2, 3, 20, 39]), 40)
     exclude = Ragged.from_lists([[2, 5], [], [1, 2, 3, 20, 39], [39], [0]])
-    found = ItemIndex.build(vectors).search(queries, 4, exclude, candidates)
-    dense = top_k(torch.from_numpy(queries @ vectors.T), 4, exclude, candidates)
+    found = ItemIndex.build(vectors).search(queries, 4, exclude, eligible)
+    dense = top_k(torch.from_numpy(queries @ vectors.T), 4, exclude, eligible)
     assert found.lists.to_lists() == dense.lists.to_lists()
     assert found.lists.to_lists()[2] == []

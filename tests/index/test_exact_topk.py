@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.core.ragged import Ragged
+from recsys.core.ragged import Ragged, mask_of
 from recsys.errors import ConfigError, DataError
 from recsys.index.exact.topk import top_k
 
@@ -129,8 +129,7 @@ def test_only_candidates_come_back_in_the_order_they_would_have_among_all(
 ) -> None:
     chosen = sorted(data.draw(st.sets(st.integers(0, len(values) - 1))))
     gone = sorted(data.draw(st.sets(st.integers(0, len(values) - 1))))
-    found = top_k(
-        torch.tensor([values], dtype=torch.float32), k, Ragged.from_lists([gone]), np.array(chosen, dtype=np.int32)
-    )
+    eligible = mask_of(np.array(chosen, dtype=np.int64), len(values))
+    found = top_k(torch.tensor([values], dtype=torch.float32), k, Ragged.from_lists([gone]), eligible)
     wanted = sorted((-values[column], column) for column in chosen if column not in gone)[:k]
     assert found.lists.to_lists() == [[column for _, column in wanted]]

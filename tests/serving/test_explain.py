@@ -87,8 +87,9 @@ TARGETS = np.array([0, 7, 30, 11], dtype=np.int32)
 
 
 def history_of(model: TwoTower, user: int, length: int = 6) -> Ragged:
-    assert model.trained_on is not None
-    return model.trained_on.histories.take(np.array([user])).tail(length)
+    log = model.traits.trained_on
+    assert log is not None
+    return log.histories.take(np.array([user])).tail(length)
 
 
 def scores(

@@ -321,9 +321,7 @@ def test_ranking_the_eligible_alone_gives_what_ranking_all_of_them_gives() -> No
     }
     bound = Rules.of(tables).bind(CATALOG, VECTORS)
     queries = np.random.default_rng(1).standard_normal((5, 4)).astype(np.float32)
-    assert bound.eligible is not None
-    eligible = np.flatnonzero(bound.eligible).astype(np.int32)
-    among = top_k(torch.from_numpy(queries @ VECTORS.T), bound.pool(3), candidates=eligible)
+    among = top_k(torch.from_numpy(queries @ VECTORS.T), bound.pool(3), eligible=bound.eligible)
     found = bound.apply(among, 3, now=NOW).ranked
     whole = bound.apply(top_k(torch.from_numpy(queries @ VECTORS.T), 12), 3, now=NOW).ranked
     assert found.lists.to_lists() == whole.lists.to_lists()

@@ -23,6 +23,7 @@ from recsys.training.checkpoint import FILE, read_snapshot
 from recsys.training.ema import MovingAverage
 from recsys.training.loop import Run
 from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.tower_ranker import TowerRanker
 from recsys.training.trainer import train
 from recsys.two_tower import TwoTower
 
@@ -298,5 +299,5 @@ def test_the_kept_text_vectors_are_those_of_the_kept_encoder(
     assert not torch.allclose(kept, untrained, atol=1e-3)
     if judged:
         assert ring_split.validation is not None
-        again = evaluate(towers, ring_split.validation.sample(30), 1)["recall@1"]
+        again = evaluate(TowerRanker(towers), ring_split.validation.sample(30), 1)["recall@1"]
         assert again == record.epochs[record.best_epoch - 1]["val_recall@1"]

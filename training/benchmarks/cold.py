@@ -77,7 +77,7 @@ def run(cell: Cell, data: str, split: Any, catalog: Any, epochs: int | None) -> 
         )  # fmt: skip
         extra = {"best_epoch": model.log.best_epoch, "epochs": recipe.training.epochs, "options": model.options()}
     spent = time.process_time() - begun
-    among_cold = recsys.evaluate(model, split.cold, CUTS, candidates=split.cold_rows)
+    among_cold = recsys.evaluate(model, split.cold, CUTS, eligible=split.cold_rows)
     among_all, hot = recsys.evaluate(model, split.cold, CUTS), recsys.evaluate(model, split.hot, CUTS)
     figures = {
         "cold among cold, recall@20": among_cold["recall@20"],

@@ -194,6 +194,7 @@ def worker(which: str, file: Path) -> dict[str, Any]:
     from recsys.data.interactions import Interactions
     from recsys.data.split import Holdout
     from recsys.evaluation.evaluate import evaluate
+    from recsys.evaluation.protocol import Traits
     from recsys.models.towers import rank_vectors
 
     names = (
@@ -210,16 +211,16 @@ def worker(which: str, file: Path) -> dict[str, Any]:
 
         name = "vectors"
         users, items = names
-        trained_on = (
+        traits = Traits(
             Interactions(*names, Ragged(arrays["train_offsets"], arrays["train_rows"])) if which == "beyond" else None
         )
 
         def recommend_rows(
-            self, histories: Ragged, k: int, *, exclude: Any = None, users: Any = None, candidates: Any = None
+            self, histories: Ragged, k: int, *, exclude: Any = None, users: Any = None, eligible: Any = None, **_: Any
         ):
             begun = time.perf_counter()
             queries = torch.from_numpy(arrays["users"][users])
-            ranked = rank_vectors(queries, torch.from_numpy(arrays["items"]), k, exclude, candidates)
+            ranked = rank_vectors(queries, torch.from_numpy(arrays["items"]), k, exclude, eligible)
             clock["rank"] += time.perf_counter() - begun
             return ranked
 

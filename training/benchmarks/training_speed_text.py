@@ -170,6 +170,7 @@ def of_mean(vectors: np.ndarray, items: Any, split: Any) -> dict[str, float]:
 
     from recsys.baselines.scoring import history_matrix
     from recsys.evaluation.evaluate import evaluate
+    from recsys.evaluation.protocol import Traits
     from recsys.models.towers import rank_vectors
 
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -177,14 +178,14 @@ def of_mean(vectors: np.ndarray, items: Any, split: Any) -> dict[str, float]:
     class Mean:
         """Ranks by the mean of the last items."""
 
-        name, trained_on, users = "mean of the last items", None, split.train.users
+        name, traits, users = "mean of the last items", Traits(), split.train.users
 
         def __init__(self, last: int) -> None:
             self.items, self.last = items, last
 
-        def recommend_rows(self, histories: Any, k: int, *, exclude: Any = None, candidates: Any = None, **_: Any) -> Any:
+        def recommend_rows(self, histories: Any, k: int, *, exclude: Any = None, eligible: Any = None, **_: Any) -> Any:
             means = np.asarray(history_matrix(histories.tail(self.last), len(unit)) @ unit, dtype=np.float32)
-            return rank_vectors(torch.from_numpy(means), torch.from_numpy(unit), k, exclude, candidates)
+            return rank_vectors(torch.from_numpy(means), torch.from_numpy(unit), k, exclude, eligible)
 
     return {f"last {n}": evaluate(Mean(n), split.validation, 20)["recall@20"] for n in (10, 1)}
 

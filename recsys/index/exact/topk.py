@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.core.ragged import Int32, Ragged
+from recsys.core.ragged import Bool, Ragged
 from recsys.core.ranking import Ranked, check_exclude, check_k
 from recsys.errors import DataError
 
@@ -19,7 +19,7 @@ def users_per_block(n_items: int) -> int:
     return max(1, BLOCK_BYTES // (4 * max(1, n_items)))
 
 
-def top_k(scores: Tensor, k: int, exclude: Ragged | None = None, candidates: Int32 | None = None) -> Ranked:
+def top_k(scores: Tensor, k: int, exclude: Ragged | None = None, eligible: Bool | None = None) -> Ranked:
     """Rank the columns of each row of scores.
 
     Equal scores rank in column order, also across the k-th place, so that neither block size nor thread count can change
@@ -33,8 +33,8 @@ def top_k(scores: Tensor, k: int, exclude: Ragged | None = None, candidates: Int
         More than M is allowed and gives at most M.
     exclude : Ragged (B), optional
         Columns to leave out, row by row.
-    candidates : int32 (C,), optional
-        The only columns that may be returned, ascending.
+    eligible : bool (M,), optional
+        Which columns may be returned; by default all.
 
     Returns
     -------
@@ -55,8 +55,8 @@ def top_k(scores: Tensor, k: int, exclude: Ragged | None = None, candidates: Int
         owners = torch.from_numpy(exclude.list_index()).to(scores.device)
         rows = torch.from_numpy(exclude.rows.astype(np.int64)).to(scores.device)
         scores[owners, rows] = -torch.inf
-    if candidates is not None:
-        chosen = torch.from_numpy(candidates.astype(np.int64)).to(scores.device)
+    if eligible is not None:
+        chosen = torch.from_numpy(np.flatnonzero(eligible)).to(scores.device)
         scores, width = scores[:, chosen], len(chosen)
         if width == 0:
             return Ranked(Ragged.empty(len(scores)), np.empty(0, dtype=np.float32))
@@ -73,11 +73,11 @@ def top_k(scores: Tensor, k: int, exclude: Ragged | None = None, candidates: Int
     columns, by_column = columns.sort(dim=1)
     values, by_value = values.gather(1, by_column).sort(dim=1, descending=True, stable=True)
     columns = columns.gather(1, by_value)
-    eligible = values > -torch.inf
-    if candidates is not None:
+    found = values > -torch.inf
+    if eligible is not None:
         columns = chosen[columns]
-    lengths = eligible.sum(1).cpu().numpy()
+    lengths = found.sum(1).cpu().numpy()
     return Ranked(
-        Ragged.from_lengths(lengths, columns[eligible].cpu().numpy().astype(np.int32)),
-        values[eligible].float().cpu().numpy(),
+        Ragged.from_lengths(lengths, columns[found].cpu().numpy().astype(np.int32)),
+        values[found].float().cpu().numpy(),
     )

@@ -297,8 +297,10 @@ def _ranked(retriever: Retriever, plan: Plan, rows: Int32, histories: Ragged, el
     ranked = Ranked.nothing()
     if len(rows):
         seen = histories.without_events() if plan.filter_seen else None
-        clocks = None if plan.now is None else np.full(len(rows), plan.now, dtype=np.int64)
-        ranked = retriever.recommend_rows(histories, plan.k, exclude=seen, users=rows, requests=clocks, eligible=eligible)
+        times = None if plan.now is None else np.full(len(rows), plan.now, dtype=np.int64)
+        ranked = retriever.recommend_rows(
+            histories, plan.k, exclude=seen, users=rows, request_times=times, eligible=eligible
+        )
     return frame_of(ranked, retriever.users.to_ids(rows).alias(USER), retriever.items, ITEM)
 
 
