@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from recsys.core.arguments import instance, instance_or_none
 from recsys.core.id_map import IdMap
@@ -17,7 +16,6 @@ from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.errors import DataError, NotFittedError
 from recsys.evaluation.protocol import Traits
-from recsys.index.exact.topk import top_k, users_per_block
 
 
 def presence(matrix: sp.csr_matrix[np.float32]) -> sp.csr_matrix[np.float32]:
@@ -91,6 +89,10 @@ class DenseScorer(ABC):
         request_times: Int64 | None = None,
     ) -> Ranked:
         """Rank all items for each history; see :class:`recsys.evaluation.protocol.Ranker`."""
+        import torch  # noqa: PLC0415 - so that the names of the baselines are known at once
+
+        from recsys.index.exact.topk import top_k, users_per_block  # noqa: PLC0415
+
         check_k(k)
         block = users_per_block(len(self.items))
         parts = []

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from typing import get_args
 
+from recsys.baselines import REGISTRY
 from recsys.cli import commands, commands_serving, interrupted, screen
 from recsys.cli.text_flags import add_text_flags
 from recsys.cli.words import Parser, free_text, raw_id
 from recsys.config.options import Gather, add_flags
 from recsys.config.recipe import TABLES
-from recsys.core.schema import BASELINES
 from recsys.core.version import __version__
 from recsys.data.formats import Format
 from recsys.data.time_units import TimeUnit
@@ -191,7 +191,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("run_folders", metavar="RUN", nargs="+", help="bundles fitted on the same split")
     compare.add_argument(
-        "--baselines", nargs="+", action=Gather, default=[], choices=BASELINES, help="fitted on what the first bundle was"
+        "--baselines",
+        nargs="+",
+        action=Gather,
+        default=[],
+        choices=tuple(REGISTRY),
+        help="fitted on what the first bundle was",
     )
     compare.add_argument(
         "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50], help="list lengths (default: 10 20 50)"

@@ -19,8 +19,16 @@ SCORE: Final = "score"
 RANK: Final = "rank"
 QUERY: Final = "query"
 SIMILAR: Final = "similar_item_id"
+SIMILAR_USER: Final = "similar_user_id"
+SOURCE: Final = "source"
 CONTRIBUTION: Final = "contribution"
 PLACE: Final = "place"
+REQUEST: Final = "request"
+ROW: Final = "row"
+RULE: Final = "rule"
+CHANGE: Final = "change"
+RANK_BEFORE: Final = "rank_before"
+RANK_AFTER: Final = "rank_after"
 
 MOVIELENS_INTERACTIONS: Final = (USER, ITEM, RATING, TIMESTAMP)
 """Columns of a MovieLens ``ratings.dat``, which has no header."""
@@ -28,9 +36,6 @@ MOVIELENS_USERS: Final = (USER, "gender", "age", "occupation", "zip")
 """Columns of a MovieLens ``users.dat``, which has no header."""
 MOVIELENS_CATALOG: Final = (ITEM, TITLE, GENRES)
 """Columns of a MovieLens ``movies.dat``, which has no header."""
-
-BASELINES: Final = ("popularity", "item-knn", "ease", "als", "bpr", "zero-shot")
-"""Baselines by the name that the command line takes."""
 
 
 WHOLE: Final = r"^(?:0|-?[1-9]\d*)(?:\.0)?$"

@@ -18,7 +18,21 @@ from recsys.core.processes import begin_threads, check_process, note_threads
 from recsys.core.progress import warn
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked, check_k
-from recsys.core.schema import ITEM, QUERY, SIMILAR, TITLE, USER
+from recsys.core.schema import (
+    CHANGE,
+    ITEM,
+    QUERY,
+    RANK_AFTER,
+    RANK_BEFORE,
+    REQUEST,
+    ROW,
+    RULE,
+    SCORE,
+    SIMILAR,
+    SIMILAR_USER,
+    TITLE,
+    USER,
+)
 from recsys.data.catalog import Catalog
 from recsys.data.clock import Instant, clock
 from recsys.data.interactions import Interactions
@@ -349,9 +363,9 @@ class Retriever(Explaining, Living):
     @staticmethod
     def _told_moves(shelf: Corpus, asked: Asked, able: Int64, moves: pl.DataFrame) -> pl.DataFrame:
         return moves.select(
-            asked.owners.gather(pl.Series(able[moves["request"].to_numpy()], dtype=pl.UInt32)),
-            shelf.items.to_ids(moves["row"].to_numpy()).alias(ITEM),
-            *(moves[name] for name in ("rule", "change", "rank_before", "rank_after")),
+            asked.owners.gather(pl.Series(able[moves[REQUEST].to_numpy()], dtype=pl.UInt32)),
+            shelf.items.to_ids(moves[ROW].to_numpy()).alias(ITEM),
+            *(moves[name] for name in (RULE, CHANGE, RANK_BEFORE, RANK_AFTER)),
         )
 
     def _asked(
@@ -410,7 +424,7 @@ class Retriever(Explaining, Living):
             {
                 asked.owners.name: asked.owners.gather(pl.Series(able[owners], dtype=pl.UInt32)),
                 ITEM: shelf.items.to_ids(np.tile(rows, n)),
-                "score": shelf.index.scores(vectors, owners, np.tile(rows, n).astype(np.int64)),
+                SCORE: shelf.index.scores(vectors, owners, np.tile(rows, n).astype(np.int64)),
             }
         )
 
@@ -450,7 +464,7 @@ class Retriever(Explaining, Living):
         itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), at.astype(np.int32))
         found = index.search(index.vectors()[at], k, itself)
         ranked = Ranked(Ragged(found.lists.offsets, places[found.lists.rows]), found.scores)
-        return frame_of(ranked, self.users.to_ids(rows).alias(USER), self.users, "similar_user_id")
+        return frame_of(ranked, self.users.to_ids(rows).alias(USER), self.users, SIMILAR_USER)
 
     def search(self, texts: str | Sequence[str], *, k: int = 10, where: str | pl.Expr | None = None) -> pl.DataFrame:
         """Items that free text describes: the item tower's text encoder compares it with the items' own texts.

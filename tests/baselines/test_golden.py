@@ -12,9 +12,8 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot, by_name, ease
+from recsys.baselines import ALS, BPR, EASE, REGISTRY, ItemKNN, Popularity, ZeroShot, by_name, ease
 from recsys.core.ragged import Ragged
-from recsys.core.schema import BASELINES
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError, DataError, EncoderError, NotFittedError
@@ -300,9 +299,9 @@ def test_zero_shot_without_texts_is_refused_and_stays_unfitted(handmade: str) ->
 
 
 def test_every_baseline_has_a_name_by_which_it_is_made() -> None:
-    made = {name: type(by_name(name)) for name in BASELINES}
+    made = {name: type(by_name(name)) for name in REGISTRY}
     assert made == {
         "popularity": Popularity, "item-knn": ItemKNN, "ease": EASE, "als": ALS, "bpr": BPR, "zero-shot": ZeroShot,
     }  # fmt: skip
-    with pytest.raises(ConfigError, match="no baseline 'magic'; there are popularity"):
+    with pytest.raises(ConfigError, match="no baseline 'magic'; choose one of popularity"):
         by_name("magic")

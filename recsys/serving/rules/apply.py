@@ -11,6 +11,7 @@ import polars as pl
 
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, contained
 from recsys.core.ranking import Ranked, check_exclude, check_k
+from recsys.core.schema import CHANGE, RANK_AFTER, RANK_BEFORE, REQUEST, ROW, RULE
 from recsys.errors import ConfigError
 from recsys.serving.rules.diversity import Float64, Members, first_under_caps, marginal_relevance
 
@@ -253,19 +254,19 @@ def _padded(ranked: Ranked) -> tuple[Int32, Float32]:
 
 def _moved(rule: str, requests: Int64, rows: Int32, change: Float64 | None = None) -> pl.DataFrame:
     """What one rule did to these items."""
-    frame = pl.DataFrame({"request": requests, "row": rows}, schema={"request": pl.Int64, "row": pl.Int32})
+    frame = pl.DataFrame({REQUEST: requests, ROW: rows}, schema={REQUEST: pl.Int64, ROW: pl.Int32})
     changes = pl.lit(None, dtype=pl.Float64) if change is None else pl.Series(change, dtype=pl.Float64)
-    return frame.with_columns(rule=pl.lit(rule), change=changes)
+    return frame.with_columns(pl.lit(rule).alias(RULE), changes.alias(CHANGE))
 
 
 def _account(moves: list[pl.DataFrame], before: Ragged, after: Ragged, k: int) -> pl.DataFrame:
     """The moves that show in the first k places, with the ranks around them."""
     nothing = _moved("", np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32), np.empty(0))
     frame = pl.concat([nothing, *moves])
-    for name, lists in (("rank_before", before), ("rank_after", after)):
+    for name, lists in ((RANK_BEFORE, before), (RANK_AFTER, after)):
         ranks = np.arange(len(lists.rows)) - np.repeat(lists.offsets[:-1], lists.lengths) + 1
-        table = pl.DataFrame({"request": lists.list_index(), "row": lists.rows, name: ranks.astype(np.int32)})
-        frame = frame.join(table, on=["request", "row"], how="left", maintain_order="left")
-    old, new = pl.col("rank_before"), pl.col("rank_after")
+        table = pl.DataFrame({REQUEST: lists.list_index(), ROW: lists.rows, name: ranks.astype(np.int32)})
+        frame = frame.join(table, on=[REQUEST, ROW], how="left", maintain_order="left")
+    old, new = pl.col(RANK_BEFORE), pl.col(RANK_AFTER)
     shown = frame.filter(old.ne_missing(new) & ((old <= k).fill_null(False) | new.is_not_null()))
-    return shown.sort("request", "rank_after", "rank_before", nulls_last=True, maintain_order=True)
+    return shown.sort(REQUEST, RANK_AFTER, RANK_BEFORE, nulls_last=True, maintain_order=True)
