@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from recsys.config.training import Objective, Training
     from recsys.data.catalog import Catalog
     from recsys.data.interactions import Interactions
-    from recsys.data.protocols import item_split, random_split, rolling_splits, user_split
+    from recsys.data.item_split import item_split
     from recsys.data.read import read_catalog, read_interactions, read_user_table
-    from recsys.data.split import leave_last_out, time_split
+    from recsys.data.rolling_splits import rolling_splits
+    from recsys.data.split import leave_last_out, random_split, time_split
+    from recsys.data.user_split import user_split
     from recsys.errors import RecsysError
     from recsys.evaluation.compare import compare
     from recsys.evaluation.evaluate import evaluate
@@ -53,17 +55,17 @@ _HOMES = {
     "ZeroShot": "recsys.baselines",
     "compare": "recsys.evaluation.compare",
     "evaluate": "recsys.evaluation.evaluate",
-    "item_split": "recsys.data.protocols",
+    "item_split": "recsys.data.item_split",
     "leave_last_out": "recsys.data.split",
     "load": "recsys.bundle.io",
-    "random_split": "recsys.data.protocols",
+    "random_split": "recsys.data.split",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",
     "read_user_table": "recsys.data.read",
     "recommend_to_parquet": "recsys.serving.batch.run",
-    "rolling_splits": "recsys.data.protocols",
+    "rolling_splits": "recsys.data.rolling_splits",
     "time_split": "recsys.data.split",
-    "user_split": "recsys.data.protocols",
+    "user_split": "recsys.data.user_split",
 }
 
 __all__ = [

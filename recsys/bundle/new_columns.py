@@ -7,7 +7,7 @@ from difflib import get_close_matches
 import polars as pl
 
 from recsys.core.progress import warn
-from recsys.data.times import MISSING_WORDS, read_times
+from recsys.data.times.columns import MISSING_WORDS, read_times
 from recsys.errors import DataError
 
 _CODE = r"^\s*-?0\d"

@@ -21,9 +21,8 @@ from recsys.core.schema import USER
 from recsys.core.text_table import as_text, with_intervals
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.protocols import random_split
 from recsys.data.read import read_catalog, read_interactions, read_user_table, read_users
-from recsys.data.split import Holdout, leave_last_out, time_split
+from recsys.data.split import Holdout, leave_last_out, random_split, time_split
 from recsys.data.summary import summary, summary_text
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError

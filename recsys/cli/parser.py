@@ -15,8 +15,8 @@ from recsys.cli.words import Parser, free_text, raw_id
 from recsys.config.options import Gather, add_flags
 from recsys.config.recipe import TABLES
 from recsys.core.version import __version__
-from recsys.data.formats import Format
-from recsys.data.time_units import TimeUnit
+from recsys.data.formats.paths import Format
+from recsys.data.times.units import TimeUnit
 from recsys.errors import RecsysError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from recsys.config.options import Gather
-from recsys.data.paths import Format, expand, format_of
+from recsys.data.formats.paths import Format, expand, format_of
 from recsys.errors import ConfigError
 
 Source = tuple[str | Sequence[str], Format | None]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from recsys.core.schema import canonical_ids
-from recsys.data.formats import collect
+from recsys.data.formats.table import collect
 from recsys.data.parse import check_ids
 from recsys.errors import DataError
 

@@ -22,8 +22,8 @@ from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.data.order import tell_duplicates, tell_order
 from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
-from recsys.data.time_units import TimeUnit, instants
-from recsys.data.times import read_times
+from recsys.data.times.columns import read_times
+from recsys.data.times.units import TimeUnit, instants
 from recsys.errors import ConfigError, DamagedError, DataError
 
 MOST_EVENT_TYPES = 127

@@ -6,8 +6,8 @@ import polars as pl
 
 from recsys.core.progress import log, warn
 from recsys.core.schema import canonical_ids, exact_below
-from recsys.data.time_units import parse_timestamp
-from recsys.data.times import MISSING_WORDS
+from recsys.data.times.columns import MISSING_WORDS
+from recsys.data.times.units import parse_timestamp
 from recsys.errors import DataError
 
 

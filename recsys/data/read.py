@@ -26,14 +26,14 @@ from recsys.core.schema import (
     canonical_ids,
 )
 from recsys.data.catalog import Catalog
-from recsys.data.dialect import Dialect
-from recsys.data.formats import open_table, rows_of
+from recsys.data.formats.dialect import Dialect
+from recsys.data.formats.paths import Format, PathLike, expand, partition_values
+from recsys.data.formats.table import open_table, rows_of
 from recsys.data.interactions import Interactions
 from recsys.data.order import tell_duplicates, tell_order
 from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
-from recsys.data.paths import Format, PathLike, expand, partition_values
-from recsys.data.time_units import TimeUnit, instants
-from recsys.data.times import Times, read_times
+from recsys.data.times.columns import Times, read_times
+from recsys.data.times.units import TimeUnit, instants
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
 

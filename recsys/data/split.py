@@ -1,12 +1,13 @@
-"""Splits that keep the future out of the past."""
+"""How a log is cut: a user's last events, an instant, or random items. The future stays out of the past."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recsys.core.arguments import flag, instance, share
+from recsys.core.arguments import flag, instance, share, whole_number
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Int32, Int64, Ragged, contained
 from recsys.data.interactions import Interactions
@@ -213,6 +214,70 @@ def time_split(log: Interactions, *, quantile: float = 0.9, validation: bool = T
     return Split(earlier, held, test)
 
 
+def random_split(log: Interactions, *, seed: int = 0, validation: bool = True) -> Split:
+    """Hold out a random item of each user for test and another for validation (protocol RANDOM).
+
+    For logs without order, of which no event is the last. Each item of a user is equally likely, and all events of that
+    user with a held-out item leave training. Users with fewer than three different items (two without validation) are
+    trained on and not judged. Of a log with an order, histories hold events that came after the targets: prefer
+    :func:`leave_last_out` or :func:`time_split` there.
+
+    Parameters
+    ----------
+    log : Interactions
+    seed : int
+    validation : bool
+        Whether to hold out a second item too.
+
+    Returns
+    -------
+    Split
+        Test histories include the validation events.
+
+    Raises
+    ------
+    ConfigError
+        ``seed`` is no whole number of 0 or more.
+    DataError
+        No user has enough different items.
+    """
+    instance(log, Interactions, "log")
+    held, lists, owners = 2 if flag(validation, "validation") else 1, log.histories, log.histories.list_index()
+    keys = random_keys(len(log), seed)
+    first = first_of_pair(lists, len(log.items))
+    n_items = np.bincount(owners[first], minlength=len(lists))
+    judged = np.flatnonzero(n_items > held)
+    if len(judged) == 0:
+        raise DataError(f"a random split needs users with at least {held + 1} different items; none has so many here")
+    drawn = np.flatnonzero(first)
+    drawn = drawn[np.lexsort((keys[drawn], owners[drawn]))]  # each user's items in a random order
+    starts = np.concatenate([[0], np.cumsum(n_items)])[judged]
+    name = "random split" if log.ordered else "random split (the log has no order)"
+
+    def holdout(place: int, part: str) -> tuple[Bool, Holdout]:
+        events = drawn[starts + place]
+        wanted = np.full(len(lists), -1, dtype=np.int32)
+        wanted[judged] = lists.rows[events]
+        held_out = out | (lists.rows == wanted[owners])
+        return held_out, Holdout(
+            log.users,
+            log.items,
+            judged.astype(np.int32),
+            lists.where(~held_out).take(judged),
+            Ragged.from_lengths(np.ones(len(judged), dtype=np.int64), lists.rows[events]),
+            f"{name}, {part}",
+            None if log.timestamps is None else log.timestamps[events],
+            log.event_names,
+        )
+
+    out = np.zeros(len(log), dtype=np.bool_)
+    out, test = holdout(0, "test")
+    if not validation:
+        return Split(log.select(~out), None, test)
+    out, second = holdout(1, "validation")
+    return Split(log.select(~out), second, test)
+
+
 def instants_of(log: Interactions, what: str) -> Int64:
     """int64 (len(log),): the timestamps, which ``what`` needs; a log without them raises LeakageError."""
     if log.timestamps is None:
@@ -273,3 +338,13 @@ def first_of_pair(lists: Ragged, n_items: int) -> Bool:
     _, positions = np.unique(lists.list_index() * n_items + lists.rows, return_index=True)
     first[positions] = True
     return first
+
+
+def random_keys(n: int, seed: int, stream: int = 0) -> NDArray[np.float64]:
+    """float64 (n,): random keys to sort by; ``stream`` tells two draws of one split apart."""
+    return np.random.Generator(np.random.PCG64((whole_number(seed, "seed", least=0, most=None), stream))).random(n)
+
+
+def shuffled(n: int, seed: int) -> Int64:
+    """int64 (n,): the numbers below ``n`` in a random order that the seed alone decides."""
+    return np.argsort(random_keys(n, seed), kind="stable")

@@ -9,7 +9,7 @@ import numpy as np
 
 from recsys.core.arguments import listed
 from recsys.core.ragged import Ragged
-from recsys.data.clock import Instant, seconds_of
+from recsys.data.times.request_time import Instant, seconds_of
 from recsys.errors import ConfigError, DataError
 from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.user_tower import UserTower

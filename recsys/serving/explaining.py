@@ -11,7 +11,7 @@ import polars as pl
 from recsys.bundle.corpus import Corpus
 from recsys.core.progress import warn
 from recsys.core.ragged import Int32, Ragged
-from recsys.data.clock import Instant, clock
+from recsys.data.times.request_time import Instant, clock
 from recsys.errors import UnknownIdError
 from recsys.models.towers import numpy_of
 from recsys.serving.context import event_code

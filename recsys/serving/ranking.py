@@ -11,7 +11,7 @@ from recsys.bundle.corpus import Corpus
 from recsys.core.arguments import flag, instance
 from recsys.core.ragged import Bool, Int32, Int64, Ragged, overlap
 from recsys.core.ranking import Ranked, check_k
-from recsys.data.clock import Instant, clock
+from recsys.data.times.request_time import Instant, clock
 from recsys.models.towers import numpy_of
 from recsys.serving.context import event_code
 from recsys.serving.request import Asked, LeftOut, Unknown, known_rows, repeated

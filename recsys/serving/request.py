@@ -12,7 +12,7 @@ import polars as pl
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Int32, Ragged
 from recsys.core.schema import QUERY, USER
-from recsys.data.clock import Instant
+from recsys.data.times.request_time import Instant
 from recsys.errors import ConfigError, DataError, UnknownIdError
 from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.user_tower import UserTower

@@ -34,9 +34,9 @@ from recsys.core.schema import (
     USER,
 )
 from recsys.data.catalog import Catalog
-from recsys.data.clock import Instant, clock
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
+from recsys.data.times.request_time import Instant, clock
 from recsys.errors import ConfigError
 from recsys.evaluation.protocol import Traits
 from recsys.index.item_index import ItemIndex

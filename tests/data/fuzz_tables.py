@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.data.dialect import Dialect
-from recsys.data.formats import collect
+from recsys.data.formats.dialect import Dialect
+from recsys.data.formats.table import collect
 from recsys.errors import RecsysError
 
 MOVIELENS = ("user_id", "item_id", "note", "timestamp")

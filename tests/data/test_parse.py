@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.data.parse import check_ids, parse_event, parse_number, parse_order, parse_weight
-from recsys.data.time_units import parse_timestamp
+from recsys.data.times.units import parse_timestamp
 from tests.data.worlds import refused, small
 
 NOON = datetime(2024, 5, 31, 12)

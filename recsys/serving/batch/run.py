@@ -20,7 +20,7 @@ from recsys.core.progress import counting, log, warn
 from recsys.core.ragged import Bool, Int32, Ragged, overlap
 from recsys.core.ranking import Ranked, check_k
 from recsys.core.schema import ITEM, USER
-from recsys.data.clock import Instant, clock
+from recsys.data.times.request_time import Instant, clock
 from recsys.errors import ConfigError, DataError
 from recsys.serving.answer import frame_of
 from recsys.serving.batch import shards

@@ -14,8 +14,8 @@ import polars as pl
 from recsys.core.ragged import Bool, Float32
 from recsys.data.catalog import Catalog
 from recsys.data.filters import matching
-from recsys.data.time_units import DATE_YEARS, instants
-from recsys.data.times import read_times
+from recsys.data.times.columns import read_times
+from recsys.data.times.units import DATE_YEARS, instants
 from recsys.errors import ConfigError, RecsysError
 from recsys.serving.rules.apply import BoundRules
 from recsys.serving.rules.diversity import Float64, Members

@@ -9,17 +9,15 @@ from typing import get_args
 
 import polars as pl
 
-from recsys.core.progress import log
-from recsys.data.delimited import Delimited
-from recsys.data.dialect import PLAIN, Dialect
-from recsys.data.guard import guarded
-from recsys.data.json_lines import JsonLines
-from recsys.data.parquet_proof import prove_parquet
-from recsys.data.paths import Format, PathLike, expand, format_of
-from recsys.data.text_bytes import TextBytes, in_movielens_encoding, open_text, refuse_bad_utf8
+from recsys.data.formats.delimited import Delimited
+from recsys.data.formats.dialect import PLAIN, Dialect
+from recsys.data.formats.guard import guarded
+from recsys.data.formats.json_lines import JsonLines
+from recsys.data.formats.movielens import read_movielens
+from recsys.data.formats.parquet import prove_parquet
+from recsys.data.formats.paths import Format, format_of
+from recsys.data.formats.text_bytes import refuse_bad_utf8
 from recsys.errors import ConfigError, DataError
-
-__all__ = ["Format", "PathLike", "Table", "collect", "expand", "format_of", "open_table", "rows_of", "scan"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +131,7 @@ def _opened(
         lines = JsonLines.open(file, dialect.encoding)
         return lines.columns, lines.read
     if fmt == "movielens":
-        frame = _movielens(file, movielens_columns, dialect.encoding)
+        frame = read_movielens(file, movielens_columns, dialect.encoding)
         return list(movielens_columns), lambda wanted: _selected(frame, wanted)
     stored = pl.scan_parquet(file, glob=False, hive_partitioning=False)
 
@@ -147,44 +145,6 @@ def _opened(
 
 def _selected(frame: pl.LazyFrame, wanted: dict[str, str]) -> pl.DataFrame:
     return frame.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
-
-
-def _movielens(file: Path, columns: Sequence[str], encoding: str | None) -> pl.LazyFrame:
-    text = open_text(file, encoding)
-    data = (text if encoding is not None else in_movielens_encoding(text)).whole()
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if not data.strip():
-        raise DataError(f"{file} is empty")
-    refuse_bad_utf8(TextBytes(file, data), "movielens")
-    if b"\0" in data:
-        line = TextBytes(file, data).line_of(data.index(b"\0"))
-        raise DataError(f"{file}: line {line} holds NUL bytes; the file is damaged")
-    # No separator of more than one byte is known to the CSV reader: read whole lines, then split them.
-    lines = pl.read_csv(
-        data, has_header=False, new_columns=["line"], separator="\x1f", quote_char=None, infer_schema=False, glob=False
-    )
-    fields, blank = len(columns), lines["line"].null_count()
-    counts = lines.select(pl.col("line").str.count_matches("::", literal=True) + 1)["line"]
-    wrong = (counts != fields).arg_true()
-    if len(wrong):
-        row = int(wrong[0])
-        raise DataError(
-            f"{file}: row {row + 1} has {counts[row]} fields between '::' where {fields} are expected "
-            f"({', '.join(columns)}): {lines['line'][row]!r}"
-        )
-    ends = data.count(b"\n") + (not data.endswith(b"\n"))
-    if lines.height + _leading_blank(data) != ends:
-        raise DataError(f"{file} holds {ends:,} lines, but {lines.height:,} were read; is it damaged?")
-    if blank:
-        log(f"{file}: {blank:,} blank lines left out")
-        lines = lines.drop_nulls()
-    split = pl.col("line").str.split_exact("::", fields - 1).struct.rename_fields(list(columns))
-    return lines.lazy().select(split.alias("row")).unnest("row")
-
-
-def _leading_blank(data: bytes) -> int:
-    return len(data) - len(data.lstrip(b"\n"))
 
 
 def scan(file: Path, fmt: Format | None, movielens_columns: Sequence[str], dialect: Dialect = PLAIN) -> pl.LazyFrame:
@@ -202,7 +162,7 @@ def scan(file: Path, fmt: Format | None, movielens_columns: Sequence[str], diale
         if fmt == "ndjson":
             return JsonLines.open(file, dialect.encoding).frame
         if fmt == "movielens":
-            return _movielens(file, movielens_columns, dialect.encoding)
+            return read_movielens(file, movielens_columns, dialect.encoding)
         return pl.scan_parquet(file, glob=False, hive_partitioning=False)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.data.formats import collect
+from recsys.data.formats.table import collect
 from tests.data.worlds import refused, written
 
 WANTED = {"user_id": "user_id", "item_id": "item_id"}

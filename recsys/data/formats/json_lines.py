@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from recsys.core.progress import log
-from recsys.data.text_bytes import TextBytes, open_text, refuse_bad_utf8
+from recsys.data.formats.text_bytes import TextBytes, open_text, refuse_bad_utf8
 from recsys.errors import DataError
 
 

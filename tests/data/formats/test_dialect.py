@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys.data.dialect import Dialect
-from recsys.data.formats import collect
+from recsys.data.formats.dialect import Dialect
+from recsys.data.formats.table import collect
 from recsys.data.read import read_catalog, read_interactions, read_items, read_user_table, read_users
 from recsys.errors import ConfigError
 from tests.data.worlds import parquet, refused, written

@@ -4,7 +4,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recsys.data.formats import collect, expand, format_of, scan
+from recsys.data.formats.paths import expand, format_of
+from recsys.data.formats.table import collect, scan
 from tests.data.worlds import parquet, refused, written
 
 NAMES = ("user_id", "item_id")

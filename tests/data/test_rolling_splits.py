@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.data.interactions import Interactions
+from recsys.data.item_split import ItemSplit, item_split
 from recsys.data.leakage import check_disjoint, check_leakage
-from recsys.data.protocols import ItemSplit, item_split, rolling_splits, user_split
+from recsys.data.rolling_splits import rolling_splits
 from recsys.data.split import Holdout, Split, leave_last_out, time_split
+from recsys.data.user_split import user_split
 from recsys.errors import ConfigError, DataError, LeakageError
 from tests.data.worlds import Event, busy_logs, events_of, in_time_order, log_of, refused, small, timeless
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.data.item_split import item_split
 from recsys.data.leakage import check_disjoint, check_leakage
-from recsys.data.protocols import item_split, user_split
 from recsys.data.split import Holdout, leave_last_out
+from recsys.data.user_split import user_split
 from recsys.errors import ConfigError, DataError
-from tests.data.test_protocols import big_log, item_lists, judged
+from tests.data.test_rolling_splits import big_log, item_lists, judged
 from tests.data.worlds import busy_logs, events_of, log_of, refused, small
 
 seeds = st.integers(0, 3)

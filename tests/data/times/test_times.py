@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.data.clock import clock, seconds_of
 from recsys.data.interactions import Interactions
 from recsys.data.read import read_interactions
-from recsys.data.time_units import DATE_YEARS, instants, parse_timestamp
-from recsys.data.times import read_times
+from recsys.data.times.columns import read_times
+from recsys.data.times.request_time import clock, seconds_of
+from recsys.data.times.units import DATE_YEARS, instants, parse_timestamp
 from recsys.errors import ConfigError
 from tests.data.worlds import parquet, refused, written
 

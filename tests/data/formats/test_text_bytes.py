@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys.data.dialect import Dialect
-from recsys.data.formats import collect
+from recsys.data.formats.dialect import Dialect
+from recsys.data.formats.table import collect
 from recsys.errors import ConfigError
 from tests.data.worlds import parquet, refused, written
 
@@ -109,7 +109,7 @@ def test_a_small_gzip_file_of_nuls_is_refused_before_it_fills_the_memory(tmp_pat
 
 
 def test_a_gzip_file_that_grows_as_no_log_does_is_refused(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("recsys.data.text_bytes._FREE", 1 << 20)
+    monkeypatch.setattr("recsys.data.formats.text_bytes._FREE", 1 << 20)
     file = written(tmp_path / "a.csv.gz", gzip.compress(b"user_id,item_id\n" + b"u,i\n" * (1 << 19)))
     with refused(file, "grows more than 200 times", "unzip it yourself"):
         rows(file)

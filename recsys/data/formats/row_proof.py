@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recsys.data.text_bytes import Bytes, TextBytes
+from recsys.data.formats.text_bytes import Bytes, TextBytes
 
 _PIECE = 1 << 16
 """Bytes looked at together: they stay in the processor's cache."""

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from recsys.data.dialect import Dialect
-from recsys.data.formats import collect
-from recsys.data.row_proof import prove
-from recsys.data.text_bytes import TextBytes
+from recsys.data.formats.dialect import Dialect
+from recsys.data.formats.row_proof import prove
+from recsys.data.formats.table import collect
+from recsys.data.formats.text_bytes import TextBytes
 from tests.data.worlds import refused, written
 
 WANTED = {"user_id": "user_id", "item_id": "item_id"}
@@ -165,7 +165,7 @@ def test_a_header_that_names_a_wanted_column_twice_is_refused_by_name(tmp_path: 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1 << 18])
 def test_counting_does_not_depend_on_how_the_bytes_are_cut(monkeypatch, size):
-    monkeypatch.setattr("recsys.data.row_proof._PIECE", size)
+    monkeypatch.setattr("recsys.data.formats.row_proof._PIECE", size)
     text = 'a,b\n1,"x\n,""y"""\n\n2,\r\n"3","\r"\n,'
     found = prove(TextBytes(Path("x"), text.encode()), ",", '"', 2)
     assert (found.rows, found.blank, found.inner_ends, found.flaw) == (5, 1, 1, None)
@@ -183,7 +183,7 @@ def test_counting_does_not_depend_on_how_the_bytes_are_cut(monkeypatch, size):
     ],
 )
 def test_a_flaw_is_found_however_the_bytes_are_cut(monkeypatch, size, text, kind, line):
-    monkeypatch.setattr("recsys.data.row_proof._PIECE", size)
+    monkeypatch.setattr("recsys.data.formats.row_proof._PIECE", size)
     flaw = prove(TextBytes(Path("x"), text.encode()), ",", '"', 2).flaw
     assert flaw is not None
     assert (flaw.kind, flaw.line) == (kind, line)

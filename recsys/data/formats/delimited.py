@@ -13,9 +13,9 @@ import numpy.typing as npt
 import polars as pl
 
 from recsys.core.progress import log, warn
-from recsys.data.dialect import SEPARATORS, Dialect, fields_of_any_length, records, sniffed
-from recsys.data.row_proof import Flaw, NotPlainError, Proof, prove
-from recsys.data.text_bytes import Bytes, TextBytes, open_text, refuse_bad_utf8
+from recsys.data.formats.dialect import SEPARATORS, Dialect, fields_of_any_length, records, sniffed
+from recsys.data.formats.row_proof import Flaw, NotPlainError, Proof, prove
+from recsys.data.formats.text_bytes import Bytes, TextBytes, open_text, refuse_bad_utf8
 from recsys.errors import ConfigError, DataError
 
 _HEAD = 1 << 16

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 
 from recsys.core.ragged import Int64
-from recsys.data.compact_dates import written_range
-from recsys.data.time_units import EARLIEST, FIRST, LAST, instants
-from recsys.data.times import WANTED, read_times
+from recsys.data.times.columns import WANTED, read_times
+from recsys.data.times.compact_dates import written_range
+from recsys.data.times.units import EARLIEST, FIRST, LAST, instants
 from recsys.errors import DataError
 
 Instant: TypeAlias = int | float | str | date

@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias, get_args
 import polars as pl
 
 from recsys.core.progress import log, warn
-from recsys.data.compact_dates import COMPACT, written, written_range
-from recsys.data.times import Times, read_times
+from recsys.data.times.columns import Times, read_times
+from recsys.data.times.compact_dates import COMPACT, written, written_range
 from recsys.errors import ConfigError, DataError
 
 TimeUnit: TypeAlias = Literal["s", "ms", "us", "ns"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recsys.data.paths import expand, partition_values
+from recsys.data.formats.paths import expand, partition_values
 from recsys.data.read import read_catalog, read_interactions, read_items, read_users
 from tests.data.worlds import refused, written
 

@@ -1,0 +1,1 @@
+"""Open a table in any format: one module per format, and what they share."""

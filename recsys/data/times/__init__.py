@@ -1,0 +1,1 @@
+"""Read times: how a column writes them, which unit its numbers have, and the time of a request."""
