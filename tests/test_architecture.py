@@ -220,9 +220,8 @@ def test_networks_know_torch_and_core_alone() -> None:
 @pytest.mark.parametrize(
     "package",
     [
-        pytest.param("plotly", marks=pytest.mark.xfail(strict=True, reason="knots that are still to be cut")),
         pytest.param("argparse", marks=pytest.mark.xfail(strict=True, reason="knots that are still to be cut")),
-        *sorted(ONLY_IN.keys() - {"plotly", "argparse"}),
+        *sorted(ONLY_IN.keys() - {"argparse"}),
     ],
 )
 def test_a_package_is_imported_where_it_belongs_and_nowhere_else(package: str) -> None:

@@ -152,7 +152,7 @@ def run_index(arguments: Namespace) -> Answer:
     import recsys  # noqa: PLC0415
     from recsys.bundle.io import save  # noqa: PLC0415
     from recsys.bundle.manifest import read_manifest  # noqa: PLC0415
-    from recsys.report.index_page import page  # noqa: PLC0415
+    from recsys.report.index_page import index_page  # noqa: PLC0415
 
     folder = Path(arguments.run_folder)
     removed = ids_of(arguments, "remove")
@@ -193,7 +193,7 @@ def run_index(arguments: Namespace) -> Answer:
         shown = pl.DataFrame(retriever.index.measured).with_columns(pl.col("chosen").cast(pl.Int8))
         parts.append(as_text(shown.drop("kind", "precision")))
         with atomic_file(page_file) as temporary:
-            html = page(folder.resolve().name, len(retriever.index), retriever.index.measured)
+            html = index_page(folder.resolve().name, len(retriever.index), retriever.index.measured)
             temporary.write_text(html, encoding="utf-8")
         parts.append(f"plot: {page_file}")
     index = retriever.index

@@ -167,11 +167,11 @@ def write(figures: dict[str, Any], out: Path) -> None:
     ConfigError
         ``out`` does not end in .html.
     """
-    from recsys.report.page import page  # noqa: PLC0415
+    from recsys.report.sections import report_page  # noqa: PLC0415
 
     check_page_name(out)
     made = {
-        out: page(figures),
+        out: report_page(figures),
         out.with_suffix(".json"): as_json(figures),
         out.with_suffix(".md"): model_card(figures),
     }

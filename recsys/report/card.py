@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from recsys.report.words import MEANING, ends, finding, group_words, metric_number, number, percent, told
+from recsys.pages.tables import number, percent
+from recsys.report.words import MEANING, ends, finding, group_words, metric_number, told
 
 _FAMILIES = ("recall", "ndcg", "mrr", "coverage", "gini", "novelty", "diversity", "calibration")
 _DEEPER = (20, 50, 100)

@@ -6,13 +6,12 @@ from html import escape
 from typing import Any
 
 from recsys.core.version import __version__
-from recsys.report.page import filled
-from recsys.report.plots import COLOURS, plot_spec, titled_axis
-from recsys.report.sections import Specs, figure
-from recsys.report.tables import table
+from recsys.pages.page import figure, page
+from recsys.pages.plots import COLOURS, Specs, plot_spec, titled_axis
+from recsys.pages.tables import table
 
 
-def page(name: str, items: int, measured: list[dict[str, Any]]) -> str:
+def index_page(name: str, items: int, measured: list[dict[str, Any]]) -> str:
     """The HTML.
 
     Parameters
@@ -30,7 +29,7 @@ def page(name: str, items: int, measured: list[dict[str, Any]]) -> str:
     }
     chosen = next((row["index"] for row in measured if row["chosen"]), "none")
     about = f"{items:,} items; chosen: {chosen}"
-    return filled(title=f"{name}: index", about=about, sections=sections, specs=specs, version=__version__)
+    return page(title=f"{name}: index", about=about, sections=sections, specs=specs, version=__version__)
 
 
 def _plot(measured: list[dict[str, Any]], specs: Specs) -> str:

@@ -1,37 +1,26 @@
-"""Figures as Plotly specifications: plain dicts of ``data`` and ``layout``, made from the report's figures.
-
-Colours of text and grid are set by ``page.js``, so that they follow the reader's light or dark screen. Plotly reads tags
-and entities in texts: every text that comes from data goes through :func:`safe`.
-"""
+"""The plots of the report, made from its figures."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
-Spec: TypeAlias = dict[str, Any]
+from recsys.pages.plots import (
+    COLOURS,
+    GREY,
+    PALE,
+    Spec,
+    category_axis,
+    colour_of,
+    faint,
+    plot_spec,
+    safe,
+    short,
+    titled_axis,
+    whiskers,
+)
 
-COLOURS = ("#3182ce", "#e08a1e", "#2f9e6e", "#b065c4", "#d64550", "#17a2b8", "#8c6d46", "#c2559d")
-"""Told apart by colour-blind readers, on white and on black; the first is the model's own."""
-GREY, PALE = "#7d848e", "#c3c9d1"
-_WIDEST = 26
 _NO_HOVER: dict[str, Any] = {"hoverinfo": "skip", "showlegend": False}
-
-
-def safe(text: str) -> str:
-    """Text that Plotly shows as it is."""
-    return html.escape(text, quote=False)
-
-
-def short(text: str) -> str:
-    """Text for an axis: cut where it is long."""
-    return safe(text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…")
-
-
-def colour_of(models: Sequence[str]) -> dict[str, str]:
-    """A colour for each model, the same in every figure; the first is the one that the report is about."""
-    return {model: COLOURS[i % len(COLOURS)] for i, model in enumerate(models)}
 
 
 def curve(figures: dict[str, Any]) -> Spec:
@@ -44,7 +33,7 @@ def curve(figures: dict[str, Any]) -> Spec:
         edge = {"x": found["k"], "mode": "lines", "line": {"width": 0}, "legendgroup": name} | _NO_HOVER
         data += [
             edge | {"y": line["low"]},
-            edge | {"y": line["high"], "fill": "tonexty", "fillcolor": _faint(colour)},
+            edge | {"y": line["high"], "fill": "tonexty", "fillcolor": faint(colour)},
             {
                 "x": found["k"],
                 "y": line["mean"],
@@ -87,8 +76,8 @@ def segment_bars(segment: dict[str, Any], models: Sequence[str], metric: str) ->
                 "error_x": {
                     "type": "data",
                     "symmetric": False,
-                    "array": _whiskers(highs, values),
-                    "arrayminus": _whiskers(values, lows),
+                    "array": whiskers(highs, values),
+                    "arrayminus": whiskers(values, lows),
                     "thickness": 1.2,
                     "width": 3,
                 },
@@ -233,59 +222,3 @@ def item_map(figures: dict[str, Any]) -> Spec:
         "yaxis": bare,
     }
     return plot_spec(data, layout, 620)
-
-
-def plot_spec(data: list[dict[str, Any]], layout: dict[str, Any], height: int) -> Spec:
-    """Traces and layout in the style that all plots share.
-
-    Parameters
-    ----------
-    data : list of dict
-        Plotly traces, scatter where they do not say; finished in place.
-    layout : dict
-        What is particular to this plot; wins over the common style.
-    height : int
-        In pixels.
-    """
-    common = {
-        "height": height,
-        "autosize": True,
-        "font": {"size": 13},
-        "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-    }
-    legend = {
-        "orientation": "h",
-        "xref": "container",
-        "x": 0,
-        "xanchor": "left",
-        "yref": "container",
-        "y": 0,
-        "yanchor": "bottom",
-    }
-    below = {"legend": legend | layout.get("legend", {})}
-    for one in data:
-        one.setdefault("type", "scatter")
-        if "hovertemplate" in one:
-            one["hovertemplate"] += "<extra></extra>" if len(data) == 1 or one["type"] == "bar" else ""
-    return {"data": data, "layout": {"dragmode": False} | common | layout | below}
-
-
-def titled_axis(text: str) -> dict[str, Any]:
-    """An axis that cannot be zoomed, with its title beside it."""
-    return {"title": {"text": text, "standoff": 8}, "automargin": True, "fixedrange": True}
-
-
-def category_axis() -> dict[str, Any]:
-    """An axis of names, the first at the top."""
-    return {"type": "category", "autorange": "reversed", "automargin": True, "fixedrange": True, "ticksuffix": "  "}
-
-
-def _whiskers(above: Sequence[float | None], below: Sequence[float | None]) -> list[float | None]:
-    return [None if a is None or b is None or a == b else a - b for a, b in zip(above, below, strict=True)]
-
-
-def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.14)"

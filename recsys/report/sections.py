@@ -9,26 +9,28 @@ from collections.abc import Callable
 from html import escape
 from typing import Any, TypeAlias
 
+from recsys.pages.page import cards, figure, left_out, page
+from recsys.pages.plots import Specs
+from recsys.pages.tables import definitions, number, percent
 from recsys.report import plots
-from recsys.report.tables import definitions, models_at, segment_table, shares_table, tests_table
-from recsys.report.words import MEANING, ends, finding, group_words, number, percent, told
+from recsys.report.tables import models_at, segment_table, shares_table, tests_table
+from recsys.report.words import MEANING, ends, finding, group_words, told
 
 Figures: TypeAlias = dict[str, Any]
-Specs: TypeAlias = dict[str, plots.Spec]
 
 
 def summary(figures: Figures, specs: Specs) -> str:
     """What was found, in a sentence and a few numbers."""
     head = figures["headline"]
-    cards = []
+    shown = {}
     for name, value in head["metrics"].items():
         interval = "" if value["low"] is None else f"<small>{ends(value)}</small>"
-        cards.append(f"<div><small>{escape(name)}</small><b>{number(value['mean'])}</b>{interval}</div>")
+        shown[name] = f"<b>{number(value['mean'])}</b>{interval}"
     facts = {"users judged": head["users"], "items ranked": head["items"], "targets": head["targets"]}
     if events := head["data"].get("interactions"):
         facts["events in the log"] = events
-    cards += [f"<div><small>{name}</small><b>{value:,}</b></div>" for name, value in facts.items()]
-    return f'<p>{escape(finding(figures))}</p>\n<div class="cards">{"".join(cards)}</div>'
+    shown |= {name: f"<b>{value:,}</b>" for name, value in facts.items()}
+    return f"<p>{escape(finding(figures))}</p>\n{cards(shown)}"
 
 
 def comparison(figures: Figures, specs: Specs) -> str:
@@ -232,15 +234,10 @@ def method(figures: Figures, specs: Specs) -> str:
     return "\n".join(parts)
 
 
-def figure(place: str, text: str) -> str:
-    """Where a plot is drawn, and the sentence below it."""
-    return f'<figure><div class="plot" id="{place}"></div><figcaption>{escape(text)}</figcaption></figure>'
-
-
 def note(figures: Figures, name: str, what: str) -> str:
     """That something is left out, and why; nothing where it is not."""
     reason = figures["left_out"].get(name)
-    return f'<p class="note">{escape(what)}: left out, {escape(reason)}.</p>' if reason else ""
+    return left_out(what, reason) if reason else ""
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Figures, Specs], str]]] = {
@@ -256,3 +253,27 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures, Specs], str]]] = {
     "method": ("Method and reproduction", method),
 }
 """Anchor → title and function, in the order of the page."""
+
+
+def report_page(figures: Figures) -> str:
+    """The whole report as one HTML document.
+
+    Parameters
+    ----------
+    figures : dict
+        From :func:`recsys.report.build`.
+
+    Raises
+    ------
+    DependencyError
+        Plotly is not installed.
+    """
+    specs: Specs = {}
+    head = figures["headline"]
+    return page(
+        title=f"{head['model']}: evaluation report",
+        about=f"{head['protocol']} · made {head['made'][:10]}",
+        sections={anchor: (title, made(figures, specs)) for anchor, (title, made) in SECTIONS.items()},
+        specs=specs,
+        version=head["versions"].get("recsys", ""),
+    )

@@ -1,12 +1,12 @@
-"""The tables of the page: real HTML tables, numbers to the right, each scrolling in its own box where it is too wide."""
+"""The tables of the report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from recsys.report.words import MEANING, ends, metric_number, number, percent
+from recsys.pages.tables import number, percent, table
+from recsys.report.words import MEANING, ends, metric_number
 
 
 def models_at(figures: dict[str, Any], k: int) -> str:
@@ -75,28 +75,6 @@ def shares_table(group: dict[str, Any], k: int) -> str:
     ]
     header = ["group", "items", "catalogue", "training", "shown", "shown / training", "targets", f"recall@{k}"]
     return table(header, rows, right=range(1, len(header)))
-
-
-def definitions(pairs: dict[str, str]) -> str:
-    """Names and what is to be said of them."""
-    return table([], [[escape(name), escape(text)] for name, text in pairs.items()], last_wide=True)
-
-
-def table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), last_wide: bool = False
-) -> str:
-    """An HTML table in a box of its own; the cells are HTML already."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        made = []
-        for i, cell in enumerate(cells):
-            kind = ' class="number"' if i in right else ' class="wide"' if last_wide and i == len(cells) - 1 else ""
-            made.append(f"<{tag}{kind}>{cell}</{tag}>")
-        return f"<tr>{''.join(made)}</tr>"
-
-    head = f"<thead>{line(header, 'th')}</thead>" if header else ""
-    body = "\n".join(line(row, "td") for row in rows)
-    return f'<div class="scroll" tabindex="0"><table>{head}<tbody>\n{body}\n</tbody></table></div>'
 
 
 def _interval(row: dict[str, Any], name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recsys.evaluation.segments import HISTORY, POPULARITY, TEMPERATURE, TIME
+from recsys.pages.tables import number, percent
 
 MEANING = {
     "recall": "share of a user's held-out items that are among the first k",
@@ -48,16 +49,6 @@ def group_words(name: str) -> tuple[str, str]:
         f"Items are grouped by the first value in the catalogue's column {name!r}; rare ones are “other”.",
     )
     return GROUPS.get(name, column)
-
-
-def number(value: float | None, decimals: int = 4) -> str:
-    """A figure, or a dash where there is none."""
-    return "–" if value is None else f"{value:.{decimals}f}"
-
-
-def percent(value: float | None) -> str:
-    """A share in percent, or a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.1f}\u00a0%"
 
 
 def metric_number(name: str, value: float | None) -> str:

@@ -16,11 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from recsys.core.files import atomic_file
 from recsys.core.text_table import as_text
 from recsys.core.version import __version__
-from recsys.report.page import filled
-from recsys.report.plots import COLOURS, GREY, Spec, category_axis, plot_spec, safe, titled_axis
-from recsys.report.sections import Specs, figure
-from recsys.report.tables import definitions, table
-from recsys.report.words import number
+from recsys.pages.page import cards, figure, page
+from recsys.pages.plots import COLOURS, GREY, Spec, Specs, category_axis, plot_spec, safe, titled_axis
+from recsys.pages.tables import definitions, number, table
 from recsys.tuning.space import Choice, Range, recipe_text
 
 if TYPE_CHECKING:
@@ -129,14 +127,14 @@ def write(tuning: Tuning, folder: Path) -> dict[str, Path]:
         ``recipe``, ``trials`` and ``page``.
     """
     files = {"recipe": folder / "best.toml", "trials": folder / "trials.csv", "page": folder / "search.html"}
-    texts = {"recipe": best_text(tuning), "trials": tuning.trials.write_csv(), "page": page(tuning)}
+    texts = {"recipe": best_text(tuning), "trials": tuning.trials.write_csv(), "page": search_page(tuning)}
     for what, target in files.items():
         with atomic_file(target) as file:
             file.write_text(texts[what], encoding="utf-8")
     return files
 
 
-def page(tuning: Tuning) -> str:
+def search_page(tuning: Tuning) -> str:
     """The search as one HTML file: the best options, how it went, what mattered, every trial.
 
     Raises
@@ -152,7 +150,7 @@ def page(tuning: Tuning) -> str:
         "slices": ("Option by option", _slices_section(tuning, specs)),
         "trials": ("All trials", _trials_section(tuning)),
     }
-    return filled(
+    return page(
         title=f"{tuning.name}: search",
         about=f"{tuning.trials.height} trials, {tuning.monitor} on validation",
         sections=sections,
@@ -166,14 +164,13 @@ def _best_section(tuning: Tuning) -> str:
     states = dict(tuning.trials["state"].value_counts().iter_rows())
     facts = {tuning.monitor: number(best["value"]), "best epoch": best["best_epoch"], "trial": best["number"]}
     facts |= dict(sorted(states.items()))
-    cards = "".join(f"<div><small>{escape(name)}</small><b>{value}</b></div>" for name, value in facts.items())
     pairs = {name: _cell(best[name]) for name in tuning.space.searched}
     recipe = f"<details><summary>As a recipe</summary><pre>{escape(best_text(tuning))}</pre></details>"
     warned = (
         '<p class="soft">The best of many trials looks better on validation than it is; judge it on the test users, as '
         "recsys fit does.</p>"
     )
-    return f'<div class="cards">{cards}</div>\n{definitions(pairs)}\n{recipe}\n{warned}'
+    return f"{cards({name: f'<b>{value}</b>' for name, value in facts.items()})}\n{definitions(pairs)}\n{recipe}\n{warned}"
 
 
 def _history_section(tuning: Tuning, specs: Specs) -> str:

@@ -21,11 +21,11 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out
 from recsys.errors import ConfigError
 from recsys.evaluation.evaluate import evaluate
+from recsys.pages.page import in_script
 from recsys.report import build, model_card, write
 from recsys.report.figures import plain
 from recsys.report.groups import long_tail
-from recsys.report.page import in_script, page
-from recsys.report.sections import SECTIONS
+from recsys.report.sections import SECTIONS, report_page
 from recsys.serving.retriever import Retriever
 from recsys.two_tower import TwoTower
 from tests.conftest import make_events, make_items
@@ -64,7 +64,7 @@ def figures(retriever: Retriever) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def html(figures: dict[str, Any]) -> str:
-    return page(figures)
+    return report_page(figures)
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +303,7 @@ def test_a_failed_write_leaves_the_old_page(
     def fail(*_: Any, **__: Any) -> str:
         raise RuntimeError
 
-    monkeypatch.setattr("recsys.report.page.page", fail)
+    monkeypatch.setattr("recsys.report.sections.report_page", fail)
     with pytest.raises(RuntimeError):
         write(figures, out)
     assert out.read_text() == "old"
@@ -320,5 +320,5 @@ def test_import_leaves_plotly_alone() -> None:
     import subprocess
     import sys
 
-    code = "import sys, recsys.report, recsys.report.page; sys.exit('plotly' in sys.modules)"
+    code = "import sys, recsys.report, recsys.report.sections, recsys.pages.page; sys.exit('plotly' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,7 +14,7 @@ from recsys.cli.parser import main
 from recsys.config.options import build, read_recipe
 from recsys.config.recipe import TABLES, Recipe
 from recsys.data.split import Split
-from recsys.tuning.page import page, write
+from recsys.tuning.page import search_page, write
 from recsys.tuning.search import Tuning
 from recsys.two_tower import TwoTower
 from tests.conftest import make_events, make_items
@@ -65,7 +65,7 @@ class Loads(HTMLParser):
 
 
 def test_the_page_loads_nothing_and_says_what_was_found(found: Tuning) -> None:
-    html = page(found)
+    html = search_page(found)
     read = Loads(html)
     assert all(one.startswith("#") for one in read.loads)
     assert "default-src 'none'" in html
@@ -81,7 +81,7 @@ def test_the_page_loads_nothing_and_says_what_was_found(found: Tuning) -> None:
 def test_every_plot_is_one_that_plotly_accepts_and_has_axes(found: Tuning) -> None:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-    read = Loads(page(found))
+    read = Loads(search_page(found))
     specs = json.loads(read.scripts[0])
     assert (
         set(specs) == set(read.ids) == {"plot-history", "plot-importance", "plot-slice-0", "plot-slice-1", "plot-slice-2"}
@@ -103,7 +103,7 @@ def test_too_few_trials_leave_importances_out_and_say_so(
     pretend(monkeypatch, hill)
     few = search(ring_split, space_of(tmp_path, FIXED + SEARCH), tmp_path, trials=2)
     assert few.importances == {}
-    assert "it takes 4 complete trials or more" in Loads(page(few)).text
+    assert "it takes 4 complete trials or more" in Loads(search_page(few)).text
 
 
 def test_the_best_recipe_is_an_ordinary_recipe(found: Tuning, tmp_path: Path) -> None:
