@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from argparse import Action, Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.cli.words import command
 from recsys.core.files import Held
 from recsys.core.progress import warn
+from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
+from recsys.data.user_table import UserTable
 from recsys.errors import RecsysError
 
 if TYPE_CHECKING:
     from recsys.evaluation.result import Evaluation
     from recsys.serving.retriever import Retriever
+    from recsys.training.logs import TrainingLog
     from recsys.two_tower import TwoTower
 
 SHOWN = (10, 20, 50)
@@ -96,6 +100,22 @@ def save(
             raise OSError(error.errno, str(error), str(out)) from error
         raise
     return failed
+
+
+def fit_trial(
+    configs: dict[str, Any],
+    *,
+    train: Interactions,
+    catalog: Catalog | None,
+    validation: Holdout,
+    users: UserTable | None,
+    on_epoch: Callable[[dict[str, float]], None],
+) -> TrainingLog:
+    """Train one trial of :func:`recsys.tuning.search.tune`; ``configs`` holds a dataclass for each table of a recipe."""
+    model, rest = configs["model"], {table: config for table, config in configs.items() if table != "model"}
+    model.fit(train, catalog, validation=validation, users=users, on_epoch=on_epoch, **rest)
+    record: TrainingLog = model.log
+    return record
 
 
 def refuse_silence(failed: str | None, out: Path) -> None:

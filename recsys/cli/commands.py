@@ -192,9 +192,11 @@ def _split(log: Interactions, how: str) -> tuple[Interactions, Holdout | None, H
 
 def run_tune(arguments: Namespace) -> Answer:
     """``recsys tune``."""
-    from recsys.tuning.page import table_text, write  # noqa: PLC0415
+    from recsys.pipeline import fit_trial  # noqa: PLC0415
+    from recsys.tuning.page import write  # noqa: PLC0415
     from recsys.tuning.search import tune  # noqa: PLC0415 - optuna
     from recsys.tuning.space import read_space  # noqa: PLC0415
+    from recsys.tuning.trials import table_text  # noqa: PLC0415
 
     space = read_space(Path(arguments.space), TABLES)
     if arguments.keep_seen:
@@ -212,6 +214,7 @@ def run_tune(arguments: Namespace) -> Answer:
         catalog,
         validation,
         space,
+        fit=fit_trial,
         users=users,
         trials=arguments.trials,
         storage=Path(arguments.storage or out / "study.db"),

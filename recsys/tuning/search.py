@@ -9,11 +9,10 @@ import math
 import sqlite3
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import optuna
@@ -31,8 +30,8 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError, RecsysError
-from recsys.tuning.page import REASON, importances, trial_table
-from recsys.tuning.space import Choice, Options, Range, Space
+from recsys.tuning.space import Choice, Range, Space
+from recsys.tuning.trials import REASON, Tuning, importances, trial_table
 
 if TYPE_CHECKING:
     from recsys.training.logs import TrainingLog
@@ -41,6 +40,8 @@ _SEARCH, _INTERRUPTED = "search", "interrupted"
 """Attributes of a study: what it searches in which data, and the trials that a killed or stopped process left behind."""
 _PATIENCE = 5.0
 """Seconds to wait for another program that has locked the file."""
+_BLOCK = 65_536
+"""Elements of a column that are digested at once."""
 _FIRST = 3
 """So many trials may fail before anything has succeeded."""
 _UNPRUNED_TRIALS = 5
@@ -49,43 +50,21 @@ _UNPRUNED_EPOCHS = 0.2
 """Share of a trial's epochs before which it is not stopped."""
 
 
-@dataclass(frozen=True, eq=False)
-class Tuning:
-    """What a search has found so far.
+class Fit(Protocol):
+    """Trains one model."""
 
-    Attributes
-    ----------
-    name : str
-        Of the study.
-    monitor : str
-        The validation figure that was maximised, such as ``"ndcg@10"``.
-    trials : DataFrame
-        A row per trial: ``number``, ``state`` (complete, pruned, failed or interrupted), ``value`` (the best epoch's
-        figure), ``best_epoch``, ``seconds``, one column per searched ``table.key``, ``reason``.
-    best_number : int
-        The complete trial with the highest value; of equals the first.
-    best : dict of dict
-        Its options by table, fixed ones included: a recipe.
-    importances : dict
-        ``table.key`` → share of the variance of ``value`` that it explains (fANOVA), the largest first; empty where there
-        are too few complete trials to tell.
-    space : Space
-    storage : Path
-    """
-
-    name: str
-    monitor: str
-    trials: pl.DataFrame
-    best_number: int
-    best: Options
-    importances: dict[str, float]
-    space: Space
-    storage: Path
-
-    @property
-    def best_row(self) -> dict[str, Any]:
-        """The best trial's row of ``trials``."""
-        return self.trials.row(by_predicate=pl.col("number") == self.best_number, named=True)
+    def __call__(
+        self,
+        configs: dict[str, Any],
+        *,
+        train: Interactions,
+        catalog: Catalog | None,
+        validation: Holdout,
+        users: UserTable | None,
+        on_epoch: Callable[[dict[str, float]], None],
+    ) -> TrainingLog:
+        """Train with the options in ``configs`` (table → dataclass), calling ``on_epoch`` after each epoch."""
+        ...
 
 
 def tune(
@@ -94,6 +73,7 @@ def tune(
     validation: Holdout,
     space: Space,
     *,
+    fit: Fit,
     users: UserTable | None = None,
     trials: int,
     storage: Path,
@@ -113,7 +93,9 @@ def tune(
     train, catalog, validation, users
         As :meth:`recsys.TwoTower.fit` takes them.
     space : Space
-        Its tables: ``model``, ``training`` and others, which are handed to :meth:`recsys.TwoTower.fit` by their names.
+        Its tables: ``model``, ``training`` and what else ``fit`` takes.
+    fit : callable
+        Trains one model, such as :func:`recsys.pipeline.fit_trial`; see :class:`Fit`.
     trials : int
         How many the study shall have in all, those of earlier calls included, interrupted ones not.
     storage : Path
@@ -159,7 +141,7 @@ def tune(
         begun = time.monotonic()
         while (done := len(counted(study))) < trials and (minutes is None or time.monotonic() - begun < 60 * minutes):
             study.sampler = optuna.samplers.TPESampler(seed=_seed(seed, done), multivariate=True)
-            error = _run(study, inputs, space, f"trial {done + 1}/{trials}")
+            error = _run(study, fit, inputs, space, f"trial {done + 1}/{trials}")
             if error is not None:
                 _stop_if_hopeless(study, error)
             del error  # its traceback holds the network, and so does a cycle in what trained it
@@ -175,7 +157,7 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
     return [one for one in ended if one.number not in study.user_attrs.get(_INTERRUPTED, [])]
 
 
-def _run(study: optuna.Study, inputs: dict[str, Any], space: Space, what: str) -> Exception | None:
+def _run(study: optuna.Study, fit: Fit, inputs: dict[str, Any], space: Space, what: str) -> Exception | None:
     """One trial; the error where it failed."""
     trial = study.ask({name: _distribution(domain) for name, domain in space.searched.items()})
     log(f"{what}: {', '.join(f'{key} {_short(value)}' for key, value in trial.params.items())}")
@@ -187,7 +169,7 @@ def _run(study: optuna.Study, inputs: dict[str, Any], space: Space, what: str) -
         log(f"{what}: left out, {error}")
         return None
     try:
-        record = _fit(trial, configs, inputs)
+        record = _fit(trial, fit, configs, inputs)
     except optuna.TrialPruned as pruned:
         trial.set_user_attr(REASON, str(pruned))
         study.tell(trial, state=TrialState.PRUNED)
@@ -211,7 +193,7 @@ def _run(study: optuna.Study, inputs: dict[str, Any], space: Space, what: str) -
     return None
 
 
-def _fit(trial: optuna.Trial, configs: dict[str, Any], inputs: dict[str, Any]) -> TrainingLog:
+def _fit(trial: optuna.Trial, fit: Fit, configs: dict[str, Any], inputs: dict[str, Any]) -> TrainingLog:
     training = configs["training"]
     first = math.ceil(_UNPRUNED_EPOCHS * training.epochs)
 
@@ -223,10 +205,7 @@ def _fit(trial: optuna.Trial, configs: dict[str, Any], inputs: dict[str, Any]) -
         if first <= epoch < training.epochs and trial.should_prune():
             raise optuna.TrialPruned(f"below the median of the others at epoch {epoch}")
 
-    model, rest = configs["model"], {table: config for table, config in configs.items() if table != "model"}
-    model.fit(**inputs, on_epoch=on_epoch, **rest)
-    record: TrainingLog = model.log
-    return record
+    return fit(configs, **inputs, on_epoch=on_epoch)
 
 
 def _is_bug(error: Exception) -> bool:
@@ -306,11 +285,18 @@ def _fingerprints(
 
 
 def _digest(parts: Iterable[Any]) -> str:
-    """sha256 of strings, columns, arrays and Nones."""
+    """sha256 of strings, columns, arrays and Nones, each as JSON; columns and arrays by the block, to save memory."""
     digest = hashlib.sha256()
     for part in parts:
-        values = part.to_list() if isinstance(part, pl.Series) else part.tolist() if isinstance(part, np.ndarray) else part
-        digest.update(json.dumps(values, default=str).encode())
+        if isinstance(part, pl.Series | np.ndarray):
+            digest.update(b"[")
+            for start in range(0, len(part), _BLOCK):
+                block = part[start : start + _BLOCK]
+                values = block.to_list() if isinstance(block, pl.Series) else block.tolist()
+                digest.update((", " if start else "").encode() + json.dumps(values, default=str)[1:-1].encode())
+            digest.update(b"]")
+        else:
+            digest.update(json.dumps(part).encode())
     return digest.hexdigest()
 
 

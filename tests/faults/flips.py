@@ -21,6 +21,7 @@ import recsys
 from recsys.bundle.manifest import sealed
 from recsys.config.recipe import TABLES
 from recsys.data.interactions import Interactions
+from recsys.pipeline import fit_trial
 from recsys.tuning.search import tune
 from recsys.tuning.space import read_space
 from tests.faults.tally import Tally, by_hand, judged
@@ -138,7 +139,7 @@ class World:
         space = read_space(place / "space.toml", TABLES)
 
         def search(storage: Path) -> list[Any]:
-            found = tune(split.train, None, split.validation, space, trials=1, storage=storage, name="study")
+            found = tune(split.train, None, split.validation, space, fit=fit_trial, trials=1, storage=storage, name="study")
             return found.trials["value"].to_list()
 
         storage = self.folder / "study.db"

@@ -13,9 +13,11 @@ from recsys.config.recipe import TABLES
 from recsys.config.training import Training
 from recsys.data.split import Split
 from recsys.errors import RecsysError
+from recsys.pipeline import fit_trial
 from recsys.training.logs import TrainingLog
-from recsys.tuning.search import Tuning, tune
+from recsys.tuning.search import tune
 from recsys.tuning.space import Space, read_space
+from recsys.tuning.trials import Tuning
 from recsys.two_tower import TwoTower
 
 FIXED = '[model]\nencoder = "none"\nmax_length = 8\n[training]\nepochs = 2\nbatch_tokens = 64\ndevice = "cpu"\n'
@@ -35,7 +37,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, curve: Curve) -> list[TwoTower]:
     """A fit that takes no time: its validation figures are those of ``curve``. Gives the models that it was asked for."""
     asked: list[TwoTower] = []
 
-    def fit(self: TwoTower, *, training: Training, on_epoch: Any, **_: object) -> TwoTower:
+    def fit(self: TwoTower, *_: object, training: Training, on_epoch: Any, **__: object) -> TwoTower:
         asked.append(self)
         rows = []
         for epoch, value in enumerate(curve(self, training), start=1):
@@ -58,7 +60,8 @@ def hill(model: TwoTower, training: Training) -> list[float]:
 
 def search(split: Split, space: Space, folder: Path, trials: int = 12, **options: Any) -> Tuning:
     assert split.validation is not None
-    return tune(split.train, None, split.validation, space, trials=trials, storage=folder / "study.db", **options)
+    options = {"fit": fit_trial, "trials": trials, "storage": folder / "study.db"} | options
+    return tune(split.train, None, split.validation, space, **options)
 
 
 def essence(found: Tuning) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from recsys.config.options import build, read_recipe
 from recsys.config.recipe import TABLES, Recipe
 from recsys.data.split import Split
 from recsys.tuning.page import search_page, write
-from recsys.tuning.search import Tuning
+from recsys.tuning.trials import Tuning
 from recsys.two_tower import TwoTower
 from tests.conftest import make_events, make_items
 from tests.tuning.searching import FIXED, SEARCH, failing, hill, pretend, search, space_of

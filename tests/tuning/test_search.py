@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +18,9 @@ from recsys.config.training import Training
 from recsys.data.catalog import Catalog
 from recsys.data.split import Split
 from recsys.errors import ConfigError, RecsysError
-from recsys.tuning.page import table_text
-from recsys.tuning.search import tune
+from recsys.pipeline import fit_trial
+from recsys.tuning.search import _digest, tune
+from recsys.tuning.trials import table_text
 from recsys.two_tower import TwoTower
 from tests.tuning.searching import FIXED, SEARCH, essence, failing, hill, pretend, search, space_of
 
@@ -248,12 +251,12 @@ def test_a_study_of_another_space_or_other_data_is_refused_by_what_differs(
     storage = tmp_path / "study.db"
     fewer = ring_split.validation.sample(5)
     with pytest.raises(ConfigError, match="begun with another validation users;"):
-        tune(ring_split.train, None, fewer, space, trials=1, storage=storage)
+        tune(ring_split.train, None, fewer, space, fit=fit_trial, trials=1, storage=storage)
     with pytest.raises(ConfigError, match="begun with another catalogue;"):
-        tune(ring_split.train, ring_catalog, ring_split.validation, space, trials=1, storage=storage)
+        tune(ring_split.train, ring_catalog, ring_split.validation, space, fit=fit_trial, trials=1, storage=storage)
     with pytest.raises(ConfigError, match="begun with another training log;"):
-        tune(_less(ring_split), None, ring_split.validation, space, trials=1, storage=storage)
-    found = tune(ring_split.train, None, fewer, space, trials=1, storage=storage, name="fewer")
+        tune(_less(ring_split), None, ring_split.validation, space, fit=fit_trial, trials=1, storage=storage)
+    found = tune(ring_split.train, None, fewer, space, fit=fit_trial, trials=1, storage=storage, name="fewer")
     assert found.trials.height == 1
 
 
@@ -305,3 +308,11 @@ def test_a_study_that_recsys_did_not_make_is_refused(ring_split: Split, tmp_path
     theirs.tell(theirs.ask(), state=TrialState.FAIL)
     with pytest.raises(ConfigError, match="was not made by recsys"):
         search(ring_split, space_of(tmp_path, FIXED + SEARCH), tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 9])
+def test_a_digest_by_the_block_is_that_of_the_whole_column(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    monkeypatch.setattr("recsys.tuning.search._BLOCK", 4)
+    column = pl.Series(["é", None, '"', "]", ", "] * 2)[:length]
+    whole = json.dumps(column.to_list()).encode() + json.dumps("x").encode() + json.dumps(None).encode()
+    assert _digest([column, "x", None]) == hashlib.sha256(whole).hexdigest()
