@@ -46,15 +46,15 @@ def judged(retriever: Retriever) -> tuple[Evaluation | None, dict[str, Any] | No
 
     Whatever goes wrong, panics of a library too, is told as text: the model is trained, and is still to be saved.
     """
-    from recsys.report import build, judge  # noqa: PLC0415
+    from recsys.report import build, evaluate_held_out  # noqa: PLC0415
 
     if retriever.holdout is None:
         return None, None, None
     report = None
     try:
-        full = judge(retriever, more=SHOWN)
+        full = evaluate_held_out(retriever, retriever, more=SHOWN)
         report = full.up_to(SHOWN)
-        return report, build(retriever, judged=full, baselines=False, with_map=False), None
+        return report, build(retriever, retriever, evaluation=full, baselines=False, with_map=False).figures, None
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # polars panics are no Exception

@@ -319,7 +319,10 @@ def run_report(arguments: Namespace) -> Answer:
     prove_file(out)
     retriever = _judgeable(arguments.run_folder)
     seen = _filter_seen(arguments)
-    write(build_report(retriever, category=arguments.category, filter_seen=seen, baselines=not arguments.no_baselines), out)
+    report = build_report(
+        retriever, retriever, category=arguments.category, filter_seen=seen, baselines=not arguments.no_baselines
+    )
+    write(report.figures, out)
     figures, card = out.with_suffix(".json"), out.with_suffix(".md")
     return Answer(
         f"page: {out}\nfigures: {figures}\nmodel card: {card}",

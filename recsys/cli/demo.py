@@ -68,7 +68,7 @@ def run(folder: Path, seed: int) -> tuple[str, dict[str, Any]]:
     apart = pl.DataFrame([_row(ranker, split.test.where(cold)) for ranker in rankers])
 
     retriever = model.retriever(log=events, holdout=split.test)
-    figures = build_report(retriever, baselines=False, with_map=False)
+    figures = build_report(retriever, retriever, baselines=False, with_map=False).figures
     retriever.save(folder / "bundle", overwrite=True, figures=figures)
     users = events.users.to_ids(split.test.user_rows[:: len(split.test) // _SHOWN_USERS][:_SHOWN_USERS])
     bundle = folder / "bundle"

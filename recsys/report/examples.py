@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 
 from recsys.core.ragged import Int32, Int64
+from recsys.evaluation.protocol import Ranker
 from recsys.evaluation.result import Evaluation
 
 if TYPE_CHECKING:
-    from recsys.serving.retriever import Retriever
+    from recsys.serving.retriever import Retriever as Bundle
 
 _EACH = 3
 """Users who were served well, and as many who were not."""
@@ -20,7 +21,7 @@ _TOP = 5
 _TARGETS = 3
 
 
-def chosen_users(retriever: Retriever, report: Evaluation, k: int, seed: int) -> dict[str, Any]:
+def chosen_users(bundle: Bundle, ranker: Ranker, report: Evaluation, k: int, seed: int) -> dict[str, Any]:
     """Some users for whom a target is among the first k and some for whom none is, drawn from the seed.
 
     Returns
@@ -34,8 +35,8 @@ def chosen_users(retriever: Retriever, report: Evaluation, k: int, seed: int) ->
     found = report.per_user[f"hit_rate@{k}"] > 0
     users = _drawn(np.flatnonzero(found), np.flatnonzero(~found), np.random.default_rng(seed))
     histories = holdout.histories.take(users)
-    ranked = retriever.recommend_rows(
-        histories, min(_TOP, len(retriever.items)), exclude=histories if report.seen_filtered else None
+    ranked = ranker.recommend_rows(
+        histories, min(_TOP, len(bundle.items)), exclude=histories if report.seen_filtered else None
     )
     told = []
     for i, user in enumerate(users):
@@ -47,16 +48,16 @@ def chosen_users(retriever: Retriever, report: Evaluation, k: int, seed: int) ->
             {
                 "user": str(holdout.users.ids[row]) if row >= 0 else "somebody new",
                 "found": bool(found[user]),
-                "history": _titles(retriever, report, histories[i][-_LAST:]),
+                "history": _titles(bundle, report, histories[i][-_LAST:]),
                 "history_length": len(histories[i]),
                 "targets": [
                     {"title": title, "place": int(place) or None}
-                    for title, place in zip(_titles(retriever, report, targets[best]), places[best], strict=True)
+                    for title, place in zip(_titles(bundle, report, targets[best]), places[best], strict=True)
                 ],
                 "more_targets": len(targets) - len(best),
                 "recommended": [
                     {"title": title, "hit": bool(item in targets)}
-                    for title, item in zip(_titles(retriever, report, ranked.lists[i]), ranked.lists[i], strict=True)
+                    for title, item in zip(_titles(bundle, report, ranked.lists[i]), ranked.lists[i], strict=True)
                 ],
             }
         )
@@ -72,9 +73,9 @@ def _drawn(hits: Int64, misses: Int64, generator: np.random.Generator) -> Int64:
     )
 
 
-def _titles(retriever: Retriever, report: Evaluation, rows: Int32) -> list[str]:
+def _titles(bundle: Bundle, report: Evaluation, rows: Int32) -> list[str]:
     """Titles of item rows; the id stands in for an item without one, or that the model does not know."""
-    known = rows < len(retriever.items)
-    titles = iter(retriever.catalog.title_of(rows[known]).to_list())
+    known = rows < len(bundle.items)
+    titles = iter(bundle.catalog.title_of(rows[known]).to_list())
     ids = report.holdout.items.to_ids(rows).cast(pl.String).to_list()
     return [next(titles) if is_known else raw for is_known, raw in zip(known, ids, strict=True)]

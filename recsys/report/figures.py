@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from recsys.evaluation.compare import Comparison
+from recsys.evaluation.protocol import Ranker
 from recsys.evaluation.result import ACCURACY, DEFINITION, Evaluation
 from recsys.evaluation.segments import HISTORY, TIME
 from recsys.report import reproduce
@@ -20,7 +21,7 @@ from recsys.report.groups import K, fairness_figures, long_tail, segment_figures
 from recsys.report.item_map import FEWEST, item_map
 
 if TYPE_CHECKING:
-    from recsys.serving.retriever import Retriever
+    from recsys.serving.retriever import Retriever as Bundle
 
 __all__ = ["METRIC", "K", "collect", "no_tests", "plain"]
 
@@ -37,7 +38,8 @@ def no_tests() -> pl.DataFrame:
 
 
 def collect(
-    retriever: Retriever,
+    bundle: Bundle,
+    ranker: Ranker,
     comparison: Comparison,
     segments: dict[str, pl.DataFrame],
     item_groups: dict[str, pl.DataFrame],
@@ -51,7 +53,8 @@ def collect(
 
     Parameters
     ----------
-    retriever : Retriever
+    bundle : Bundle
+    ranker : Ranker
         Its evaluation is among those of ``comparison``, found by its name; all of them in its item rows.
     comparison : Comparison
     segments, item_groups : dict of DataFrame
@@ -70,24 +73,23 @@ def collect(
     dict
         Of dicts, lists, strings, finite numbers, booleans and None: what JSON can hold.
     """
-    own = next(report for report in comparison.reports if report.model == retriever.name)
+    own = next(report for report in comparison.reports if report.model == ranker.name)
     reports = [own, *(report for report in comparison.reports if report is not own)]
-    train = retriever.trained_on
+    train = bundle.trained_on
     counts = None if train is None else train.item_counts
     found: dict[str, Any] = plain(
         {
-            "headline": _headline(retriever, own),
+            "headline": _headline(bundle, own),
             "models": [_metrics(report) for report in comparison.reports],
             "tests": {"metric": comparison.metric, "rows": comparison.tests.to_dicts()},
             "curve": _curve(reports),
             "segments": segment_figures(segments | item_groups),
             "long_tail": None if counts is None else long_tail(reports, counts),
             "fairness": {"k": K, "model": own.model, "groups": fairness_figures(item_groups, own.model)},
-            "training": retriever.record,
-            "examples": chosen_users(retriever, own, K, seed),
-            "map": item_map(retriever, counts, category, seed) if with_map else None,
-            "left_out": _left_out(retriever, segments, category, baselines)
-            | ({} if with_map else {"map": "not asked for"}),
+            "training": bundle.record,
+            "examples": chosen_users(bundle, ranker, own, K, seed),
+            "map": item_map(bundle, counts, category, seed) if with_map else None,
+            "left_out": _left_out(bundle, segments, category, baselines) | ({} if with_map else {"map": "not asked for"}),
         }
     )
     return found
@@ -106,7 +108,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _headline(retriever: Retriever, own: Evaluation) -> dict[str, Any]:
+def _headline(bundle: Bundle, own: Evaluation) -> dict[str, Any]:
     return {
         "model": own.model,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -120,11 +122,11 @@ def _headline(retriever: Retriever, own: Evaluation) -> dict[str, Any]:
         "k": K,
         "metrics": {f"{name}@{K}": _valued(own, f"{name}@{K}") for name in ("recall", "ndcg", "mrr", "coverage")},
         "counts": own.counts,
-        "data": retriever.data | {"text_columns": list(retriever.catalog.text_columns)},
-        "options": retriever.options,
-        "command": reproduce.command(retriever),
-        "all_options": reproduce.options_of(retriever),
-        "reading_known": retriever.record.get("reading") is not None,
+        "data": bundle.data | {"text_columns": list(bundle.catalog.text_columns)},
+        "options": bundle.options,
+        "command": reproduce.command(bundle),
+        "all_options": reproduce.options_of(bundle),
+        "reading_known": bundle.record.get("reading") is not None,
         "versions": _versions(),
     }
 
@@ -162,12 +164,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _left_out(
-    retriever: Retriever, segments: dict[str, pl.DataFrame], category: str | None, baselines: bool
-) -> dict[str, str]:
+def _left_out(bundle: Bundle, segments: dict[str, pl.DataFrame], category: str | None, baselines: bool) -> dict[str, str]:
     """What the report cannot show, and why."""
     reasons = {}
-    if retriever.trained_on is None:
+    if bundle.trained_on is None:
         reasons["baselines"] = f"{_NO_LOG}, so that none can be fitted on the same"
         reasons["popularity"] = _NO_LOG
         reasons["long_tail"] = f"{_NO_LOG}, so that no item can be called popular"
@@ -177,10 +177,10 @@ def _left_out(
         reasons["category"] = "no column of the catalogue was named (--category), and none is named like one"
     if HISTORY in segments and TIME not in segments:
         reasons["time"] = "the holdout was made from a log without timestamps"
-    if not retriever.record.get("epochs"):
+    if not bundle.record.get("epochs"):
         reasons["training"] = "the bundle keeps no record of the training"
-    elif not any(name.startswith("val_") for name in retriever.record["epochs"][0]):
+    elif not any(name.startswith("val_") for name in bundle.record["epochs"][0]):
         reasons["validation"] = "the model was trained without validation"
-    if len(retriever.items) < FEWEST:
-        reasons["map"] = f"there are only {len(retriever.items)} items"
+    if len(bundle.items) < FEWEST:
+        reasons["map"] = f"there are only {len(bundle.items)} items"
     return reasons

@@ -11,7 +11,7 @@ from recsys.core.ragged import Float32, Int32, Int64
 from recsys.evaluation import segments
 
 if TYPE_CHECKING:
-    from recsys.serving.retriever import Retriever
+    from recsys.serving.retriever import Retriever as Bundle
 
 FEWEST = 5
 """With fewer items there is no map."""
@@ -22,12 +22,12 @@ _DIRECTIONS = 30
 _PERPLEXITY = 30
 
 
-def item_map(retriever: Retriever, counts: Int64 | None, category: str | None, seed: int) -> dict[str, Any] | None:
+def item_map(bundle: Bundle, counts: Int64 | None, category: str | None, seed: int) -> dict[str, Any] | None:
     """Places of items on a plane: PCA to 30 directions, then t-SNE, both from the seed.
 
     Parameters
     ----------
-    retriever : Retriever
+    bundle : Bundle
     counts : int64 (n_items,), optional
         Events in training. Of a larger catalogue the 1,500 most popular items are shown and 1,000 drawn from the rest;
         where no counts are known, 2,500 drawn from all.
@@ -40,15 +40,15 @@ def item_map(retriever: Retriever, counts: Int64 | None, category: str | None, s
     dict or None
         ``items``, ``popular``, ``category``, and lists ``x``, ``y``, ``title``, ``label`` with one element per item.
     """
-    n = len(retriever.items)
+    n = len(bundle.items)
     if n < FEWEST:
         return None
     popular, rows = _chosen(n, counts, np.random.default_rng(seed))
     log(f"report: a map of {len(rows):,} items")
-    places = _plane(retriever.vectors[rows], seed)
+    places = _plane(bundle.vectors[rows], seed)
     labels = [""] * len(rows)
     if category is not None:
-        every = segments.column(retriever.catalog, category, most=_COLOURS)
+        every = segments.column(bundle.catalog, category, most=_COLOURS)
         labels = [one or "unknown" for one in every.gather(rows.tolist()).to_list()]
     return {
         "items": n,
@@ -56,7 +56,7 @@ def item_map(retriever: Retriever, counts: Int64 | None, category: str | None, s
         "category": category,
         "x": [round(float(one), 2) for one in places[:, 0]],
         "y": [round(float(one), 2) for one in places[:, 1]],
-        "title": retriever.catalog.title_of(rows).to_list(),
+        "title": bundle.catalog.title_of(rows).to_list(),
         "label": labels,
     }
 

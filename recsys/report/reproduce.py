@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 from recsys.config.recipe import TABLES
 
 if TYPE_CHECKING:
-    from recsys.serving.retriever import Retriever
+    from recsys.serving.retriever import Retriever as Bundle
 
 _LINE = 100
 
 
-def command(retriever: Retriever) -> str:
+def command(bundle: Bundle) -> str:
     """How to fit the model again and report on it, as lines for a shell; LOG, ITEMS and USERS stand for files.
 
     Parameters
     ----------
-    retriever : Retriever
+    bundle : Bundle
         Its record tells how the log was read and split, where the command ``fit`` did that.
     """
-    words = ["recsys", "fit", "LOG", *_data_words(retriever)]
-    for table, options in options_of(retriever).items():
+    words = ["recsys", "fit", "LOG", *_data_words(bundle)]
+    for table, options in options_of(bundle).items():
         for field in fields(TABLES[table]):
             default = field.default if field.default is not MISSING else None
             if field.name in options and not _same(value := options[field.name], default):
@@ -36,31 +36,31 @@ def command(retriever: Retriever) -> str:
     return " \\\n".join(lines).strip() + "\nrecsys report RUN --out report.html"
 
 
-def options_of(retriever: Retriever) -> dict[str, dict[str, Any]]:
+def options_of(bundle: Bundle) -> dict[str, dict[str, Any]]:
     """All options by the table of a recipe that sets them; a table is empty where they are not known."""
-    record = retriever.record
+    record = bundle.record
     return {
-        "model": retriever.options,
+        "model": bundle.options,
         "objective": record.get("objective") or {},
         "augment": record.get("augment") or {},
         "training": record.get("options") or {},
     }
 
 
-def _data_words(retriever: Retriever) -> list[str]:
-    reading = retriever.record.get("reading")
+def _data_words(bundle: Bundle) -> list[str]:
+    reading = bundle.record.get("reading")
     if reading is not None:
         files = [*(["--catalog", "ITEMS"] if reading.get("catalog") else [])]
         files += ["--user-table", "USERS"] if reading.get("user_table") else []
         return [*files, *map(str, reading.get("words", [])), "--split", str(reading.get("split", "last"))]
-    options, text = retriever.options, retriever.catalog.text_columns
+    options, text = bundle.options, bundle.catalog.text_columns
     of_items = text or options.get("categories") or options.get("numbers") or options.get("images")
     words = ["--catalog", "ITEMS", *(["--text", *text] if text else [])] if of_items else []
-    if retriever.towers.user_codes is not None:
+    if bundle.towers.user_codes is not None:
         words += ["--user-table", "USERS"]
-    protocol = "" if retriever.holdout is None else retriever.holdout.protocol
+    protocol = "" if bundle.holdout is None else bundle.holdout.protocol
     words += next((["--split", how] for how in ("time", "random") if protocol.startswith(how)), [])
-    if not retriever.ordered:
+    if not bundle.ordered:
         words.append("--unordered")
     return words
 

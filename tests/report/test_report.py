@@ -59,7 +59,7 @@ def retriever(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> R
 
 @pytest.fixture(scope="module")
 def figures(retriever: Retriever) -> dict[str, Any]:
-    return build(retriever)
+    return build(retriever, retriever).figures
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,8 @@ def html(figures: dict[str, Any]) -> str:
 def plain_figures() -> dict[str, Any]:
     """Of a model of ids alone, without catalogue, timestamps and training log."""
     bare = fitted(None, timestamps=False)
-    return build(replace(bare, trained=None))
+    bare = replace(bare, trained=None)
+    return build(bare, bare).figures
 
 
 class Elements(HTMLParser):
@@ -238,7 +239,7 @@ def test_examples_tell_places_that_the_recommendations_bear_out(figures: dict[st
 
 
 def test_the_same_seed_gives_the_same_figures(retriever: Retriever, figures: dict[str, Any]) -> None:
-    again = build(retriever)
+    again = build(retriever, retriever).figures
     for changing in (again, figures):
         changing["headline"] = changing["headline"] | {"made": ""}
     assert again == figures
@@ -262,14 +263,14 @@ def test_what_is_missing_is_left_out_and_said(plain_figures: dict[str, Any], tmp
 
 
 def test_baselines_can_be_declined_and_a_missing_column_is_refused(retriever: Retriever) -> None:
-    alone = build(retriever, k=(10,), baselines=False)
+    alone = build(retriever, retriever, k=(10,), baselines=False).figures
     assert alone["left_out"] == {"baselines": "not asked for"}
     assert alone["tests"]["rows"] == []
     assert "two towers" in model_card(alone)
     with pytest.raises(ConfigError, match="no column 'colour'; it has title, category"):
-        build(retriever, category="colour")
+        build(retriever, retriever, category="colour")
     with pytest.raises(ConfigError, match="keeps no holdout"):
-        build(replace(retriever, holdout=None))
+        build(replace(retriever, holdout=None), retriever)
 
 
 def test_the_card_holds_metrics_baselines_groups_and_the_command(figures: dict[str, Any]) -> None:
@@ -303,7 +304,7 @@ def test_a_failed_write_leaves_the_old_page(
     def fail(*_: Any, **__: Any) -> str:
         raise RuntimeError
 
-    monkeypatch.setattr("recsys.report.sections.report_page", fail)
+    monkeypatch.setattr("recsys.report.files.report_page", fail)
     with pytest.raises(RuntimeError):
         write(figures, out)
     assert out.read_text() == "old"

@@ -122,7 +122,8 @@ def test_every_option_survives_the_card_s_command(flags: list[str]) -> None:
 def test_a_model_fitted_in_python_says_that_its_log_s_flags_are_not_known(run: Path, tmp_path: Path) -> None:
     retriever = recsys.load(run)
     del retriever.record["reading"]
-    card = report_module.model_card(report_module.build(retriever, baselines=False, with_map=False))
+    report = report_module.build(retriever, retriever, baselines=False, with_map=False)
+    card = report_module.model_card(report.figures)
     assert "read from Python" in card
     assert "--catalog ITEMS --text title sort" in card
     assert "read from Python" not in (run / "MODEL_CARD.md").read_text()
@@ -152,7 +153,7 @@ class PanicError(BaseException):
 
 
 @pytest.mark.parametrize("error", [ValueError("year 55841 is out of range"), PanicError("called unwrap on None")])
-@pytest.mark.parametrize("where", ["judge", "build", "model_card"])
+@pytest.mark.parametrize("where", ["evaluate_held_out", "build", "model_card"])
 def test_a_report_that_fails_never_costs_the_model(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str, error: Any
 ) -> None:
