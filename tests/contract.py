@@ -15,11 +15,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.core.ragged import Int32, Ragged
+from recsys.core.ragged import Bool, Int32, Ragged, mask_of
 from recsys.core.ranking import Ranked
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.errors import ConfigError, DataError, NotFittedError
+from recsys.data.split import Holdout
+from recsys.errors import ConfigError, DataError, LeakageError, NotFittedError
+from recsys.evaluation.evaluate import evaluate
 from recsys.evaluation.protocol import Recommender
 
 Make = Callable[[], Recommender]
@@ -75,9 +77,9 @@ def fitted(make: Make) -> Recommender:
     return make().fit(LOG, CATALOG)
 
 
-def ask(model: Recommender, users: Int32, k: int, exclude: Ragged | None = None) -> Ranked:
+def ask(model: Recommender, users: Int32, k: int, exclude: Ragged | None = None, eligible: Bool | None = None) -> Ranked:
     """Rank for some users of the log."""
-    return model.recommend_rows(LOG.histories.take(users), k, exclude=exclude, users=users)
+    return model.recommend_rows(LOG.histories.take(users), k, exclude=exclude, users=users, eligible=eligible)
 
 
 def scores_by_item(ranked: Ranked) -> list[dict[int, float]]:
@@ -172,6 +174,44 @@ def check_exclusion_leaves_the_rest_as_it_was(make: Make) -> None:
     ranked = ask(fitted(make), EVERYBODY, N_ITEMS, seen)
     expected = [[row for row in one if row not in seen[i]] for i, one in enumerate(free.lists.to_lists())]
     assert ranked.lists.to_lists() == expected
+
+
+def check_only_eligible_items_are_returned(make: Make) -> None:
+    free, seen = ask(fitted(make), EVERYBODY, N_ITEMS), LOG.histories.take(EVERYBODY)
+    for chosen in ([], [4], [2, 3, 9], list(range(N_ITEMS))):
+        eligible = mask_of(np.array(chosen, dtype=np.int64), N_ITEMS)
+        ranked = ask(fitted(make), EVERYBODY, N_ITEMS, eligible=eligible)
+        assert ranked.lists.to_lists() == [[row for row in one if row in chosen] for one in free.lists.to_lists()]
+        both = ask(fitted(make), EVERYBODY, 2, seen, eligible)
+        expected = [[row for row in one if row not in seen[i]][:2] for i, one in enumerate(ranked.lists.to_lists())]
+        assert both.lists.to_lists() == expected
+
+
+def check_the_traits_say_what_it_learned_from(make: Make) -> None:
+    traits = fitted(make).traits
+    assert traits.trained_on is not None
+    assert traits.trained_on.histories.to_lists() == LOG.histories.to_lists()
+    assert traits.vectors is None or len(traits.vectors) == N_ITEMS
+    assert not traits.reads_request_time
+    assert traits.event_names == ()
+
+
+def check_request_times_are_accepted_by_a_model_that_does_not_read_them(make: Make) -> None:
+    times = np.arange(len(EVERYBODY), dtype=np.int64)
+    timed = fitted(make).recommend_rows(LOG.histories.take(EVERYBODY), 3, users=EVERYBODY, request_times=times)
+    assert_same_scores(timed, ask(fitted(make), EVERYBODY, 3))
+
+
+def check_it_can_be_evaluated(make: Make) -> None:
+    targets = Ragged.from_lists([[row] for row in EVIDENT])
+    holdout = Holdout(LOG.users, LOG.items, EVERYBODY, LOG.histories, targets, "what is left of each user's world")
+    report = evaluate(fitted(make), holdout, (1, N_ITEMS))
+    assert report.n_users == len(EVERYBODY)
+    assert report[f"recall@{N_ITEMS}"] == 1.0
+    cold = evaluate(fitted(make), holdout, N_ITEMS, eligible=np.unique(EVIDENT)[:3])
+    assert cold.n_items == 3
+    with pytest.raises(LeakageError):
+        evaluate(fitted(make), replace(holdout, histories=targets, targets=LOG.histories), 1)
 
 
 def check_a_batch_answers_as_one_by_one(make: Make) -> None:
@@ -288,6 +328,10 @@ CHECKS: tuple[Check, ...] = (
     check_excluded_items_never_appear,
     check_fewer_come_where_fewer_are_eligible,
     check_exclusion_leaves_the_rest_as_it_was,
+    check_only_eligible_items_are_returned,
+    check_the_traits_say_what_it_learned_from,
+    check_request_times_are_accepted_by_a_model_that_does_not_read_them,
+    check_it_can_be_evaluated,
     check_a_batch_answers_as_one_by_one,
     check_the_order_of_requests_does_not_matter,
     check_no_requests_give_no_lists,

@@ -145,15 +145,6 @@ class Evaluation:
             {"metric": self.families} | {f"@{k}": [self.means.get(f"{name}@{k}") for name in self.families] for k in self.k}
         )
 
-    def long_frame(self) -> pl.DataFrame:
-        """One row per metric and k: ``metric``, ``k``, ``mean``, ``low``, ``high`` (null for overall figures)."""
-        rows = []
-        for name, mean in self.means.items():
-            family, _, k = name.partition("@")
-            low, high = self.intervals.get(name, (None, None))
-            rows.append({"metric": family, "k": int(k), "mean": mean, "low": low, "high": high})
-        return pl.DataFrame(rows)
-
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
