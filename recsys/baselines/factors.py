@@ -109,7 +109,7 @@ class BPR(DenseScorer):
     def _scores(self, histories: Ragged, users: Int32 | None) -> Float32:
         if users is None or bool((users < 0).any()):
             raise UnsupportedError(
-                "BPR knows users only by name: it cannot rank for a history of a user it was not fitted on"
+                "BPR only ranks for users that it was fitted on: it cannot rank for the history of another user"
             )
         scores: Float32 = self._model.user_factors[users] @ self._model.item_factors.T
         return np.ascontiguousarray(scores, dtype=np.float32)

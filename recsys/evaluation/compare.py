@@ -1,4 +1,4 @@
-"""Several models on the same users: one table that says plainly which differences are real."""
+"""Several models on the same users: one table that says plainly which differences are significant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from recsys.core.arguments import flag, instance, listed, text
 from recsys.data.catalog import Catalog
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
-from recsys.evaluation.evaluate import check_ranker, cuts_of, evaluate, filters_seen
+from recsys.evaluation.arguments import check_cuts, check_ranker, filters_seen
+from recsys.evaluation.evaluate import evaluate
 from recsys.evaluation.protocol import Ranker
 from recsys.evaluation.result import ACCURACY, Evaluation
 from recsys.evaluation.significance import holm, paired_test
@@ -31,7 +32,7 @@ class Comparison:
     metric : str
         What the models are ranked and tested by, such as ``"ndcg@10"``.
     tests : DataFrame
-        One row per pair: ``better``, ``worse``, ``difference``, ``p`` (paired randomisation), ``p_holm``, ``real``.
+        One row per pair: ``better``, ``worse``, ``difference``, ``p`` (paired randomisation), ``p_holm``, ``significant``.
     """
 
     reports: list[Evaluation]
@@ -67,7 +68,7 @@ class Comparison:
         lines += [f"{one.model:<{wide}}" + "".join(f"{one.cell(name):>18}" for name in names) for one in self.reports]
         lines.append(f"differences in {self.metric}, paired on the same users (Holm-corrected p)")
         for row in self.tests.iter_rows(named=True):
-            verdict = "real" if row["real"] else "not told apart"
+            verdict = "significant" if row["significant"] else "not significant"
             lines.append(
                 f"  {row['better']} over {row['worse']}: {row['difference']:+.4f}, p = {row['p_holm']:.2g}: {verdict}"
             )
@@ -84,12 +85,12 @@ def compare(
     catalog: Catalog | None = None,
     category: str | None = None,
 ) -> Comparison:
-    """Judge several models on the same users and test every pair.
+    """Evaluate several models on the same users and test every pair.
 
     Parameters
     ----------
     models : sequence of Ranker or Evaluation
-        At least two, with different names; an Evaluation must be of this very holdout.
+        At least two, with different names; an Evaluation must be on this holdout.
     holdout, k, filter_seen, catalog, category
         As for :func:`recsys.evaluate`.
     metric : str
@@ -104,7 +105,7 @@ def compare(
     ConfigError
         Fewer than two models, two of the same name, an unknown metric, or an evaluation of other users.
     LeakageError
-        A model was trained on what it is to find.
+        A model was trained on pairs that it is to find.
     """
     models = listed(models, "models", "fitted models")
     for one in models:
@@ -117,7 +118,7 @@ def compare(
     names = [one.model if isinstance(one, Evaluation) else one.name for one in models]
     if len(set(names)) < len(names):
         raise ConfigError(f"models to compare need different names; these are {', '.join(names)}")
-    k = cuts_of(k)
+    k = check_cuts(k)
     rankers = [one for one in models if not isinstance(one, Evaluation)]
     if rankers:
         check_metric(metric, k)
@@ -137,47 +138,47 @@ def compare(
 
 
 def check_metric(metric: str, k: int | Sequence[int]) -> None:
-    """Refuse to compare by a metric that will not be measured.
+    """Refuse to compare by a metric that is not measured.
 
     Raises
     ------
     ConfigError
-        It is no metric of accuracy, or none at one of the ks.
+        It is not an accuracy metric at one of the ks.
     """
-    cuts = cuts_of(k)
+    cuts = check_cuts(k)
     if metric not in {f"{name}@{cut}" for name in ACCURACY for cut in cuts}:
         shown = ", ".join(str(cut) for cut in cuts)
         raise ConfigError(f"cannot compare by {metric!r}; choose one of {', '.join(ACCURACY)} at one of the ks ({shown})")
 
 
 def check_same_users(one: Holdout, other: Holdout, name: str) -> None:
-    """Refuse two holdouts that differ in users or targets; those that one of them does not know are passed over.
+    """Refuse two holdouts that differ in users or targets; those that one of them does not know are ignored.
 
     Raises
     ------
     ConfigError
-        They differ; the message says in what.
+        They differ; the message says how.
     """
     if len(one) != len(other):
         raise ConfigError(
-            f"{name} was judged on other users ({len(one):,} against {len(other):,}); fit both on the same split"
+            f"{name} was evaluated on other users ({len(one):,} against {len(other):,}); fit both on the same split"
         )
     known = one.user_rows >= 0
     mine, theirs = (
         one.users.to_ids(one.user_rows[known]).cast(pl.String),
         other.users.to_ids(other.user_rows[known]).cast(pl.String),
     )
-    strangers = one.users.find_rows(other.users.to_ids(other.user_rows[~known]))
-    if (differ := int((mine != theirs).sum() + (strangers >= 0).sum())) > 0:
+    unknown = one.users.find_rows(other.users.to_ids(other.user_rows[~known]))
+    if (differ := int((mine != theirs).sum() + (unknown >= 0).sum())) > 0:
         raise ConfigError(
-            f"{name} was judged on other users than these {len(other):,}: {differ:,} differ; fit both on the same split"
+            f"{name} was evaluated on other users than these {len(other):,}: {differ:,} differ; fit both on the same split"
         )
     known = one.targets.rows < len(one.items)
     mine = one.items.to_ids(one.targets.rows[known]).cast(pl.String)
     if len(one.targets.rows) != len(other.targets.rows) or not mine.equals(
         other.items.to_ids(other.targets.rows[known]).cast(pl.String)
     ):
-        raise ConfigError(f"{name} was judged on other targets; fit both on the same split")
+        raise ConfigError(f"{name} was evaluated on other targets; fit both on the same split")
 
 
 def _tested(reports: list[Evaluation], metric: str) -> pl.DataFrame:
@@ -195,4 +196,4 @@ def _tested(reports: list[Evaluation], metric: str) -> pl.DataFrame:
             )
     frame = pl.DataFrame(rows)
     adjusted = holm(frame["p"].to_numpy())
-    return frame.with_columns(p_holm=pl.Series(adjusted), real=pl.Series(adjusted < LEVEL))
+    return frame.with_columns(p_holm=pl.Series(adjusted), significant=pl.Series(adjusted < LEVEL))

@@ -1,4 +1,4 @@
-"""What an evaluation found: one value per user and metric, and everything that is said from these."""
+"""What an evaluation found: one value per user and metric, and everything derived from them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ DEFINITION = (
 _PHRASES = {
     "users_with_fewer_than_k": "{:,} users got fewer than k items",
     "users_with_none": "{:,} users got none",
-    "repeated_items": "{:,} items stand twice in a list",
+    "repeated_items": "{:,} items are repeated in a list",
     "unknown_items": "{:,} places hold an item outside the catalogue",
     "unknown_targets": "unknown to the model: {:,} targets (counted as misses)",
     "unknown_history": "unknown to the model: {:,} history events (not read)",
     "unknown_users": "unknown to the model: {:,} users (ranked by their history alone)",
     "users_without_readable_history": "{:,} users have no history that the model can read (all misses)",
-    "targets_already_in_history": "{:,} targets stand in the history already (never found while seen items are filtered)",
+    "targets_already_in_history": "{:,} targets are in the history already (never found while seen items are filtered)",
 }
 
 
@@ -55,9 +55,10 @@ class Evaluation:
     target_places : int32 (n_targets,)
         Place of each target in its user's list, from 1; 0 where it is not among the deepest k.
     holdout : Holdout
-        What was judged, in the model's rows.
+        The held-out users, in the model's rows.
     counts : dict of int
-        Data quality: users with fewer than k items, repeats, unknown targets, history events and users, repeated targets.
+        Data quality: users with fewer than k items, repeated items, unknown targets, history events and users, targets
+        already in the history.
     n_items : int
         Items ranked.
     seen_filtered : bool
@@ -80,7 +81,7 @@ class Evaluation:
         try:
             return self.means[metric]
         except KeyError:
-            raise ConfigError(f"no figure {metric!r} was computed; there are {', '.join(self.means)}") from None
+            raise ConfigError(f"{metric!r} was not computed; choose one of {', '.join(self.means)}") from None
 
     def up_to(self, k: Sequence[int]) -> Evaluation:
         """The same evaluation at some of its list lengths.
@@ -88,10 +89,10 @@ class Evaluation:
         Raises
         ------
         ConfigError
-            It has none of that length.
+            It has no such length.
         """
         if missing := set(k) - set(self.k):
-            raise ConfigError(f"nothing was judged at k {min(missing)}; there are {', '.join(map(str, self.k))}")
+            raise ConfigError(f"k = {min(missing)} was not evaluated; choose from {', '.join(map(str, self.k))}")
         cuts = tuple(sorted(set(k)))
 
         def some(figures: dict[str, T]) -> dict[str, T]:
@@ -121,12 +122,12 @@ class Evaluation:
 
     @property
     def n_users(self) -> int:
-        """Users judged."""
+        """Held-out users."""
         return len(self.holdout)
 
     @property
     def unknown_targets(self) -> int:
-        """Targets that the model has never heard of, each a certain miss."""
+        """Targets that the model does not know, each a certain miss."""
         return self.counts.get("unknown_targets", 0)
 
     @property
@@ -186,4 +187,4 @@ class Evaluation:
 
 
 ACCURACY = tuple(PER_USER)
-"""The metrics of which more hits mean more."""
+"""The metrics that grow with the number of hits."""

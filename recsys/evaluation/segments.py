@@ -1,4 +1,4 @@
-"""Cut an evaluation by who the users are and what the items are."""
+"""Segments of an evaluation: its figures by group of users and of items."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def by_user(report: Evaluation, labels: pl.Series, metrics: list[str] | None = N
     ----------
     report : Evaluation
     labels : Series (n_users,)
-        One label per judged user, in the holdout's order, or a list of labels, each of which counts; a null leaves the
-        user out.
+        One label per held-out user, in the holdout's order, or a list of labels that all count; null leaves the user
+        out.
     metrics : list of str, optional
         Such as ``["recall@10"]``; by default recall and NDCG at every k.
 
@@ -46,10 +46,10 @@ def by_user(report: Evaluation, labels: pl.Series, metrics: list[str] | None = N
     Raises
     ------
     ConfigError
-        There is not one label per user.
+        The number of labels is not the number of users.
     """
     if len(labels) != report.n_users:
-        raise ConfigError(f"{len(labels)} labels do not fit {report.n_users} judged users")
+        raise ConfigError(f"{len(labels)} labels do not fit {report.n_users} held-out users")
     metrics = metrics or [f"{name}@{k}" for k in report.k for name in ("recall", "ndcg")]
     rows = []
     for label in _ordered(labels):
@@ -71,8 +71,7 @@ def by_item(report: Evaluation, labels: pl.Series) -> pl.DataFrame:
     ----------
     report : Evaluation
     labels : Series (n_items,)
-        One label per item of the model, in row order, or a list of labels, each of which counts; a null leaves the item
-        out.
+        One label per item of the model, in row order, or a list of labels that all count; null leaves the item out.
 
     Returns
     -------
@@ -82,7 +81,7 @@ def by_item(report: Evaluation, labels: pl.Series) -> pl.DataFrame:
     Raises
     ------
     ConfigError
-        There is not one label per item.
+        The number of labels is not the number of items.
     """
     n_items = len(report.exposure[report.k[0]])
     if len(labels) != n_items:
@@ -94,17 +93,17 @@ def by_item(report: Evaluation, labels: pl.Series) -> pl.DataFrame:
         members = _has(labels, label)
         chosen = np.zeros(len(rows), dtype=np.bool_)
         chosen[known] = members[rows[known]]
-        wanted = np.bincount(owners[chosen], minlength=report.n_users)
+        sought = np.bincount(owners[chosen], minlength=report.n_users)
         row: dict[str, object] = {
             "label": str(label),
             "items": int(members.sum()),
             "targets": int(chosen.sum()),
-            "users": int((wanted > 0).sum()),
+            "users": int((sought > 0).sum()),
         }
         for k in report.k:
             found = chosen & (report.target_places > 0) & (report.target_places <= k)
             hits = np.bincount(owners[found], minlength=report.n_users)
-            row |= _summary(f"recall@{k}", hits[wanted > 0] / wanted[wanted > 0])
+            row |= _summary(f"recall@{k}", hits[sought > 0] / sought[sought > 0])
             row[f"exposure@{k}"] = float(report.exposure[k][members].sum() / max(1, report.exposure[k].sum()))
         result.append(row)
     return pl.DataFrame(result)
@@ -113,7 +112,7 @@ def by_item(report: Evaluation, labels: pl.Series) -> pl.DataFrame:
 def standard_segments(
     report: Evaluation, train: Interactions | None, catalog: Catalog | None = None, category: str | None = None
 ) -> dict[str, pl.DataFrame]:
-    """The cuts that every report shows, as far as the data allow.
+    """The segments that every report shows, as far as the data allow.
 
     Parameters
     ----------
@@ -121,7 +120,7 @@ def standard_segments(
     train : Interactions, optional
         In the model's item rows; for popularity and for items that training never saw.
     catalog : Catalog, optional
-        In the model's item rows; with ``category``, a cut by that column.
+        In the model's item rows; with ``category``, a segment by that column.
     category : str, optional
 
     Returns
@@ -134,7 +133,7 @@ def standard_segments(
 
 
 def user_labels(report: Evaluation) -> dict[str, pl.Series]:
-    """The standard labels of judged users: ``history length``, and ``time`` where the targets have times."""
+    """The standard labels of held-out users: ``history length``, and ``time`` if the targets have times."""
     labels = {HISTORY: history_bands(report)}
     return labels if report.holdout.times is None else labels | {TIME: time_bands(report)}
 
@@ -146,12 +145,12 @@ def item_labels(train: Interactions | None, catalog: Catalog | None, category: s
 
 
 def history_bands(report: Evaluation) -> pl.Series:
-    """A label per judged user: how long the history is that the model could read."""
+    """A label per held-out user: how many items of the history the model could read."""
     return _banded(report.holdout.histories.lengths)
 
 
 def time_bands(report: Evaluation, bands: int = 4) -> pl.Series:
-    """A label per judged user: in which part of the judged time the first target lies (parts of equal many users).
+    """A label per held-out user: the part of the time span with the first target (each part has as many users).
 
     Raises
     ------
@@ -160,7 +159,7 @@ def time_bands(report: Evaluation, bands: int = 4) -> pl.Series:
     """
     times = report.holdout.times
     if times is None:
-        raise ConfigError("time bands need a holdout made from a log with timestamps")
+        raise ConfigError("time bands need a holdout that was made from a log with timestamps")
     first = times[report.holdout.targets.offsets[:-1]]
     edges = np.unique(np.quantile(first, np.linspace(0, 1, bands + 1)[1:-1], method="higher"))
     days = [day_of(int(one)) for one in (first.min(), *edges)]
@@ -169,7 +168,7 @@ def time_bands(report: Evaluation, bands: int = 4) -> pl.Series:
 
 
 def temperature(train: Interactions) -> pl.Series:
-    """A label per item: ``hot`` with interactions in training, ``warm`` where it is known by features alone."""
+    """A label per item: ``hot`` with interactions in training, ``warm`` if it is known by its features only."""
     return pl.Series(np.where(train.item_counts > 0, "hot", "warm"))
 
 
@@ -200,7 +199,7 @@ def values(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
 
 
 def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
-    """A label per item from a catalogue column; of a "|" list the first; rare labels become ``other``; null stays null.
+    """A label per item from a catalogue column; the first of a "|" list; rare labels become ``other``; null stays null.
 
     Raises
     ------
@@ -215,7 +214,7 @@ def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
 
 
 def user_column(report: Evaluation, table: pl.DataFrame, name: str) -> pl.Series:
-    """A label per judged user from a table of users, such as gender or country.
+    """A label per held-out user from a table of users, such as gender or country.
 
     Parameters
     ----------
@@ -226,21 +225,21 @@ def user_column(report: Evaluation, table: pl.DataFrame, name: str) -> pl.Series
 
     Returns
     -------
-    Series of String, or of lists of String where users have several values (n_users,)
+    Series of String, or of lists of String if users have several values (n_users,)
         Null for users that the table lacks.
 
     Raises
     ------
     ConfigError
-        The column is missing, or a user stands in the table twice.
+        The column is missing, or a user is in the table twice.
     """
-    for wanted in (USER, name):
-        if wanted not in table.columns:
-            raise ConfigError(f"the table of users has no column {wanted!r}; it has {', '.join(table.columns)}")
+    for needed in (USER, name):
+        if needed not in table.columns:
+            raise ConfigError(f"the table of users has no column {needed!r}; it has {', '.join(table.columns)}")
     known = IdMap(canonical_ids(table[USER]), "user")
-    judged = report.holdout.users.to_ids(report.holdout.user_rows)
-    check_join(judged, known, "the table of users", source="the evaluation")
-    place = known.find_rows(judged)
+    users = report.holdout.users.to_ids(report.holdout.user_rows)
+    check_join(users, known, "the table of users", source="the evaluation")
+    place = known.find_rows(users)
     rows = pl.Series(place, dtype=pl.Int64).set(pl.Series(place < 0), None)
     column = table[name]
     if isinstance(column.dtype, pl.List) and not column.dtype.inner.is_nested():

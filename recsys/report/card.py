@@ -205,7 +205,7 @@ def _left_out(figures: dict[str, Any], name: str, what: str) -> list[str]:
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    return "real" if row["real"] else "not told apart"
+    return "significant" if row["significant"] else "not significant"
 
 
 def _valued(name: str, valued: dict[str, Any] | None) -> str:

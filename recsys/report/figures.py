@@ -34,7 +34,7 @@ _NO_LOG = "the bundle does not tell which part of the log the model was trained 
 def no_tests() -> pl.DataFrame:
     """The tests of a comparison that has one model."""
     numbers = dict.fromkeys(("difference", "p", "p_holm"), pl.Float64)
-    return pl.DataFrame(schema={"better": pl.String, "worse": pl.String, **numbers, "real": pl.Boolean})
+    return pl.DataFrame(schema={"better": pl.String, "worse": pl.String, **numbers, "significant": pl.Boolean})
 
 
 def collect(

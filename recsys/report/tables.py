@@ -39,7 +39,7 @@ def tests_table(figures: dict[str, Any]) -> str:
             escape(row["worse"]),
             f"{row['difference']:+.4f}",
             f"{row['p_holm']:.2g}",
-            "real" if row["real"] else "not told apart",
+            "significant" if row["significant"] else "not significant",
         ]
         for row in figures["tests"]["rows"]
     ]

@@ -89,16 +89,16 @@ def finding(figures: dict[str, Any]) -> str:
 def verdict(figures: dict[str, Any]) -> str:
     """How the model stands against the others, by the paired tests."""
     own, metric = figures["headline"]["model"], figures["tests"]["metric"]
-    above = [row["worse"] for row in figures["tests"]["rows"] if row["better"] == own and row["real"]]
-    below = [row["better"] for row in figures["tests"]["rows"] if row["worse"] == own and row["real"]]
+    above = [row["worse"] for row in figures["tests"]["rows"] if row["better"] == own and row["significant"]]
+    below = [row["better"] for row in figures["tests"]["rows"] if row["worse"] == own and row["significant"]]
     alike = [
         row["worse"] if row["better"] == own else row["better"]
         for row in figures["tests"]["rows"]
-        if own in (row["better"], row["worse"]) and not row["real"]
+        if own in (row["better"], row["worse"]) and not row["significant"]
     ]
     parts = [
         f"{what} {_listed(names)}"
-        for what, names in (("better than", above), ("worse than", below), ("not told apart from", alike))
+        for what, names in (("better than", above), ("worse than", below), ("not significantly different from", alike))
         if names
     ]
     return f"By {metric} it is {_listed(parts)}." if parts else ""

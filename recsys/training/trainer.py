@@ -32,7 +32,7 @@ from recsys.data.leakage import check_leakage
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
-from recsys.evaluation.evaluate import tell_repeats
+from recsys.evaluation.evaluate import warn_about_repeats
 from recsys.models.towers import TwoTowerModel
 from recsys.training.augment import Augment
 from recsys.training.checkpoint import claimed
@@ -143,7 +143,7 @@ def train(
         check_leakage(log_in, validation)
         if not config.keep_seen:
             repeats = contained(validation.targets, validation.histories, len(validation.items))
-            tell_repeats(int(repeats.sum()), len(repeats))
+            warn_about_repeats(int(repeats.sum()), len(repeats))
     check_objective(log_in, objective)
     check_processes(config.devices)
     device = pick_device(config.device)

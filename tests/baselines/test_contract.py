@@ -54,7 +54,7 @@ def test_popularity_ranks_alike_for_everybody() -> None:
 
 @pytest.mark.parametrize("users", [None, np.array([0, -1], dtype=np.int32)])
 def test_bpr_refuses_a_history_without_a_known_user_and_says_why(users: Int32 | None) -> None:
-    with pytest.raises(UnsupportedError, match="BPR knows users only by name"):
+    with pytest.raises(UnsupportedError, match="BPR only ranks for users that it was fitted on"):
         fitted(make_bpr).recommend_rows(LOG.histories.block(0, 2), 3, users=users)
 
 

@@ -52,16 +52,16 @@ def holdout() -> Holdout:
 def test_a_real_difference_is_called_real_and_a_chance_one_is_not(holdout: Holdout) -> None:
     models = [Sayer("good", holdout, 0.5, 1), Sayer("good-too", holdout, 0.5, 2), Sayer("poor", holdout, 0.2, 3)]
     found = compare(models, holdout, 10)
-    verdicts = {(row["better"], row["worse"]): row["real"] for row in found.tests.iter_rows(named=True)}
-    assert [real for (_, worse), real in verdicts.items() if worse == "poor"] == [True, True]
-    assert [real for (_, worse), real in verdicts.items() if worse != "poor"] == [False]
+    verdicts = {(row["better"], row["worse"]): row["significant"] for row in found.tests.iter_rows(named=True)}
+    assert [significant for (_, worse), significant in verdicts.items() if worse == "poor"] == [True, True]
+    assert [significant for (_, worse), significant in verdicts.items() if worse != "poor"] == [False]
 
 
 def test_the_best_comes_first_and_the_text_says_so(holdout: Holdout) -> None:
     found = compare([Sayer("poor", holdout, 0.2), Sayer("good", holdout, 0.6)], holdout, 10)
     assert found.frame()["model"].to_list() == ["good", "poor"]
     assert "good over poor" in str(found)
-    assert ": real" in str(found)
+    assert ": significant" in str(found)
     low, mean, high = (found.frame()[name][0] for name in ("ndcg@10_low", "ndcg@10", "ndcg@10_high"))
     assert low < mean < high
 
@@ -80,7 +80,7 @@ def test_an_evaluation_already_made_can_be_compared(holdout: Holdout) -> None:
 
 def test_models_judged_on_others_are_refused(holdout: Holdout) -> None:
     fewer = recsys.evaluate(Sayer("fewer", holdout, 0.4), holdout.sample(10), 10)
-    with pytest.raises(ConfigError, match="fewer was judged on other users"):
+    with pytest.raises(ConfigError, match="fewer was evaluated on other users"):
         compare([fewer, Sayer("poor", holdout, 0.1)], holdout, 10)
 
 

@@ -217,7 +217,7 @@ def test_a_target_that_the_history_holds_is_reported() -> None:
     repeated = make_holdout(LETTERS, [("ann", "ac", "c"), ("bob", "f", "d")])
     report = evaluate(FixedLists(LETTERS, ORDERS), repeated, k=3)
     assert report.counts["targets_already_in_history"] == 1
-    assert "1 targets stand in the history already" in str(report)
+    assert "1 targets are in the history already" in str(report)
 
 
 def test_peak_memory_does_not_grow_with_users_times_items() -> None:

@@ -12,7 +12,8 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout, Split, leave_last_out
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import segments
-from recsys.evaluation.evaluate import evaluate, evaluate_lists, target_places
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.measure import evaluate_lists, target_places
 from recsys.evaluation.result import Evaluation
 
 
@@ -98,7 +99,7 @@ def test_a_column_keeps_its_common_labels() -> None:
 
 
 def test_labels_must_fit() -> None:
-    with pytest.raises(ConfigError, match="2 labels do not fit 3 judged users"):
+    with pytest.raises(ConfigError, match="2 labels do not fit 3 held-out users"):
         segments.by_user(small(), pl.Series(["a", "b"]))
     with pytest.raises(ConfigError, match="2 labels do not fit 6 items"):
         segments.by_item(small(), pl.Series(["a", "b"]))

@@ -50,16 +50,16 @@ def test_the_first_user_may_be_the_unknown_one(split: Split) -> None:
 def test_an_evaluation_of_other_users_is_still_refused(split: Split) -> None:
     known = Popularity().fit(split.train)
     fewer = evaluate(known, split.test.sample(39))
-    with pytest.raises(ConfigError, match=r"popularity was judged on other users \(39 against 40\)"):
+    with pytest.raises(ConfigError, match=r"popularity was evaluated on other users \(39 against 40\)"):
         compare([fewer, EASE().fit(split.train)], split.test)
     one, two = split.test.where(split.test.user_rows < 20), split.test.where(split.test.user_rows >= 20)
-    with pytest.raises(ConfigError, match="popularity was judged on other users than these 20: 20 differ"):
+    with pytest.raises(ConfigError, match="popularity was evaluated on other users than these 20: 20 differ"):
         compare([evaluate(known, one), EASE().fit(split.train)], two)
 
 
 def test_a_model_that_knows_users_by_name_alone_says_whom_it_does_not_know(split: Split) -> None:
     model = BPR(factors=2, iterations=1).fit(without(split.train, "u7"))
-    with pytest.raises(UnsupportedError, match="1 of the 40 judged users, such as 'u7', are unknown to it"):
+    with pytest.raises(UnsupportedError, match="does not know 1 of the 40 held-out users, such as 'u7'"):
         evaluate(model, split.test)
     known = split.test.where(
         model.users.find_rows(split.test.users.to_ids(split.test.user_rows)) >= 0
@@ -82,7 +82,7 @@ def test_a_doubled_log_is_a_warning_where_it_is_judged(doubled: Split, caplog: p
     report = evaluate(Popularity().fit(doubled.train), doubled.test)
     assert report["recall@10"] == 0.0
     (warning,) = warnings(caplog)
-    assert "40 of 40 items to be found stand in their user's history already" in warning
+    assert "40 of 40 targets are in their user's history already" in warning
     assert "--keep-seen" in warning
     assert "--drop-duplicates" in warning
 
@@ -96,7 +96,10 @@ def test_whoever_says_how_seen_items_are_treated_is_not_warned(
     assert warnings(caplog) == []
 
 
-def test_a_training_warns_once_and_not_where_seen_items_are_kept(doubled: Split, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_training_warns_once_and_not_where_seen_items_are_kept(
+    doubled: Split, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recsys.core.progress._said", [True])  # where progress goes, which the first fit of a process says
     for keep_seen, told in ((False, 1), (True, 0)):
         caplog.clear()
         training = Training(epochs=2, batch_tokens=64, device="cpu", keep_seen=keep_seen)

@@ -135,8 +135,8 @@ def test_manifest_report_and_card_tell_of_one_evaluation(
     from recsys.evaluation import evaluate as module
 
     calls = []
-    real = module._measured
-    monkeypatch.setattr(module, "_measured", lambda *args: calls.append((args[0], args[2].protocol)) or real(*args))
+    real = module.measure
+    monkeypatch.setattr(module, "measure", lambda *args: calls.append((args[0], args[2].protocol)) or real(*args))
     assert fit(world, tmp_path / "run", "--json") == 0
     assert calls.count((TwoTower.name, "leave-last-out, test")) == 1, "the test users are judged once"
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())

@@ -14,7 +14,7 @@ from recsys.cli.parser import main
 from recsys.config.training import Training
 from recsys.data.split import Split
 from recsys.errors import ConfigError
-from recsys.evaluation.evaluate import filters_seen
+from recsys.evaluation.arguments import filters_seen
 from recsys.two_tower import TwoTower
 
 KEEPING = Training(epochs=15, batch_tokens=64, learning_rate=1e-2, device="cpu", patience=0, keep_seen=True)
