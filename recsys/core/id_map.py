@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.core.distinct import Distinct
 from recsys.core.ragged import Int32
 from recsys.core.schema import canonical_ids, exact_below, tight_ids
 from recsys.errors import DataError, UnknownIdError
@@ -29,7 +30,9 @@ class IdMap:
     ids : Series
         Distinct raw ids without nulls; kept as Int64 or String.
     kind : str
-        What is named, for messages: ``"user"`` or ``"item"``.
+        What the ids name, for messages: ``"user"`` or ``"item"``.
+    checked : bool
+        The ids are known to be canonical and distinct, so that they need no second check.
 
     Raises
     ------
@@ -37,7 +40,11 @@ class IdMap:
         An id is null or occurs twice.
     """
 
-    def __init__(self, ids: pl.Series, kind: str) -> None:
+    def __init__(self, ids: pl.Series, kind: str, *, checked: bool = False) -> None:
+        self.kind = kind
+        if checked:
+            self.ids = ids.alias(f"{kind}_id")
+            return
         if ids.null_count():
             raise DataError(f"{ids.null_count()} {kind} ids are null")
         canonical = tight_ids(ids).alias(f"{kind}_id")
@@ -45,7 +52,6 @@ class IdMap:
             twice = canonical.filter(canonical.is_duplicated())[0]
             raise DataError(f"the {kind} id {twice!r} occurs more than once; {kind} ids must be distinct")
         self.ids = canonical
-        self.kind = kind
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -181,24 +187,26 @@ def _is_whole(raw: Hashable) -> bool:
     return raw is None or (isinstance(raw, int | np.integer) and not isinstance(raw, bool))
 
 
-def encode(raw: pl.Series, kind: str) -> tuple[IdMap, Int32]:
-    """Build a vocabulary in order of first appearance and the row of every element.
+def encode(raw: pl.Series | Distinct, kind: str) -> tuple[IdMap, Int32]:
+    """Map a column of raw ids to rows, numbered in order of first appearance.
 
     Parameters
     ----------
-    raw : Series
-        Raw ids, without nulls.
+    raw : Series or Distinct
+        Raw ids without nulls, or what is distinct among them if that is known already.
     kind : str
         ``"user"`` or ``"item"``.
 
     Returns
     -------
-    IdMap, int32 (len(raw),)
+    IdMap
+        The distinct ids.
+    int32 (len(raw),)
+        The row of each element.
     """
-    ids = canonical_ids(raw)
-    vocabulary = IdMap(ids.unique(maintain_order=True), kind)
-    if ids.dtype == pl.String:  # a third faster than a join, which strings are slow in
-        return vocabulary, ids.cast(pl.Enum(vocabulary.ids)).to_physical().cast(pl.Int32).to_numpy()
-    table = pl.LazyFrame({"id": vocabulary.ids, "row": np.arange(len(vocabulary), dtype=np.int32)})
-    joined = ids.alias("id").to_frame().lazy().join(table, on="id", how="left", maintain_order="left")
-    return vocabulary, joined.select("row").collect()["row"].to_numpy()
+    distinct = Distinct.of(raw) if isinstance(raw, pl.Series) else raw
+    ids, rows = canonical_ids(distinct.values), distinct.codes
+    if ids.dtype == pl.Int64 and distinct.values.dtype == pl.String:
+        merged = Distinct.of(ids)  # "42" and "42.0" are one number
+        ids, rows = merged.values, merged.codes[rows]
+    return IdMap(ids, kind, checked=True), rows

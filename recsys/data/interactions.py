@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +15,14 @@ import scipy.sparse as sp
 
 from recsys.core.arguments import described, flag, instance, listed, number, place, whole_number
 from recsys.core.files import atomic_folder, read_digested, sha256_of, write_digested
-from recsys.core.id_map import IdMap, encode
+from recsys.core.id_map import IdMap
 from recsys.core.progress import log as tell
 from recsys.core.progress import warn
 from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
-from recsys.data.order import tell_duplicates, tell_order
-from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
-from recsys.data.times.columns import read_times
-from recsys.data.times.units import TimeUnit, instants
+from recsys.data.events import Events, join_columns, parse_columns
+from recsys.data.order import stable_order, tell_duplicates, tell_order
+from recsys.data.times.units import TimeUnit
 from recsys.errors import ConfigError, DamagedError, DataError
 
 MOST_EVENT_TYPES = 127
@@ -133,62 +132,65 @@ class Interactions:
             raise DataError("the frame has no rows")
         if unordered and (timed := next((name for name in (ORDER, TIMESTAMP) if name in frame.columns), None)):
             raise DataError(f"the frame has a column {timed!r}, which orders it: drop it, or leave out unordered=True")
-        for name in (USER, ITEM):
-            check_ids(frame[name], f"the frame, column {name!r}", words=None)
-
-        def parse_timestamp(raw: pl.Series, where: str) -> pl.Series:
-            return instants([read_times(raw, where)], time_unit, what="the timestamps")[0]
-
-        parsers = {TIMESTAMP: parse_timestamp, ORDER: parse_order, WEIGHT: parse_weight, EVENT: parse_event}
-        for name, parse in parsers.items():
-            if name in frame.columns:
-                parsed = parse(frame[name], f"the frame, column {name!r}")
-                if parsed.null_count():
-                    raise DataError(f"{parsed.null_count()} of {frame.height} rows have no {name}")
-                frame = frame.with_columns(parsed.alias(name))
-        log = cls.from_checked(frame, unordered=unordered, drop_duplicates=drop_duplicates)
-        certain = unordered or log.order_column is not None
-        others = [name for name in frame.columns if name not in (USER, ITEM, WEIGHT, EVENT)]
-        tell_order(log.ordered_by, log.histories, len(log.items), None if certain else others)
-        tell_duplicates(log.histories, len(log.items))
-        return log
+        names: dict[str, str] = {
+            name: name for name in (USER, ITEM, TIMESTAMP, ORDER, WEIGHT, EVENT) if name in frame.columns
+        }
+        columns = parse_columns(frame, names, "the frame", words=None)
+        events = join_columns([columns], time_unit, hint=", or remove these rows")
+        others = [name for name in frame.columns if name not in names]
+        return cls.from_events(events, unordered=unordered, drop_duplicates=drop_duplicates, others=others)
 
     @classmethod
-    def from_checked(cls, frame: pl.DataFrame, *, unordered: bool = False, drop_duplicates: bool = False) -> Interactions:
-        """From a frame as :meth:`from_frame` takes it, whose columns are parsed and have no nulls."""
-        if drop_duplicates:
-            frame = _without_duplicates(frame)
-        users, user_rows = encode(frame[USER], "user")
-        items, item_rows = encode(frame[ITEM], "item")
-        keys = pl.DataFrame({"user": user_rows, "position": np.arange(frame.height, dtype=np.uint32)})
-        sort_by = next((name for name in (ORDER, TIMESTAMP) if name in frame.columns), None)
-        if sort_by is not None:
-            keys = keys.with_columns(frame[sort_by].alias("time"))
-        elif unordered:  # shuffled once, so that nothing can be learned from how the file happens to be sorted
-            shuffled = np.random.Generator(np.random.PCG64(_SHUFFLE)).permutation(frame.height)
-            keys = keys.with_columns(pl.Series("time", shuffled))
-        # File position is the last key: the order of ties never depends on the sort's own stability.
-        by = ["user", "time", "position"] if "time" in keys.columns else ["user", "position"]
-        order = keys.sort(by)["position"].to_numpy()
-        lengths = np.bincount(user_rows, minlength=len(users))
-        instants = frame[TIMESTAMP] if TIMESTAMP in frame.columns else None
-        if instants is not None and instants.dtype.is_temporal():
-            instants = instants.dt.epoch("s")
-        names, codes = _event_codes(frame[EVENT]) if EVENT in frame.columns else ((), None)
-        return cls(
-            users=users,
-            items=items,
+    def from_events(
+        cls,
+        events: Events,
+        *,
+        unordered: bool = False,
+        drop_duplicates: bool = False,
+        others: Sequence[str] = (),
+        weight: str | None = None,
+    ) -> Interactions:
+        """Build from parsed events, and log what orders them and how many are repeated.
+
+        Parameters
+        ----------
+        events : Events
+        unordered, drop_duplicates : bool
+            As for :meth:`from_frame`.
+        others : sequence of str
+            The source's columns that were not read: one of them may look like the time of the events.
+        weight : str, optional
+            The source's column of weights.
+        """
+        table = _without_duplicates(events.table) if drop_duplicates else events.table
+        user_rows, item_rows = table[USER].to_numpy(), table[ITEM].to_numpy()
+        sort_by = next((name for name in (ORDER, TIMESTAMP) if name in table.columns), None)
+        keys = None if sort_by is None else table[sort_by].to_physical().to_numpy()
+        if unordered:  # shuffled once, so that nothing can be learned from how the file happens to be sorted
+            keys = np.random.Generator(np.random.PCG64(_SHUFFLE)).permutation(table.height)
+        order = stable_order(user_rows, keys)
+        times = table[TIMESTAMP] if TIMESTAMP in table.columns else None
+        if times is not None and times.dtype.is_temporal():
+            times = times.dt.epoch("s")
+        names, codes = _event_codes(table[EVENT]) if EVENT in table.columns else ((), None)
+        log = cls(
+            users=events.users,
+            items=events.items,
             histories=Ragged.from_lengths(
-                lengths,
+                np.bincount(user_rows, minlength=len(events.users)),
                 item_rows[order],
-                None if instants is None else instants.to_numpy()[order],
+                None if times is None else times.to_numpy()[order],
                 None if codes is None else codes[order],
             ),
-            weights=frame[WEIGHT].to_numpy()[order] if WEIGHT in frame.columns else None,
+            weights=table[WEIGHT].to_numpy()[order] if WEIGHT in table.columns else None,
             event_names=names,
             ordered=not unordered,
-            order_column=sort_by,
+            order_column=events.order_column,
         )
+        certain = unordered or log.order_column is not None
+        tell_order(log.ordered_by, log.histories, len(log.items), None if certain else others, weight)
+        tell_duplicates(log.histories, len(log.items))
+        return log
 
     def __len__(self) -> int:
         return len(self.histories.rows)

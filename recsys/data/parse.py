@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from recsys.core.distinct import Distinct
 from recsys.core.progress import log, warn
 from recsys.core.schema import canonical_ids, exact_below
 from recsys.data.times.columns import MISSING_WORDS
@@ -11,10 +12,10 @@ from recsys.data.times.units import parse_timestamp
 from recsys.errors import DataError
 
 
-def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> None:
-    """Raise a DataError unless every row of a column holds an id: a number or some text, not null, blank or NaN.
+def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> Distinct:
+    """Refuse a column in which a row holds no id: null, blank text or NaN.
 
-    Ids with blanks round them, and whole numbers that are written 4.0, are told of.
+    Log a warning about ids with blanks around them, and a line about whole numbers that are written like 4.0.
 
     Parameters
     ----------
@@ -23,71 +24,90 @@ def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> N
     where : str
         File and column, for the message.
     words : bool or None
-        Whether texts such as NULL, which programs write for a missing value, are refused; None: they are told of.
+        Whether to refuse texts such as NULL, which programs write for a missing value; None: warn about them.
+
+    Returns
+    -------
+    Distinct
+        The distinct ids, and which of them each row holds.
+
+    Raises
+    ------
+    DataError
+        A row holds no id, or the column is of a type that holds none.
     """
     if column.dtype.is_nested() or column.dtype == pl.Object or (column.dtype.is_temporal() and column.dtype != pl.Date):
         raise DataError(f"{where}: is of type {column.dtype}, expected ids: whole numbers or text")
-    if column.dtype == pl.String and len(column) and column.cast(pl.Int64, strict=False).null_count() == 0:
-        return  # whole numbers throughout: nothing else can be wrong with them
-    missing = column.is_null()
+    distinct = Distinct.of(column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column)
+    ids = distinct.values
+    if ids.dtype == pl.String and len(ids) and ids.cast(pl.Int64, strict=False).null_count() == 0:
+        return distinct  # whole numbers throughout: nothing else can be wrong with them
+    missing = ids.is_null()
     text = None
-    if column.dtype.is_float():
-        missing = missing | column.is_nan().fill_null(True)
-        _refuse_inexact(column, where)
-    elif not column.dtype.is_integer():
+    if ids.dtype.is_float():
+        missing = missing | ids.is_nan().fill_null(True)
+        _refuse_inexact(ids, distinct, where)
+    elif not ids.dtype.is_integer():
         try:
-            text = column.cast(pl.String)
+            text = ids.cast(pl.String)
         except pl.exceptions.PolarsError as error:
-            raise DataError(f"{where}: is of type {column.dtype} and not UTF-8 text; write the ids as text") from error
+            raise DataError(f"{where}: is of type {ids.dtype} and not UTF-8 text; write the ids as text") from error
         stripped = text.str.strip_chars()
         lengths = stripped.str.len_bytes()
         missing = missing | (lengths == 0).fill_null(True)
-    rows = missing.arg_true()
-    if len(rows):
+    if missing.any():
         raise DataError(
-            f"{where}: {len(rows)} of {len(column)} rows have no value, the first is row {rows[0] + 1}; "
-            f"an id is needed in each: fill it in, or take the row out"
+            f"{where}: {distinct.rows_of(missing)} of {len(column)} rows have no value, the first is row "
+            f"{_first_row(distinct, missing)}; an id is needed in each: fill it in, or take the row out"
         )
     if text is None or text.is_empty():
-        return
+        return distinct
     if words is not False:
-        _missing_words(text, lengths, where, refuse=words is True)
-    padded = (lengths != text.str.len_bytes()).arg_true()
-    if len(padded):
+        _missing_words(text, distinct, where, refuse=words is True)
+    padded = lengths != text.str.len_bytes()
+    if padded.any():
+        at = padded.arg_true()[0]
         warn(
-            f"{where}: {len(padded):,} of {len(text):,} ids have blanks round them, such as {text[padded[0]]!r} in row "
-            f"{padded[0] + 1}; they are kept, so that {text[padded[0]]!r} and {stripped[padded[0]]!r} are two ids"
+            f"{where}: {distinct.rows_of(padded):,} of {len(column):,} ids have blanks around them, such as {text[at]!r} "
+            f"in row {_first_row(distinct, padded)}; the blanks are kept, so {text[at]!r} and {stripped[at]!r} are two ids"
         )
     if text[0].endswith(".0") and canonical_ids(text).dtype == pl.Int64:
-        _refuse_inexact(text.cast(pl.Float64), where)
+        _refuse_inexact(text.cast(pl.Float64), distinct, where)
         log(f"{where}: ids are written like {text[0]}, and read as whole numbers like {text[0][:-2]}")
+    return distinct
 
 
-def _refuse_inexact(column: pl.Series, where: str) -> None:
-    """Refuse floats so large that they cannot tell neighbours apart: several ids have become one."""
-    inexact = (column.fill_nan(None).abs() >= exact_below(column.dtype)).fill_null(False).arg_true()
-    if len(inexact):
+def _first_row(distinct: Distinct, chosen: pl.Series) -> int:
+    """The number, counted from 1, of the first row that holds one of the chosen values."""
+    return int(distinct.first[int(chosen.arg_true()[0])]) + 1
+
+
+def _refuse_inexact(ids: pl.Series, distinct: Distinct, where: str) -> None:
+    """Refuse floats that are too large to represent every whole number: several ids have become one."""
+    inexact = (ids.fill_nan(None).abs() >= exact_below(ids.dtype)).fill_null(False)
+    if inexact.any():
         raise DataError(
-            f"{where}: row {inexact[0] + 1} is {column[inexact[0]]!r}, a float too large to tell it from its neighbours "
-            f"({len(inexact)} such rows), so that different ids have become one; write the ids as integers or text"
+            f"{where}: row {_first_row(distinct, inexact)} is {ids.filter(inexact)[0]!r}, a float too large to tell it "
+            f"from its neighbours ({distinct.rows_of(inexact)} such rows), so different ids have become one; write the ids "
+            f"as integers or text"
         )
 
 
-def _missing_words(text: pl.Series, lengths: pl.Series, where: str, *, refuse: bool) -> None:
-    """Refuse, or tell of, ids that are words for a missing value."""
-    short = text.filter(lengths <= max(map(len, MISSING_WORDS)))
-    if not short.is_in(list(MISSING_WORDS)).any():
+def _missing_words(text: pl.Series, distinct: Distinct, where: str, *, refuse: bool) -> None:
+    """Refuse ids that are words for a missing value, or warn about them."""
+    found = text.is_in(list(MISSING_WORDS))
+    if not found.any():
         return
-    rows = text.is_in(list(MISSING_WORDS)).arg_true()
-    said = (
-        f"{where}: {len(rows):,} of {len(text):,} ids are words for a missing value, the first is {text[rows[0]]!r} in row"
+    message = (
+        f"{where}: {distinct.rows_of(found):,} of {len(distinct.codes):,} ids are words for a missing value, the first is "
+        f"{text.filter(found)[0]!r} in row {_first_row(distinct, found)}"
     )
     if refuse:
         raise DataError(
-            f"{said} {rows[0] + 1}, so that strangers would be one; take these rows out, or say which texts stand for "
-            "missing ones, null_values= (--null-values), and all others are ids"
+            f"{message}; remove these rows, or name the texts that mean a missing value, null_values= (--null-values): "
+            f"all other texts are then ids"
         )
-    warn(f"{said} {rows[0] + 1}; they are taken for one and the same id")
+    warn(f"{message}; all rows with the same word share one id")
 
 
 def parse_event(raw: pl.Series, where: str) -> pl.Series:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +25,15 @@ from recsys.core.schema import (
     canonical_ids,
 )
 from recsys.data.catalog import Catalog
+from recsys.data.events import ParsedColumns, join_columns, parse_columns
 from recsys.data.formats.dialect import Dialect
 from recsys.data.formats.paths import Format, PathLike, expand, partition_values
 from recsys.data.formats.table import open_table, rows_of
 from recsys.data.interactions import Interactions
-from recsys.data.order import tell_duplicates, tell_order
-from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
-from recsys.data.times.columns import Times, read_times
-from recsys.data.times.units import TimeUnit, instants
+from recsys.data.parse import check_ids
+from recsys.data.times.units import TimeUnit
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
-
-Parser = Callable[[pl.Series, str], pl.Series]
 
 
 def read_interactions(
@@ -135,76 +131,22 @@ def read_interactions(
             "and drop_unordered"
         )
     dialect = Dialect.of(separator, quote, encoding, null_values)
-    files, frames, others = expand(path, format), list[pl.DataFrame](), dict[str, None]()
-    columns, times = list[dict[str, str]](), list[Times]()
-    for file in files:
+    parts, others = list[ParsedColumns](), dict[str, None]()
+    for file in expand(path, format):
         table = open_table(file, format, MOVIELENS_INTERACTIONS, dialect, partition_values(path, file))
-        present = table.columns
-        wanted, parsers = {USER: user, ITEM: item}, dict[str, Parser]()
-        if timestamp is not None or (order is None and TIMESTAMP in present and not unordered):
-            wanted[TIMESTAMP] = timestamp or TIMESTAMP
-        if order is not None:
-            wanted[ORDER], parsers[ORDER] = order, parse_order
-        if weight is not None:
-            wanted[WEIGHT], parsers[WEIGHT] = weight, parse_weight
-        if event is not None:
-            wanted[EVENT], parsers[EVENT] = event, parse_event
-        others |= dict.fromkeys(name for name in present if name not in wanted.values())
-        frame = rows_of(table, wanted)
-        for name in (USER, ITEM):
-            check_ids(frame[name], f"{file}, column {wanted[name]!r}", words=null_values is None)
-        frame = frame.with_columns(
-            parse(frame[name], f"{file}, column {wanted[name]!r}").alias(name) for name, parse in parsers.items()
-        )
-        if TIMESTAMP in wanted:
-            times.append(read_times(frame[TIMESTAMP], f"{file}, column {wanted[TIMESTAMP]!r}"))
-            frame = frame.drop(TIMESTAMP)
-        frames.append(frame)
-        columns.append(wanted)
-    _all_or_none_timed(columns, files)
-    for place, instant in enumerate(instants(times, time_unit, what="the timestamps")):
-        frames[place] = frames[place].with_columns(instant.alias(TIMESTAMP))
-    ordered = [_ordered(*one, drop_unordered) for one in zip(frames, columns, files, strict=True)]
-    log = Interactions.from_checked(_stacked(ordered), unordered=unordered, drop_duplicates=drop_duplicates)
-    if log.order_column is not None:
-        log = replace(log, order_column=order or timestamp or TIMESTAMP)
-    certain = unordered or log.order_column is not None
-    tell_order(log.ordered_by, log.histories, len(log.items), None if certain else others, weight)
-    tell_duplicates(log.histories, len(log.items))
+        named = timestamp
+        if timestamp is None and order is None and TIMESTAMP in table.columns and not unordered:
+            named = TIMESTAMP
+        columns = {USER: user, ITEM: item, TIMESTAMP: named, ORDER: order, WEIGHT: weight, EVENT: event}
+        wanted = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
+        others |= dict.fromkeys(name for name in table.columns if name not in wanted.values())
+        parts.append(parse_columns(rows_of(table, wanted), wanted, str(file), words=null_values is None))
+    hint = ", or leave them out with drop_unordered=True (--drop-unordered)"
+    events = join_columns(parts, time_unit, drop_unordered=drop_unordered, hint=hint)
+    log = Interactions.from_events(
+        events, unordered=unordered, drop_duplicates=drop_duplicates, others=tuple(others), weight=weight
+    )
     return log if event_weights is None else log.weighted_by_event(event_weights)
-
-
-def _ordered(frame: pl.DataFrame, wanted: dict[str, str], file: Path, drop_unordered: bool) -> pl.DataFrame:
-    for name in (ORDER, TIMESTAMP):
-        if name in wanted and (missing := frame[name].null_count()):
-            if not drop_unordered:
-                raise DataError(
-                    f"{file}: {missing:,} of {frame.height:,} rows have no value in the column {wanted[name]!r} that "
-                    f"orders them; mend them, or leave them out with drop_unordered=True (--drop-unordered)"
-                )
-            frame = frame.filter(pl.col(name).is_not_null())
-    if WEIGHT in wanted and (missing := frame[WEIGHT].null_count()):
-        raise DataError(f"{file}: {missing:,} of {frame.height:,} rows have no value in the column {wanted[WEIGHT]!r}")
-    if frame.height == 0:
-        raise DataError(f"{file}: no row has a value in the column that orders it")
-    return frame
-
-
-def _all_or_none_timed(columns: list[dict[str, str]], files: list[Path]) -> None:
-    timed = [TIMESTAMP in wanted for wanted in columns]
-    if any(timed) and not all(timed):
-        raise DataError(
-            f"{files[timed.index(True)]} has a column {TIMESTAMP!r} and {files[timed.index(False)]} has none; "
-            f"name the column that orders all of them, order= (--order)"
-        )
-
-
-def _stacked(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Concatenate; ids that are numbers in one file and text in another become text."""
-    if len(frames) == 1:
-        return frames[0]
-    frames = [frame.with_columns(canonical_ids(frame[name]) for name in (USER, ITEM)) for frame in frames]
-    return pl.concat(frames, how="vertical_relaxed")
 
 
 def read_catalog(

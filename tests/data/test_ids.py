@@ -98,10 +98,10 @@ def test_words_in_catalogue_and_users_are_no_ids(tmp_path: Path):
         read_users(file, "item_id", "title")
 
 
-def test_blanks_round_ids_are_kept_and_told(tmp_path: Path, caplog):
+def test_blanks_around_ids_are_kept_with_a_warning(tmp_path: Path, caplog):
     log = read_interactions(log_file(tmp_path, " a", "a"))
     assert log.items.ids.to_list() == [" a", "a"]
-    assert "1 of 2 ids have blanks round them, such as ' a' in row 1" in caplog.text
+    assert "1 of 2 ids have blanks around them, such as ' a' in row 1" in caplog.text
 
 
 # Tables that should meet the log.

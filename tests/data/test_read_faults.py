@@ -67,7 +67,7 @@ def test_null_order_values_are_left_out_when_told_so(tmp_path: Path, option):
 
 def test_a_log_of_which_nothing_is_left_is_refused(tmp_path: Path):
     file = csv_log(tmp_path, "user_id,item_id,timestamp", "u,a,", "u,b,")
-    with refused(file, "no row has a value in the column that orders it"):
+    with refused(file, "no row has a value in the column that orders the events"):
         read_interactions(file, drop_unordered=True)
 
 

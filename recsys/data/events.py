@@ -1,0 +1,185 @@
+"""Check and parse the raw columns of a log, each once: from files or a frame to one table of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from recsys.core.distinct import Distinct
+from recsys.core.id_map import IdMap, encode
+from recsys.core.ragged import Int32
+from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
+from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
+from recsys.data.times.columns import Times, read_times
+from recsys.data.times.units import TimeUnit, instants
+from recsys.errors import DataError
+
+_PARSERS: Final[Mapping[str, Callable[[pl.Series, str], pl.Series]]] = {
+    ORDER: parse_order,
+    WEIGHT: parse_weight,
+    EVENT: parse_event,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """The events of a log in file order.
+
+    Attributes
+    ----------
+    users, items : IdMap
+        Raw ids in order of first appearance.
+    table : DataFrame (n rows)
+        ``user_id`` and ``item_id`` as rows (int32); as far as they were read, ``timestamp`` (Int64 seconds or Datetime),
+        ``order`` (Int64 or Float64), ``weight`` (Float32) and ``event_type`` (String). No nulls.
+    order_column : str or None
+        The source's own name of the column that orders the events.
+    """
+
+    users: IdMap
+    items: IdMap
+    table: pl.DataFrame
+    order_column: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedColumns:
+    """The columns of one file or frame, parsed; the unit of its times is decided with those of the other files.
+
+    Attributes
+    ----------
+    source : str
+        The file, for messages.
+    names : mapping
+        Our name → the file's, of the columns that are read.
+    users, items : IdMap
+    table : DataFrame
+        As in :class:`Events`, without the timestamp; an order or weight may be null.
+    times : Times or None
+    """
+
+    source: str
+    names: Mapping[str, str]
+    users: IdMap
+    items: IdMap
+    table: pl.DataFrame
+    times: Times | None
+
+
+def parse_columns(raw: pl.DataFrame, names: Mapping[str, str], source: str, *, words: bool | None) -> ParsedColumns:
+    """Check and parse the raw columns of one file or frame.
+
+    Parameters
+    ----------
+    raw : DataFrame
+        Columns under our names.
+    names : mapping
+        Our name → the source's, of the columns to parse: ``user_id``, ``item_id`` and any others of a log.
+    source : str
+        What messages call the file or frame.
+    words : bool or None
+        Whether to refuse ids such as NULL; None: warn about them.
+
+    Raises
+    ------
+    DataError
+        A value cannot be used; the message names source, column, row and value.
+    """
+    where = {ours: f"{source}, column {theirs!r}" for ours, theirs in names.items()}
+    users, user_rows = encode(check_ids(raw[USER], where[USER], words=words), "user")
+    raw = raw.drop(USER)  # a column is let go as soon as it is parsed, so that few are held at a time
+    items, item_rows = encode(check_ids(raw[ITEM], where[ITEM], words=words), "item")
+    raw = raw.drop(ITEM)
+    parsed = {name: parse(raw[name], where[name]) for name, parse in _PARSERS.items() if name in names}
+    times = read_times(raw[TIMESTAMP], where[TIMESTAMP]) if TIMESTAMP in names else None
+    return ParsedColumns(source, names, users, items, pl.DataFrame({USER: user_rows, ITEM: item_rows} | parsed), times)
+
+
+def join_columns(
+    parts: Sequence[ParsedColumns], time_unit: TimeUnit | None = None, *, drop_unordered: bool = False, hint: str = ""
+) -> Events:
+    """Join the columns of several files: one unit of time for all, and one row per id.
+
+    Parameters
+    ----------
+    parts : sequence of ParsedColumns
+        In the order of the files.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        The unit of times that are numbers; by default, the values decide.
+    drop_unordered : bool
+        Leave out events without a value in the column that orders them.
+    hint : str
+        What to do about such events, as the end of a message.
+
+    Raises
+    ------
+    DataError
+        Some files have times and others do not, their units differ, or an event lacks a time, order or weight.
+    """
+    _all_or_none_timed(parts)
+    timed = [part for part in parts if part.times is not None]
+    columns = instants([part.times for part in timed if part.times is not None], time_unit, what="the timestamps")
+    tables = [part.table for part in parts]
+    if timed:
+        tables = [table.with_columns(times.alias(TIMESTAMP)) for table, times in zip(tables, columns, strict=True)]
+    kept = [_known(table, part, drop_unordered, hint) for table, part in zip(tables, parts, strict=True)]
+    users, user_rows = _joined([part.users for part in parts], [table[USER] for table in kept], "user")
+    items, item_rows = _joined([part.items for part in parts], [table[ITEM] for table in kept], "item")
+    joined = pl.concat(kept, how="vertical_relaxed").with_columns(pl.Series(USER, user_rows), pl.Series(ITEM, item_rows))
+    if joined.height < sum(table.height for table in tables):  # ids whose events were all left out are not in the log
+        users, user_rows = encode(users.to_ids(user_rows), "user")
+        items, item_rows = encode(items.to_ids(item_rows), "item")
+        joined = joined.with_columns(pl.Series(USER, user_rows), pl.Series(ITEM, item_rows))
+    names = parts[0].names
+    return Events(users, items, joined, next((names[name] for name in (ORDER, TIMESTAMP) if name in names), None))
+
+
+def _all_or_none_timed(parts: Sequence[ParsedColumns]) -> None:
+    timed = [part.times is not None for part in parts]
+    if any(timed) and not all(timed):
+        with_times, without = parts[timed.index(True)], parts[timed.index(False)]
+        raise DataError(
+            f"{with_times.source} has a column {TIMESTAMP!r} and {without.source} has none; name the column that orders "
+            f"the events of both, order= (--order)"
+        )
+
+
+def _known(table: pl.DataFrame, part: ParsedColumns, drop_unordered: bool, hint: str) -> pl.DataFrame:
+    """The events whose order and weight are known."""
+    for name in (ORDER, TIMESTAMP):
+        if name in table.columns and (missing := table[name].null_count()):
+            if not drop_unordered:
+                raise DataError(
+                    f"{part.source}: {missing:,} of {table.height:,} rows have no value in the column {part.names[name]!r} "
+                    f"that orders them; fill them in{hint}"
+                )
+            table = table.filter(pl.col(name).is_not_null())
+    if WEIGHT in table.columns and (missing := table[WEIGHT].null_count()):
+        raise DataError(
+            f"{part.source}: {missing:,} of {table.height:,} rows have no value in the column {part.names[WEIGHT]!r}; fill "
+            f"them in, or remove these rows"
+        )
+    if table.height == 0:
+        raise DataError(f"{part.source}: no row has a value in the column that orders the events")
+    return table
+
+
+def _joined(maps: Sequence[IdMap], rows: Sequence[pl.Series], kind: str) -> tuple[IdMap, Int32]:
+    """One map for the ids of all files, and the rows of their events in it.
+
+    Ids that are numbers in one file and text in another become text.
+    """
+    if len(maps) == 1:
+        return maps[0], rows[0].to_numpy()
+    ids = [one.ids for one in maps]
+    if len({one.dtype for one in ids}) > 1:
+        ids = [one.cast(pl.String) for one in ids]
+    distinct = Distinct.of(pl.concat(ids))
+    ends = np.cumsum([len(one) for one in maps])
+    places = np.split(distinct.codes, ends[:-1])
+    joined = np.concatenate([place[one.to_numpy()] for place, one in zip(places, rows, strict=True)])
+    return IdMap(distinct.values, kind, checked=True), joined
