@@ -268,7 +268,6 @@ def test_nothing_is_imported_that_only_one_system_has() -> None:
     assert not wrong
 
 
-@pytest.mark.xfail(strict=True, reason="knots that are still to be cut")
 def test_every_module_is_used() -> None:
     """By another one, or as a public name or an entry point."""
     public = set(imported(tree(ROOT / PACKAGE / "__init__.py"), frozenset(modules())))

@@ -33,8 +33,7 @@ from recsys.training.ema import MovingAverage
 from recsys.training.fsdp import fill, gathered, like, single_numbers, unsplit, whole
 from recsys.training.logs import TrainingLog
 from recsys.training.next_item_loss import NextItemLoss
-from recsys.training.optimizer import make_optimizer, shrink
-from recsys.training.schedule import warmup_cosine
+from recsys.training.optimizer import make_optimizer, shrink, warmup_cosine
 from recsys.training.tower_ranker import TowerRanker
 from recsys.training.windows import Batch, WindowBatches
 

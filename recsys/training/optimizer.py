@@ -1,7 +1,9 @@
-"""AdamW over groups of parameters, and the L1 penalty it lacks."""
+"""AdamW over groups of parameters, the learning rate over a run, and an L1 penalty."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +12,9 @@ from torch import Tensor, nn
 from recsys.config.training import Training
 
 _NO_MATRICES = ("position", "by_distance", "by_time")
-"""Two-dimensional parameters that are tables of offsets."""
+"""Two-dimensional parameters that are tables of offsets: they are not decayed."""
+_LOWEST = 0.02
+"""Factor on the learning rate at the end of a run."""
 
 
 def make_optimizer(module: nn.Module, config: Training) -> torch.optim.AdamW:
@@ -28,6 +32,27 @@ def make_optimizer(module: nn.Module, config: Training) -> torch.optim.AdamW:
         decay = config.weight_decay if matrices else 0.0
         made.append({"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay, "matrices": matrices})
     return torch.optim.AdamW(made, betas=(0.9, 0.98), fused=True)
+
+
+def warmup_cosine(total: int, warmup: float) -> Callable[[int], float]:
+    """A factor on the learning rate: a straight rise over ``warmup · total`` steps, then half a cosine down to 0.02.
+
+    Parameters
+    ----------
+    total : int
+        Steps of the run.
+    warmup : float
+        Share of them, in [0, 1).
+    """
+    rise = max(1, round(warmup * total))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        progress = min(1.0, (step - rise) / max(1, total - rise))
+        return _LOWEST + (1.0 - _LOWEST) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    return factor
 
 
 @torch.no_grad()

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.errors import ConfigError
-from recsys.models.samplers_stream import StreamedInBatch, StreamingFrequency
 from recsys.training.losses.softmax import softmax_loss
 from recsys.training.proposals import PopularityProposal, poisson_inclusion
 from recsys.training.sampling import Candidates, MixedSampler, SamplerKind, history_pairs, make_sampler
@@ -157,85 +156,6 @@ def test_power_runs_from_even_to_proportional() -> None:
     assert proportional.tolist() == pytest.approx([0.8, 0.1, 0.0, 0.1])
     with pytest.raises(ConfigError, match="power"):
         PopularityProposal(torch.ones(3), 1, -0.5)
-
-
-# --- frequencies from a stream ---
-
-
-def feed(stream: StreamingFrequency, inclusion: torch.Tensor, steps: int, generator: torch.Generator) -> None:
-    for coins in torch.rand(steps, len(inclusion), generator=generator):
-        stream.update((coins < inclusion).nonzero()[:, 0])
-
-
-def test_the_stream_gives_the_gaps_of_the_paper() -> None:
-    """Algorithm 2 by hand, with the even start: sightings of item 5 at steps 2, 3 and 7."""
-    stream = StreamingFrequency(rate=0.4, buckets=1000)
-    for step in range(1, 8):
-        stream.update(torch.tensor([5, 5] if step in (2, 3, 7) else [6]))
-    gap = 2.0  # the first gap is taken as it is
-    gap += 0.5 * (1 - gap)  # the second half and half
-    gap += 0.4 * (4 - gap)  # then at the rate
-    assert float(stream.probability(torch.tensor([5]))) == pytest.approx(1 / gap)
-
-
-def test_a_stationary_stream_is_learnt() -> None:
-    inclusion = torch.tensor([1.0, 0.9, 0.5, 0.2, 0.1, 0.05])
-    stream, generator = StreamingFrequency(rate=0.01, buckets=10_000), torch.Generator().manual_seed(0)
-    feed(stream, inclusion, 4000, generator)
-    np.testing.assert_allclose(stream.probability(torch.arange(6)), inclusion, rtol=0.2)
-    np.testing.assert_allclose(stream.log_q(torch.arange(6)), stream.probability(torch.arange(6)).log())
-
-
-def test_a_change_is_followed() -> None:
-    stream, generator = StreamingFrequency(rate=0.05, buckets=10_000), torch.Generator().manual_seed(0)
-    before, after = torch.tensor([0.5, 0.1]), torch.tensor([0.1, 0.5])
-    feed(stream, before, 1500, generator)
-    np.testing.assert_allclose(stream.probability(torch.arange(2)), before, rtol=0.4)
-    feed(stream, after, 1500, generator)
-    np.testing.assert_allclose(stream.probability(torch.arange(2)), after, rtol=0.4)
-
-
-def test_more_hash_functions_tell_items_apart_that_share_a_bucket() -> None:
-    inclusion = torch.full((200,), 0.05)
-    errors = []
-    for hashes in (1, 4):
-        stream = StreamingFrequency(rate=0.05, buckets=400, hashes=hashes)
-        feed(stream, inclusion, 1000, torch.Generator().manual_seed(0))
-        errors.append(float((stream.probability(torch.arange(200)) - inclusion).clamp(min=0).mean()))
-    assert errors[1] < 0.5 * errors[0]
-
-
-def test_an_item_never_met_is_rarer_than_all_that_were() -> None:
-    stream = StreamingFrequency(buckets=10_000)
-    for _ in range(9):
-        stream.update(torch.tensor([1, 2]))
-    assert stream.probability(torch.tensor([1, 77])).tolist() == pytest.approx([1.0, 0.1])
-
-
-def test_a_saved_stream_goes_on_where_it_was() -> None:
-    one, generator = StreamingFrequency(buckets=500, seed=1), torch.Generator().manual_seed(0)
-    feed(one, torch.tensor([0.5, 0.2]), 50, generator)
-    other = StreamingFrequency(buckets=500, seed=2)
-    other.load_state_dict({name: tensor.clone() for name, tensor in one.state_dict().items()})
-    for stream in (one, other):
-        feed(stream, torch.tensor([0.3, 0.6]), 50, torch.Generator().manual_seed(1))
-    assert torch.equal(one.probability(torch.arange(3)), other.probability(torch.arange(3)))
-
-
-def test_candidates_from_a_stream_come_to_have_the_log_q_of_known_counts() -> None:
-    sampler = StreamedInBatch(StreamingFrequency(buckets=10_000))
-    generator = torch.Generator().manual_seed(0)
-    for targets in torch.multinomial(COUNTS, 4000 * 3, replacement=True, generator=generator).view(4000, 3):
-        drawn = sampler.draw(targets)
-        assert torch.equal(drawn.rows[drawn.places], targets)
-    known = make_sampler("in-batch", COUNTS, 1).log_q(torch.arange(6), 3)
-    np.testing.assert_allclose(sampler.frequency.log_q(torch.arange(6)), known, atol=0.35)
-
-
-@pytest.mark.parametrize("options", [{"rate": 0.0}, {"rate": 1.5}, {"buckets": 0}, {"hashes": 0}])
-def test_a_stream_that_cannot_be_is_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(options)).removesuffix("es").removesuffix("s")):
-        StreamingFrequency(**options)
 
 
 # --- history pairs ---

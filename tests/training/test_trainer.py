@@ -18,7 +18,7 @@ from recsys.data.split import Split
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError, LeakageError, NotFittedError, RecsysError
 from recsys.training import loop as run
-from recsys.training.schedule import warmup_cosine
+from recsys.training.optimizer import warmup_cosine
 from recsys.two_tower import TwoTower
 
 QUICK = Training(epochs=2, batch_tokens=64, device="cpu")

@@ -86,7 +86,7 @@ def tune(options: dict[str, Any]) -> dict[str, Any]:
     from recsys.evaluation.evaluate import evaluate
     from recsys.models.towers import TwoTowerModel
     from recsys.training.loop import Run
-    from recsys.training.schedule import warmup_cosine
+    from recsys.training.optimizer import warmup_cosine
     from recsys.training.trainer import make_batches, make_fabric, make_loss
 
     torch.use_deterministic_algorithms(True)  # as in every training of ours
