@@ -35,7 +35,9 @@ class EASE(DenseScorer):
         n = len(train.items)
         if n > _MOST_ITEMS:
             need = 2 * 8 * n * n / 2**30
-            raise ConfigError(f"EASE on {n:,} items needs about {need:,.0f} GiB; its limit here is {_MOST_ITEMS:,} items")
+            raise ConfigError(
+                f"EASE on {n:,} items needs about {need:,.0f} GiB of memory; it is limited to {_MOST_ITEMS:,} items"
+            )
         matrix = presence(train.matrix()).astype(np.float64)
         gram = (matrix.T @ matrix).toarray()
         gram[np.diag_indices(n)] += self.regularisation

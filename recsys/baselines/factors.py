@@ -1,4 +1,4 @@
-"""Matrix factorisation by implicit: ALS, which can read a new history, and BPR, which cannot."""
+"""Matrix factorisation by implicit: ALS, which can rank for a new history, and BPR, which cannot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsys.errors import ConfigError, UnsupportedError
 class ALS(DenseScorer):
     """implicit's alternating least squares (Hu, Koren and Volinsky, ICDM 2008).
 
-    A history is folded in by solving for its user factors, so that its newest events count and new users are served.
+    The user factors are solved from the given history, so that new events count and new users are served.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class ALS(DenseScorer):
     def _learn(self, train: Interactions) -> None:
         from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415
 
-        with threadpool_limits(1, "blas"):  # implicit has threads of its own; BLAS threads beside them slow it down
+        with threadpool_limits(1, "blas"):  # implicit has its own threads; BLAS threads beside them slow it down
             model = AlternatingLeastSquares(**self._options)
             model.fit(presence(train.matrix()), show_progress=False)
         self._model = model
@@ -65,7 +65,7 @@ class ALS(DenseScorer):
 
 
 class BPR(DenseScorer):
-    """implicit's Bayesian personalised ranking (Rendle et al., UAI 2009). Knows only the users it was fitted on.
+    """implicit's Bayesian personalised ranking (Rendle et al., UAI 2009). Only ranks for the users that it was fitted on.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class BPR(DenseScorer):
             "regularization": regularisation,
             "iterations": iterations,
             "random_state": seed,
-            "num_threads": 1,  # threads race on the factors: only one repeats itself
+            "num_threads": 1,  # threads race on the factors: only a single thread is reproducible
         }
 
     def _learn(self, train: Interactions) -> None:

@@ -1,4 +1,4 @@
-"""Item-kNN: items like those in the history."""
+"""Item-kNN: items similar to those in the history."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from recsys.data.interactions import Interactions
 
 
 class ItemKNN(DenseScorer):
-    """Sum over the history of cosine similarities, each item keeping its ``neighbours`` nearest (implicit's kNN).
+    """Sum of the cosine similarities to the history's items; each item keeps its nearest neighbours (implicit's kNN).
 
     Parameters
     ----------
     neighbours : int
+        Similar items kept for each item.
     """
 
     name = "item-kNN"
@@ -33,7 +34,7 @@ class ItemKNN(DenseScorer):
 
         model = CosineRecommender(K=self.neighbours + 1)  # implicit counts the item itself
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ParameterWarning)  # of its own conversion of its own matrix
+            warnings.simplefilter("ignore", ParameterWarning)  # about its own conversion of its own matrix
             model.fit(presence(train.matrix()), show_progress=False)
         similarity = sp.csr_matrix(model.similarity, dtype=np.float32)
         similarity.setdiag(0.0)
@@ -46,7 +47,7 @@ class ItemKNN(DenseScorer):
 
 
 def _strongest(similarity: sp.csr_matrix[np.float32], neighbours: int) -> sp.csr_matrix[np.float32]:
-    """At most ``neighbours`` of each row; implicit keeps one more where others are as near as the item itself."""
+    """At most ``neighbours`` per row; implicit keeps one more if others are as near as the item itself."""
     lengths = np.diff(similarity.indptr)
     owners = np.repeat(np.arange(len(lengths)), lengths)
     order = np.lexsort((similarity.indices, -similarity.data, owners))

@@ -1,4 +1,4 @@
-"""What the baselines share: a fitted state, and ranking from dense scores in blocks of bounded size."""
+"""The base of the baselines: a fitted state, and ranking from dense scores in blocks of bounded size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recsys.evaluation.protocol import Traits
 
 
 def presence(matrix: sp.csr_matrix[np.float32]) -> sp.csr_matrix[np.float32]:
-    """The same matrix with every stored value 1: whether, not how often."""
+    """The same matrix with every stored value 1: whether a user touched an item, not how often."""
     ones = matrix.copy()
     ones.data[:] = 1.0
     return ones
@@ -68,7 +68,7 @@ class DenseScorer(ABC):
         if len(known) == 0:
             raise DataError("there is no interaction to learn from")
         self._learn(known)
-        self._train = known  # last: a model whose fit failed is not a fitted one
+        self._train = known  # last, so that a model whose fit failed stays unfitted
         return self
 
     @abstractmethod
@@ -89,7 +89,7 @@ class DenseScorer(ABC):
         request_times: Int64 | None = None,
     ) -> Ranked:
         """Rank all items for each history; see :class:`recsys.evaluation.protocol.Ranker`."""
-        import torch  # noqa: PLC0415 - so that the names of the baselines are known at once
+        import torch  # noqa: PLC0415 - importing the baselines, whose names the command line needs, stays fast
 
         from recsys.index.exact.topk import top_k, users_per_block  # noqa: PLC0415
 

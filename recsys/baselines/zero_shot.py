@@ -1,4 +1,4 @@
-"""Zero-shot: the mean of a history's texts against the texts of all items; nothing is trained."""
+"""Zero-shot: compare the mean of a history's texts with the texts of all items, without training."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from recsys.errors import DataError
 
 
 class ZeroShot(DenseScorer):
-    """Cosine between an item's text and the mean of a history's texts, as a pretrained encoder gives them.
+    """Cosine between an item's text and the mean of a history's texts, as a pretrained encoder embeds them.
 
-    The floor for whatever is trained on text, and a start where there are no interactions to train on. Each text counts
-    once and with length 1; items without a text, and histories of none but those, score 0.
+    The least that a model trained on text must reach, and a start without interactions. Each text counts once and with
+    length 1; items without a text, and histories of such items only, score 0.
 
     Parameters
     ----------
     encoder : str
         A folder or a Hugging Face name.
     whiten : bool
-        Compare in the space whose directions all carry the same weight, as the item tower reads it.
+        Compare in a space whose directions all have the same variance, as the item tower reads it.
     """
 
     name = "zero-shot text"
@@ -36,7 +36,7 @@ class ZeroShot(DenseScorer):
         self.whiten = whiten
 
     def fit(self, train: Interactions, catalog: Catalog | None = None) -> Self:
-        """Read the texts; the interactions tell which users and items there are, and no more."""
+        """Encode the texts; the interactions only say which users and items exist."""
         from recsys.models.encoders.pretrained import TextEncoder, open_encoder  # noqa: PLC0415
         from recsys.models.encoders.proof import prove_vectors  # noqa: PLC0415
         from recsys.models.encoders.whitening import Whitening  # noqa: PLC0415
@@ -44,7 +44,7 @@ class ZeroShot(DenseScorer):
         instance(train, Interactions, "train")
         instance_or_none(catalog, Catalog, "catalog")
         if catalog is None or not catalog.texts.is_not_null().any():
-            raise DataError("zero-shot reads texts alone: pass a catalogue with text columns (--catalog, --text)")
+            raise DataError("zero-shot only reads texts: pass a catalogue with text columns (--catalog, --text)")
         known = train.with_items(catalog.items.ids)
         texts = catalog.aligned(known.items).texts
         readable = texts.drop_nulls()
@@ -68,6 +68,6 @@ class ZeroShot(DenseScorer):
 
 
 def _unit(vectors: Float32) -> Float32:
-    """The same of length 1; zeros stay."""
+    """The same vectors with length 1; zeros stay zeros."""
     out: Float32 = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return out

@@ -1,4 +1,4 @@
-"""The report as a Markdown model card, to lie in the bundle."""
+"""The report as a Markdown model card, which every bundle holds."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from recsys.pages.tables import number, percent
-from recsys.report.words import MEANING, ends, finding, group_words, metric_number, told
+from recsys.report.words import MEANING, ends, finding, group_words, metric_number, shown
 
 _FAMILIES = ("recall", "ndcg", "mrr", "coverage", "gini", "novelty", "diversity", "calibration")
 _DEEPER = (20, 50, 100)
 _UNORDERED = (
     "The log has no order: random items of each user were held out, not the last ones, positions in a history were not "
-    "learned, and no figure here tells how well the future is foreseen."
+    "learned, and no figure here says how well the model predicts the future."
 )
 
 
@@ -45,11 +45,11 @@ def model_card(figures: dict[str, Any]) -> str:
 def _model(figures: dict[str, Any]) -> str:
     head = figures["headline"]
     encoder = head["options"].get("encoder")
-    items = f"their text, read by the encoder {_safe(encoder)}" if encoder else "their ids alone"
+    items = f"its text, read by the encoder {_safe(encoder)}" if encoder else "its id alone"
     if encoder and head["options"].get("use_ids"):
-        items += ", and their ids"
+        items += ", and its id"
     rows = [
-        [f"{table}: {name.replace('_', ' ')}", told(value)]
+        [f"{table}: {name.replace('_', ' ')}", shown(value)]
         for table, options in head["all_options"].items()
         for name, value in options.items()
     ]
@@ -58,9 +58,9 @@ def _model(figures: dict[str, Any]) -> str:
             f"# Model card: {_safe(head['model'])}",
             _safe(finding(figures)),
             "## Model",
-            f"A two-tower recommender made with recsys. The item tower makes a vector of each item from {items}; the user "
-            "tower, a causal transformer, makes a vector of a history. Items are ranked by how near their vector is to the "
-            "user's. Users are functions of their history: a new user or a new event needs no training.",
+            f"A two-tower recommender made with recsys. The item tower turns each item into a vector, from {items}; the "
+            "user tower, a causal transformer, turns a history into a vector. Items are ranked by the similarity of both "
+            "vectors. A user is a function of the history: a new user or a new event needs no training.",
             _table(["option", "value"], rows),
         ]
     )
@@ -69,26 +69,26 @@ def _model(figures: dict[str, Any]) -> str:
 def _use(figures: dict[str, Any]) -> str:
     options = figures["headline"]["options"]
     cold = (
-        "An item without training events is placed by its text alone, and a user without history cannot be ranked for."
+        "An item without training events is ranked by its text alone; a user without a history gets no recommendations."
         if options.get("encoder")
-        else "It reads no text: an item without training events has no meaningful place in the ranking, and a user without "
-        "history cannot be ranked for."
+        else "It reads no text: an item without training events has no meaningful rank, and a user without a history gets "
+        "no recommendations."
     )
     limits = [
-        "It is judged offline, on what users did next in a log. That log was shaped by what users were shown at the time; "
-        "figures on it do not tell what a recommendation would have changed.",
-        "What it learns is what was done often: see the share of popular items and of each group below before trusting it "
-        "with groups that have little room.",
+        "It was evaluated offline, on what users did next in a log. What users were shown at the time shaped that log; the "
+        "figures do not say what a recommendation would have changed.",
+        "It learns what users did often: before relying on it for rarely shown groups, check below how often popular items "
+        "and each group are shown.",
         cold,
-        f"Histories are read up to their last {options['max_length']} events."
+        f"It reads the last {options['max_length']} events of a history."
         if "max_length" in options
-        else "Histories are read up to a greatest length.",
-        "No attribute of people was judged; whether groups of people are served alike is not known from this card.",
+        else "It reads a limited number of events of a history.",
+        "No attribute of people was evaluated; this card does not say whether groups of people are served equally well.",
     ]
     return "\n\n".join(
         [
             "## Intended use and limits",
-            "Ranking the items of this catalogue for histories over it: recommendations and similar items"
+            "Ranking the items of this catalogue for histories of its items: recommendations and similar items"
             + (", and search by text." if options.get("encoder") else "."),
             "\n".join(f"- {line}" for line in limits),
         ]
@@ -96,7 +96,7 @@ def _use(figures: dict[str, Any]) -> str:
 
 
 def _data(figures: dict[str, Any]) -> str:
-    rows = [[name.replace("_", " "), told(value)] for name, value in figures["headline"]["data"].items()]
+    rows = [[name.replace("_", " "), shown(value)] for name, value in figures["headline"]["data"].items()]
     said = [] if figures["headline"]["data"].get("ordered", True) else [_UNORDERED]
     return "\n\n".join(["## Data", _table(["fact", "value"], rows), *said])
 
@@ -111,7 +111,7 @@ def _evaluation(figures: dict[str, Any]) -> str:
         found = [model["metrics"].get(name) for model in models]
         if any(found):
             rows.append([name, *(_valued(name, one) for one in found)])
-    seen = "filtered" if head["seen_filtered"] else "not filtered"
+    seen = "left out" if head["seen_filtered"] else "kept"
     parts = [
         "## Evaluation",
         f"Protocol: {_safe(head['protocol'])}; {head['users']:,} users, {head['targets']:,} targets, {head['items']:,} "
@@ -146,8 +146,8 @@ def _fairness(figures: dict[str, Any]) -> str:
     found = figures["fairness"]
     parts = [
         "## Exposure by group",
-        f"Shares of the catalogue, of the training events, and of the places in the first {found['k']} that "
-        f"{_safe(found['model'])} fills.",
+        f"Shares of the catalogue, of the training events, and of the places in the first {found['k']} of "
+        f"{_safe(found['model'])}'s lists.",
     ]
     for group in found["groups"]:
         rows = [
@@ -164,7 +164,7 @@ def _fairness(figures: dict[str, Any]) -> str:
         header = ["group", "catalogue", "training", "shown", "shown / training", f"recall@{found['k']}"]
         parts += [f"### {_safe(group_words(group['name'])[0])}", _table(header, rows)]
     if not found["groups"]:
-        parts.append("Left out: neither the training log nor a column of categories is known.")
+        parts.append("Left out: the bundle has neither a training log nor a column of categories.")
     return "\n\n".join(parts)
 
 
@@ -178,7 +178,7 @@ def _training(figures: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             "## Training",
-            f"{len(found['epochs'])} epochs{seconds}; kept: the weights of epoch {found.get('best_epoch') or 'the last'}.",
+            f"{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}.",
             _table(["epoch", *(key.removeprefix("val_") if key == "loss" else key for key in keys)], rows),
         ]
     )
@@ -190,9 +190,9 @@ def _reproduce(figures: dict[str, Any]) -> str:
         [
             "## Reproduce",
             f"```\n{head['command']}\n```",
-            "The same log has the same fingerprint as above."
+            "A log with the fingerprint above is the same."
             if head["reading_known"]
-            else "The same log has the same fingerprint as above. It was read from Python: add the flags of its columns.",
+            else "A log with the fingerprint above is the same. It was read from Python: add the flags of its columns.",
             _table(["library", "version"], [[name, version] for name, version in head["versions"].items()]),
             f"Card made {_safe(head['made'][:10])}.",
         ]
@@ -227,7 +227,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _safe(text: Any) -> str:
-    """Text that stays text in Markdown and in a table's cell."""
+    """Text that Markdown shows as it is, also in a table's cell."""
     plain = " ".join(str(text).split())
     for mark, instead in (
         ("\\", "\\\\"),

@@ -1,4 +1,4 @@
-"""A few users, told by titles: what they had, what they took next, what they were recommended."""
+"""A few users with the titles of their history, of their held-out items and of their recommendations."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from recsys.serving.retriever import Retriever as Bundle
 
 _EACH = 3
-"""Users who were served well, and as many who were not."""
+"""Users with a hit, and as many without."""
 _LAST = 5
 _TOP = 5
 _TARGETS = 3
 
 
 def chosen_users(bundle: Bundle, ranker: Ranker, report: Evaluation, k: int, seed: int) -> dict[str, Any]:
-    """Some users for whom a target is among the first k and some for whom none is, drawn from the seed.
+    """Some users with a target among the first k and some without, drawn from the seed.
 
     Returns
     -------
     dict
-        ``k``, ``deepest`` (the longest list that was looked at), ``found_share`` (of all users), and ``users``: each with
+        ``k``, ``deepest`` (the longest list that was evaluated), ``found_share`` (of all users), and ``users``: each with
         ``user``, ``found``, ``history`` (last titles, oldest first), ``history_length``, ``targets`` (``title`` and
-        ``place``, None where it is beyond the deepest), ``more_targets``, ``recommended`` (``title`` and ``hit``).
+        ``place``, None if it is beyond the deepest), ``more_targets``, ``recommended`` (``title`` and ``hit``).
     """
     holdout = report.holdout
     found = report.per_user[f"hit_rate@{k}"] > 0
@@ -38,15 +38,15 @@ def chosen_users(bundle: Bundle, ranker: Ranker, report: Evaluation, k: int, see
     ranked = ranker.recommend_rows(
         histories, min(_TOP, len(bundle.items)), exclude=histories if report.seen_filtered else None
     )
-    told = []
+    users_shown = []
     for i, user in enumerate(users):
         start, stop = int(holdout.targets.offsets[user]), int(holdout.targets.offsets[user + 1])
         targets, places = holdout.targets[user], report.target_places[start:stop]
         best = np.lexsort((np.where(places > 0, places, np.iinfo(np.int32).max),))[:_TARGETS]
         row = int(holdout.user_rows[user])
-        told.append(
+        users_shown.append(
             {
-                "user": str(holdout.users.ids[row]) if row >= 0 else "somebody new",
+                "user": str(holdout.users.ids[row]) if row >= 0 else "new user",
                 "found": bool(found[user]),
                 "history": _titles(bundle, report, histories[i][-_LAST:]),
                 "history_length": len(histories[i]),
@@ -61,11 +61,11 @@ def chosen_users(bundle: Bundle, ranker: Ranker, report: Evaluation, k: int, see
                 ],
             }
         )
-    return {"k": k, "deepest": report.k[-1], "found_share": float(found.mean()), "users": told}
+    return {"k": k, "deepest": report.k[-1], "found_share": float(found.mean()), "users": users_shown}
 
 
 def _drawn(hits: Int64, misses: Int64, generator: np.random.Generator) -> Int64:
-    """Three of each where there are; else more of the others."""
+    """Three of each; more of the others if one has fewer."""
     n_hits = min(len(hits), max(_EACH, 2 * _EACH - len(misses)))
     n_misses = min(len(misses), 2 * _EACH - n_hits)
     return np.concatenate(
@@ -74,7 +74,7 @@ def _drawn(hits: Int64, misses: Int64, generator: np.random.Generator) -> Int64:
 
 
 def _titles(bundle: Bundle, report: Evaluation, rows: Int32) -> list[str]:
-    """Titles of item rows; the id stands in for an item without one, or that the model does not know."""
+    """Titles of item rows; the id of an item without a title, or that the model does not know."""
     known = rows < len(bundle.items)
     titles = iter(bundle.catalog.title_of(rows[known]).to_list())
     ids = report.holdout.items.to_ids(rows).cast(pl.String).to_list()

@@ -1,4 +1,4 @@
-"""All that a report says, as one plain dict."""
+"""Everything that a report says, as one plain dict."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["METRIC", "K", "collect", "no_tests", "plain"]
 
 METRIC = f"ndcg@{K}"
-"""What models are ranked and tested by."""
+"""The metric by which models are ranked and tested."""
 _LIBRARIES = ("recsys", "torch", "transformers", "sentence-transformers", "polars", "numpy", "faiss-cpu", "faiss-gpu")
-_NO_LOG = "the bundle does not tell which part of the log the model was trained on"
+_NO_LOG = "the bundle does not record which part of the log the model was trained on"
 
 
 def no_tests() -> pl.DataFrame:
-    """The tests of a comparison that has one model."""
+    """The tests of a comparison with a single model."""
     numbers = dict.fromkeys(("difference", "p", "p_holm"), pl.Float64)
     return pl.DataFrame(schema={"better": pl.String, "worse": pl.String, **numbers, "significant": pl.Boolean})
 
@@ -49,20 +49,20 @@ def collect(
     with_map: bool = True,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Bring all figures of a report together.
+    """Collect all figures of a report.
 
     Parameters
     ----------
     bundle : Bundle
     ranker : Ranker
-        Its evaluation is among those of ``comparison``, found by its name; all of them in its item rows.
+        Its evaluation is the one of its name in ``comparison``; all evaluations are in its item rows.
     comparison : Comparison
     segments, item_groups : dict of DataFrame
         From :func:`recsys.report.groups.user_segments` and :func:`~recsys.report.groups.item_groups`.
     category : str, optional
-        The catalogue column that gives the map its colours.
+        The catalogue column that colours the map.
     baselines : bool
-        Whether baselines were asked for; says why there are none.
+        Whether baselines were asked for, to say why there are none.
     with_map : bool
         Whether to lay out item vectors in two dimensions.
     seed : int
@@ -71,7 +71,7 @@ def collect(
     Returns
     -------
     dict
-        Of dicts, lists, strings, finite numbers, booleans and None: what JSON can hold.
+        Of dicts, lists, strings, finite numbers, booleans and None, as JSON needs them.
     """
     own = next(report for report in comparison.reports if report.model == ranker.name)
     reports = [own, *(report for report in comparison.reports if report is not own)]
@@ -96,7 +96,7 @@ def collect(
 
 
 def plain(value: Any) -> Any:
-    """The same value of what JSON can hold: numpy becomes Python, NaN and infinity become None."""
+    """The same value as JSON can hold it: numpy becomes Python, NaN and infinity become None."""
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
@@ -168,17 +168,17 @@ def _left_out(bundle: Bundle, segments: dict[str, pl.DataFrame], category: str |
     """What the report cannot show, and why."""
     reasons = {}
     if bundle.trained_on is None:
-        reasons["baselines"] = f"{_NO_LOG}, so that none can be fitted on the same"
+        reasons["baselines"] = f"{_NO_LOG}, so baselines cannot be fitted on the same events"
         reasons["popularity"] = _NO_LOG
-        reasons["long_tail"] = f"{_NO_LOG}, so that no item can be called popular"
+        reasons["long_tail"] = f"{_NO_LOG}, so the popularity of items is not known"
     elif not baselines:
         reasons["baselines"] = "not asked for"
     if category is None:
-        reasons["category"] = "no column of the catalogue was named (--category), and none is named like one"
+        reasons["category"] = "no column of categories was chosen (--category), and no column has a usual name for one"
     if HISTORY in segments and TIME not in segments:
         reasons["time"] = "the holdout was made from a log without timestamps"
     if not bundle.record.get("epochs"):
-        reasons["training"] = "the bundle keeps no record of the training"
+        reasons["training"] = "the bundle has no record of the training"
     elif not any(name.startswith("val_") for name in bundle.record["epochs"][0]):
         reasons["validation"] = "the model was trained without validation"
     if len(bundle.items) < FEWEST:

@@ -1,4 +1,4 @@
-"""Who is served and what is shown: figures by group of users and of items, and the long tail."""
+"""Figures by group of users and of items, and the long tail."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from recsys.evaluation import segments
 from recsys.evaluation.result import Evaluation
 
 K = 10
-"""The length of list that groups, exposure and examples are told for."""
+"""The list length for groups, exposure and examples."""
 CATEGORY_COLUMNS = ("category", "categories", GENRES, "brand")
-"""Catalogue columns that are taken for categories where nobody names one."""
+"""Usual names of a column of categories, tried in this order if the caller names none."""
 _METRICS = [f"recall@{K}", f"ndcg@{K}"]
 _REST = "other"
 _POINTS = 160
 
 
 def user_segments(reports: Sequence[Evaluation]) -> dict[str, pl.DataFrame]:
-    """Recall and NDCG by group of users: history length, and time where the holdout has times.
+    """Recall and NDCG by group of users: history length, and time if the holdout has times.
 
     Returns
     -------
     dict of DataFrame
-        What :func:`recsys.evaluation.segments.by_user` gives, for all reports, with a column ``model``.
+        As :func:`recsys.evaluation.segments.by_user` returns it, for all reports, with a column ``model``.
     """
     made: dict[str, list[pl.DataFrame]] = {}
     for report in reports:
@@ -42,7 +42,7 @@ def user_segments(reports: Sequence[Evaluation]) -> dict[str, pl.DataFrame]:
 def item_groups(
     reports: Sequence[Evaluation], catalog: Catalog, train: Interactions | None, category: str | None
 ) -> dict[str, pl.DataFrame]:
-    """Recall and exposure by group of items: popularity and hot or warm where the training log is known, category.
+    """Recall and exposure by group of items: popularity and temperature if the training log is known, and category.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def item_groups(
     Returns
     -------
     dict of DataFrame
-        What :func:`recsys.evaluation.segments.by_item` gives, for all reports, with the columns ``model``,
-        ``interactions`` (the group's events in training; null where they are not known), and ``of_items`` and
+        As :func:`recsys.evaluation.segments.by_item` returns it, for all reports, with the columns ``model``,
+        ``interactions`` (the group's events in training; null if they are not known), and ``of_items`` and
         ``of_interactions``, those of all items that have a label: an item with several is in several groups.
     """
     found = {}
@@ -88,7 +88,7 @@ def _events(labels: pl.Series, train: Interactions | None) -> pl.DataFrame:
 
 
 def segment_figures(frames: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
-    """One entry per way of grouping: its name, what is counted, and a row per group and model."""
+    """One entry per grouping: its name, what is counted, and a row per group and model."""
     made: list[dict[str, Any]] = []
     for name, frame in frames.items():
         unit = "targets" if "targets" in frame.columns else "users"
@@ -108,7 +108,7 @@ def segment_figures(frames: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
 
 
 def fairness_figures(frames: dict[str, pl.DataFrame], model: str) -> list[dict[str, Any]]:
-    """Per way of grouping items: each group's share of catalogue, of training and of what is shown, and its recall."""
+    """For each grouping of items: every group's share of the catalogue, of training and of the lists, and its recall."""
     made = []
     for name, frame in frames.items():
         own = _in_order(frame.filter(pl.col("model") == model))
@@ -137,7 +137,7 @@ def fairness_figures(frames: dict[str, pl.DataFrame], model: str) -> list[dict[s
 
 
 def _in_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """Categories by how many events (or items) they have, ``other`` last; bands as they come."""
+    """Categories by number of events (or items), ``other`` last; bands in their own order."""
     if "items" not in frame.columns or set(frame["label"]) & {"head", "hot"}:
         return frame
     size = pl.col("interactions").fill_null(pl.col("items"))

@@ -1,4 +1,4 @@
-"""The trade-off between recall, time and memory that was seen when an index was chosen, as one page that loads nothing."""
+"""The trade-off between recall, time and memory that was measured when an index was chosen, as one page."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from recsys.pages.tables import table
 
 
 def index_page(name: str, items: int, measured: list[dict[str, Any]]) -> str:
-    """The HTML.
+    """Build the page.
 
     Parameters
     ----------
     name : str
         Of the bundle.
     items : int
+        Number of items.
     measured : list of dict
-        As :func:`recsys.index.choose.choose` leaves it.
+        The measurements of :func:`recsys.index.choose.choose`.
     """
     specs: Specs = {}
     sections = {
         "plot": ("Recall against time", _plot(measured, specs)),
-        "table": ("All that was measured", _table(measured)),
+        "table": ("All measurements", _table(measured)),
     }
     chosen = next((row["index"] for row in measured if row["chosen"]), "none")
     about = f"{items:,} items; chosen: {chosen}"
@@ -59,8 +60,8 @@ def _plot(measured: list[dict[str, Any]], specs: Specs) -> str:
     specs["plot-trade-off"] = plot_spec(data, layout, 420)
     return figure(
         "plot-trade-off",
-        "Each dot is a configuration, measured on this model's own user vectors; the star was chosen. Recall: share of "
-        "what a search of all float32 vectors finds.",
+        "Each dot is a configuration, measured on this model's own user vectors; the star was chosen. Recall is the "
+        "share of the results of an exact float32 search that the index finds.",
     )
 
 

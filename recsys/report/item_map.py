@@ -1,4 +1,4 @@
-"""A map of item vectors in two dimensions: what the model takes for alike lies together."""
+"""A map of item vectors in two dimensions, in which similar items are close."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from recsys.serving.retriever import Retriever as Bundle
 
 FEWEST = 5
-"""With fewer items there is no map."""
+"""Items that a map needs at least."""
 _MOST = 2500
 _POPULAR = 1500
 _COLOURS = 8
@@ -23,16 +23,16 @@ _PERPLEXITY = 30
 
 
 def item_map(bundle: Bundle, counts: Int64 | None, category: str | None, seed: int) -> dict[str, Any] | None:
-    """Places of items on a plane: PCA to 30 directions, then t-SNE, both from the seed.
+    """Positions of items on a plane: PCA to 30 directions, then t-SNE, both from the seed.
 
     Parameters
     ----------
     bundle : Bundle
     counts : int64 (n_items,), optional
-        Events in training. Of a larger catalogue the 1,500 most popular items are shown and 1,000 drawn from the rest;
-        where no counts are known, 2,500 drawn from all.
+        Events in training. A large catalogue is sampled: its 1,500 most popular items and 1,000 drawn from the rest, or
+        2,500 drawn from all items if no counts are known.
     category : str, optional
-        A catalogue column; its commonest values give the colours.
+        A catalogue column; its most frequent values have colours.
     seed : int
 
     Returns
@@ -62,7 +62,7 @@ def item_map(bundle: Bundle, counts: Int64 | None, category: str | None, seed: i
 
 
 def _chosen(n: int, counts: Int64 | None, generator: np.random.Generator) -> tuple[int, Int32]:
-    """How many were chosen for being popular, and int32 (≤ 2,500,) rows in ascending order."""
+    """The number of popular items, and int32 (≤ 2,500,) rows in ascending order."""
     if n <= _MOST:
         return 0, np.arange(n, dtype=np.int32)
     order = np.argsort(-counts, kind="stable") if counts is not None else np.arange(n)
@@ -72,7 +72,7 @@ def _chosen(n: int, counts: Int64 | None, generator: np.random.Generator) -> tup
 
 
 def _plane(vectors: Float32, seed: int) -> Float32:
-    """float32 (n, 2): where float32 (n, D) vectors lie, only their directions counted."""
+    """float32 (n, 2): positions of float32 (n, D) vectors, by their directions only."""
     from sklearn.decomposition import PCA  # type: ignore[import-untyped]  # noqa: PLC0415
     from sklearn.manifold import TSNE  # type: ignore[import-untyped]  # noqa: PLC0415
 

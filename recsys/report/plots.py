@@ -54,7 +54,7 @@ def curve(figures: dict[str, Any]) -> Spec:
 
 
 def segment_bars(segment: dict[str, Any], models: Sequence[str], metric: str) -> Spec:
-    """A bar with its interval per group and model, the groups from top to bottom."""
+    """A bar with its interval for each group and model, the groups from top to bottom."""
     labels = list(dict.fromkeys(row["label"] for row in segment["rows"]))
     sizes = {row["label"]: row["n"] for row in segment["rows"]}
     ticks = [f"{short(label)} ({sizes[label]:,})" for label in labels]
@@ -126,7 +126,7 @@ def shares(group: dict[str, Any]) -> Spec:
     bars = (
         ("catalogue", "of the catalogue", PALE),
         ("interactions", "of training", GREY),
-        ("exposure", "of what is shown", COLOURS[0]),
+        ("exposure", "of the lists", COLOURS[0]),
     )
     data = [
         {
@@ -152,7 +152,7 @@ def shares(group: dict[str, Any]) -> Spec:
 
 
 def epochs(figures: dict[str, Any], keys: Sequence[str], title: str) -> Spec:
-    """Figures of each epoch as lines, the best epoch marked."""
+    """Values by epoch as lines, the best epoch marked."""
     found = figures["training"]
     data: list[dict[str, Any]] = [
         {
@@ -187,7 +187,7 @@ def epochs(figures: dict[str, Any], keys: Sequence[str], title: str) -> Spec:
 
 
 def item_map(figures: dict[str, Any]) -> Spec:
-    """A dot per item, coloured by category, the commonest first."""
+    """A dot per item, coloured by category, the most frequent first."""
     found = figures["map"]
     sizes: dict[str, int] = {}
     for label in found["label"]:

@@ -1,4 +1,4 @@
-"""The command that fits such a model again: the flags of the data, and every option that is not its default."""
+"""The command that fits the same model again: the flags of the data, and every option that is not its default."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def command(bundle: Bundle) -> str:
     Parameters
     ----------
     bundle : Bundle
-        Its record tells how the log was read and split, where the command ``fit`` did that.
+        Its record says how the log was read and split, if the command ``fit`` did that.
     """
     words = ["recsys", "fit", "LOG", *_data_words(bundle)]
     for table, options in options_of(bundle).items():
@@ -37,7 +37,7 @@ def command(bundle: Bundle) -> str:
 
 
 def options_of(bundle: Bundle) -> dict[str, dict[str, Any]]:
-    """All options by the table of a recipe that sets them; a table is empty where they are not known."""
+    """All options by table of a recipe; a table is empty if its options are not known."""
     record = bundle.record
     return {
         "model": bundle.options,
@@ -75,5 +75,5 @@ def _words(name: str, value: Any) -> list[str]:
         return [flag if value else f"--no-{flag[2:]}"]
     if isinstance(value, list | tuple):
         return [flag, *map(str, value)]
-    told = "none" if value is None else str(value)
-    return [f"{flag}={told}"] if told.startswith("-") else [flag, told]
+    text = "none" if value is None else str(value)
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]

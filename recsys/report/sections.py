@@ -1,4 +1,4 @@
-"""The sections of the page, one function each: figures in, HTML out, Plotly specifications put into ``specs``.
+"""The sections of the page, one function each: figures in, HTML out, plots added to ``specs``.
 
 Every text that comes from data goes through :func:`html.escape`.
 """
@@ -14,44 +14,44 @@ from recsys.pages.plots import Specs
 from recsys.pages.tables import definitions, number, percent
 from recsys.report import plots
 from recsys.report.tables import models_at, segment_table, shares_table, tests_table
-from recsys.report.words import MEANING, ends, finding, group_words, told
+from recsys.report.words import MEANING, ends, finding, group_words, shown
 
 Figures: TypeAlias = dict[str, Any]
 
 
 def summary(figures: Figures, specs: Specs) -> str:
-    """What was found, in a sentence and a few numbers."""
+    """The main result, in a sentence and a few numbers."""
     head = figures["headline"]
-    shown = {}
+    boxes = {}
     for name, value in head["metrics"].items():
         interval = "" if value["low"] is None else f"<small>{ends(value)}</small>"
-        shown[name] = f"<b>{number(value['mean'])}</b>{interval}"
-    facts = {"users judged": head["users"], "items ranked": head["items"], "targets": head["targets"]}
+        boxes[name] = f"<b>{number(value['mean'])}</b>{interval}"
+    facts = {"held-out users": head["users"], "items ranked": head["items"], "targets": head["targets"]}
     if events := head["data"].get("interactions"):
         facts["events in the log"] = events
-    shown |= {name: f"<b>{value:,}</b>" for name, value in facts.items()}
-    return f"<p>{escape(finding(figures))}</p>\n{cards(shown)}"
+    boxes |= {name: f"<b>{value:,}</b>" for name, value in facts.items()}
+    return f"<p>{escape(finding(figures))}</p>\n{cards(boxes)}"
 
 
 def comparison(figures: Figures, specs: Specs) -> str:
-    """Every model with every metric, and which differences are real."""
+    """Every model with every metric, and which differences are significant."""
     k = figures["headline"]["k"]
     others = [cut for cut in figures["curve"]["k"] if cut != k]
-    bold = " Bold is the highest of a row, of the metrics of which more is better; whether it really is, is told below."
+    bold = " Bold is the highest value of a row, if higher is better; the tests below say whether it is significant."
     bold = bold if figures["tests"]["rows"] else ""
     parts = [
         models_at(figures, k),
-        f'<p class="soft">Each figure stands above its 95 % bootstrap interval over users.{bold}</p>',
+        f'<p class="soft">Below each value is its 95 % bootstrap interval over users.{bold}</p>',
         *(f"<details><summary>All metrics at k = {cut}</summary>{models_at(figures, cut)}</details>" for cut in others),
         f"<details><summary>What the metrics mean</summary>{definitions(MEANING)}</details>",
         note(figures, "baselines", "Baselines"),
     ]
     if figures["tests"]["rows"]:
         parts += [
-            f"<h3>Which differences in {escape(figures['tests']['metric'])} are real</h3>",
+            f"<h3>Which differences in {escape(figures['tests']['metric'])} are significant</h3>",
             tests_table(figures),
             '<p class="soft">Paired randomisation test on the same users, corrected by Holm for the number of pairs. '
-            "“Real” is a corrected p below 0.05; “not told apart” means that these users cannot decide it.</p>",
+            "“Significant” means a corrected p below 0.05; otherwise these users are too few to decide.</p>",
         ]
     return "\n".join(parts)
 
@@ -62,7 +62,7 @@ def curve(figures: Figures, specs: Specs) -> str:
     return figure(
         "plot-curve",
         "Share of the held-out items that are found among the first k, for growing k (logarithmic). Higher is better; the "
-        "bands are 95 % intervals, and where two bands overlap much, the models are hard to tell apart.",
+        "bands are 95 % intervals. If two bands overlap widely, the difference between the models is uncertain.",
     )
 
 
@@ -70,7 +70,7 @@ def segments(figures: Figures, specs: Specs) -> str:
     """Recall by group of users and of items."""
     models = [line["model"] for line in figures["curve"]["models"]]
     k = figures["headline"]["k"]
-    parts = [f"<p>The bars are of {escape(models[0])}{escape(_beside(figures))}.</p>"]
+    parts = [f"<p>The bars show {escape(models[0])}{escape(_beside(figures))}.</p>"]
     for i, segment in enumerate(figures["segments"]):
         title, text = group_words(segment["name"])
         specs[f"plot-segment-{i}"] = plots.segment_bars(segment, models, f"recall@{k}")
@@ -78,9 +78,9 @@ def segments(figures: Figures, specs: Specs) -> str:
             f"<h3>{escape(title)}</h3>",
             figure(
                 f"plot-segment-{i}",
-                f"{text} Bars are recall@{k}, whiskers 95 % intervals, and the number behind each name is how many "
-                f"{segment['unit']} the group has: the fewer, the less a bar says. Where all or none were found there "
-                "is no whisker.",
+                f"{text} Bars are recall@{k}, whiskers are 95 % intervals, and the number after each name is the "
+                f"number of {segment['unit']} in the group: the smaller it is, the less certain the bar. There is no "
+                "whisker if all or none were found.",
             ),
             f"<details><summary>Numbers</summary>{segment_table(segment, k)}</details>",
         ]
@@ -93,11 +93,11 @@ def _beside(figures: Figures) -> str:
     other = next(
         (model["model"] for model in figures["models"] if model["model"] in models - {figures["headline"]["model"]}), ""
     )
-    return f" and {other}, the best of the others by {figures['tests']['metric']}" if other else ""
+    return f" and {other}, the best of the other models by {figures['tests']['metric']}" if other else ""
 
 
 def tail(figures: Figures, specs: Specs) -> str:
-    """Whose items are shown: the long tail."""
+    """How the places in the lists are spread over popular and unpopular items."""
     found = figures["long_tail"]
     if found is None:
         return note(figures, "long_tail", "The long-tail curve")
@@ -105,17 +105,17 @@ def tail(figures: Figures, specs: Specs) -> str:
     own = next(one for one in found["curves"] if one["name"] == figures["headline"]["model"])
     place = max(i for i, n in enumerate(found["items"]) if n <= max(1, found["items"][-1] // 100))
     said = (
-        f"Items are put in order of popularity in training; a line tells what share of all places in the first {found['k']}"
-        " goes to the n most popular ones. The further it lies below the dashed line, the more room less popular "
-        f"items get than training gave them; above it, popularity is amplified. Of {own['name']}, the "
-        f"{found['items'][place]:,} most popular items take {percent(own['share'][place])} of the places; in training they "
-        f"had {percent(found['curves'][0]['share'][place])}."
+        f"Items are sorted by popularity in training; a line shows the share of all places in the first {found['k']} that"
+        " goes to the n most popular items. Below the dashed line, less popular items get more places than their share "
+        f"of the training events; above it, popularity is amplified. With {own['name']}, the "
+        f"{found['items'][place]:,} most popular items take {percent(own['share'][place])} of the places; they have "
+        f"{percent(found['curves'][0]['share'][place])} of the training events."
     )
     return figure("plot-tail", said)
 
 
 def fairness(figures: Figures, specs: Specs) -> str:
-    """Whether groups of items get the room they have in catalogue and training."""
+    """The share of places that groups of items get, against their share of the catalogue and of training."""
     found, parts = figures["fairness"], []
     for i, group in enumerate(found["groups"]):
         title, text = group_words(group["name"])
@@ -128,13 +128,15 @@ def fairness(figures: Figures, specs: Specs) -> str:
             figure(
                 f"plot-shares-{i}",
                 f"{text} For each group: its share of the catalogue{of_training} and of the places in the first "
-                f"{found['k']}. Where the last is far from {compared}, the model gives the group more or less room than "
-                f"{'users did' if known else 'its size'}.",
+                f"{found['k']}. If the last is far from {compared}, the model shows the group more or less often than "
+                f"{'users chose it' if known else 'its size suggests'}.",
             ),
             shares_table(group, found["k"]),
         ]
     missing = [note(figures, "popularity", "By popularity"), note(figures, "category", "By category")]
-    intro = f"<p>How {escape(found['model'])} treats groups of items: who is shown, and who is found when wanted.</p>"
+    intro = (
+        f"<p>How often {escape(found['model'])} shows groups of items, and how often it finds those that users chose.</p>"
+    )
     return "\n".join([intro, *parts, *missing])
 
 
@@ -144,28 +146,28 @@ def training(figures: Figures, specs: Specs) -> str:
     if not found.get("epochs"):
         return note(figures, "training", "Training curves")
     specs["plot-loss"] = plots.epochs(figures, ["loss"], "training loss")
-    shown = [figure("plot-loss", "Mean training loss of each epoch; it should fall and then level out.")]
+    drawn = [figure("plot-loss", "Mean training loss per epoch; it should fall and then level out.")]
     if keys := [key for key in found["epochs"][0] if key.startswith("val_")]:
         specs["plot-validation"] = plots.epochs(figures, keys, "validation")
-        shown.append(
+        drawn.append(
             figure(
                 "plot-validation",
-                "The same epochs judged on validation users. The dotted line marks the epoch whose weights were kept; "
-                "a fall after it is overfitting, and a rise up to the last epoch asks for more epochs.",
+                "The same epochs, evaluated on validation users. The dotted line marks the epoch whose weights were kept. "
+                "A fall after it means overfitting; a rise up to the last epoch means that more epochs may help.",
             )
         )
     seconds = f", {found['seconds']:,.0f} seconds" if found.get("seconds") else ""
     said = f"<p>{len(found['epochs'])} epochs{seconds}; kept: epoch {found.get('best_epoch') or 'the last'}.</p>"
-    return f'{said}<div class="pair">{"".join(shown)}</div>{note(figures, "validation", "Validation curves")}'
+    return f'{said}<div class="pair">{"".join(drawn)}</div>{note(figures, "validation", "Validation curves")}'
 
 
 def examples(figures: Figures, specs: Specs) -> str:
-    """A few users by title."""
+    """A few users, with the titles of their items."""
     found = figures["examples"]
     n_hits = sum(user["found"] for user in found["users"])
     said = (
-        f"{n_hits} users drawn from those who were served well and {len(found['users']) - n_hits} from the others; that is "
-        f"not the true mixture: an item is found among the first {found['k']} for {percent(found['found_share'])} of users."
+        f"{n_hits} users with a hit among the first {found['k']} and {len(found['users']) - n_hits} without, drawn at "
+        f"random. This is not the true mixture: {percent(found['found_share'])} of all users have such a hit."
     )
     return f'<p>{said}</p><div class="people">{"".join(_person(user, found["deepest"]) for user in found["users"])}</div>'
 
@@ -190,7 +192,7 @@ def _person(user: dict[str, Any], deepest: int) -> str:
     return (
         f"<article><h3>User {escape(user['user'])}</h3>"
         f"<h4>Last {len(history)} of {user['history_length']:,} in the history</h4>{listed(history, 'ul')}"
-        f"<h4>Took next</h4>{listed(targets, 'ul')}<h4>Was recommended</h4>{listed(given, 'ol')}</article>"
+        f"<h4>Held-out items</h4>{listed(targets, 'ul')}<h4>Recommended</h4>{listed(given, 'ol')}</article>"
     )
 
 
@@ -200,33 +202,37 @@ def vectors(figures: Figures, specs: Specs) -> str:
     if found is None:
         return note(figures, "map", "The map")
     specs["plot-map"] = plots.item_map(figures)
-    shown = len(found["title"])
-    which = f"All {shown:,} items" if shown == found["items"] else f"{shown:,} of {found['items']:,} items"
+    count = len(found["title"])
+    which = f"All {count:,} items" if count == found["items"] else f"{count:,} of {found['items']:,} items"
     if found["popular"]:
         which += f" (the {found['popular']:,} most popular, the others drawn at random)"
     coloured = f", coloured by {found['category']}" if found["category"] else ""
     return figure(
         "plot-map",
-        f"{which}{coloured}. Each dot is an item's vector brought down to two dimensions by PCA and t-SNE; hover or tap "
-        "for the title, drag to zoom, double-click to return. Neighbours are what the model takes for alike; distances "
-        "between far groups, and the axes, mean nothing.",
+        f"{which}{coloured}. Each dot is an item's vector, reduced to two dimensions by PCA and t-SNE; hover or tap "
+        "for the title, drag to zoom, double-click to reset. The model considers neighbours similar; distances "
+        "between distant groups, and the axes, have no meaning.",
     ) + note(figures, "category", "Colours")
 
 
 def method(figures: Figures, specs: Specs) -> str:
-    """How it was measured, and how to do it again."""
+    """How the model was evaluated, and how to reproduce it."""
     head = figures["headline"]
-    seen = "Items of the history are filtered." if head["seen_filtered"] else "Items of the history are not filtered."
+    seen = (
+        "Items of the history are left out of the lists."
+        if head["seen_filtered"]
+        else "Items of the history may appear in the lists."
+    )
     noted = {name.replace("_", " "): f"{count:,}" for name, count in head["counts"].items() if count}
     parts = [
         f"<p>Protocol: {escape(head['protocol'])}. {seen} Definitions: {escape(head['definition'])}.</p>",
         "<h3>Reproduce</h3>",
         f"<pre>{escape(head['command'])}</pre>",
         '<div class="pair"><div><h3>Model</h3>',
-        definitions({name.replace("_", " "): told(value) for name, value in head["options"].items()}),
+        definitions({name.replace("_", " "): shown(value) for name, value in head["options"].items()}),
         "</div><div><h3>Data</h3>",
-        definitions({name.replace("_", " "): told(value) for name, value in head["data"].items()}),
-        *(["<h3>Noted in the lists</h3>", definitions(noted)] if noted else []),
+        definitions({name.replace("_", " "): shown(value) for name, value in head["data"].items()}),
+        *(["<h3>Notes on the data</h3>", definitions(noted)] if noted else []),
         "<h3>Versions</h3>",
         definitions(head["versions"]),
         "</div></div>",
@@ -235,7 +241,7 @@ def method(figures: Figures, specs: Specs) -> str:
 
 
 def note(figures: Figures, name: str, what: str) -> str:
-    """That something is left out, and why; nothing where it is not."""
+    """A note that something is left out, and why; empty if it is not."""
     reason = figures["left_out"].get(name)
     return left_out(what, reason) if reason else ""
 

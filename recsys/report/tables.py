@@ -10,7 +10,7 @@ from recsys.report.words import MEANING, ends, metric_number
 
 
 def models_at(figures: dict[str, Any], k: int) -> str:
-    """Every metric at one k: a row per metric, a column per model, the report's own first."""
+    """Every metric at one k: a row per metric, a column per model, the report's own model first."""
     models = sorted(figures["models"], key=lambda model: bool(model["model"] != figures["headline"]["model"]))
     names = list(dict.fromkeys(name for model in models for name in model["metrics"] if name.endswith(f"@{k}")))
     rows = []

@@ -1,4 +1,4 @@
-"""Search for the options that do best on validation: Optuna proposes, prunes and remembers."""
+"""Search for the options with the best validation result: Optuna proposes, prunes and stores trials."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from recsys.training.logs import TrainingLog
 
 _SEARCH, _INTERRUPTED = "search", "interrupted"
-"""Attributes of a study: what it searches in which data, and the trials that a killed or stopped process left behind."""
+"""Attributes of a study: its space and data, and the trials that a killed or stopped process left behind."""
 _PATIENCE = 5.0
 """Seconds to wait for another program that has locked the file."""
 _BLOCK = 65_536
 """Elements of a column that are digested at once."""
 _FIRST = 3
-"""So many trials may fail before anything has succeeded."""
+"""Trials that may fail before any has succeeded."""
 _UNPRUNED_TRIALS = 5
-"""Trials that run to their end before any is stopped against their median."""
+"""Trials that run to their end before any trial is compared with their median."""
 _UNPRUNED_EPOCHS = 0.2
 """Share of a trial's epochs before which it is not stopped."""
 
@@ -84,9 +84,9 @@ def tune(
     """Search a space for the options with the highest ``training.monitor`` on validation.
 
     Multivariate TPE (Bergstra et al., NeurIPS 2011; Falkner et al., ICML 2018) proposes; a trial whose best epoch so far
-    lies below the median of the others at that epoch is stopped (Golovin et al., KDD 2017). What trial n tries follows
-    from ``seed``, n and the trials before it alone, so that an interrupted search, called again with the same storage and
-    name, goes on as if nothing had happened.
+    lies below the median of the others at that epoch is stopped (Golovin et al., KDD 2017). What trial n tries depends
+    only on ``seed``, n and the trials before it, so that an interrupted search, called again with the same storage and
+    name, continues as if it had not been interrupted.
 
     Parameters
     ----------
@@ -97,15 +97,15 @@ def tune(
     fit : callable
         Trains one model, such as :func:`recsys.pipeline.fit_trial`; see :class:`Fit`.
     trials : int
-        How many the study shall have in all, those of earlier calls included, interrupted ones not.
+        Number of trials of the study, including those of earlier calls, without interrupted ones.
     storage : Path
-        SQLite file of the study; made where there is none. One process at a time.
+        SQLite file of the study, made if it does not exist. One process at a time.
     name : str
         Of the study; a file can hold several.
     seed : int
         Of the proposals; that of the fits is ``training.seed``.
     minutes : float, optional
-        After so long no further trial is begun; the one that is running comes to its end.
+        After this time no further trial begins; the running trial is finished.
 
     Returns
     -------
@@ -114,11 +114,11 @@ def tune(
     Raises
     ------
     ConfigError
-        An argument is impossible, the study is of another space or other data, or another process is at it.
+        An argument is impossible, the study is of another space or other data, or another process is using it.
     RecsysError
-        The first three trials failed, or none came to its end.
+        The first three trials failed, or no trial was completed.
     KeyboardInterrupt
-        Passed on; finished trials are kept and the interrupted one is tried again by the next call.
+        Passed on; finished trials are kept, and the next call tries the interrupted trial again.
     """
     if trials < 1:
         raise ConfigError(f"trials must be at least 1, not {trials}")
@@ -144,21 +144,21 @@ def tune(
             error = _run(study, fit, inputs, space, f"trial {done + 1}/{trials}")
             if error is not None:
                 _stop_if_hopeless(study, error)
-            del error  # its traceback holds the network, and so does a cycle in what trained it
+            del error  # its traceback holds the network, and so does a reference cycle in the trainer
             gc.collect()
         if done < trials:
-            log(f"{minutes:g} minutes are over after {done} of {trials} trials; call again to go on")
+            log(f"{minutes:g} minutes are over after {done} of {trials} trials; call again to continue")
         return _result(study, space, name, storage)
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that came to some end of their own: complete, pruned or failed, but not interrupted."""
+    """The trials that are complete, pruned or failed, but not interrupted."""
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     return [one for one in ended if one.number not in study.user_attrs.get(_INTERRUPTED, [])]
 
 
 def _run(study: optuna.Study, fit: Fit, inputs: dict[str, Any], space: Space, what: str) -> Exception | None:
-    """One trial; the error where it failed."""
+    """Run one trial; returns the error if it failed."""
     trial = study.ask({name: _distribution(domain) for name, domain in space.searched.items()})
     log(f"{what}: {', '.join(f'{key} {_short(value)}' for key, value in trial.params.items())}")
     try:
@@ -177,7 +177,7 @@ def _run(study: optuna.Study, fit: Fit, inputs: dict[str, Any], space: Space, wh
         return None
     except KeyboardInterrupt:
         _put_back(study, trial.number, trial.params)
-        log(f"{what}: interrupted; {len(counted(study))} trials are kept, call again to go on")
+        log(f"{what}: interrupted; {len(counted(study))} trials are kept, call again to continue")
         raise
     except Exception as error:
         trial.set_user_attr(REASON, f"{type(error).__name__}: {error}" if _is_bug(error) else str(error))
@@ -209,7 +209,7 @@ def _fit(trial: optuna.Trial, fit: Fit, configs: dict[str, Any], inputs: dict[st
 
 
 def _is_bug(error: Exception) -> bool:
-    """Whether the error is neither one that another configuration may mend nor a lack of memory."""
+    """Whether the error is neither a lack of memory nor one that another configuration may avoid."""
     import torch  # noqa: PLC0415 - fit has loaded it
 
     return not isinstance(error, RecsysError | MemoryError | torch.OutOfMemoryError)
@@ -235,8 +235,8 @@ def _result(study: optuna.Study, space: Space, name: str, storage: Path) -> Tuni
     complete = table.filter(pl.col("state") == "complete")
     if complete.is_empty():
         reason = table["reason"].drop_nulls().tail(1).to_list()
-        said = f"; of the last one: {reason[0]}" if reason else ""
-        raise RecsysError(f"none of the {table.height} trials in {storage} came to its end{said}")
+        said = f"; the last one: {reason[0]}" if reason else ""
+        raise RecsysError(f"none of the {table.height} trials in {storage} was completed{said}")
     best = complete.sort(["value", "number"], descending=[True, False]).row(0, named=True)["number"]
     return Tuning(
         name=name,
@@ -259,7 +259,7 @@ def _distribution(domain: Choice | Range) -> BaseDistribution:
 
 
 def _seed(seed: int, number: int) -> int:
-    """A seed of its own for each trial, so that a resumed search does not begin its random numbers anew."""
+    """A different seed for each trial, so that a resumed search does not repeat its random numbers."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
@@ -270,9 +270,10 @@ def _short(value: object) -> str:
 def _fingerprints(
     train: Interactions, catalog: Catalog | None, validation: Holdout, users: UserTable | None
 ) -> dict[str, str | None]:
-    judged = IdMap(validation.users.to_ids(validation.user_rows), "user")
+    users_held = IdMap(validation.users.to_ids(validation.user_rows), "user")
     sides = [
-        Interactions(judged, validation.items, lists).fingerprint for lists in (validation.histories, validation.targets)
+        Interactions(users_held, validation.items, lists).fingerprint
+        for lists in (validation.histories, validation.targets)
     ]
     return {
         "the training log": train.fingerprint,
@@ -301,11 +302,11 @@ def _digest(parts: Iterable[Any]) -> str:
 
 
 def _same_search(study: optuna.Study, storage: Path, search: dict[str, Any]) -> None:
-    """Claim a new study for this search; refuse one of another search."""
+    """Mark a new study as this search's; refuse a study of another search."""
     before = study.user_attrs.get(_SEARCH)
     if before is None:
         if study.get_trials(deepcopy=False):
-            raise ConfigError(f"{storage}: the study {study.study_name!r} was not made by recsys; name another")
+            raise ConfigError(f"{storage}: the study {study.study_name!r} was not made by recsys; choose another name")
         study.set_user_attr(_SEARCH, search)
         return
     old, new = before | before["space"], search | search["space"]
@@ -313,7 +314,7 @@ def _same_search(study: optuna.Study, storage: Path, search: dict[str, Any]) -> 
     if differ:
         raise ConfigError(
             f"{storage}: the study {study.study_name!r} was begun with another {_listed(differ)}; "
-            "name another study or storage (--out, --storage), or go back to what it was begun with"
+            "choose another study or storage (--out, --storage), or use what it was begun with"
         )
 
 
@@ -355,7 +356,7 @@ def _study(storage: Path, name: str) -> Iterator[optuna.Study]:
 
 
 def _check_integrity(storage: Path) -> None:
-    """Have SQLite prove its pages and indexes."""
+    """Let SQLite check its pages and indexes."""
     if not storage.exists() or storage.stat().st_size == 0:
         return
     with closing(sqlite3.connect(storage.resolve(), timeout=_PATIENCE)) as connection:
@@ -365,7 +366,7 @@ def _check_integrity(storage: Path) -> None:
 
 
 def _read_through(study: optuna.Study) -> None:
-    """Meet now whatever a damaged file would make fail in the midst of a search."""
+    """Find now what would fail during the search if the file is damaged."""
     if study.direction != optuna.study.StudyDirection.MAXIMIZE:
         raise ValueError("it was not made by recsys, whose studies maximise")
     json.dumps(study.user_attrs)
@@ -381,15 +382,15 @@ def _unusable(storage: Path, error: Exception) -> ConfigError:
     said = (str(error).splitlines() or [""])[0]
     return ConfigError(
         f"{storage} cannot be used as a study's storage: {said or type(error).__name__}; if it is damaged, move it away "
-        "and begin anew, or name another (--storage)"
+        "and start again, or choose another (--storage)"
     )
 
 
 @contextmanager
 def _alone(storage: Path) -> Iterator[None]:
-    """Keep other processes out; the lock falls with the process that holds it, however that ends."""
+    """Keep other processes out; the lock is released when the process ends, however it ends."""
     if storage.is_dir():
-        raise ConfigError(f"{storage} is a folder; name a file for the study")
+        raise ConfigError(f"{storage} is a folder; choose a file for the study")
     with ExitStack() as stack:
         try:
             stack.enter_context(exclusive(storage))
@@ -400,7 +401,7 @@ def _alone(storage: Path) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Optuna's own lines off our users' screens."""
+    """Hide Optuna's own messages."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What a search may change: a recipe whose table [search] holds lists and ranges beside the fixed values."""
+"""The options that a search may change: a recipe whose table [search] holds lists and ranges beside fixed values."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from recsys.config.options import build, nearest, read_recipe
 from recsys.errors import ConfigError
 
 Scalar: TypeAlias = str | int | float | bool | None
-"""What can be searched; fixed values may be lists of names too."""
+"""A value that can be searched; fixed values may be lists of names too."""
 Options: TypeAlias = dict[str, dict[str, Any]]
 """Table → key → value, as :func:`recsys.config.options.read_recipe` gives them."""
 
 _JUDGES = ("monitor", "validate_users")
-"""Options that say how a trial is judged; trials judged differently cannot be compared."""
+"""Options that decide how a trial is evaluated; trials evaluated differently cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of these values, in no order."""
+    """One of several values without an order."""
 
     values: tuple[Scalar, ...]
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, both included; whole ones where both are ints.
+    """Numbers from ``low`` to ``high``, both included; whole numbers if both are ints.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Space:
-    """Fixed values, and what each of the others may be.
+    """Fixed values, and a domain for each searched option.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Space:
         return {table: build(self.tables[table], options) for table, options in self.options(values).items()}
 
     def facts(self) -> dict[str, Any]:
-        """What the space says of every option, defaults included, under ``"[table] key"``; JSON can hold it."""
+        """Every option's value or domain, defaults included, under ``"[table] key"``, as JSON can hold it."""
         said: dict[str, Any] = {}
         for table, owner in self.tables.items():
             for field in fields(owner):
@@ -106,7 +106,7 @@ def read_space(file: Path, tables: dict[str, type]) -> Space:
     Parameters
     ----------
     file : Path
-        A recipe with fixed values and, for what is searched, ``[search.TABLE]`` with ``key = [a, b]`` (one of these) or
+        A recipe with fixed values and, for searched options, ``[search.TABLE]`` with ``key = [a, b]`` (one of these) or
         ``key = { low = a, high = b }``; a range takes ``step`` or ``log = true`` too. An int field gets ints, a float
         field floats.
     tables : dict
@@ -119,7 +119,7 @@ def read_space(file: Path, tables: dict[str, type]) -> Space:
     Raises
     ------
     ConfigError
-        Something is unknown, of a wrong type, empty or contradictory; the message names file, table and key.
+        An option is unknown, of a wrong type, empty or contradictory; the message names file, table and key.
 
     Examples
     --------
@@ -150,7 +150,9 @@ def read_space(file: Path, tables: dict[str, type]) -> Space:
             if key in found[table]:
                 raise ConfigError(f"{where} {key} is fixed by [{table}] as well; keep one of them")
             if key in _JUDGES:
-                raise ConfigError(f"{where} {key} says how trials are judged, which must not differ; set it in [{table}]")
+                raise ConfigError(
+                    f"{where} {key} decides how trials are evaluated, which must not differ; set it in [{table}]"
+                )
             searched[f"{table}.{key}"] = _domain(where, key, hints[key], given)
         if not domains:
             raise ConfigError(f"{where} is empty; give it an option, or leave it out")
@@ -172,7 +174,7 @@ def recipe_text(options: Options, comment: str) -> str:
     options : dict of dict
         Table → key → str, int, float, bool, None or a list of these.
     comment : str
-        Put above it, line by line.
+        Written above it, line by line.
     """
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
     for table, values in options.items():
@@ -193,7 +195,7 @@ def _toml(value: Any) -> str:
 
 
 def _typed(where: str, key: str, hint: Any, value: Any) -> None:
-    """Refuse a value that is not of the field's type; a lone field of that type is what checks it."""
+    """Refuse a value that is not of the field's type; a dataclass with a single field of that type checks it."""
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise ConfigError(f"{where} {key} must be one of {', '.join(map(str, get_args(hint)))}, not {value!r}")

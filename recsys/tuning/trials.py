@@ -1,4 +1,4 @@
-"""What a search found: its trials as a table, what mattered, and the best options as a recipe."""
+"""The result of a search: its trials as a table, importances, and the best options as a recipe."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Tuning:
         A row per trial: ``number``, ``state`` (complete, pruned, failed or interrupted), ``value`` (the best epoch's
         figure), ``best_epoch``, ``seconds``, one column per searched ``table.key``, ``reason``.
     best_number : int
-        The complete trial with the highest value; of equals the first.
+        The complete trial with the highest value; the first of equal ones.
     best : dict of dict
         Its options by table, fixed ones included: a recipe.
     importances : dict
-        ``table.key`` → share of the variance of ``value`` that it explains (fANOVA), the largest first; empty where there
-        are too few complete trials to tell.
+        ``table.key`` → share of the variance of ``value`` that it explains (fANOVA), the largest first; empty if there
+        are too few complete trials.
     space : Space
     storage : Path
     """
@@ -110,10 +110,10 @@ def _column(name: str, trials: Sequence[FrozenTrial]) -> pl.Series:
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """What share of the variance of the complete trials' values each option explains on its own, the largest first.
+    """The share of the variance of the complete trials' values that each option explains on its own, the largest first.
 
     By functional ANOVA over a random forest (Hutter et al., ICML 2014). Empty for fewer than four complete trials, or
-    where all their values are equal.
+    if all their values are equal.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < FEWEST or len({one.value for one in complete}) < 2:
@@ -142,7 +142,7 @@ def _digits(name: str) -> pl.Expr:
 
 
 def best_text(tuning: Tuning) -> str:
-    """The best options as a recipe, with a line on where they come from."""
+    """The best options as a recipe, with a comment on the trial that they come from."""
     best = tuning.best_row
     said = f"Best of {tuning.trials.height} trials: {tuning.monitor} {best['value']:.4f} on validation"
     return recipe_text(tuning.best, f"{said}, epoch {best['best_epoch']} (trial {best['number']}).")

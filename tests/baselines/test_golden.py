@@ -122,7 +122,7 @@ def test_ease_is_a_ridge_regression_of_each_item_on_all_others(regularisation: f
 def test_ease_refuses_more_items_than_it_can_hold_and_stays_unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "_MOST_ITEMS", N_ITEMS - 1)
     model = EASE()
-    with pytest.raises(ConfigError, match=f"EASE on {N_ITEMS} items .* its limit here is {N_ITEMS - 1} items"):
+    with pytest.raises(ConfigError, match=f"EASE on {N_ITEMS} items .* it is limited to {N_ITEMS - 1} items"):
         model.fit(LOG)
     with pytest.raises(NotFittedError):
         model.recommend_rows(Ragged.from_lists([[0]]), 1)
@@ -290,7 +290,7 @@ def test_zero_shot_without_texts_is_refused_and_stays_unfitted(handmade: str) ->
     log, catalog = compass()
     model = ZeroShot(handmade)
     for empty in (None, Catalog.without_text(catalog.items)):
-        with pytest.raises(DataError, match=r"zero-shot reads texts alone: .*\(--catalog, --text\)"):
+        with pytest.raises(DataError, match=r"zero-shot only reads texts: .*\(--catalog, --text\)"):
             model.fit(log, empty)
     with pytest.raises(NotFittedError):
         _ = model.items

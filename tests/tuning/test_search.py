@@ -245,7 +245,7 @@ def test_a_study_of_another_space_or_other_data_is_refused_by_what_differs(
     space = space_of(tmp_path, FIXED + SEARCH)
     search(ring_split, space, tmp_path, trials=1)
     wider = space_of(tmp_path, FIXED.replace("epochs = 2", "epochs = 5") + SEARCH.replace("0.5", "0.6"))
-    with pytest.raises(ConfigError, match=r"another \[model\] dropout, \[training\] epochs; name another"):
+    with pytest.raises(ConfigError, match=r"another \[model\] dropout, \[training\] epochs; choose another"):
         search(ring_split, wider, tmp_path, trials=1)
     assert ring_split.validation is not None
     storage = tmp_path / "study.db"

@@ -72,7 +72,7 @@ def test_none_is_a_choice_as_in_recipes(tmp_path: Path) -> None:
         ("[search.model]\ndim = { low = 8, high = 15, step = 4 }\n", "15 is not 8 plus a whole number of steps of 4"),
         ("[search.model]\ndim = { low = 8, high = 16, step = 4, log = true }\n", "step and log exclude each other"),
         ("[model]\ndim = 8\n[search.model]\ndim = [8, 16]\n", "[search.model] dim is fixed by [model] as well"),
-        ("[search.training]\nmonitor = ['ndcg@10', 'recall@10']\n", "monitor says how trials are judged"),
+        ("[search.training]\nmonitor = ['ndcg@10', 'recall@10']\n", "monitor decides how trials are evaluated"),
         ("[model]\ndim = 'wide'\n[search.training]\nl1 = [0.0]\n", "[model] dim must be of type int, not 'wide'"),
         ("[training]\nepochs = 0\n" + SEARCH, "[training] epochs must be at least 1"),
         ("[search.model]\ncategories = ['genres', 'year']\n", "categories is a list of names, which cannot be searched"),
