@@ -22,8 +22,8 @@ from pathlib import Path
 
 GROUND = {
     "errors", "arguments", "progress", "schema", "waiting", "threads", "processes", "files", "exchange", "leftovers",
-    "destination", "opened", "text_table", "tables", "device", "version", "id_map", "vocabulary", "ragged", "row_lists",
-    "ranking", "recommender", "options",
+    "destination", "opened", "text_table", "tables", "device", "version", "id_map", "distinct", "vocabulary", "ragged",
+    "row_lists", "ranking", "recommender", "options",
 }  # fmt: skip
 """What every other module uses (``core`` and the reading of options), by its names of before and after."""
 PARSING = {"parser", "cli", "words", "command_words", "screen", "text_flags", "given_ids", "interrupted", "__init__"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,44 @@ Bool = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 
 _Kind = TypeVar("_Kind", bound=np.generic)
+
+
+def stable_order(owners: Int32, keys: NDArray[Any] | None) -> Int32:
+    """Order events by owner, and within an owner by key; ties keep their order.
+
+    Whole numbers are sorted digit by digit, the least significant first (a radix sort, in linear time).
+
+    Parameters
+    ----------
+    owners : int32 (n,)
+        Of 0 or more.
+    keys : int or float (n,), optional
+        None: every owner's events keep their order.
+
+    Returns
+    -------
+    int32 (n,)
+        The positions of the events in their new order.
+    """
+    order = np.arange(len(owners), dtype=np.int32)
+    if keys is not None and not bool((keys[1:] >= keys[:-1]).all()):
+        fractions = np.issubdtype(keys.dtype, np.floating)
+        order = np.argsort(keys, kind="stable").astype(np.int32) if fractions else _by_digits(order, keys)
+    return _by_digits(order, owners)
+
+
+def _by_digits(order: Int32, keys: NDArray[np.generic]) -> Int32:
+    """Positions in the order of their keys; those of equal keys stay as they are in ``order``."""
+    if len(keys) == 0:
+        return order
+    whole = keys.astype(np.int64).view(np.uint64)
+    rest = whole - np.uint64(int(keys.min()) % 2**64)  # wraps around, so that no range is too large
+    most = int(rest.max())
+    while most:
+        order = order[np.argsort(rest.astype(np.uint16)[order], kind="stable")]
+        rest >>= np.uint64(16)
+        most >>= 16
+    return order
 
 
 def ragged_positions(starts: Int64, lengths: Int64) -> Int64:

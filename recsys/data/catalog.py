@@ -11,8 +11,8 @@ import scipy.sparse as sp
 
 from recsys.core.arguments import instance, text_or_none, texts
 from recsys.core.id_map import IdMap
-from recsys.core.schema import ITEM, TEXT, TITLE, canonical_ids
-from recsys.data.parse import check_ids
+from recsys.core.schema import ITEM, TEXT, TITLE
+from recsys.data.parse import unique_ids
 from recsys.errors import ConfigError, DataError
 
 
@@ -65,7 +65,12 @@ class Catalog:
         for name in (ITEM, *text, *([title] if title else [])):
             if name not in frame.columns:
                 raise DataError(f"the catalogue has no column {name!r}; its columns are {', '.join(frame.columns)}")
-        check_ids(frame[ITEM], f"the catalogue, column {ITEM!r}")
+        items = unique_ids(frame[ITEM], f"the catalogue, column {ITEM!r}", "item")
+        return cls.of_items(items, frame, text=text, title=title)
+
+    @classmethod
+    def of_items(cls, items: IdMap, frame: pl.DataFrame, *, text: Sequence[str], title: str | None) -> Catalog:
+        """Build from a frame as :meth:`from_frame` takes it, whose ids are checked: ``items``, in the frame's order."""
         blank = pl.repeat(None, pl.len(), dtype=pl.String)
         parts = [_words(frame, name) for name in text]
         made = frame.select(
@@ -73,7 +78,7 @@ class Catalog:
             (_words(frame, title) if title else blank).alias(TITLE),
         )
         return cls(
-            items=IdMap(canonical_ids(frame[ITEM]), "item"),
+            items=items,
             texts=made[TEXT],
             titles=made[TITLE],
             columns=frame.drop(ITEM),

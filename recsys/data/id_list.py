@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from recsys.core.schema import canonical_ids
+import polars as pl
+
+from recsys.core.id_map import encode
 from recsys.data.formats.table import collect
 from recsys.data.parse import check_ids
 from recsys.errors import DataError
@@ -46,8 +48,8 @@ def read_ids(file: str, column: str) -> list[str]:
         raise DataError(f"{path} is a folder; name a file of ids")
     if any(path.name.lower().removesuffix(".gz").endswith(ending) for ending in _TABLES):
         ids = collect(path, None, (), {column: named})[column]
-        check_ids(ids, f"{path}, column {named!r}")
-        return [str(one) for one in canonical_ids(ids).to_list()]
+        found, rows = encode(check_ids(ids, f"{path}, column {named!r}"), "")
+        return found.to_ids(rows).cast(pl.String).to_list()
     if named is not column:
         raise DataError(f"{path} is no table with columns: it holds one id a line; a table ends in {', '.join(_TABLES)}")
     return _lines(path.read_bytes(), str(path))

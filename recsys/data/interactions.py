@@ -18,10 +18,10 @@ from recsys.core.files import atomic_folder, read_digested, sha256_of, write_dig
 from recsys.core.id_map import IdMap
 from recsys.core.progress import log as tell
 from recsys.core.progress import warn
-from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged
+from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, stable_order
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.data.events import Events, join_columns, parse_columns
-from recsys.data.order import stable_order, tell_duplicates, tell_order
+from recsys.data.order import tell_duplicates, tell_order
 from recsys.data.times.units import TimeUnit
 from recsys.errors import ConfigError, DamagedError, DataError
 

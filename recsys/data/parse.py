@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from recsys.core.distinct import Distinct
+from recsys.core.id_map import IdMap, encode
 from recsys.core.progress import log, warn
 from recsys.core.schema import canonical_ids, exact_below
 from recsys.data.times.columns import MISSING_WORDS
@@ -75,6 +77,25 @@ def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> D
         _refuse_inexact(text.cast(pl.Float64), distinct, where)
         log(f"{where}: ids are written like {text[0]}, and read as whole numbers like {text[0][:-2]}")
     return distinct
+
+
+def unique_ids(column: pl.Series, where: str, kind: str, *, words: bool | None = False) -> IdMap:
+    """Check a column of ids of which each row must hold another one: see :func:`check_ids`.
+
+    Raises
+    ------
+    DataError
+        A row holds no id, or the id of an earlier row.
+    """
+    ids, rows = encode(check_ids(column, where, words=words), kind)
+    if len(ids) < len(column):
+        repeated = np.flatnonzero(np.bincount(rows) > 1)
+        one, other = np.flatnonzero(rows == repeated[0])[:2] + 1
+        raise DataError(
+            f"{where}: the {kind} id {ids.ids[int(repeated[0])]!r} occurs more than once, in rows {one} and {other} "
+            f"({len(repeated)} {kind}s are repeated); each {kind} must have one row"
+        )
+    return ids
 
 
 def _first_row(distinct: Distinct, chosen: pl.Series) -> int:

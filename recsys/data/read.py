@@ -1,9 +1,8 @@
-"""Read interaction logs and item catalogues from files."""
+"""Read logs, catalogues, and tables of items and users from files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,6 +10,7 @@ import polars as pl
 from recsys.core.arguments import flag, paths, texts, whole_number
 from recsys.core.arguments import text as column
 from recsys.core.arguments import text_or_none as column_or_none
+from recsys.core.id_map import IdMap, encode
 from recsys.core.schema import (
     EVENT,
     ITEM,
@@ -22,15 +22,14 @@ from recsys.core.schema import (
     TIMESTAMP,
     USER,
     WEIGHT,
-    canonical_ids,
 )
 from recsys.data.catalog import Catalog
 from recsys.data.events import ParsedColumns, join_columns, parse_columns
 from recsys.data.formats.dialect import Dialect
-from recsys.data.formats.paths import Format, PathLike, expand, partition_values
-from recsys.data.formats.table import open_table, rows_of
+from recsys.data.formats.paths import Format, PathLike
+from recsys.data.formats.table import Table, open_tables, rows_of
 from recsys.data.interactions import Interactions
-from recsys.data.parse import check_ids
+from recsys.data.parse import check_ids, unique_ids
 from recsys.data.times.units import TimeUnit
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
@@ -132,15 +131,14 @@ def read_interactions(
         )
     dialect = Dialect.of(separator, quote, encoding, null_values)
     parts, others = list[ParsedColumns](), dict[str, None]()
-    for file in expand(path, format):
-        table = open_table(file, format, MOVIELENS_INTERACTIONS, dialect, partition_values(path, file))
+    for table in open_tables(path, format, MOVIELENS_INTERACTIONS, dialect):
         named = timestamp
         if timestamp is None and order is None and TIMESTAMP in table.columns and not unordered:
             named = TIMESTAMP
         columns = {USER: user, ITEM: item, TIMESTAMP: named, ORDER: order, WEIGHT: weight, EVENT: event}
         wanted = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
         others |= dict.fromkeys(name for name in table.columns if name not in wanted.values())
-        parts.append(parse_columns(rows_of(table, wanted), wanted, str(file), words=null_values is None))
+        parts.append(parse_columns(rows_of(table, wanted), wanted, str(table.file), words=null_values is None))
     hint = ", or leave them out with drop_unordered=True (--drop-unordered)"
     events = join_columns(parts, time_unit, drop_unordered=drop_unordered, hint=hint)
     log = Interactions.from_events(
@@ -189,33 +187,29 @@ def read_catalog(
     column_or_none(title, "title")
     text = [text] if isinstance(text, str) else None if text is None else texts(text, "text")
     dialect = Dialect.of(separator, quote, encoding, null_values)
-    files, frames, used = expand(path, format), list[pl.DataFrame](), set[str]()
-    for file in files:
-        table = open_table(file, format, MOVIELENS_CATALOG, dialect, partition_values(path, file))
+    tables, frames, ids, used = list[Table](), list[pl.DataFrame](), list[IdMap](), set[str]()
+    for table in open_tables(path, format, MOVIELENS_CATALOG, dialect):
         present = table.columns
         chosen = list(text) if text is not None else [name for name in TEXT_COLUMNS if name in present]
         used.update(chosen)
         if item != ITEM and ITEM in present:
             raise DataError(
-                f"{file}: has a column {ITEM!r} beside {item!r}, which you named as the item's id; rename one of them"
+                f"{table.file}: has a column {ITEM!r} beside {item!r}, which you named as the item's id; rename one of them"
             )
         if not chosen:
-            raise DataError(f"{file}: say which columns make the text, text=[...] (--text); it has {', '.join(present)}")
+            raise DataError(
+                f"{table.file}: say which columns make the text, text=[...] (--text); it has {', '.join(present)}"
+            )
         wanted = {ITEM: item} | {name: name for name in present if name not in (item, ITEM)}
         wanted |= {name: name for name in (*chosen, *([title] if title else [])) if name not in wanted}
         frame = rows_of(table, wanted)
-        check_ids(frame[ITEM], f"{file}, column {item!r}", words=null_values is None)
-        repeated = frame.filter(frame[ITEM].is_duplicated())
-        if repeated.height:
-            first = repeated[ITEM][0]
-            rows = (frame[ITEM] == first).arg_true().head(2) + 1
-            raise DataError(
-                f"{file}, column {item!r}: item {first!r} stands in rows {rows[0]} and {rows[1]} "
-                f"({repeated[ITEM].n_unique()} items are repeated); each item must have one row"
-            )
+        ids.append(unique_ids(frame[ITEM], f"{table.file}, column {item!r}", "item", words=null_values is None))
         frames.append(frame)
+        tables.append(table)
     chosen = list(text) if text is not None else [name for name in TEXT_COLUMNS if name in used]
-    return Catalog.from_frame(_joined(frames, files), text=chosen, title=title or chosen[0])
+    frame = _joined(frames, [one.ids for one in ids], tables)
+    items = ids[0] if len(ids) == 1 else IdMap(frame[ITEM], "item", checked=True)
+    return Catalog.of_items(items, frame, text=chosen, title=title or chosen[0])
 
 
 def read_items(
@@ -245,13 +239,15 @@ def read_items(
     path = paths(path, "Retriever.add_items")
     column(item, "item")
     dialect = Dialect.of(separator, quote, encoding, null_values)
-    frames = []
-    for file in (files := expand(path, format)):
-        table = open_table(file, format, MOVIELENS_CATALOG, dialect, partition_values(path, file))
+    tables, frames, ids = list[Table](), list[pl.DataFrame](), list[pl.Series]()
+    for table in open_tables(path, format, MOVIELENS_CATALOG, dialect):
         wanted = {ITEM: item} | {name: name for name in table.columns if name not in (item, ITEM)}
-        frames.append(rows_of(table, wanted))
-        check_ids(frames[-1][ITEM], f"{file}, column {item!r}", words=null_values is None)
-    return _joined(frames, files)
+        frame = rows_of(table, wanted)
+        found, rows = encode(check_ids(frame[ITEM], f"{table.file}, column {item!r}", words=null_values is None), "item")
+        ids.append(found.to_ids(rows))
+        frames.append(frame)
+        tables.append(table)
+    return _joined(frames, ids, tables)
 
 
 def read_users(
@@ -287,13 +283,12 @@ def read_users(
     for name in (user, *columns):
         column(name, "each column")
     dialect = Dialect.of(separator, quote, encoding, null_values)
-    files, wanted = expand(path, format), {USER: user} | {name: name for name in columns}
-    frames = [
-        rows_of(open_table(file, format, MOVIELENS_USERS, dialect, partition_values(path, file)), wanted) for file in files
-    ]
-    for frame, file in zip(frames, files, strict=True):
-        check_ids(frame[USER], f"{file}, column {user!r}", words=null_values is None)
-    return pl.concat([frame.with_columns(canonical_ids(frame[USER])) for frame in frames], how="vertical_relaxed")
+    wanted, frames = {USER: user} | {name: name for name in columns}, list[pl.DataFrame]()
+    for table in open_tables(path, format, MOVIELENS_USERS, dialect):
+        frame = rows_of(table, wanted)
+        ids, rows = encode(check_ids(frame[USER], f"{table.file}, column {user!r}", words=null_values is None), "user")
+        frames.append(frame.with_columns(ids.to_ids(rows).alias(USER)))
+    return pl.concat(frames, how="vertical_relaxed")
 
 
 def read_user_table(
@@ -349,19 +344,24 @@ def read_user_table(
     return UserTable.from_frame(frame, categorical=categorical, numeric=numeric, buckets=buckets)
 
 
-def _joined(frames: list[pl.DataFrame], files: list[Path]) -> pl.DataFrame:
-    """Concatenate catalogue files, whose columns may differ; an item must stand in one of them only."""
+def _joined(frames: list[pl.DataFrame], ids: list[pl.Series], tables: list[Table]) -> pl.DataFrame:
+    """Concatenate catalogue files, whose columns may differ, with their canonical ids; each item must be in one file only.
+
+    A single file stays as it is.
+    """
     if len(frames) == 1:
         return frames[0]
     try:
-        frame = pl.concat([one.with_columns(canonical_ids(one[ITEM])) for one in frames], how="diagonal_relaxed")
+        canonical = [one.with_columns(own.alias(ITEM)) for one, own in zip(frames, ids, strict=True)]
+        frame = pl.concat(canonical, how="diagonal_relaxed")
     except pl.exceptions.PolarsError as error:
-        names = ", ".join(str(file) for file in files)
+        names = ", ".join(str(table.file) for table in tables)
         raise DataError(f"a column differs in type between the files {names}: {str(error).splitlines()[0]}") from error
     repeated = frame[ITEM].is_duplicated().arg_true()
     if len(repeated):
         first = frame[ITEM][repeated[0]]
         ends = np.cumsum([one.height for one in frames])
-        where = [files[int(np.searchsorted(ends, row, side="right"))] for row in (frame[ITEM] == first).arg_true()[:2]]
-        raise DataError(f"item {first!r} stands in {where[0]} and again in {where[1]}; each item must have one row")
+        rows = (frame[ITEM] == first).arg_true()[:2]
+        one, other = (tables[int(np.searchsorted(ends, row, side="right"))].file for row in rows)
+        raise DataError(f"the item id {first!r} is in {one} and again in {other}; each item must have one row")
     return frame

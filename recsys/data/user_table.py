@@ -11,8 +11,8 @@ import polars as pl
 
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Int32
-from recsys.core.schema import USER, canonical_ids
-from recsys.data.parse import check_ids, parse_number
+from recsys.core.schema import USER
+from recsys.data.parse import parse_number, unique_ids
 from recsys.errors import ConfigError, DataError
 
 UNKNOWN = 0
@@ -142,12 +142,12 @@ class UserTable:
         if buckets < 2:
             raise ConfigError(f"buckets must be at least 2, not {buckets}")
         check_columns(frame, [USER, *names])
-        check_ids(frame[USER], _where(USER))
+        users = unique_ids(frame[USER], _where(USER), "user")
         features = (
             *(UserFeature.of_categories(frame[name], name) for name in categorical),
             *(UserFeature.of_numbers(frame[name], name, buckets) for name in numeric),
         )
-        return cls(IdMap(canonical_ids(frame[USER]), "user"), features, encoded(frame, features))
+        return cls(users, features, encoded(frame, features))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.core.ragged import Ragged, contained, ragged_positions
+from recsys.core.ragged import Ragged, contained, ragged_positions, stable_order
 from tests.data.worlds import refused, small
 
 some_lists = st.lists(st.lists(st.integers(0, 9), max_size=5), max_size=6)
@@ -227,3 +227,15 @@ def test_times_or_events_that_are_not_one_per_row_are_refused():
 
 def test_repr_tells_what_is_known_of_each_row():
     assert repr(timed([1, 2])) == "Ragged(2 lists, 3 rows, times, events)"
+
+
+@pytest.mark.parametrize("most", [3, 300, 2**40, 2**63])
+@pytest.mark.parametrize("n", [0, 1, 50, 5_000])
+def test_events_are_sorted_by_owner_and_key_and_ties_keep_their_order(n, most):
+    random = np.random.default_rng(n)
+    owners = random.integers(0, max(n // 3, 1), n).astype(np.int32)
+    keys = random.integers(-most, most, n, dtype=np.int64)
+    assert stable_order(owners, keys).tolist() == np.lexsort((keys, owners)).tolist()
+    assert stable_order(owners, keys / 7).tolist() == np.lexsort((keys / 7, owners)).tolist()
+    assert stable_order(owners, np.sort(keys)).tolist() == np.lexsort((np.sort(keys), owners)).tolist()
+    assert stable_order(owners, None).tolist() == np.argsort(owners, kind="stable").tolist()

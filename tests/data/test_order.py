@@ -13,7 +13,7 @@ import pytest
 import recsys
 from recsys.data import order
 from recsys.data.interactions import Interactions
-from recsys.data.order import duplicates, likely_count, likely_time, stable_order
+from recsys.data.order import duplicates, likely_count, likely_time
 from recsys.errors import ConfigError, DataError
 
 
@@ -233,15 +233,3 @@ def test_a_large_log_is_told_of_from_a_sample_and_counted_where_much_recurs(
     Interactions.from_frame(pl.DataFrame({name: [*values, values[0]] for name, values in doubled(1).items()}))
     assert lines(caplog, logging.WARNING) == []
     assert any(line.startswith("in a sample, 1 of 43 events repeat another one") for line in lines(caplog, logging.INFO))
-
-
-@pytest.mark.parametrize("most", [3, 300, 2**40, 2**63])
-@pytest.mark.parametrize("n", [0, 1, 50, 5_000])
-def test_events_are_sorted_by_owner_and_key_and_ties_keep_their_order(n, most):
-    random = np.random.default_rng(n)
-    owners = random.integers(0, max(n // 3, 1), n).astype(np.int32)
-    keys = random.integers(-most, most, n, dtype=np.int64)
-    assert stable_order(owners, keys).tolist() == np.lexsort((keys, owners)).tolist()
-    assert stable_order(owners, keys / 7).tolist() == np.lexsort((keys / 7, owners)).tolist()
-    assert stable_order(owners, np.sort(keys)).tolist() == np.lexsort((np.sort(keys), owners)).tolist()
-    assert stable_order(owners, None).tolist() == np.argsort(owners, kind="stable").tolist()

@@ -72,7 +72,13 @@ def test_catalogue_ids_of_different_types_are_joined(tmp_path: Path):
 
 def test_a_repeated_item_is_refused_by_its_rows(tmp_path: Path):
     file = csv_log(tmp_path, "item_id,title", "a,A", "b,B", "a,C", "c,C", "c,C", "a,D")
-    with refused(file, "column 'item_id'", "item 'a' stands in rows 1 and 3", "2 items are repeated", "one row"):
+    with refused(
+        file,
+        "column 'item_id'",
+        "the item id 'a' occurs more than once, in rows 1 and 3",
+        "2 items are repeated",
+        "one row",
+    ):
         read_catalog(file)
 
 
@@ -80,9 +86,9 @@ def test_an_item_repeated_across_files_is_refused_by_both(tmp_path: Path):
     one = parquet(tmp_path / "1.parquet", item_id=[5, 7], title=["a", "b"])
     two = parquet(tmp_path / "2.parquet", item_id=["x", "7"], title=["c", "d"])
     three = parquet(tmp_path / "3.parquet", item_id=["x", "y"], title=["c", "d"])
-    with refused(f"item '7' stands in {one} and again in {two}", "each item must have one row"):
+    with refused(f"the item id '7' is in {one} and again in {two}", "each item must have one row"):
         read_catalog([one, two])
-    with refused(f"item 'x' stands in {two} and again in {three}"):
+    with refused(f"the item id 'x' is in {two} and again in {three}"):
         read_catalog([two, three])
 
 

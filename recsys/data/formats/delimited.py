@@ -70,10 +70,6 @@ class Delimited:
             raise DataError(f"{file} is empty")
         return cls(text, kind, separator, quote, first[0])
 
-    def lazy(self) -> pl.LazyFrame:
-        """All columns as text, under the names that polars gives them; nothing is counted."""
-        return self._scan(self.text, self.quote is not None)
-
     def _scan(self, text: TextBytes, quotes: bool) -> pl.LazyFrame:
         return pl.scan_csv(
             text.source,

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import gzip
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import polars as pl
 
+from recsys.core.processes import begin_threads
 from recsys.data.formats.delimited import Delimited
 from recsys.data.formats.dialect import PLAIN, Dialect
-from recsys.data.formats.guard import guarded
 from recsys.data.formats.json_lines import JsonLines
 from recsys.data.formats.movielens import read_movielens
 from recsys.data.formats.parquet import prove_parquet
-from recsys.data.formats.paths import Format, format_of
+from recsys.data.formats.paths import Format, PathLike, expand, format_of, partition_values
 from recsys.data.formats.text_bytes import refuse_bad_utf8
 from recsys.errors import ConfigError, DataError
 
@@ -90,6 +93,22 @@ def open_table(
     return Table(file, fmt, columns, read_wanted)
 
 
+def open_tables(
+    path: PathLike | Sequence[PathLike], fmt: Format | None, movielens_columns: Sequence[str], dialect: Dialect = PLAIN
+) -> Iterator[Table]:
+    """Open the files that a path stands for, one after the other; their folders may give columns.
+
+    Parameters
+    ----------
+    path : path, pattern, folder, or a list of these
+        See :func:`recsys.data.formats.paths.expand`.
+    fmt, movielens_columns, dialect
+        As for :func:`open_table`.
+    """
+    for file in expand(path, fmt):
+        yield open_table(file, fmt, movielens_columns, dialect, partition_values(path, file))
+
+
 def _checked(file: Path, fmt: Format | None, dialect: Dialect) -> Format:
     fmt = format_of(file) if fmt is None else fmt
     if fmt not in get_args(Format):
@@ -147,25 +166,6 @@ def _selected(frame: pl.LazyFrame, wanted: dict[str, str]) -> pl.DataFrame:
     return frame.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
 
 
-def scan(file: Path, fmt: Format | None, movielens_columns: Sequence[str], dialect: Dialect = PLAIN) -> pl.LazyFrame:
-    """Open one file lazily; text columns of CSV and TSV are left as strings, and their rows are not counted.
-
-    Raises
-    ------
-    DataError
-        The file is empty or is not of this format.
-    """
-    fmt = _checked(file, fmt, dialect)
-    with guarded(file, fmt):
-        if fmt in ("csv", "tsv"):
-            return Delimited.open(file, fmt, dialect).lazy()
-        if fmt == "ndjson":
-            return JsonLines.open(file, dialect.encoding).frame
-        if fmt == "movielens":
-            return read_movielens(file, movielens_columns, dialect.encoding)
-        return pl.scan_parquet(file, glob=False, hive_partitioning=False)
-
-
 def collect(
     file: Path,
     fmt: Format | None,
@@ -203,3 +203,35 @@ def rows_of(table: Table, wanted: dict[str, str]) -> pl.DataFrame:
     if frame.height == 0:
         raise DataError(f"{table.file} has no rows")
     return frame
+
+
+@contextmanager
+def guarded(file: Path, kind: str) -> Iterator[None]:
+    """Turn the errors and panics of reading a file into a DataError that names it.
+
+    A panic of polars is no ``Exception`` and passes every ``except Exception``; it stands for a damaged file here.
+
+    Parameters
+    ----------
+    file : Path
+    kind : str
+        The format, for the message.
+
+    Raises
+    ------
+    DataError
+        The block raised an error of polars, of the operating system or of unzipping.
+    """
+    begin_threads()
+    try:
+        yield
+    except (pl.exceptions.NoDataError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{file} is empty or cut off: {error}") from error
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{file} cannot be read as {kind}: {_first_line(error)}") from error
+    except pl.exceptions.PanicException as error:
+        raise DataError(f"{file} cannot be read as {kind}: it is damaged ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

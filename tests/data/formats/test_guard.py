@@ -8,8 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.data.formats.guard import guarded
-from recsys.data.formats.table import collect
+from recsys.data.formats.table import collect, guarded
 from recsys.errors import RecsysError
 from tests.data.worlds import refused, written
 
