@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.config.training import LossName, Objective
+from recsys.config.training import Objective
 from recsys.models.networks.two_tower import TwoTowerNetwork
-from recsys.training.losses.pairwise import bce_loss, bpr_loss, gbce_loss, mse_loss
-from recsys.training.losses.softmax import softmax_loss
+from recsys.training.losses import LOSSES
+from recsys.training.losses.contrast import Contrast
 from recsys.training.sampling import history_pairs, make_sampler
 from recsys.training.windows import Batch
 
@@ -25,17 +25,17 @@ class NextItemLoss(nn.Module):
     net : TwoTowerNetwork
     objective : Objective
     counts : int64 (n_items,)
-        How often each item is met in training, for the samplers and for telling which were never met.
+        How often each item occurs in training: for the samplers, and to know which items never occur.
     bf16 : bool
         Make the softmax's matrix products in bfloat16.
     autocast : bool
         Make every matrix product in bfloat16.
     seed : int
-        Negatives follow from it.
+        Decides which negatives are drawn.
     """
 
-    rivals: Tensor
-    places: Tensor
+    candidate_items: Tensor
+    candidate_index: Tensor
 
     def __init__(
         self,
@@ -50,19 +50,20 @@ class NextItemLoss(nn.Module):
         super().__init__()
         self.net = net
         self.objective = objective
-        self.loss: LossName = objective.loss_for(len(counts))
+        self.loss = LOSSES[objective.loss_for(len(counts))]
         self.bf16 = bf16
         self.autocast = autocast
-        # int64 (R,): rows that may be negatives, ascending; and the place of each row among them
-        rivals = torch.arange(len(counts)) if objective.cold_negatives else counts.nonzero()[:, 0]
-        self.register_buffer("rivals", rivals, persistent=False)
-        self.register_buffer("places", torch.searchsorted(rivals, torch.arange(len(counts))), persistent=False)
+        # int64 (R,): rows that can be candidates, ascending; and the index of each row among them
+        candidate_items = torch.arange(len(counts)) if objective.cold_negatives else counts.nonzero()[:, 0]
+        candidate_index = torch.searchsorted(candidate_items, torch.arange(len(counts)))
+        self.register_buffer("candidate_items", candidate_items, persistent=False)
+        self.register_buffer("candidate_index", candidate_index, persistent=False)
         self.sampler = None
-        if self.loss not in ("softmax", "mse"):
-            self.sampler = make_sampler(objective.sampler, counts[rivals], objective.negatives)
+        if self.loss.candidates == "sample":
+            self.sampler = make_sampler(objective.sampler, counts[candidate_items], objective.negatives)
         self.draws = torch.Generator().manual_seed(seed)
         # Ratings have a level and a spread that inner products need not learn.
-        self.rating = nn.Parameter(torch.tensor([1.0, 0.0])) if self.loss == "mse" else None
+        self.rating = nn.Parameter(torch.tensor([1.0, 0.0])) if self.loss.rates else None
 
     def weights(self) -> dict[str, Tensor]:
         """The trained parameters by name."""
@@ -102,101 +103,60 @@ class NextItemLoss(nn.Module):
             Its mean over processes is the (weighted) mean over all positions of all shares; 0 where none has a weight.
         """
         with torch.autocast(batch.targets.device.type, torch.bfloat16, enabled=self.autocast):
-            listed, log_q = self._candidates(batch)
+            rows, log_q = self._candidates(batch)
             if len(batch.targets) == 0 or (self.objective.weighted and not bool(_weights(batch.all_weights).any())):
                 return self._nothing(self)
-            loss = batch.share(weighted=self.objective.weighted) * self._loss(batch, listed, log_q)
+            loss = batch.share(weighted=self.objective.weighted) * self._loss(batch, rows, log_q)
             if batch.processes > 1 and self.net.items.encoder is not None:
                 loss = loss + self._nothing(self.net.items.encoder)  # this share may hold no text
             return loss
 
     def _candidates(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-        """Distinct item rows to be scored, ascending (None: all), and their log-probabilities of being there."""
-        if self.loss == "softmax":
-            return (None if len(self.rivals) == self.net.items.n_items else self.rivals), None
+        """Distinct item rows to score, ascending (None: all), and the log of each one's probability of being there."""
+        if self.loss.candidates == "all":
+            return (None if len(self.candidate_items) == self.net.items.n_items else self.candidate_items), None
         if self.sampler is None:
             return torch.unique(batch.targets), None
-        found = self.sampler.draw(self.places[batch.all_targets], self.draws)
-        rows = self.rivals[found.rows]
+        drawn = self.sampler.draw(self.candidate_index[batch.all_targets], self.draws)
+        rows = self.candidate_items[drawn.rows]
         if self.objective.log_q:
-            return rows, found.log_q
-        return rows, torch.where(found.log_q.isposinf(), found.log_q, 0.0)  # what is no negative stays none
+            return rows, drawn.log_q
+        return rows, torch.where(drawn.log_q.isposinf(), drawn.log_q, 0.0)  # what is not a negative stays none
 
-    def _loss(self, batch: Batch, listed: Tensor | None, log_q: Tensor | None) -> Tensor:
-        """The (weighted) mean over this share's positions."""
+    def _loss(self, batch: Batch, candidates: Tensor | None, log_q: Tensor | None) -> Tensor:
+        """The (weighted) mean over this share's positions, and over the members of an ensemble."""
         net, objective = self.net, self.objective
-        if listed is None:
+        if candidates is None:
             table = net.items()  # (n_items, D)
-            inputs, candidates, places = batch.inputs, net.by_member(table.float()), batch.targets
-            listed = torch.arange(net.items.n_items, device=table.device)
+            inputs, targets, vectors = batch.inputs, batch.targets, net.by_member(table.float())
+            candidates = torch.arange(net.items.n_items, device=table.device)
         else:
-            rows = torch.unique(torch.cat([listed, batch.inputs.flatten()]))
+            rows = torch.unique(torch.cat([candidates, batch.inputs.flatten()]))
             table = net.items(rows)  # (R, D): each distinct item of the batch is encoded once
-            inputs, places = torch.searchsorted(rows, batch.inputs), torch.searchsorted(listed, batch.targets)
-            candidates = net.by_member(table[torch.searchsorted(rows, listed)].float())
-        hidden = net.users(F.embedding(inputs, table), batch.side)  # (B, T, D)
-        queries = net.by_member(hidden.flatten(0, 1)[batch.positions].float())  # each (N, D)
-        no_negatives = history_pairs(listed, batch.inputs, batch.positions) if objective.mask_history else None
-        scored = zip(queries, candidates, strict=True)
-        losses = [self._member(batch, net.scale() * q, c, places, no_negatives, log_q) for q, c in scored]
+            inputs, targets = torch.searchsorted(rows, batch.inputs), torch.searchsorted(candidates, batch.targets)
+            vectors = net.by_member(table[torch.searchsorted(rows, candidates)].float())
+        states = net.users(F.embedding(inputs, table), batch.side)  # (B, T, D)
+        queries = net.by_member(states.flatten(0, 1)[batch.positions].float())  # each (N, D)
+        masked = history_pairs(candidates, batch.inputs, batch.positions) if objective.mask_history else None
+        losses = [
+            self.loss.compute(
+                Contrast(
+                    queries=net.scale() * member_queries,
+                    candidates=member_vectors,
+                    targets=targets,
+                    negatives=len(self.candidate_items),
+                    log_q=log_q,
+                    masked=masked,
+                    weights=_weights(batch.weights) if objective.weighted else None,
+                    ratings=batch.weights,
+                    rating_scale=self.rating,
+                    bf16=self.bf16,
+                ),
+                objective,
+            )
+            for member_queries, member_vectors in zip(queries, vectors, strict=True)
+        ]
         return torch.stack(losses).mean()
-
-    def _member(
-        self,
-        batch: Batch,
-        queries: Tensor,
-        candidates: Tensor,
-        places: Tensor,
-        no_negatives: tuple[Tensor, Tensor] | None,
-        log_q: Tensor | None,
-    ) -> Tensor:
-        """The loss of one member of the ensemble, from its queries (N, D) and candidates (M, D)."""
-        objective = self.objective
-        weights = _weights(batch.weights) if objective.weighted else None
-        if self.rating is not None:
-            predicted = self.rating[0] * (queries * candidates[places]).sum(1) + self.rating[1]
-            return mse_loss(predicted, _weights(batch.weights), weights)
-        if self.loss not in ("softmax", "sampled"):
-            return self._pairwise(queries, candidates, places, no_negatives, weights, log_q)
-        return softmax_loss(
-            queries,
-            candidates,
-            places,
-            log_q=log_q,
-            bf16=self.bf16,
-            label_smoothing=objective.label_smoothing,
-            weights=weights,
-            hidden=no_negatives,
-        )
-
-    def _pairwise(
-        self,
-        queries: Tensor,
-        candidates: Tensor,
-        places: Tensor,
-        no_negatives: tuple[Tensor, Tensor] | None,
-        weights: Tensor | None,
-        log_q: Tensor | None,
-    ) -> Tensor:
-        """BCE, gBCE or BPR of each position against the candidates that are not its target."""
-        positive = (queries * candidates[places]).sum(1)  # (N,)
-        negative = queries @ candidates.T  # (N, M)
-        mask = torch.zeros_like(negative, dtype=torch.bool)
-        mask[torch.arange(len(places), device=places.device), places] = True
-        if no_negatives is not None:
-            mask[no_negatives] = True
-        if log_q is not None:
-            mask |= log_q.isposinf()
-        if self.loss == "bce":
-            return bce_loss(positive, negative, mask=mask, weights=weights)
-        if self.loss == "gbce":
-            others = len(candidates) - 1 if log_q is None else min(len(candidates) - 1, int((~log_q.isposinf()).sum()))
-            rate = max(1, others) / max(1, len(self.rivals) - 1)
-            return gbce_loss(positive, negative, rate, self.objective.calibration, mask=mask, weights=weights)
-        # Positions without negatives count as 0, lest the mean of a share be over fewer than the share says.
-        counted = torch.ones_like(positive) if weights is None else weights
-        compared = (counted * ~mask.all(1)).sum() / counted.sum().clamp(min=torch.finfo(counted.dtype).tiny)
-        return compared * bpr_loss(positive, negative, mask=mask, weights=weights)
 
     def _nothing(self, part: nn.Module) -> Tensor:
         """Zero, with a gradient of zeros: all processes must have one for the same weights, or they wait for ever."""

@@ -14,23 +14,23 @@ from recsys.errors import ConfigError
 class Proposal(Protocol):
     """A random set of the catalogue's rows, a new one for every batch."""
 
-    def rows(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator) -> Tensor:
         """int64 (·,) on the CPU: distinct rows."""
         ...
 
-    def log_missed(self, rows: Tensor) -> Tensor:
-        """float32 (M,): log of the probability that each row is not drawn; −inf for one that always is."""
+    def log_not_sampled(self, rows: Tensor) -> Tensor:
+        """float32 (M,): log of the probability that each row is not sampled; −inf for one that always is."""
         ...
 
 
 class UniformProposal:
-    """Rows evenly, without replacement: each with probability ``negatives / n_items``.
+    """Sample rows evenly, without replacement: each with probability ``negatives / n_items``.
 
     Parameters
     ----------
     n_items : int
     negatives : int
-        Size of the draw; where there are fewer items, all of them.
+        Size of the sample; where there are fewer items, all of them.
 
     Raises
     ------
@@ -42,27 +42,27 @@ class UniformProposal:
         self.n_items = n_items
         self.negatives = min(_at_least_one(negatives), n_items)
 
-    def rows(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator) -> Tensor:
         return torch.randperm(self.n_items, generator=generator)[: self.negatives]
 
-    def log_missed(self, rows: Tensor) -> Tensor:
+    def log_not_sampled(self, rows: Tensor) -> Tensor:
         absent = -math.inf if self.negatives == self.n_items else math.log1p(-self.negatives / self.n_items)
         return torch.full(rows.shape, absent, device=rows.device)
 
 
 class PopularityProposal:
-    """Rows in proportion to ``counts ** power`` without replacement, with exact inclusion probabilities.
+    """Sample rows in proportion to ``counts ** power`` without replacement, with exact inclusion probabilities.
 
-    Poisson sampling (Hájek 1964): row j is in or out by a coin of its own, with probability ``π_j = min(1, c · p_j)``. So
-    π_j is the inclusion probability, which no scheme of fixed size has in closed form; in return the size of the draw
-    varies around ``negatives``, which c is solved for, with a standard deviation of at most √negatives.
+    Poisson sampling (Hájek 1964): each row is in or out by a coin of its own, with probability ``π_j = min(1, c · p_j)``.
+    So π_j is the inclusion probability, which no scheme of fixed size has in closed form. In return the size of the sample
+    varies: c is chosen so that its mean is ``negatives``, and its standard deviation is at most √negatives.
 
     Parameters
     ----------
     counts : (n_items,)
-        How often each item is a target in training. Those that never are have p = 0 and are not drawn (power 0: evenly).
+        How often each item is a target in training. Items that never are have p = 0 and are not sampled (power 0: evenly).
     negatives : int
-        Expected size of the draw; where fewer rows have p > 0, all of these.
+        Expected size of the sample; where fewer rows have p > 0, all of these.
     power : float
         At least 0.
 
@@ -76,15 +76,15 @@ class PopularityProposal:
         if not 0.0 <= power < math.inf:
             raise ConfigError(f"power must be a number of at least 0, not {power}")
         self.inclusion = poisson_inclusion(checked_counts(counts) ** power, _at_least_one(negatives))
-        self._log_missed = torch.log1p(-self.inclusion).float()
+        self._log_not_sampled = torch.log1p(-self.inclusion).float()
 
-    def rows(self, generator: torch.Generator) -> Tensor:
+    def sample(self, generator: torch.Generator) -> Tensor:
         coins = torch.rand(len(self.inclusion), generator=generator, dtype=torch.float64)
         return (coins < self.inclusion).nonzero()[:, 0]
 
-    def log_missed(self, rows: Tensor) -> Tensor:
-        self._log_missed = self._log_missed.to(rows.device)
-        return self._log_missed[rows]
+    def log_not_sampled(self, rows: Tensor) -> Tensor:
+        self._log_not_sampled = self._log_not_sampled.to(rows.device)
+        return self._log_not_sampled[rows]
 
 
 def poisson_inclusion(sizes: Tensor, expected: int) -> Tensor:
@@ -99,7 +99,7 @@ def poisson_inclusion(sizes: Tensor, expected: int) -> Tensor:
     Returns
     -------
     float64 (n,)
-        ``min(1, c · size)``; all of size above 0 have 1 if there are no more than ``expected`` of them.
+        ``min(1, c · size)``; rows of size above 0 all have 1 where there are at most ``expected`` of them.
     """
     ordered = sizes.sort(descending=True).values
     if expected >= int((ordered > 0).sum()):

@@ -1,81 +1,79 @@
-"""Shared negatives for a batch, with the log-probability of each candidate being there."""
+"""Candidates that the positions of a batch share, with the log of each one's probability of being there."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol, TypeAlias, get_args
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from recsys.config.training import SamplerName
 from recsys.errors import ConfigError
 from recsys.training.proposals import PopularityProposal, Proposal, UniformProposal, checked_counts
 
-SamplerKind: TypeAlias = Literal["uniform", "in-batch", "mixed", "popularity"]
-
 
 class Candidates(NamedTuple):
-    """What the positions of a batch are contrasted with.
+    """Items that the positions of a batch are compared with.
 
     Attributes
     ----------
     rows : int64 (M,)
         Distinct item rows, ascending; every target is among them.
-    places : int64 (N,)
+    targets : int64 (N,)
         Index of each target among the rows.
     log_q : float32 (M,)
         Log of each row's probability of being in the sample.
     """
 
     rows: Tensor
-    places: Tensor
+    targets: Tensor
     log_q: Tensor
 
 
-class Sampler(Protocol):
-    """Anything that finds candidates for a batch."""
+class MixedSampler:
+    """Candidates of a batch: its own targets together with a sample of the catalogue.
 
-    def draw(self, targets: Tensor, generator: torch.Generator) -> Candidates:
-        """Candidates for a batch whose targets are int64 (N,); the generator is on the CPU."""
-        ...
-
-
-class MixedDrawSampler:
-    """Candidates of a batch: all its own targets together with a draw from the catalogue.
-
-    Item j is a candidate with probability ``q_j = 1 − (1 − d_j)(1 − b_j)``: it is in the draw with probability d_j, or is
-    the target of at least one of the batch's positions with ``b_j = 1 − (1 − f_j)^N``, where f_j is its share of all
-    training targets and N the positions of the batch, taken as independent.
+    Item j is a candidate with probability ``q_j = 1 − (1 − d_j)(1 − b_j)``: it is sampled with probability d_j, or is the
+    target of at least one of the batch's positions with ``b_j = 1 − (1 − f_j)^N``, where f_j is its share of all training
+    targets and N the number of positions in the batch, taken as independent.
 
     Parameters
     ----------
     counts : (n_items,)
         How often each item is a target in training.
-    extra : Proposal or None
-        What is drawn beside the targets; None: nothing.
-    count_batch : bool
-        False: what is there as a target alone is no negative of the other positions; its ``log_q`` is infinite.
+    proposal : Proposal or None
+        What is sampled besides the targets; None: nothing.
+    targets_are_negatives : bool
+        False: an item that is there as a target only is not a negative of the other positions; its ``log_q`` is infinite.
 
     Raises
     ------
     ConfigError
         Counts are negative, not finite, or all 0.
+
+    Examples
+    --------
+    >>> sampler = make_sampler("mixed", torch.tensor([3, 1, 1, 1]), negatives=2)
+    >>> candidates = sampler.draw(torch.tensor([3, 0]), torch.Generator().manual_seed(0))
+    >>> candidates.rows[candidates.targets]
+    tensor([3, 0])
     """
 
-    def __init__(self, counts: Tensor, extra: Proposal | None, *, count_batch: bool = True) -> None:
+    def __init__(self, counts: Tensor, proposal: Proposal | None, *, targets_are_negatives: bool = True) -> None:
         counts = checked_counts(counts)
-        self.extra = extra
-        self.count_batch = count_batch
+        self.proposal = proposal
+        self.targets_are_negatives = targets_are_negatives
         self._log_other = torch.log1p(-counts / counts.sum()).float()  # log (1 − f_j)
 
     def log_q(self, candidates: Tensor, positions: int) -> Tensor:
-        """float32 (M,): log q_j of each candidate for a batch of ``positions`` targets; −inf for what cannot be one."""
-        missed = torch.zeros(len(candidates), device=candidates.device)
-        if self.count_batch:
+        """float32 (M,): log q_j of each candidate for a batch of ``positions`` targets; −inf where it cannot be one."""
+        absent = torch.zeros(len(candidates), device=candidates.device)
+        if self.targets_are_negatives:
             self._log_other = self._log_other.to(candidates.device)
-            missed = positions * self._log_other[candidates]
-        if self.extra is not None:
-            missed = missed + self.extra.log_missed(candidates)
-        return torch.log(-torch.expm1(missed))
+            absent = positions * self._log_other[candidates]
+        if self.proposal is not None:
+            absent = absent + self.proposal.log_not_sampled(candidates)
+        return torch.log(-torch.expm1(absent))
 
     def draw(self, targets: Tensor, generator: torch.Generator) -> Candidates:
         """Candidates for a batch.
@@ -93,12 +91,12 @@ class MixedDrawSampler:
         Raises
         ------
         ConfigError
-            A target has a count of 0 and is in no draw, so that the batch cannot hold it by these counts.
+            A target has a count of 0 and is never sampled, so these counts say that the batch cannot hold it.
         """
-        drawn = targets[:0] if self.extra is None else self.extra.rows(generator).to(targets.device)
+        drawn = targets[:0] if self.proposal is None else self.proposal.sample(generator).to(targets.device)
         rows = torch.unique(torch.cat([targets, drawn]))
         log_q = self.log_q(rows, len(targets))
-        if not self.count_batch:
+        if not self.targets_are_negatives:
             log_q[~torch.isin(rows, drawn)] = torch.inf
         impossible = rows[log_q == -torch.inf]
         if len(impossible):
@@ -108,75 +106,57 @@ class MixedDrawSampler:
         return Candidates(rows, torch.searchsorted(rows, targets), log_q)
 
 
-class MixedSampler(MixedDrawSampler):
-    """The batch's own targets together with ``negatives`` rows drawn evenly, at most all of them.
-
-    Parameters
-    ----------
-    counts : (n_items,)
-        How often each item is a target in training.
-    negatives : int
-
-    Raises
-    ------
-    ConfigError
-        ``negatives`` is below 1, or the counts are not counts.
-    """
-
-    def __init__(self, counts: Tensor, negatives: int) -> None:
-        super().__init__(counts, UniformProposal(len(counts), negatives))
-
-
-def make_sampler(kind: SamplerKind, counts: Tensor, negatives: int, *, power: float = 0.75) -> MixedDrawSampler:
-    """Sampler of a kind; all unite what they draw with the batch's own targets.
+def make_sampler(name: SamplerName, counts: Tensor, negatives: int, *, power: float = 0.75) -> MixedSampler:
+    """Make the sampler of a name; each joins what it samples with the batch's own targets.
 
     ========== ============================== =====================================================================
-    kind       drawn beside the targets       ``log_q`` is the log probability of being
+    name       samples besides the targets    ``log_q`` is the log of the probability of being
     ========== ============================== =====================================================================
-    mixed      ``negatives`` rows evenly      drawn or a target: no bias towards or against popular items
-    uniform    the same                       drawn, −log(n_items / negatives) for all; infinite for a target that was
-                                              not drawn, which is then no negative of the other positions
-    in-batch   nothing                        a target (Yi et al., RecSys 2019). Items never a target are never
-                                              contrasted
-    popularity about ``negatives`` rows in    drawn or a target: as mixed, with more of the items that score high, where
-               proportion to count ** power   the mass is. Items never a target are never contrasted (unless power is 0)
+    mixed      ``negatives`` rows evenly      sampled or a target: no bias towards or against popular items
+    uniform    the same                       sampled, −log(n_items / negatives) for all; infinite for a target that was
+                                              not sampled, which is then not a negative of the other positions
+    in-batch   nothing                        a target (Yi et al., RecSys 2019). Items that are never a target are never
+                                              a negative
+    popularity about ``negatives`` rows in    sampled or a target: as mixed, with more of the items that score high,
+               proportion to count ** power   where the mass is. Items that are never a target are never a negative
+                                              (unless power is 0)
     ========== ============================== =====================================================================
 
     Parameters
     ----------
-    kind : str
+    name : str
     counts : (n_items,)
         How often each item is a target in training.
     negatives : int
-        Size of the draw; without effect for in-batch.
+        Size of the sample; in-batch ignores it.
     power : float
-        Of popularity; 1 is in proportion, 0 is even (word2vec's is 0.75).
+        Exponent of popularity: 1 samples in proportion to counts, 0 evenly (word2vec takes 0.75).
 
     Returns
     -------
-    MixedDrawSampler
+    MixedSampler
 
     Raises
     ------
     ConfigError
-        The kind is unknown, ``negatives`` below 1, ``power`` below 0, or the counts are not counts.
+        The name is unknown, ``negatives`` below 1, ``power`` below 0, or the counts are not counts.
     """
-    if kind == "mixed":
-        return MixedSampler(counts, negatives)
-    if kind == "uniform":
-        return MixedDrawSampler(counts, UniformProposal(len(counts), negatives), count_batch=False)
-    if kind == "in-batch":
-        return MixedDrawSampler(counts, None)
-    if kind == "popularity":
-        return MixedDrawSampler(counts, PopularityProposal(counts, negatives, power))
-    raise ConfigError(f"sampler {kind!r} is unknown; use one of {', '.join(get_args(SamplerKind))}")
+    if name == "mixed":
+        return MixedSampler(counts, UniformProposal(len(counts), negatives))
+    if name == "uniform":
+        return MixedSampler(counts, UniformProposal(len(counts), negatives), targets_are_negatives=False)
+    if name == "in-batch":
+        return MixedSampler(counts, None)
+    if name == "popularity":
+        return MixedSampler(counts, PopularityProposal(counts, negatives, power))
+    raise ConfigError(f"sampler {name!r} is unknown; use one of {', '.join(get_args(SamplerName))}")
 
 
 def history_pairs(candidates: Tensor, inputs: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Which candidates are no true negatives of which position, for being among the inputs of its window.
+    """Find the candidates that are in the window of a position, so they are not true negatives of it.
 
-    All inputs of the window count, also those after the position. A target that is among them is listed like any other;
-    ``softmax_loss`` never hides it.
+    All inputs of the window count, those after the position too. A target that is among them is listed like any other;
+    ``softmax_loss`` never masks it.
 
     Parameters
     ----------
@@ -190,7 +170,7 @@ def history_pairs(candidates: Tensor, inputs: Tensor, positions: Tensor) -> tupl
 
     Returns
     -------
-    position, place : int64 (P,)
+    position, candidate : int64 (P,)
         Index into ``positions``, ascending, and index into ``candidates``, ascending within a position; no pair twice.
         P is at most N · T.
     """

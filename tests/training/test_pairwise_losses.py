@@ -1,13 +1,19 @@
 import math
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.config.training import LossName
 from recsys.errors import ConfigError
-from recsys.training.losses.pairwise import bce_loss, bpr_loss, gbce_loss, mse_loss
+from recsys.training.losses import LOSSES as REGISTERED
+from recsys.training.losses.bce import bce_loss
+from recsys.training.losses.bpr import bpr_loss
+from recsys.training.losses.gbce import gbce_loss
+from recsys.training.losses.mse import mse_loss
 
 
 def gbce(positive: torch.Tensor, negative: torch.Tensor, **options: torch.Tensor | None) -> torch.Tensor:
@@ -202,3 +208,7 @@ def test_ratings_that_do_not_match_are_refused() -> None:
 def test_a_beta_outside_its_range_is_refused(rate: float, t: float, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         gbce_loss(torch.ones(1), torch.ones(1, 1), rate, t)
+
+
+def test_every_loss_that_the_option_accepts_is_registered_and_no_other() -> None:
+    assert REGISTERED.keys() == set(get_args(LossName)) - {"auto"}

@@ -6,16 +6,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.config.training import SamplerName
 from recsys.errors import ConfigError
 from recsys.training.losses.softmax import softmax_loss
-from recsys.training.proposals import PopularityProposal, poisson_inclusion
-from recsys.training.sampling import Candidates, MixedSampler, SamplerKind, history_pairs, make_sampler
+from recsys.training.proposals import PopularityProposal, UniformProposal, poisson_inclusion
+from recsys.training.sampling import Candidates, MixedSampler, history_pairs, make_sampler
 
 COUNTS = torch.tensor([50.0, 10.0, 1.0, 1.0, 30.0, 8.0])
-KINDS = get_args(SamplerKind)
+KINDS = get_args(SamplerName)
 
 
-def draw(kind: SamplerKind, targets: torch.Tensor, seed: int = 0) -> Candidates:
+def draw(kind: SamplerName, targets: torch.Tensor, seed: int = 0) -> Candidates:
     return make_sampler(kind, torch.ones(100), 10).draw(targets, torch.Generator().manual_seed(seed))
 
 
@@ -23,7 +24,7 @@ def draw(kind: SamplerKind, targets: torch.Tensor, seed: int = 0) -> Candidates:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_candidates_are_distinct_ascending_and_hold_every_target_at_its_place(kind: SamplerKind) -> None:
+def test_candidates_are_distinct_ascending_and_hold_every_target_at_its_place(kind: SamplerName) -> None:
     targets = torch.tensor([7, 3, 7, 90])
     rows, places, log_q = draw(kind, targets)
     assert bool((rows[1:] > rows[:-1]).all())
@@ -35,7 +36,7 @@ def test_candidates_are_distinct_ascending_and_hold_every_target_at_its_place(ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_seed_decides_the_draw(kind: SamplerKind) -> None:
+def test_the_seed_decides_the_draw(kind: SamplerName) -> None:
     targets = torch.tensor([7, 3])
     first, same, other = (draw(kind, targets, seed) for seed in (1, 1, 2))
     assert torch.equal(first.rows, same.rows)
@@ -44,7 +45,7 @@ def test_the_seed_decides_the_draw(kind: SamplerKind) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mixed", "in-batch", "popularity"])
-def test_log_q_is_the_frequency_with_which_an_item_is_a_candidate(kind: SamplerKind) -> None:
+def test_log_q_is_the_frequency_with_which_an_item_is_a_candidate(kind: SamplerName) -> None:
     sampler, generator = make_sampler(kind, COUNTS, 2), torch.Generator().manual_seed(0)
     rounds, positions = 3000, 3
     met = torch.zeros(len(COUNTS))
@@ -65,7 +66,7 @@ def test_log_q_of_the_uniform_sampler_is_the_frequency_in_the_draw_alone() -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_corrected_mass_estimates_the_full_mass_without_bias(kind: SamplerKind) -> None:
+def test_the_corrected_mass_estimates_the_full_mass_without_bias(kind: SamplerName) -> None:
     scores = torch.tensor([1.0, 0.2, -0.5, 0.7, 2.0, -1.0])
     sampler, generator = make_sampler(kind, COUNTS + 5, 2), torch.Generator().manual_seed(1)
     masses = []
@@ -87,7 +88,7 @@ def test_drawing_the_whole_catalogue_is_the_full_softmax() -> None:
 
 def test_mixed_negatives_are_the_mixed_sampler() -> None:
     targets = torch.tensor([4, 0, 4])
-    named = MixedSampler(COUNTS, 2).draw(targets, torch.Generator().manual_seed(3))
+    named = MixedSampler(COUNTS, UniformProposal(len(COUNTS), 2)).draw(targets, torch.Generator().manual_seed(3))
     made = make_sampler("mixed", COUNTS, 2).draw(targets, torch.Generator().manual_seed(3))
     assert all(torch.equal(one, other) for one, other in zip(named, made, strict=True))
 
@@ -105,20 +106,20 @@ def test_a_target_that_counts_say_is_none_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", ["uniform", "mixed", "popularity"])
-def test_no_negatives_are_refused(kind: SamplerKind) -> None:
+def test_no_negatives_are_refused(kind: SamplerName) -> None:
     with pytest.raises(ConfigError, match="negatives must be at least 1, not 0"):
         make_sampler(kind, torch.ones(3), 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("counts", [[0, 0], [3, -1], [1, float("nan")]])
-def test_counts_that_are_none_are_refused(kind: SamplerKind, counts: list[float]) -> None:
+def test_counts_that_are_none_are_refused(kind: SamplerName, counts: list[float]) -> None:
     with pytest.raises(ConfigError, match="counts must be"):
         make_sampler(kind, torch.tensor(counts), 1)
 
 
 def test_an_unknown_kind_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(ConfigError, match="'hard' is unknown; use one of uniform, in-batch, mixed, popularity"):
+    with pytest.raises(ConfigError, match="'hard' is unknown; use one of mixed, uniform, in-batch, popularity"):
         make_sampler("hard", torch.ones(3), 1)
 
 
@@ -145,7 +146,7 @@ def test_inclusion_is_in_proportion_to_size_up_to_certainty_and_adds_up(sizes: l
 
 def test_the_popularity_draw_has_the_size_that_was_asked_for_on_average() -> None:
     draw, generator = PopularityProposal(torch.arange(1, 200), 30), torch.Generator().manual_seed(0)
-    sizes = [len(draw.rows(generator)) for _ in range(500)]
+    sizes = [len(draw.sample(generator)) for _ in range(500)]
     assert np.mean(sizes) == pytest.approx(30, abs=1)
     assert np.std(sizes) < 30**0.5
 
@@ -193,12 +194,12 @@ def test_padding_is_no_history() -> None:
     assert place.tolist() == [1, 1, 2, 1, 2]
 
 
-def test_pairs_hide_a_windows_items_from_the_loss_but_not_its_targets() -> None:
+def test_pairs_mask_a_windows_items_in_the_loss_but_not_its_targets() -> None:
     generator = torch.Generator().manual_seed(0)
     items, queries = (torch.randn(n, 4, generator=generator, dtype=torch.float64) for n in (6, 3))
     inputs, targets, positions = torch.tensor([[1, 2, 3]]), torch.tensor([2, 3, 5]), torch.arange(3)
-    hidden = history_pairs(torch.arange(6), inputs, positions)
+    masked = history_pairs(torch.arange(6), inputs, positions)
     rest = [[0, 2, 4, 5], [0, 3, 4, 5], [0, 4, 5]]  # each target, and what is not in the window
     scores = queries @ items.T
     expected = sum(s[r].logsumexp(0) - s[t] for s, r, t in zip(scores, rest, targets, strict=True)) / 3
-    torch.testing.assert_close(softmax_loss(queries, items, targets, hidden=hidden), expected)
+    torch.testing.assert_close(softmax_loss(queries, items, targets, masked=masked), expected)

@@ -23,17 +23,17 @@ def plain(
     log_q: torch.Tensor | None = None,
     smoothing: float = 0.0,
     weights: torch.Tensor | None = None,
-    hidden: set[tuple[int, int]] | None = None,
+    masked: set[tuple[int, int]] | None = None,
 ) -> torch.Tensor:
     """Equation by equation, one position at a time."""
-    hidden, total, strength = hidden or set(), torch.zeros((), dtype=queries.dtype), 0.0
+    masked, total, strength = masked or set(), torch.zeros((), dtype=queries.dtype), 0.0
     for i, (query, target) in enumerate(zip(queries, targets.tolist(), strict=True)):
         scores = candidates @ query
         logits = []
         for j, score in enumerate(scores):
             if j == target:
                 logits.append(score)
-            elif (i, j) not in hidden:
+            elif (i, j) not in masked:
                 logits.append(score if log_q is None else score - log_q[j])
         log_mass = sum(logit.exp() for logit in logits).log()
         even = sum(log_mass - logit for logit in logits) / len(logits)
@@ -50,7 +50,7 @@ def pairs(n: int, m: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return position, torch.randint(0, m, (count,), generator=generator)
 
 
-@pytest.mark.parametrize("options", ["", "log_q", "smoothing", "weights", "hidden", "log_q smoothing weights hidden"])
+@pytest.mark.parametrize("options", ["", "log_q", "smoothing", "weights", "masked", "log_q smoothing weights masked"])
 @pytest.mark.parametrize(("chunk", "cache"), [(1, 1), (60, 40), (200, 60), (10_000, 100), (10_000, 10_000)])
 def test_value_and_gradients_are_those_of_the_formula(
     options: str, chunk: int, cache: int, monkeypatch: pytest.MonkeyPatch
@@ -61,12 +61,12 @@ def test_value_and_gradients_are_those_of_the_formula(
     log_q = -torch.rand(len(candidates), dtype=torch.float64) if "log_q" in options else None
     smoothing = 0.2 if "smoothing" in options else 0.0
     weights = torch.rand(len(queries), dtype=torch.float64) if "weights" in options else None
-    hidden = pairs(len(queries), len(candidates), 90) if "hidden" in options else None
-    listed = set(zip(*(part.tolist() for part in hidden), strict=True)) if hidden else set()
+    masked = pairs(len(queries), len(candidates), 90) if "masked" in options else None
+    listed = set(zip(*(part.tolist() for part in masked), strict=True)) if masked else set()
     expected = plain(queries, candidates, targets, log_q, smoothing, weights, listed)
     wanted = torch.autograd.grad(expected, (queries, candidates))
     found = softmax_loss(
-        queries, candidates, targets, log_q=log_q, label_smoothing=smoothing, weights=weights, hidden=hidden
+        queries, candidates, targets, log_q=log_q, label_smoothing=smoothing, weights=weights, masked=masked
     )
     got = torch.autograd.grad(found, (queries, candidates))
     torch.testing.assert_close(found, expected)
@@ -105,29 +105,29 @@ def test_positions_without_weight_neither_count_nor_learn() -> None:
     assert all(bool((gradient == 0).all()) for gradient in gradients)
 
 
-def test_hiding_everything_leaves_the_target_which_is_then_certain() -> None:
+def test_masking_everything_leaves_the_target_which_is_then_certain() -> None:
     queries, candidates, targets = make(7, 5)
     everything = tuple(torch.tensor(list(itertools.product(range(7), range(5)))).T)
-    loss = softmax_loss(queries, candidates, targets, hidden=(everything[0], everything[1]), label_smoothing=0.1)
+    loss = softmax_loss(queries, candidates, targets, masked=(everything[0], everything[1]), label_smoothing=0.1)
     gradients = torch.autograd.grad(loss, (queries, candidates))
     assert float(loss.detach()) == pytest.approx(0.0, abs=1e-12)
     assert all(float(gradient.abs().max()) < 1e-12 for gradient in gradients)
 
 
-def test_a_hidden_candidate_gets_no_gradient() -> None:
+def test_a_masked_candidate_gets_no_gradient() -> None:
     queries, candidates, targets = make(6, 5)
     targets = targets.clamp(max=3)
-    hidden = (torch.arange(6), torch.full((6,), 4))
-    gradient = torch.autograd.grad(softmax_loss(queries, candidates, targets, hidden=hidden), candidates)[0]
+    masked = (torch.arange(6), torch.full((6,), 4))
+    gradient = torch.autograd.grad(softmax_loss(queries, candidates, targets, masked=masked), candidates)[0]
     assert gradient[4].abs().max() == 0
     assert bool((gradient[targets].abs().sum(1) > 0).all())
 
 
-def test_no_hidden_pairs_are_no_restriction() -> None:
+def test_no_masked_pairs_are_no_restriction() -> None:
     queries, candidates, targets = make()
     none = torch.empty(0, dtype=torch.long)
     torch.testing.assert_close(
-        softmax_loss(queries, candidates, targets, hidden=(none, none)), softmax_loss(queries, candidates, targets)
+        softmax_loss(queries, candidates, targets, masked=(none, none)), softmax_loss(queries, candidates, targets)
     )
 
 
@@ -163,10 +163,10 @@ def test_autocast_does_not_change_the_precision_that_was_asked_for() -> None:
 
 def test_neither_inputs_nor_options_are_changed() -> None:
     queries, candidates, targets = make()
-    log_q, weights, hidden = -torch.rand(20), torch.rand(50), pairs(50, 20, 30)
-    given = (queries, candidates, targets, log_q, weights, *hidden)
+    log_q, weights, masked = -torch.rand(20), torch.rand(50), pairs(50, 20, 30)
+    given = (queries, candidates, targets, log_q, weights, *masked)
     before = [tensor.detach().clone() for tensor in given]
-    softmax_loss(queries, candidates, targets, log_q=log_q, weights=weights, hidden=hidden, label_smoothing=0.1).backward()
+    softmax_loss(queries, candidates, targets, log_q=log_q, weights=weights, masked=masked, label_smoothing=0.1).backward()
     assert all(torch.equal(one, other) for one, other in zip(before, given, strict=True))
 
 
@@ -201,9 +201,9 @@ def test_clashing_widths_are_named() -> None:
         ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, not 1.0"),
         ({"weights": torch.ones(4)}, r"weights has shape \(4,\) where \(3,\)"),
         ({"log_q": torch.zeros(3)}, r"log_q has shape \(3,\) where \(2,\)"),
-        ({"hidden": (torch.tensor([1, 0]), torch.tensor([0, 0]))}, "sorted by position"),
-        ({"hidden": (torch.tensor([0, 3]), torch.tensor([0, 0]))}, "from 0 to 3, outside 0 .. 2"),
-        ({"hidden": (torch.tensor([0]), torch.tensor([0, 0]))}, "two equal lengths"),
+        ({"masked": (torch.tensor([1, 0]), torch.tensor([0, 0]))}, "sorted by position"),
+        ({"masked": (torch.tensor([0, 3]), torch.tensor([0, 0]))}, "from 0 to 3, outside 0 .. 2"),
+        ({"masked": (torch.tensor([0]), torch.tensor([0, 0]))}, "two equal lengths"),
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused(options: dict[str, object], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Softmax losses over many candidates as a pure function."""
+"""Full and sampled softmax: one function, since the sampled one only corrects the logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from recsys.config.training import Objective
 from recsys.errors import ConfigError
+from recsys.training.losses.contrast import Contrast, Loss
 
 _CHUNK_LOGITS = 8_000_000
 """Logits held at once: enough rows to keep the matrix units busy and to make adding up gradients cheap."""
@@ -21,7 +23,7 @@ class _Terms(NamedTuple):
     log_q: Tensor | None
     smoothing: float
     weights: Tensor | None
-    hidden: tuple[Tensor, Tensor] | None
+    masked: tuple[Tensor, Tensor] | None
     bf16: bool
 
 
@@ -41,7 +43,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
         weights = None if terms.weights is None else terms.weights.to(exact)[:, None]  # (N, 1)
         scaled = q if weights is None else (queries.detach() * weights).to(dtype)
         part, rows = _sizes(n, m, on_cpu=c.device.type == "cpu")
-        hidden = None if terms.hidden is None else _split_pairs(terms.hidden, [*range(0, n, part), n])
+        masked = None if terms.masked is None else _split_pairs(terms.masked, [*range(0, n, part), n])
         scores = torch.empty(rows, m, dtype=dtype, device=c.device)
         logits, slopes = (torch.empty(part, m, dtype=exact, device=c.device) for _ in range(2))
         losses = torch.empty(n, 1, dtype=exact, device=c.device)
@@ -54,7 +56,7 @@ class _ChunkedSoftmax(torch.autograd.Function):
                 last = min(first + part, block.stop)
                 here = score[first - start : last - start]
                 logit, slope = logits[: last - first].copy_(here), slopes[: last - first]
-                pairs = None if hidden is None else hidden[first // part]
+                pairs = None if masked is None else masked[first // part]
                 losses[first:last] = _part_loss(logit, slope, targets[first:last, None], terms, pairs)
                 here.copy_(slope)
             grad = torch.mm(score, c)
@@ -77,16 +79,16 @@ def _sizes(n: int, m: int, *, on_cpu: bool) -> tuple[int, int]:
     return part, rows // part * part
 
 
-def _part_loss(logits: Tensor, grad: Tensor, target: Tensor, terms: _Terms, hidden: Tensor | None) -> Tensor:
+def _part_loss(logits: Tensor, grad: Tensor, target: Tensor, terms: _Terms, masked: Tensor | None) -> Tensor:
     """Loss (R, 1) of some rows of logits (R, M), whose gradient is written to ``grad``; the logits are overwritten."""
     positive = logits.gather(1, target)  # (R, 1)
     if terms.log_q is not None:
         logits -= terms.log_q
         logits.scatter_(1, target, positive)  # the positive was not sampled: its logit stays as it is
     if terms.smoothing:
-        even, mean = _even_label(logits, target, hidden)
-    if hidden is not None:
-        logits[hidden[0], hidden[1]] = -torch.inf
+        even, mean = _even_label(logits, target, masked)
+    if masked is not None:
+        logits[masked[0], masked[1]] = -torch.inf
         logits.scatter_(1, target, positive)
     highest = logits.amax(1, keepdim=True)
     torch.softmax(logits, 1, out=grad)
@@ -99,12 +101,12 @@ def _part_loss(logits: Tensor, grad: Tensor, target: Tensor, terms: _Terms, hidd
     return loss
 
 
-def _even_label(logits: Tensor, target: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Label (R, M) or (1, 1) that is the same for all that is not hidden, and the mean logit (R, 1) under it."""
-    if hidden is None:
+def _even_label(logits: Tensor, target: Tensor, masked: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Label (R, M) or (1, 1) that is the same for all that is not masked, and the mean logit (R, 1) under it."""
+    if masked is None:
         return logits.new_full((1, 1), 1.0 / logits.shape[1]), logits.mean(1, keepdim=True)
     label = torch.ones_like(logits)
-    label[hidden[0], hidden[1]] = 0.0
+    label[masked[0], masked[1]] = 0.0
     label.scatter_(1, target, 1.0)
     label /= label.sum(1, keepdim=True)
     return label, (logits * label).sum(1, keepdim=True)
@@ -128,18 +130,25 @@ def softmax_loss(
     log_q: Tensor | None = None,
     label_smoothing: float = 0.0,
     weights: Tensor | None = None,
-    hidden: tuple[Tensor, Tensor] | None = None,
+    masked: tuple[Tensor, Tensor] | None = None,
     bf16: bool = False,
 ) -> Tensor:
-    """Cross entropy of each target among all candidates: full softmax, or sampled softmax with ``log_q``.
+    """Put each target above all candidates at once: full softmax, or sampled softmax with ``log_q``.
 
-    With candidates that are the whole catalogue this is the ordinary softmax loss. With candidates that were sampled,
-    each with inclusion probability q_j, the partition function is estimated without bias by
+        l_i = −s_ip + log Z_i,   Z_i = Σ_{j ∈ C} exp(s_ij)
 
-        Z_i ≈ exp(s_ip) + Σ_{j ∈ C, j ≠ p} exp(s_ij) / q_j          (Horvitz–Thompson)
+    Where the candidates are the whole catalogue this is the ordinary cross entropy. Where they are a sample that holds
+    item j with probability q_j, the sum is estimated without bias (Horvitz & Thompson) by
 
-    so the loss is −s_ip + log Z_i: logits are corrected by −log q_j (Yi et al., RecSys 2019), save the positive's, which
-    is there for certain (the refined correction of arXiv 2507.09331).
+        Z_i ≈ exp(s_ip) + Σ_{j ∈ C, j ≠ p} exp(s_ij) / q_j
+
+    so each logit is lowered by log q_j, except the target's, which is there for certain.
+
+    Requirements: for the full softmax, memory for all item vectors and time for N × M scores in each step; above about
+    100,000 items take a sample with ``log_q``, from one of the samplers of :mod:`recsys.training.sampling`.
+
+    Relations: ``bpr_loss`` compares with one candidate at a time, ``bce_loss`` and ``gbce_loss`` judge each candidate
+    alone. A sample that is the whole catalogue, with ``log_q`` of 0, gives the full softmax.
 
     Parameters
     ----------
@@ -152,16 +161,16 @@ def softmax_loss(
     log_q : float (M,), optional
         Log of each candidate's probability of being in the sample; None: all are there for certain.
     label_smoothing : float
-        In [0, 1): the share ε of the label that is spread evenly over the candidates that are not hidden, the target
+        In [0, 1): the share ε of the label that is spread evenly over the candidates that are not masked, the target
         among them, so that the loss is (1 − ε)·(log Z_i − s_ip) + ε·(log Z_i − mean_j s'_ij) with the corrected logits
         s'. For the whole catalogue that is ``torch.nn.functional.cross_entropy``. For sampled candidates the even spread
         is over this sample: over many draws item j gets a part that grows with q_j, not an even one.
     weights : float (N,), optional
         Strength of each position, not negative; the loss is the weighted mean, and 0 without gradient where all are 0.
         A constant: no gradient flows into it.
-    hidden : (int64 (P,), int64 (P,)), optional
+    masked : (int64 (P,), int64 (P,)), optional
         Positions, ascending, and for each a candidate that does not count as its negative, such as an item of its own
-        history (``recsys.training.sampling.history_pairs``). Repetition does no harm; a target is never hidden.
+        history (``recsys.training.sampling.history_pairs``). Repetition does no harm; a target is never masked.
     bf16 : bool
         Make the three matrix products in bfloat16 (sums and exponentials stay in float32).
 
@@ -173,8 +182,23 @@ def softmax_loss(
     Raises
     ------
     ConfigError
-        There is no position, the shapes clash, ``label_smoothing`` is not in [0, 1), or hidden positions do not ascend
+        There is no position, the shapes clash, ``label_smoothing`` is not in [0, 1), or masked positions do not ascend
         or lie outside the queries.
+
+    References
+    ----------
+    Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019, equation 3,
+    with the target's logit uncorrected as in arXiv 2507.09331.
+
+    Examples
+    --------
+    >>> import torch
+    >>> queries, candidates = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    >>> softmax_loss(queries, candidates, torch.tensor([0])).item()  # log(e² + e⁰ + e⁻¹) − 2
+    0.1698...
+    >>> log_q = torch.tensor([1.0, 0.5, 0.5]).log()  # two candidates stand for four
+    >>> softmax_loss(queries, candidates, torch.tensor([0]), log_q=log_q).item()  # log(e² + 2 (e⁰ + e⁻¹)) − 2
+    0.3149...
     """
     n, m = len(queries), len(candidates)
     if n == 0:
@@ -186,18 +210,35 @@ def softmax_loss(
     for name, tensor, length in (("targets", targets, n), ("weights", weights, n), ("log_q", log_q, m)):
         if tensor is not None and tensor.shape != (length,):
             raise ConfigError(f"{name} has shape {tuple(tensor.shape)} where ({length},) is needed")
-    if hidden is not None:
-        if hidden[0].dim() != 1 or hidden[0].shape != hidden[1].shape:
+    if masked is not None:
+        if masked[0].dim() != 1 or masked[0].shape != masked[1].shape:
             raise ConfigError(
-                f"hidden pairs need two equal lengths, not {tuple(hidden[0].shape)} and {tuple(hidden[1].shape)}"
+                f"masked pairs need two equal lengths, not {tuple(masked[0].shape)} and {tuple(masked[1].shape)}"
             )
-        if bool((hidden[0][1:] < hidden[0][:-1]).any()):
-            raise ConfigError("hidden pairs must be sorted by position; sort both tensors by the first")
-        if len(hidden[0]) and not 0 <= int(hidden[0][0]) <= int(hidden[0][-1]) < n:
+        if bool((masked[0][1:] < masked[0][:-1]).any()):
+            raise ConfigError("masked pairs must be sorted by position; sort both tensors by the first")
+        if len(masked[0]) and not 0 <= int(masked[0][0]) <= int(masked[0][-1]) < n:
             raise ConfigError(
-                f"hidden positions reach from {int(hidden[0][0])} to {int(hidden[0][-1])}, outside 0 .. {n - 1}"
+                f"masked positions reach from {int(masked[0][0])} to {int(masked[0][-1])}, outside 0 .. {n - 1}"
             )
-    terms = _Terms(log_q, label_smoothing, weights, hidden, bf16)
+    terms = _Terms(log_q, label_smoothing, weights, masked, bf16)
     with torch.autocast(queries.device.type, enabled=False):  # the precision is what ``bf16`` says
         loss: Tensor = _ChunkedSoftmax.apply(queries, candidates, targets, terms)  # type: ignore[no-untyped-call]
     return loss
+
+
+def _compute(contrast: Contrast, objective: Objective) -> Tensor:
+    return softmax_loss(
+        contrast.queries,
+        contrast.candidates,
+        contrast.targets,
+        log_q=contrast.log_q,
+        label_smoothing=objective.label_smoothing,
+        weights=contrast.weights,
+        masked=contrast.masked,
+        bf16=contrast.bf16,
+    )
+
+
+SOFTMAX = Loss(_compute, candidates="all")
+SAMPLED = Loss(_compute)
