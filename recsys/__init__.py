@@ -14,7 +14,8 @@ from recsys.core.waiting import wait_passively as _wait_passively
 if TYPE_CHECKING:
     from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot
     from recsys.bundle.io import load
-    from recsys.config.recipe import Recipe
+    from recsys.config.augment import Augment
+    from recsys.config.model import ModelConfig
     from recsys.config.training import Objective, Training
     from recsys.data.catalog import Catalog
     from recsys.data.interactions import Interactions
@@ -30,23 +31,23 @@ if TYPE_CHECKING:
     from recsys.serving.batch.run import recommend_to_parquet
     from recsys.serving.retriever import Retriever
     from recsys.serving.rules.spec import Rules
-    from recsys.training.augment import Augment
-    from recsys.two_tower import TwoTower
+    from recsys.two_tower import Recipe, TwoTower
 
 _wait_passively()  # before anything below can load PyTorch
 
 _HOMES = {
     "ALS": "recsys.baselines",
-    "Augment": "recsys.training.augment",
+    "Augment": "recsys.config.augment",
     "BPR": "recsys.baselines",
     "Catalog": "recsys.data.catalog",
     "EASE": "recsys.baselines",
     "IndexSpec": "recsys.index.spec",
     "Interactions": "recsys.data.interactions",
     "ItemKNN": "recsys.baselines",
+    "ModelConfig": "recsys.config.model",
     "Objective": "recsys.config.training",
     "Popularity": "recsys.baselines",
-    "Recipe": "recsys.config.recipe",
+    "Recipe": "recsys.two_tower",
     "RecsysError": "recsys.errors",
     "Retriever": "recsys.serving.retriever",
     "Rules": "recsys.serving.rules.spec",
@@ -77,6 +78,7 @@ __all__ = [
     "IndexSpec",
     "Interactions",
     "ItemKNN",
+    "ModelConfig",
     "Objective",
     "Popularity",
     "Recipe",

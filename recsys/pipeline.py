@@ -15,12 +15,12 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.errors import RecsysError
+from recsys.two_tower import TwoTower
 
 if TYPE_CHECKING:
     from recsys.evaluation.result import Evaluation
     from recsys.serving.retriever import Retriever
     from recsys.training.logs import TrainingLog
-    from recsys.two_tower import TwoTower
 
 SHOWN = (10, 20, 50)
 """List lengths of the figures that are printed, and kept in the manifest."""
@@ -112,10 +112,10 @@ def fit_trial(
     on_epoch: Callable[[dict[str, float]], None],
 ) -> TrainingLog:
     """Train one trial of :func:`recsys.tuning.search.tune`; ``configs`` holds a dataclass for each table of a recipe."""
-    model, rest = configs["model"], {table: config for table, config in configs.items() if table != "model"}
+    model, rest = TwoTower(configs["model"]), {table: config for table, config in configs.items() if table != "model"}
     model.fit(train, catalog, validation=validation, users=users, on_epoch=on_epoch, **rest)
-    record: TrainingLog = model.log
-    return record
+    assert model.log is not None  # noqa: S101 - fit has just set it
+    return model.log
 
 
 def refuse_silence(failed: str | None, out: Path) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
-
-from recsys.config.options import checked_options, settle
+from recsys.config.augment import Augment
+from recsys.config.model import ModelConfig
+from recsys.config.options import build as make
+from recsys.config.options import read_recipe, unknown_table
+from recsys.config.recipe import TABLES
 from recsys.config.training import Objective, Training
 from recsys.core.arguments import flag, function_or_none, instance, instance_or_none, place
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads
-from recsys.core.progress import log, say_where
+from recsys.core.progress import say_where
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked
 from recsys.data.catalog import Catalog
@@ -23,112 +25,42 @@ from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, NotFittedError
 from recsys.evaluation.protocol import Traits
-from recsys.training.augment import Augment
 
 if TYPE_CHECKING:
     from recsys.index.spec import IndexSpec
     from recsys.models.towers import TwoTowerModel
     from recsys.serving.retriever import Retriever
     from recsys.training.logs import TrainingLog
-    from recsys.training.trainer import Extras
 
 
-@checked_options
-@dataclass(kw_only=True, eq=False)
 class TwoTower:
-    """A transformer two-tower recommender.
+    """A transformer two-tower recommender: options, and what :meth:`fit` makes of a log.
 
-    Attributes
+    Parameters
     ----------
-    encoder : str or None
-        Text encoder: a folder or a Hugging Face name; None: no text vectors.
-    encoder_mode : str
-        ``"frozen"``: texts are encoded once; ``"lora"`` or ``"full"``: the encoder is trained along.
-    query_prompt, document_prompt : str or None
-        What a text encoder reads before a search, and before an item's text; None: what it asks for itself.
-    trainable_layers : int
-        How many of the encoder's topmost layers are trained; 0: all. Those below run once.
-    texts_per_step : int
-        Texts that a trained encoder reads per step; the others keep the vector that they were last given.
-    text_dim : int
-        Directions kept when text (or image) vectors are whitened.
-    words : bool or None
-        Learn a vector for each word, and pair of neighbouring words, of the texts, beside the encoder's. None: where an
-        encoder reads texts in which words recur.
-    word_dropout : float
-        Probability that a word or category is left out in a training step.
-    categories, numbers : tuple of str
-        Columns of the catalogue that are read as categories (one or several, by "|") and as numbers.
-    images, image_encoder : str or None
-        Column with image files, and the sentence-transformers model that reads them.
-    use_ids : bool
-        False: items are known by their content alone.
-    id_dropout : float
-        Probability that an item's id is dropped in a training step, so that content learns to stand alone.
-    dim : int
-        Width of user and item vectors; of each member's, where there are several.
-    ensemble_size : int
-        Towers that are trained side by side, apart but for their batches, and whose scores are averaged: more of them
-        rank better, for as many times the training time and width of the vectors.
-    blocks, heads : int
-        Depth of the user tower and attention heads per block.
-    max_length : int
-        Longest history that is read, in items.
-    dropout, attention_dropout : float
-        In the user tower: on inputs and branches, on attention weights.
-    stochastic_depth : float
-        Stochastic depth: how often the last block's branches are left out.
-    positions : str
-        How the user tower tells order: ``"learned"``, ``"rotary"``, ``"relative"`` or ``"none"``; ``"auto"``: learned, or
-        none where the log has no order.
-    time_bias : str
-        Attention by elapsed time: ``"none"``, between past events (``"history"``), or to the clock of the request
-        (``"request"``).
-    event_heads : bool
-        Learn the next event of each type apart (needs a log with event types), so that one of them can be asked for:
-        ``retriever.recommend(..., target_event="buy")``.
-    score : str
-        ``"cosine"`` over a temperature, or ``"dot"``.
-    temperature : float
-        Where the temperature starts (cosine only).
-    learn_temperature : bool
-        False: it stays there.
-    """
+    config : ModelConfig, optional
+        The options; never changed by a fit.
+    **options
+        Instead of ``config``: single options, as :class:`recsys.ModelConfig` takes them.
 
-    encoder: str | None = "all-MiniLM-L6-v2"
-    encoder_mode: Literal["frozen", "lora", "full"] = "frozen"
-    query_prompt: str | None = None
-    document_prompt: str | None = None
-    trainable_layers: int = 0
-    texts_per_step: int = 512
-    text_dim: int = 256
-    words: bool | None = None
-    word_dropout: float = 0.0
-    categories: tuple[str, ...] = ()
-    numbers: tuple[str, ...] = ()
-    images: str | None = None
-    image_encoder: str | None = None
-    use_ids: bool = True
-    id_dropout: float = 0.1
-    dim: int = 128
-    ensemble_size: int = 1
-    blocks: int = 2
-    heads: int = 2
-    max_length: int = 100
-    dropout: float = 0.2
-    attention_dropout: float = 0.0
-    stochastic_depth: float = 0.0
-    positions: Literal["learned", "rotary", "relative", "none", "auto"] = "auto"
-    time_bias: Literal["none", "history", "request"] = "none"
-    event_heads: bool = False
-    score: Literal["cosine", "dot"] = "cosine"
-    temperature: float = 0.07
-    learn_temperature: bool = True
+    Raises
+    ------
+    ConfigError
+        An option is unknown or has a value that is not allowed, or both ``config`` and options are given.
+
+    Examples
+    --------
+    >>> import recsys
+    >>> recsys.TwoTower(encoder=None, dim=64).config.dim
+    64
+    """
 
     name = "two towers"
 
-    def __post_init__(self) -> None:
-        self.check()
+    def __init__(self, config: ModelConfig | None = None, **options: Any) -> None:
+        if config is not None and options:
+            raise ConfigError(f"give a ModelConfig or single options, not both ({', '.join(sorted(options))})")
+        self.config = ModelConfig(**options) if config is None else instance(config, ModelConfig, "config")
         self._towers: TwoTowerModel | None = None
         self._train: Interactions | None = None
         self._catalog: Catalog | None = None
@@ -136,50 +68,15 @@ class TwoTower:
         self._training, self._objective, self._augment = Training(), Objective(), Augment()
         self.log: TrainingLog | None = None
 
-    def check(self) -> None:
-        """Settle the types of all options, and refuse values and combinations that are not allowed.
-
-        Raises
-        ------
-        ConfigError
-        """
-        for field in ("categories", "numbers"):
-            if isinstance(getattr(self, field), str):
-                raise ConfigError(f"{field} is a list of columns; write [{getattr(self, field)!r}]")
-        settle(self)
-        for field in ("dim", "ensemble_size", "blocks", "heads", "max_length", "text_dim", "texts_per_step"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} must be at least 1, not {getattr(self, field)}")
-        for field in ("dropout", "attention_dropout", "stochastic_depth", "id_dropout", "word_dropout"):
-            if not 0.0 <= getattr(self, field) < 1.0:
-                raise ConfigError(f"{field} is a probability in [0, 1), not {getattr(self, field)}")
-        if self.dim % self.heads:
-            raise ConfigError(f"dim {self.dim} is not divisible by heads {self.heads}")
-        if self.trainable_layers < 0:
-            raise ConfigError(f"trainable_layers must not be negative, but is {self.trainable_layers}")
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature must be above 0, not {self.temperature}")
-        if self.encoder is None and self.encoder_mode != "frozen":
-            raise ConfigError(f"encoder_mode={self.encoder_mode!r} needs an encoder to train")
-        if (self.images is None) != (self.image_encoder is None):
-            raise ConfigError(
-                f"images={self.images!r} and image_encoder={self.image_encoder!r} go together: a column with files, and a "
-                "sentence-transformers model that reads them, such as clip-ViT-B-32"
-            )
-        content = self.encoder or self.words or self.categories or self.numbers or self.images
-        if not content and not self.use_ids:
-            raise ConfigError("use_ids=False without text or other content leaves nothing to tell items apart by")
+    def __repr__(self) -> str:
+        plain = ModelConfig()
+        own = [f"{name}={value!r}" for name, value in vars(self.config).items() if value != getattr(plain, name)]
+        return f"TwoTower({', '.join(own)})"
 
     @property
     def reads_words(self) -> bool:
-        """Whether words are learned: as asked and, where that was left open, as the texts turned out in :meth:`fit`."""
-        asked = self.encoder is not None if self.words is None else self.words
-        return asked and (self._towers is None or self._towers.net.items.bags is not None)
-
-    def options(self) -> dict[str, Any]:
-        """The configuration as a dict that :class:`TwoTower` accepts again."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        """Whether words are learned: as asked and, with ``word_features="auto"``, as the texts decided in :meth:`fit`."""
+        return self.config.wants_words and (self._towers is None or self._towers.net.items.bags is not None)
 
     @property
     def towers(self) -> TwoTowerModel:
@@ -280,7 +177,8 @@ class TwoTower:
         DataError, ConfigError, EncoderError, CheckpointError
             What is missing or contradictory.
         """
-        from recsys.training.trainer import check_objective, proven_places  # noqa: PLC0415
+        from recsys.training.prepare import prepare  # noqa: PLC0415
+        from recsys.training.trainer import RunOptions, check_objective, proven_places  # noqa: PLC0415
         from recsys.training.trainer import train as run  # noqa: PLC0415
 
         begin_threads()
@@ -298,66 +196,16 @@ class TwoTower:
         check_objective(train, objective or Objective())
         training = training or Training()
         say_where()
+        options = RunOptions(log_folder=logs, checkpoint=state, resume=resume, on_epoch=on_epoch)
         with proven_places(logs, state, resume=resume, overwrite=overwrite):
-            towers, train, catalog, extras = self.prepare(train, catalog, training=training, augment=augment, users=users)
-            extras = replace(extras, log_folder=logs, checkpoint=state, resume=resume, on_epoch=on_epoch)
-            record = run(towers, train, validation, training, objective=objective, augmentation=augment, extras=extras)
+            inputs = prepare(self.config, train, catalog, training=training, augment=augment, users=users)
+            record = run(inputs, validation, training, objective=objective, augmentation=augment, options=options)
+        towers = inputs.towers
         towers.settle_encoder()
-        self._towers, self._train, self._catalog, self._user_table = towers, train, catalog, users
+        self._towers, self._train, self._catalog, self._user_table = towers, inputs.log, inputs.catalog, users
         self._training, self._objective, self._augment = training, objective or Objective(), augment or Augment()
         self.log = record
         return self
-
-    def prepare(
-        self,
-        train: Interactions,
-        catalog: Catalog | None = None,
-        *,
-        training: Training | None = None,
-        augment: Augment | None = None,
-        users: UserTable | None = None,
-    ) -> tuple[TwoTowerModel, Interactions, Catalog, Extras]:
-        """Untrained towers and data in their rows, for :func:`recsys.training.trainer.train` and for looking ahead."""
-        from recsys.core.device import pick_device  # noqa: PLC0415
-        from recsys.data.join import check_join  # noqa: PLC0415
-        from recsys.models.build import fresh_towers  # noqa: PLC0415
-        from recsys.training.neighbours import nearest_by_text  # noqa: PLC0415
-        from recsys.training.trainer import Extras  # noqa: PLC0415
-
-        self.check()  # once more: an option may have been set since
-        instance(train, Interactions, "train")
-        instance_or_none(catalog, Catalog, "catalog")
-        instance_or_none(augment, Augment, "augment")
-        instance_or_none(users, UserTable, "users")
-        training = instance_or_none(training, Training, "training") or Training()
-        if catalog is not None:
-            touched = train.items.to_ids(np.flatnonzero(train.item_counts).astype(np.int32))
-            check_join(touched, catalog.items, "the catalogue")
-            train = train.with_items(catalog.items.ids)
-            catalog = catalog.aligned(train.items)
-        else:
-            catalog = Catalog.without_text(train.items)
-        if users is not None:
-            check_join(train.users.ids, users.users, "the table of users")
-        towers = fresh_towers(self, train, catalog, users, pick_device(training.device), training.seed)
-        neighbours = None
-        if augment is not None and augment.substitute > 0 and self.encoder is not None:
-            text = towers.net.items.text.cpu().numpy()
-            neighbours = nearest_by_text(text, np.asarray(text.any(axis=1)), augment.neighbours)
-        extras = Extras(
-            features=None if towers.user_codes is None else towers.user_codes.astype(np.int64),
-            neighbours=neighbours,
-            identity={
-                "model": self.options(),
-                "text_dimensions": towers.net.items.text.shape[1],
-                "content": towers.net.items.content_digest(),
-            },
-        )
-        log(
-            f"training on {len(train):,} interactions, {len(train.users):,} users, {len(train.items):,} items; "
-            f"{sum(p.numel() for p in towers.net.parameters() if p.requires_grad):,} parameters"
-        )
-        return towers, train, catalog, extras
 
     def recommend_rows(
         self,
@@ -421,7 +269,7 @@ class TwoTower:
             towers,
             self._catalog,
             log,
-            options=self.options(),
+            options=self.config.to_dict(),
             record=happened
             | {
                 "options": asdict(self._training),
@@ -435,3 +283,74 @@ class TwoTower:
         if index == "auto":
             found.choose_index(recall_target=recall_target, memory_budget=memory_budget)
         return found
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every option of a training.
+
+    Attributes
+    ----------
+    model : ModelConfig
+    objective : Objective
+    augment : Augment
+    training : Training
+
+    Examples
+    --------
+    >>> import recsys
+    >>> recsys.Recipe.read(model={"dim": 64}).model.dim
+    64
+    """
+
+    model: ModelConfig
+    objective: Objective
+    augment: Augment
+    training: Training
+
+    @classmethod
+    def read(cls, file: str | Path | None = None, **tables: dict[str, Any]) -> Recipe:
+        """Read a recipe.
+
+        Parameters
+        ----------
+        file : path, optional
+            A TOML file with any of the tables [model], [objective], [augment] and [training].
+        **tables : dict
+            Options by table name; these win over the file.
+
+        Raises
+        ------
+        ConfigError
+            The file cannot be read, or a table or option is unknown or has a value that is not allowed.
+        """
+        for name, table in tables.items():
+            if name not in TABLES:
+                raise ConfigError(unknown_table(name, TABLES))
+            if not isinstance(table, dict):
+                raise ConfigError(
+                    f"{name} must be a dict of options, such as those of {TABLES[name].__name__}, not {table!r}"
+                )
+        found = {} if file is None else read_recipe(place(file, "file"), TABLES)
+        return cls(**{name: make(kind, found.get(name, {}) | tables.get(name, {})) for name, kind in TABLES.items()})
+
+    def fit(
+        self,
+        train: Interactions,
+        catalog: Catalog | None = None,
+        *,
+        validation: Holdout | None = None,
+        users: UserTable | None = None,
+        **places: Any,
+    ) -> TwoTower:
+        """Train a model with these options; takes and raises what :meth:`TwoTower.fit` does."""
+        return TwoTower(self.model).fit(
+            train,
+            catalog,
+            validation=validation,
+            users=users,
+            training=self.training,
+            objective=self.objective,
+            augment=self.augment,
+            **places,
+        )

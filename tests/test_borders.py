@@ -130,8 +130,8 @@ BORDERS: dict[str, tuple[Callable[[Any], object], tuple[str, ...]]] = {
     "Interactions.weighted_by_event(weights)": (lambda x: LOG.weighted_by_event(x), ()),
     "Catalog.from_frame(frame)": (lambda x: recsys.Catalog.from_frame(x, text=["title"]), ()),
     "Catalog.from_frame(text)": (lambda x: recsys.Catalog.from_frame(ITEMS, text=x), ()),
-    "Recipe.of(file)": (lambda x: recsys.Recipe.of(x), ("nothing",)),
-    "Recipe.of(model)": (lambda x: recsys.Recipe.of(model=x), ()),
+    "Recipe.read(file)": (lambda x: recsys.Recipe.read(x), ("nothing",)),
+    "Recipe.read(model)": (lambda x: recsys.Recipe.read(model=x), ()),
     "load(folder)": (lambda x: recsys.load(x), ()),
 }
 

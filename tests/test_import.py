@@ -7,7 +7,7 @@ import recsys
 
 PUBLIC = {
     "ALS", "Augment", "BPR", "EASE", "Catalog", "IndexSpec",
-    "Interactions", "ItemKNN", "Objective", "Popularity", "Recipe",
+    "Interactions", "ItemKNN", "ModelConfig", "Objective", "Popularity", "Recipe",
     "RecsysError", "Retriever",
     "Rules", "Training", "TwoTower", "ZeroShot", "compare", "evaluate", "item_split", "leave_last_out",
     "load", "random_split", "read_catalog", "read_interactions", "read_user_table", "recommend_to_parquet",

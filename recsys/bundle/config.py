@@ -7,13 +7,12 @@ import math
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from recsys.config.model import ModelConfig
+from recsys.config.renamed import RENAMED
 from recsys.core.opened import Source
 from recsys.errors import BundleError, RecsysError
-
-if TYPE_CHECKING:
-    from recsys.two_tower import TwoTower
 
 FILE = "config.json"
 
@@ -114,20 +113,23 @@ def check_items(source: Source, config: dict[str, Any], items: int, columns: set
         raise BundleError(f"{file}: catalog.text_columns names {missing[0]!r}, which items.parquet does not have")
 
 
-def model_of(folder: Path, options: dict[str, Any]) -> TwoTower:
-    """The unfitted model of these options.
+def model_of(folder: Path, options: dict[str, Any]) -> ModelConfig:
+    """The model's options.
 
     Raises
     ------
     BundleError
-        An option is not known, or has a value that cannot be; the message names it.
+        An option is unknown, or has a value that is not allowed; the message names it.
     """
-    from recsys.two_tower import TwoTower  # noqa: PLC0415
-
-    if strange := options.keys() - {field.name for field in fields(TwoTower)}:
+    for name in options:
+        if name in RENAMED:
+            raise BundleError(
+                f"{folder} was written by an older recsys (model option {name!r}, now {RENAMED[name]!r}): fit it again"
+            )
+    if strange := options.keys() - {field.name for field in fields(ModelConfig)}:
         names = ", ".join(sorted(strange))
         raise BundleError(f"{folder}: the model has options that this recsys does not know ({names}); upgrade recsys")
     try:
-        return TwoTower(**({"words": False} | options))  # before there were words
+        return ModelConfig(**options)
     except (RecsysError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{folder / FILE}: model: {error}") from error

@@ -256,7 +256,7 @@ def _risen(told: dict[str, Any], source: Source, device: str) -> Retriever:
     from recsys.serving.retriever import Retriever  # noqa: PLC0415
 
     config = bundle_config.parsed(source)
-    options = config["model"]
+    options = bundle_config.model_of(source.folder, config["model"]).to_dict()
     event_names = tuple(config.get("event_names", ()))  # bundles of older versions have none
     people = _table(source, "users.parquet", {USER})
     users = IdMap(people[USER], "user")
@@ -280,7 +280,8 @@ def _risen(told: dict[str, Any], source: Source, device: str) -> Retriever:
     _check_rows(source, "histories.parquet", lists, len(users), len(items), len(event_names))
     vectors = _checked_vectors(source, towers)
     index = files.read(source, vectors, device=towers.device)
-    reader = FeatureEncoder.read(source, options.get("categories", ()), words=reads_words(options, has_tokens=True))
+    words = reads_words(options, has_tokens=towers.net.items.bags is not None)
+    reader = FeatureEncoder.read(source, options["categories"], words=words)
     retriever = Retriever(
         shelf=Corpus(towers, index, catalog, config["catalog"].get("trained_items", len(items)), reader),
         users=users,

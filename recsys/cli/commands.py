@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from recsys.cli.text_flags import Source, check_text_flags, text_options
-from recsys.config.recipe import TABLES, Recipe
+from recsys.config.options import given_tables
+from recsys.config.recipe import TABLES
 from recsys.core import progress
 from recsys.core.destination import FitPlaces, process_number, prove_file, prove_folder
 from recsys.core.files import Held
@@ -27,6 +28,7 @@ from recsys.data.summary import summary, summary_text
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError
 from recsys.evaluation.protocol import Ranker
+from recsys.two_tower import Recipe, TwoTower
 
 if TYPE_CHECKING:
     from recsys.serving.retriever import Retriever
@@ -90,7 +92,7 @@ def _event_weights(given_: list[tuple[str, float]] | None) -> dict[str, float] |
 
 def run_fit(arguments: Namespace) -> Answer:
     """``recsys fit``."""
-    recipe = Recipe.of(arguments.recipe, arguments)
+    recipe = Recipe.read(arguments.recipe, **given_tables(arguments, TABLES))
     if arguments.dry_run or arguments.find_rate:
         return _look_ahead(recipe, arguments)
     if arguments.out is None:
@@ -104,7 +106,7 @@ def _fit(recipe: Recipe, arguments: Namespace, places: FitPlaces, held: Held | N
     from recsys import pipeline as after_fit  # noqa: PLC0415
     from recsys.index.faiss_library import faiss  # noqa: PLC0415
 
-    model, out, logs, checkpoint = recipe.model, places.out, places.logs, places.checkpoint
+    model, out, logs, checkpoint = TwoTower(recipe.model), places.out, places.logs, places.checkpoint
     faiss()  # a missing or double build is told before the training, not after it
     log, catalog = _read(arguments)
     users = _user_features(arguments)
@@ -148,11 +150,15 @@ def _fit(recipe: Recipe, arguments: Namespace, places: FitPlaces, held: Held | N
 
 def _look_ahead(recipe: Recipe, arguments: Namespace) -> Answer:
     """What a fit would cost and, with --find-rate, a learning rate for it; nothing is written."""
-    from recsys.training.trainer import estimate  # noqa: PLC0415
+    from recsys.training.estimate import estimate  # noqa: PLC0415
 
     log, catalog = _read(arguments)
     train, _, _ = _split(log, _how(log, arguments))
-    found = estimate(recipe, train, catalog, _user_features(arguments), sweep=arguments.find_rate)
+    found = estimate(
+        *(recipe.model, recipe.objective, recipe.augment, recipe.training),
+        *(train, catalog, _user_features(arguments)),
+        sweep=arguments.find_rate,
+    )
     return Answer(str(found), found.to_dict())
 
 

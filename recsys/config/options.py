@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import difflib
 import functools
+import inspect
+import itertools
 import math
 import numbers
-import re
+import textwrap
 import tomllib
 import types
 from collections.abc import Iterable
@@ -15,6 +18,7 @@ from dataclasses import fields
 from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from recsys.config.renamed import now_called
 from recsys.errors import ConfigError
 
 T = TypeVar("T")
@@ -52,6 +56,8 @@ def checked_options(owner: type[T]) -> type[T]:
         known = [field.name for field in fields(owner)]  # type: ignore[arg-type]
         for name in given_:
             if name not in known:
+                if renamed := now_called(name):
+                    raise ConfigError(f"{owner.__name__} has no option {name!r}; {renamed}")
                 raise ConfigError(f"{owner.__name__} has no option {name!r}; {nearest(name, known)}")
         plain(self, *args, **given_)
 
@@ -142,11 +148,15 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
     return names
 
 
-def _field_help(owner: type) -> dict[str, str]:
-    """What the class's docstring says of each attribute."""
-    text = (owner.__doc__ or "").split("Attributes\n", 1)[-1]
-    found = re.findall(r"^ {4}([\w, ]+) : [^\n]*\n((?: {8}[^\n]*\n?)*)", text, flags=re.MULTILINE)
-    return {name: " ".join(body.split()).replace("%", "%%") for names, body in found for name in names.split(", ")}
+def field_docs(owner: type) -> dict[str, str]:
+    """The sentence that stands under each field of a dataclass of options, by the field's name."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    assert isinstance(body, ast.ClassDef)  # noqa: S101 - it is the source of a class
+    found = dict[str, str]()
+    for field, after in itertools.pairwise(body.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            found[ast.unparse(field.target)] = " ".join(str(after.value.value).split())
+    return found
 
 
 def _or_none(kind: type) -> Any:
@@ -169,11 +179,13 @@ def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
         Heading of the group in the help text.
     """
     group = parser.add_argument_group(title)
-    hints, texts = get_type_hints(owner), _field_help(owner)
+    hints, texts = get_type_hints(owner), field_docs(owner)
     for field in fields(owner):
         hint = hints[field.name]
         flag = f"--{field.name.replace('_', '-')}"
-        shown = f"{texts[field.name]} (default: {'none' if field.default in (None, ()) else field.default})"
+        shown = texts[field.name].replace("%", "%%").removesuffix(".")
+        if "(default:" not in shown:
+            shown += f" (default: {'none' if field.default in (None, ()) else field.default})"
         if hint is bool or bool in get_args(hint):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=shown)
         elif get_origin(hint) is tuple:
@@ -191,6 +203,11 @@ def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
 def given(arguments: argparse.Namespace, owner: type) -> dict[str, Any]:
     """The fields of a dataclass that were given as flags."""
     return {field.name: getattr(arguments, field.name) for field in fields(owner) if hasattr(arguments, field.name)}
+
+
+def given_tables(arguments: argparse.Namespace, tables: dict[str, type]) -> dict[str, dict[str, Any]]:
+    """The options that were given as flags, by the table of a recipe that they belong to."""
+    return {table: given(arguments, owner) for table, owner in tables.items()}
 
 
 def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]]:
@@ -225,7 +242,7 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
             raise ConfigError(f"{file}: {table} must be a table of options, [{table}], not {options!r}")
         known = {field.name for field in fields(tables[table])}
         for key in sorted(options.keys() - known):
-            raise ConfigError(f"{file}: [{table}] has no option {key!r}; {nearest(key, known)}")
+            raise ConfigError(f"{file}: [{table}] has no option {key!r}; {now_called(key) or nearest(key, known)}")
     return {table: _without_none(owner, found.get(table, {})) for table, owner in tables.items()}
 
 
@@ -255,5 +272,5 @@ def build(owner: type, options: dict[str, Any]) -> Any:
     hints, known = _hints(owner), [field.name for field in fields(owner)]
     for name in options:
         if name not in known:
-            raise ConfigError(f"there is no option {name!r}; {nearest(name, known)}")
+            raise ConfigError(f"there is no option {name!r}; {now_called(name) or nearest(name, known)}")
     return owner(**{name: as_option(name, hints[name], value) for name, value in options.items()})

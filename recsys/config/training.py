@@ -30,41 +30,34 @@ def _at_least(owner: object, least: float, *names: str) -> None:
 class Objective:
     """What is learned: the loss at every position, and what a positive is contrasted with.
 
-    Attributes
-    ----------
-    loss : str
-        ``"softmax"`` over all items; ``"sampled"`` softmax with logQ; ``"auto"``: full up to 100,000 items; ``"bce"``,
-        ``"gbce"`` and ``"bpr"`` against sampled negatives; ``"mse"`` on the interactions' weights (ratings).
-    sampler : str
-        Where sampled candidates come from: ``"uniform"``, the batch's own targets (``"in-batch"``), both (``"mixed"``), or
-        ``"popularity"``.
-    negatives : int
-        Items drawn per step, beside the batch's own.
-    log_q : bool
-        Correct a sampled softmax by the probability with which each candidate was drawn, so that it estimates the full
-        one; without it, positives have fewer rivals and rare items weigh more.
-    label_smoothing : float
-        Share of each target's probability that is spread over all candidates (softmax losses).
-    calibration : float
-        gBCE's t: 0 is plain BCE, 1 undoes the sampling altogether.
-    mask_history : bool
-        Never count an item of the window's own history as a negative.
-    cold_negatives : bool
-        Count items without any interaction in training as negatives too. They are never a positive, so that every step
-        would push them away, whatever their content says.
-    weighted : bool
-        Count each position by its interaction's weight (a rating, an event's worth).
+    Raises
+    ------
+    ConfigError
+        A value or a combination of values is not allowed.
     """
 
     loss: LossName = "auto"
+    """Loss at every position: softmax over all items, sampled softmax with logQ, auto (full up to 100,000 items), bce,
+    gbce or bpr against negatives, or mse on weights.
+    """
     sampler: SamplerName = "mixed"
+    """Where sampled candidates come from: uniform, the batch's own targets (in-batch), both (mixed), or popularity."""
     negatives: int = 2048
+    """Number of items drawn per step, beside the batch's own targets."""
     log_q: bool = True
+    """Correct a sampled softmax by the probability of drawing each candidate, so that it estimates the full softmax."""
     label_smoothing: float = 0.0
+    """Share of each target's probability that is spread over all candidates (softmax losses only)."""
     calibration: float = 0.75
+    """The parameter t of gBCE: 0 is plain BCE, 1 undoes the effect of sampling."""
     mask_history: bool = False
+    """Never count an item of the window's own history as a negative."""
     cold_negatives: bool = False
+    """Count items without any interaction in training as negatives too, which pushes them away whatever their content
+    says.
+    """
     weighted: bool = False
+    """Weight each position by the interaction's weight, such as a rating."""
 
     def __post_init__(self) -> None:
         settle(self)
@@ -90,77 +83,56 @@ class Objective:
 class Training:
     """Options of a training run.
 
-    Attributes
-    ----------
-    epochs : int
-        Passes over the log, at most.
-    batch_tokens : int
-        Positions per step, over all devices together.
-    learning_rate : float
-        Peak of AdamW's rate, after ``warmup``; it then falls along a cosine to a fiftieth.
-    encoder_learning_rate : float
-        The same for a text encoder that is trained along.
-    weight_decay : float
-        On matrices (L2, decoupled); not on norms, biases, positions or the temperature.
-    l1 : float
-        Soft threshold on the same matrices, times the learning rate, after each step.
-    warmup : float
-        Share of all steps over which the rate rises.
-    max_grad_norm : float
-        Largest norm of the whole gradient.
-    ema_decay : float
-        Decay per step of an exponential moving ema_decay of the weights, which is what is judged and kept; 0: none.
-    patience : int
-        Epochs without a better validation figure after which training stops; 0: never.
-    monitor : str
-        The validation figure that picks the best epoch, such as ``"ndcg@10"``.
-    validate_every : int
-        Epochs between two validations; the last epoch always has one.
-    validate_users : int
-        Validation users judged each time (the same random ones); 0: all.
-    keep_seen : bool
-        Rank items that the user has had too, in validation and wherever the bundle is judged: for logs in which people
-        come back to the same items.
-    precision : str
-        ``"fp32"``, ``"bf16"`` (autocast), or ``"auto"``: bf16 on GPUs; on CPUs that have it, in the loss alone.
-    device : str
-        ``"auto"``, ``"cpu"`` or ``"cuda"``.
-    devices : int
-        Processes that share each batch, one device each; more than one is started by ``torchrun``.
-    strategy : str
-        How they share: ``"ddp"`` (weights copied) or ``"fsdp"`` (weights split); ``"auto"`` is ddp.
-    compile : bool
-        Compile the user tower (pays on GPUs).
-    checkpoint_steps : int
-        Steps between two checkpoints, where a folder for them is given; 0: one after each epoch.
-    logger : str
-        Where curves go: ``"tensorboard"``, ``"mlflow"`` or ``"wandb"``.
-    seed : int
-        Everything random follows from it.
+    Raises
+    ------
+    ConfigError
+        A value or a combination of values is not allowed.
     """
 
     epochs: int = 30
+    """Largest number of passes over the log."""
     batch_tokens: int = 4096
+    """Positions per step, over all devices together; memory grows with it."""
     learning_rate: float = 1e-3
+    """Peak learning rate of AdamW, reached after the warm-up; it then falls along a cosine to a fiftieth."""
     encoder_learning_rate: float = 1e-4
+    """Peak learning rate of a fine-tuned text encoder."""
     weight_decay: float = 0.01
+    """Decoupled L2 penalty on weight matrices; norms, biases, positions and the temperature have none."""
     l1: float = 0.0
+    """L1 penalty on the same matrices: a soft threshold, times the learning rate, after each step."""
     warmup: float = 0.05
+    """Share of all steps over which the learning rate rises."""
     max_grad_norm: float = 1.0
+    """Clip the norm of the whole gradient to this value."""
     ema_decay: float = 0.0
+    """Decay per step of an exponential moving average of the weights, which is then evaluated and kept; 0: no average."""
     patience: int = 5
+    """Stop after this many epochs without a better validation figure; 0: never stop early."""
     monitor: str = "ndcg@10"
+    """Validation figure that picks the best epoch, such as ndcg@10."""
     validate_every: int = 1
+    """Epochs between two validations; the last epoch is always validated."""
     validate_users: int = 10_000
+    """Number of validation users to evaluate each time, always the same random ones; 0: all of them."""
     keep_seen: bool = False
+    """Recommend items that the user already has too, in validation and in every later evaluation of the bundle."""
     precision: Precision = "auto"
+    """fp32, bf16 (autocast), or auto: bf16 on GPUs, and in the loss alone on CPUs that have it."""
     device: str = "auto"
+    """auto, cpu or cuda."""
     devices: int = 1
+    """Number of processes that share each batch, one device each; start more than one with torchrun."""
     strategy: Strategy = "auto"
+    """How processes share the work: ddp copies the weights, fsdp splits them; auto is ddp."""
     compile: bool = False
+    """Compile the user tower, which pays on GPUs."""
     checkpoint_steps: int = 0
+    """Steps between two checkpoints; 0: one checkpoint after each epoch."""
     logger: LoggerName = "tensorboard"
+    """Where training curves go: tensorboard, mlflow or wandb."""
     seed: int = 0
+    """Seed of everything random."""
 
     def __post_init__(self) -> None:
         settle(self)

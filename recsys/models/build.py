@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
 
+from recsys.config.model import ModelConfig
 from recsys.core.progress import log
 from recsys.core.ragged import Float32
 from recsys.data.catalog import Catalog
@@ -26,9 +26,6 @@ from recsys.models.networks.item_tower import ItemTower
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.models.networks.user_tower import UserTower
 from recsys.models.towers import TwoTowerModel
-
-if TYPE_CHECKING:
-    from recsys.two_tower import TwoTower
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Shape:
 
 
 def network(
-    options: TwoTower,
+    options: ModelConfig,
     content: ItemContent,
     has_id: torch.Tensor,
     shape: Shape,
@@ -61,7 +58,7 @@ def network(
 
     Parameters
     ----------
-    options : TwoTower
+    options : ModelConfig
     content : ItemContent
     has_id : bool (n_items,)
     shape : Shape
@@ -105,12 +102,12 @@ def network(
     return net
 
 
-def network_like(options: TwoTower, state: dict[str, torch.Tensor]) -> TwoTowerNetwork:
+def network_like(options: ModelConfig, state: dict[str, torch.Tensor]) -> TwoTowerNetwork:
     """A network into which a saved state fits.
 
     Parameters
     ----------
-    options : TwoTower
+    options : ModelConfig
     state : dict of Tensor
         Its own ``state_dict``, whose shapes tell what the data decided.
     """
@@ -141,7 +138,7 @@ def network_like(options: TwoTower, state: dict[str, torch.Tensor]) -> TwoTowerN
 
 
 def fresh_towers(
-    options: TwoTower, train: Interactions, catalog: Catalog, users: UserTable | None, device: str, seed: int
+    options: ModelConfig, train: Interactions, catalog: Catalog, users: UserTable | None, device: str, seed: int
 ) -> TwoTowerModel:
     """Untrained towers for this data, initialised from the seed.
 
@@ -205,7 +202,7 @@ class TextPart:
     vectors: torch.Tensor
 
 
-def text_part(options: TwoTower, catalog: Catalog, device: str) -> TextPart:
+def text_part(options: ModelConfig, catalog: Catalog, device: str) -> TextPart:
     """Encode the catalogue's texts.
 
     Raises
@@ -234,7 +231,7 @@ def text_part(options: TwoTower, catalog: Catalog, device: str) -> TextPart:
     return TextPart(folder, held, *whitened(encoded, catalog.texts, options.text_dim))
 
 
-def text_tower(options: TwoTower, catalog: Catalog, text: TextPart, device: str) -> TextTower | None:
+def text_tower(options: ModelConfig, catalog: Catalog, text: TextPart, device: str) -> TextTower | None:
     """The encoder again, to be trained along; None where it stays frozen."""
     if options.encoder_mode == "frozen":
         return None
@@ -249,12 +246,12 @@ def text_tower(options: TwoTower, catalog: Catalog, text: TextPart, device: str)
     )
 
 
-def item_content(options: TwoTower, catalog: Catalog, text: torch.Tensor | None, device: str) -> ItemContent:
+def item_content(options: ModelConfig, catalog: Catalog, text: torch.Tensor | None, device: str) -> ItemContent:
     """What the item tower reads beside ids.
 
     Parameters
     ----------
-    options : TwoTower
+    options : ModelConfig
     catalog : Catalog
     text : float32 (n_items, T) or None
         As :func:`text_part` gives it.
@@ -269,13 +266,13 @@ def item_content(options: TwoTower, catalog: Catalog, text: torch.Tensor | None,
     )
 
 
-def item_bags(options: TwoTower, catalog: Catalog) -> TokenBags | None:
+def item_bags(options: ModelConfig, catalog: Catalog) -> TokenBags | None:
     """Words and categories of the items; None where none are asked for, or no word recurs and words were not asked for."""
-    words = options.encoder is not None if options.words is None else options.words
+    words = options.wants_words
     if not options.categories and not words:
         return None
-    if not options.categories and options.words is None and not recurring(catalog):
-        log("no word occurs in the texts of two items: they are read by the encoder alone")
+    if not options.categories and options.word_features == "auto" and not recurring(catalog):
+        log("no word occurs in the texts of two items: the encoder alone reads them")
         return None
     return make_bags(catalog, options.categories, words=words)
 
@@ -302,7 +299,7 @@ def whitened(encoded: Float32, values: pl.Series, dim: int) -> tuple[Whitening, 
     return whitening, torch.from_numpy(whitening.table(encoded, values.is_not_null().to_numpy()))
 
 
-def image_vectors(options: TwoTower, catalog: Catalog, device: str) -> torch.Tensor:
+def image_vectors(options: ModelConfig, catalog: Catalog, device: str) -> torch.Tensor:
     """float32 (n_items, I): whitened vectors of the items' images, zeros without one.
 
     Raises
@@ -314,7 +311,7 @@ def image_vectors(options: TwoTower, catalog: Catalog, device: str) -> torch.Ten
     EncoderError
         The encoder cannot be found, loaded, or read a file.
     """
-    assert options.images is not None and options.image_encoder is not None  # noqa: S101, PT018 - TwoTower saw to it
+    assert options.images is not None and options.image_encoder is not None  # noqa: S101, PT018 - ModelConfig checks it
     files = image_files(catalog, options.images)
     encoded = ImageEncoder(open_encoder(options.image_encoder), device).encode_cached(files.drop_nulls())
     prove_vectors(files.drop_nulls(), encoded, "images")

@@ -23,12 +23,12 @@ def reads_words(options: Mapping[str, Any], *, has_tokens: bool) -> bool:
     Parameters
     ----------
     options : mapping
-        Of the model; ``words`` is None where it was left to the texts.
+        Of the model.
     has_tokens : bool
         Whether it learned words or categories at all.
     """
-    asked = options.get("words", False)  # bundles of older versions have none
-    return has_tokens and bool(options.get("encoder") if asked is None else asked)
+    asked = options["word_features"]
+    return has_tokens and (asked == "on" or (asked == "auto" and options["encoder"] is not None))
 
 
 @dataclass(frozen=True, eq=False)

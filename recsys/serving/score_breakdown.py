@@ -73,7 +73,7 @@ def token_shares(towers: TwoTowerModel, user: Float32, item: int) -> tuple[Int64
     """
     bags = towers.net.items.bags
     if bags is None:
-        raise UnsupportedError("this model learned no words or categories; fit it with words=True or categories=[...]")
+        raise UnsupportedError("this model has no words or categories; fit it with word_features='on' or categories=[...]")
     begin, end = bags.offsets[item : item + 2].tolist()
     tokens = bags.tokens[begin:end]
     vectors = bags.vectors(tokens) * bags.weights[begin:end, None]
@@ -136,7 +136,7 @@ def _parts(towers: TwoTowerModel, items: Int32) -> dict[str, Tensor]:
 class _FixedNorm:
     """The score as a linear function of what goes into the norm of the item tower, for items of fixed deviation and length.
 
-    Each of the M ensemble_size of the tower norms its own share of the D directions. There a user ``u`` scores
+    Each of the M members of the tower norms its own share of the D directions. There a user ``u`` scores
     ``Σ_d u_d (g_d (x_d − mean(x)) / σ + b_d) / length``. Taking the mean from x is the same as taking it from ``u ⊙ g``,
     which is there once for all items.
 

@@ -2,52 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from recsys.config.options import checked_options, settle
+from recsys.config.augment import Augment
 from recsys.core.ragged import Int32, Int64, Ragged, found_among, ragged_positions
 from recsys.errors import ConfigError, DataError
-
-
-@checked_options
-@dataclass(frozen=True, kw_only=True)
-class Augment:
-    """How training windows are varied; everything is off unless asked for.
-
-    Crop, delete and reorder follow CL4SRec (arXiv 2010.14395, section 3.3), substitute follows CoSeRec (arXiv 2108.06479,
-    section 4.2) with the similarity of texts in the place of its item correlations.
-
-    Attributes
-    ----------
-    crop : float
-        Probability that a window is cropped to a random shorter stretch of at least two events.
-    delete : float
-        Probability that an event is left out; a window keeps at least two.
-    reorder : float
-        Probability that a window gets a random stretch of two to a third of its events shuffled; windows of fewer than
-        six events keep their order.
-    substitute : float
-        Probability that an input is replaced by one of the items with the nearest texts; what is to be predicted stays
-        what really happened.
-    neighbours : int
-        Nearest texts that substitute draws from.
-    """
-
-    crop: float = 0.0
-    delete: float = 0.0
-    reorder: float = 0.0
-    substitute: float = 0.0
-    neighbours: int = 10
-
-    def __post_init__(self) -> None:
-        settle(self)
-        for name in ("crop", "delete", "reorder", "substitute"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ConfigError(f"{name} is a probability in [0, 1], not {getattr(self, name)}")
-        if self.neighbours < 1:
-            raise ConfigError(f"neighbours must be at least 1, not {self.neighbours}")
 
 
 def augment(

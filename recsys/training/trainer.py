@@ -8,9 +8,9 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -20,32 +20,26 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 from tqdm import tqdm
 
+from recsys.config.augment import Augment
 from recsys.config.training import Objective, Training
 from recsys.core.destination import process_number, prove_apart, prove_folder
 from recsys.core.device import has_bf16, pick_device
 from recsys.core.progress import log, on_terminal
-from recsys.core.ragged import Bool, Float32, Int32, Int64, contained
+from recsys.core.ragged import Bool, Float32, contained
 from recsys.core.threads import considerate
-from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.leakage import check_leakage
 from recsys.data.split import Holdout
-from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation.evaluate import warn_about_repeats
-from recsys.models.towers import TwoTowerModel
-from recsys.training.augment import Augment
 from recsys.training.checkpoint import claimed
-from recsys.training.forecast import Forecast, forecast
+from recsys.training.forecast import forecast
 from recsys.training.fsdp import split
 from recsys.training.logs import TrainingLog, make_logger
 from recsys.training.loop import Run
-from recsys.training.lr_finder import RateSweep, find_rate
 from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.prepare import Inputs
 from recsys.training.windows import WindowBatches
-
-if TYPE_CHECKING:
-    from recsys.config.recipe import Recipe
 
 _FORECAST_STEPS = 50
 """Runs shorter than this are over before a forecast would be read."""
@@ -60,8 +54,8 @@ OnEpoch = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extras:
-    """What a run may have besides data and options.
+class RunOptions:
+    """Where a run writes, and who hears of it.
 
     Attributes
     ----------
@@ -70,36 +64,26 @@ class Extras:
     checkpoint : Path or None
         Folder of the checkpoint that is written on the way.
     resume : bool
-        Go on from the checkpoint there.
+        Resume from the checkpoint there.
     on_epoch : callable or None
         Gets each epoch's row of the log right after its validation; what it raises ends the training and reaches the
         caller.
-    features : int64 (n_users, F) or None
-        Codes of user features, in the log's user rows.
-    neighbours : int32 (n_items, m) or None
-        Items near each item, for substitution.
-    identity : dict
-        Facts that a checkpoint must agree on beyond the options of training.
     """
 
     log_folder: Path | None = None
     checkpoint: Path | None = None
     resume: bool = False
     on_epoch: OnEpoch | None = None
-    features: Int64 | None = None
-    neighbours: Int32 | None = None
-    identity: dict[str, Any] = field(default_factory=dict)
 
 
 def train(
-    towers: TwoTowerModel,
-    log_in: Interactions,
+    inputs: Inputs,
     validation: Holdout | None,
     config: Training,
     *,
     objective: Objective | None = None,
     augmentation: Augment | None = None,
-    extras: Extras | None = None,
+    options: RunOptions | None = None,
 ) -> TrainingLog:
     """Fit the towers' network in place.
 
@@ -108,16 +92,14 @@ def train(
 
     Parameters
     ----------
-    towers : TwoTowerModel
-        Freshly initialised.
-    log_in : Interactions
-        In the towers' item rows.
+    inputs : Inputs
+        Freshly prepared; the towers' network is fitted in place.
     validation : Holdout, optional
         Picks the best epoch and stops early; without it the last epoch is kept.
     config : Training
     objective : Objective, optional
     augmentation : Augment, optional
-    extras : Extras, optional
+    options : RunOptions, optional
 
     Returns
     -------
@@ -136,8 +118,9 @@ def train(
     RecsysError
         The loss is no longer a number.
     """
-    objective, augmentation, extras = objective or Objective(), augmentation or Augment(), extras or Extras()
-    if extras.resume and extras.checkpoint is None:
+    objective, augmentation, options = objective or Objective(), augmentation or Augment(), options or RunOptions()
+    towers, log_in = inputs.towers, inputs.log
+    if options.resume and options.checkpoint is None:
         raise ConfigError("resume=True needs the folder of a checkpoint (checkpoint=...)")
     if validation is not None:
         check_leakage(log_in, validation)
@@ -147,12 +130,12 @@ def train(
     check_objective(log_in, objective)
     check_processes(config.devices)
     device = pick_device(config.device)
-    with _quiet(), _own_determinism(device), torch.random.fork_rng(enabled=True):
-        fabric = make_fabric(config, device, extras.log_folder)
+    with quiet(), own_determinism(device), torch.random.fork_rng(enabled=True):
+        fabric = make_fabric(config, device, options.log_folder)
         torch.manual_seed(config.seed + fabric.global_rank)
-        batches = make_batches(towers, log_in, config, augmentation, extras, process=fabric.global_rank)
-        loss = make_loss(towers, log_in, config, objective, device)
-        identity = extras.identity | {
+        batches = make_batches(inputs, config, augmentation, process=fabric.global_rank)
+        loss = make_loss(inputs, config, objective, device)
+        identity = inputs.identity | {
             "data": log_in.fingerprint,
             "items": len(towers.items),
             "validation": None if validation is None else _fingerprint(validation),
@@ -164,19 +147,19 @@ def train(
         if validation is not None and config.validate_users:
             validation = validation.sample(config.validate_users)
         if config.epochs * batches.steps >= _FORECAST_STEPS:
-            expected = forecast(fabric, loss, batches, copies=_copies(config, judged=validation is not None))
+            expected = forecast(fabric, loss, batches, copies=copies_of_weights(config, judged=validation is not None))
             if fabric.is_global_zero:
                 log(str(expected))
-        if extras.checkpoint is not None and fabric.is_global_zero:
-            held = 1 + _copies(config, judged=validation is not None)
+        if options.checkpoint is not None and fabric.is_global_zero:
+            held = 1 + copies_of_weights(config, judged=validation is not None)
             bytes_ = sum(p.numel() * p.element_size() for p in loss.weights().values())
             prove_folder(
-                extras.checkpoint, option="the place of the checkpoints", needs=int(2 * held * bytes_) + _LEAST_FREE
+                options.checkpoint, option="the place of the checkpoints", needs=int(2 * held * bytes_) + _LEAST_FREE
             )
         run = Run(fabric, towers, loss, batches, validation, config, identity)
-        if extras.resume:
-            assert extras.checkpoint is not None  # noqa: S101 - asked above
-            run.restore(extras.checkpoint)
+        if options.resume:
+            assert options.checkpoint is not None  # noqa: S101 - asked above
+            run.restore(options.checkpoint)
         with _closed(fabric.loggers), _bar(batches.steps) as tick, considerate() as share_out:
 
             def each_step(place: int, epoch: int) -> None:
@@ -184,7 +167,7 @@ def train(
                     share_out()
                 tick(place, epoch)
 
-            run.go(extras.checkpoint, extras.on_epoch, each_step)
+            run.go(options.checkpoint, options.on_epoch, each_step)
     return run.record
 
 
@@ -221,49 +204,6 @@ def proven_places(log_folder: Path | None, checkpoint: Path | None, *, resume: b
         yield
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What is to be expected of a run that has not begun.
-
-    Attributes
-    ----------
-    forecast : Forecast
-    sweep : RateSweep or None
-    """
-
-    forecast: Forecast
-    sweep: RateSweep | None = None
-
-    def __str__(self) -> str:
-        lines = [str(self.forecast)]
-        if self.sweep is not None:
-            lines.append(f"suggested learning rate: {self.sweep.suggestion:.1e}")
-        return "\n".join(lines)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For programs to read."""
-        return asdict(self)
-
-
-def estimate(
-    recipe: Recipe, train_on: Interactions, catalog: Catalog | None, users: UserTable | None, *, sweep: bool
-) -> Estimate:
-    """Time, memory and, with ``sweep``, a good learning rate of a run, without running it."""
-    config = recipe.training
-    towers, log_in, _, extras = recipe.model.prepare(
-        train_on, catalog, training=config, augment=recipe.augment, users=users
-    )
-    check_objective(log_in, recipe.objective)
-    device = pick_device(config.device)
-    with _quiet(), _own_determinism(device), torch.random.fork_rng(enabled=True):
-        torch.manual_seed(config.seed)
-        fabric = make_fabric(replace(config, devices=1), device)  # one process tells what each of them has to do
-        batches = make_batches(towers, log_in, config, recipe.augment, extras)
-        loss = make_loss(towers, log_in, config, recipe.objective, device)
-        expected = forecast(fabric, loss, batches, copies=_copies(config, judged=True))
-        return Estimate(expected, find_rate(fabric, loss, batches, config) if sweep else None)
-
-
 def make_fabric(config: Training, device: str, log_folder: Path | None = None) -> L.Fabric:
     """Device, processes and logger for a run, launched.
 
@@ -290,25 +230,17 @@ def make_fabric(config: Training, device: str, log_folder: Path | None = None) -
     return fabric
 
 
-def make_batches(
-    towers: TwoTowerModel,
-    log_in: Interactions,
-    config: Training,
-    augmentation: Augment,
-    extras: Extras,
-    *,
-    process: int = 0,
-) -> WindowBatches:
+def make_batches(inputs: Inputs, config: Training, augmentation: Augment, *, process: int = 0) -> WindowBatches:
     """The supply of batches for a process."""
     batches = WindowBatches(
-        log_in,
-        length=towers.net.users.max_length,
+        inputs.log,
+        length=inputs.towers.net.users.max_length,
         tokens=config.batch_tokens,
         seed=config.seed,
         options=augmentation,
-        neighbours=extras.neighbours,
-        features=extras.features,
-        target_event=towers.net.users.event_heads is not None,
+        neighbours=inputs.neighbours,
+        features=inputs.features,
+        target_event=inputs.towers.net.users.event_heads is not None,
         processes=config.devices,
         process=process,
     )
@@ -317,21 +249,19 @@ def make_batches(
     return batches
 
 
-def make_loss(
-    towers: TwoTowerModel, log_in: Interactions, config: Training, objective: Objective, device: str
-) -> NextItemLoss:
+def make_loss(inputs: Inputs, config: Training, objective: Objective, device: str) -> NextItemLoss:
     """The network with its loss on top, in training mode."""
     able, on_gpu = has_bf16(device), torch.device(device).type == "cuda"
     loss = NextItemLoss(
-        towers.net,
+        inputs.towers.net,
         objective,
-        torch.from_numpy(log_in.item_counts),
+        torch.from_numpy(inputs.log.item_counts),
         bf16=config.precision != "fp32" and able,
         autocast=config.precision == "bf16" or (config.precision == "auto" and on_gpu and able),
         seed=config.seed,
     )
     if config.compile:
-        towers.net.users.compile(dynamic=True)
+        inputs.towers.net.users.compile(dynamic=True)
     return loss.train()
 
 
@@ -394,7 +324,7 @@ def check_processes(devices: int) -> None:
         )
 
 
-def _copies(config: Training, *, judged: bool) -> float:
+def copies_of_weights(config: Training, *, judged: bool) -> float:
     """How many times training holds the weights beside themselves: gradients, AdamW's two moments, average, best.
 
     Split, a process holds its part of each, and during a step all weights and their gradients.
@@ -442,7 +372,7 @@ def _bar(steps: int) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def _own_determinism(device: str) -> Iterator[None]:
+def own_determinism(device: str) -> Iterator[None]:
     """Deterministic kernels within; the caller's own choice after it."""
     enabled, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=torch.device(device).type == "cuda")
@@ -453,7 +383,7 @@ def _own_determinism(device: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep Lightning's advice about workers and devices off our users' screens."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     before: list[Any] = [one.level for one in loggers]

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys.config.augment import Augment
 from recsys.core.ragged import Int32, Int64, Ragged, ragged_positions
 from recsys.data.interactions import Interactions
 from recsys.models.networks.context import Context
-from recsys.training.augment import Augment, arrange, taken
+from recsys.training.augment import arrange, taken
 
 
 @dataclass(frozen=True)

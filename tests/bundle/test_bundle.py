@@ -28,7 +28,7 @@ def fitted(ring: Interactions, ring_split: Split, ring_catalog: Catalog, tiny_en
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECSYS_CACHE", str(tmp_path_factory.mktemp("cache")))
         training = Training(epochs=1, batch_tokens=64, device="cpu")
-        model = TwoTower(encoder=str(tiny_encoder), words=False, dim=16, max_length=8).fit(
+        model = TwoTower(encoder=str(tiny_encoder), word_features="off", dim=16, max_length=8).fit(
             ring_split.train, ring_catalog, training=training
         )
     return model.retriever(log=ring, holdout=ring_split.test)

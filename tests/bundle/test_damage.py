@@ -34,7 +34,7 @@ def made(ring: Interactions, ring_split: Split, tmp_path_factory: pytest.TempPat
     items = Catalog.from_frame(
         make_items().with_columns(_text=make_items()["title"], __title=make_items()["title"]), text=["title"]
     )
-    model = TwoTower(encoder=None, words=True, dim=16, max_length=8)
+    model = TwoTower(encoder=None, word_features="on", dim=16, max_length=8)
     model.fit(ring_split.train, items, training=Training(epochs=1, batch_tokens=64, device="cpu"))
     retriever = model.retriever(log=ring, holdout=ring_split.test)
     retriever.save(folder := tmp_path_factory.mktemp("made") / "run", metrics={"recall@10": 0.5})

@@ -26,7 +26,7 @@ from recsys.two_tower import TwoTower
 def fitted(ring: Interactions, split: Split, catalog: Catalog, encoder: Path | None, seed: int) -> Retriever:
     training = Training(epochs=1, batch_tokens=64, device="cpu", seed=seed)
     name = None if encoder is None else str(encoder)
-    model = TwoTower(encoder=name, words=encoder is None, dim=16, max_length=8)
+    model = TwoTower(encoder=name, word_features="on" if encoder is None else "off", dim=16, max_length=8)
     return model.fit(split.train, catalog, training=training).retriever(log=ring, holdout=split.test)
 
 

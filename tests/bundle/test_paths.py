@@ -19,7 +19,7 @@ ODD = ["run [1]", "run*", "run?", "{run,walk}", "~run", "run#1", "r'un\"", "-run
 
 def small(log: Interactions, holdout: object, catalog: Catalog, seed: int) -> Retriever:
     training = Training(epochs=1, batch_tokens=64, device="cpu", seed=seed)
-    model = TwoTower(encoder=None, words=True, dim=16, max_length=8, categories=["title"]).fit(
+    model = TwoTower(encoder=None, word_features="on", dim=16, max_length=8, categories=["title"]).fit(
         log, catalog, training=training
     )
     return model.retriever(log=log, holdout=holdout)  # type: ignore[arg-type]

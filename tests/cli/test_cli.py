@@ -174,10 +174,10 @@ def test_help_explains_every_option_of_model_and_training(capsys: pytest.Capture
     with pytest.raises(SystemExit):
         build_parser().parse_args(["fit", "--help"])
     text = capsys.readouterr().out
-    assert "Probability that an item's id is dropped" in " ".join(text.split())
+    assert "Probability of dropping an item's id" in " ".join(text.split())
     assert " (default: 128)" in text
     assert " (default: none)" in text
-    assert "--words, --no-words" in text
+    assert "--word-features {auto,on,off}" in text
 
 
 def every_command() -> dict[str, argparse.ArgumentParser]:
@@ -229,7 +229,8 @@ def test_report_writes_page_figures_and_card(world: Path, capsys: pytest.Capture
     assert answer(capsys, "report", str(world / "run"), "--out", str(out), "--no-baselines")[0] == 0
     assert out.read_text().startswith("<!doctype html>")
     assert json.loads(out.with_suffix(".json").read_text())["models"]
-    assert "name a file that ends in .html" in refused(capsys, "report", str(world / "run"), "--out", str(world / "x.pdf"))
+    said = refused(capsys, "report", str(world / "run"), "--out", str(world / "x.pdf"))
+    assert "choose a file name that ends in .html" in said
 
 
 def test_what_cannot_be_written_is_one_line_too(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from recsys.cli.parser import build_parser
-from recsys.config.recipe import Recipe
+from recsys.config.options import given_tables
+from recsys.config.recipe import TABLES
+from recsys.two_tower import Recipe
 from tests.cli.test_cli import answer, refused
 from tests.conftest import make_events, make_items
 
@@ -40,7 +42,8 @@ def shop_arguments(folder: Path) -> list[str]:
 
 
 def test_fit_takes_columns_words_times_types_and_features(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    items = ["--categories", "kinds", "--numbers", "price", "--words", "--word-dropout", "0.2", "--no-use-ids"]
+    items = ["--categories", "kinds", "--numbers", "price", "--no-use-ids"]
+    items += ["--word-features", "on", "--word-dropout", "0.2"]
     users = ["--user-table", str(shop / "users.csv"), "--user-columns", "team", "--user-numbers", "age"]
     tower = ["--positions", "rotary", "--time-bias", "request", "--event-heads"]
     code, out, _ = answer(capsys, *shop_arguments(shop), *items, *users, *tower, "--out", str(shop / "rich"))
@@ -72,7 +75,7 @@ def test_features_without_their_table_are_refused(shop: Path, capsys: pytest.Cap
 
 def test_a_dry_run_tells_what_a_fit_would_cost_and_writes_nothing(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(shop.rglob("*"))
-    code, out, err = answer(capsys, *shop_arguments(shop), "--words", "--dry-run")
+    code, out, err = answer(capsys, *shop_arguments(shop), "--word-features", "on", "--dry-run")
     assert code == 0
     assert out.startswith("expected: ")
     assert "s per epoch" in out
@@ -126,7 +129,7 @@ def test_a_killed_fit_goes_on_where_it_was(shop: Path, tmp_path: Path, capsys: p
 
 def recipe_of(file: Path, text: str, *flags: str) -> Recipe:
     file.write_text(text)
-    return Recipe.of(file, build_parser().parse_args(["fit", "log.csv", *flags]))
+    return Recipe.read(file, **given_tables(build_parser().parse_args(["fit", "log.csv", *flags]), TABLES))
 
 
 def test_flags_win_over_the_recipe_and_the_recipe_over_defaults(tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_flags_win_over_the_recipe_and_the_recipe_over_defaults(tmp_path: Path) 
 [model]
 encoder = "none"
 categories = ["kinds", "brand"]
-words = true
+word_features = "on"
 positions = "rotary"
 [objective]
 loss = "bce"
@@ -145,16 +148,14 @@ crop = 0.4
 epochs = 7
 ema_decay = 0.9
 """
-    flags = ["--no-words", "--categories", "kinds", "--loss", "bpr", "--epochs", "3", "--delete", "0.1"]
+    flags = ["--word-features", "off", "--categories", "kinds", "--loss", "bpr", "--epochs", "3", "--delete", "0.1"]
     recipe = recipe_of(tmp_path / "recipe.toml", text, *flags)
     model = recipe.model
-    assert (model.encoder, model.categories, model.words, model.positions) == (None, ("kinds",), False, "rotary")
+    assert (model.encoder, model.categories, model.word_features, model.positions) == (None, ("kinds",), "off", "rotary")
     assert (recipe.objective.loss, recipe.objective.negatives) == ("bpr", 64)
     assert (recipe.augment.crop, recipe.augment.delete) == (0.4, 0.1)
     assert (recipe.training.epochs, recipe.training.ema_decay, recipe.training.seed) == (3, 0.9, 0)
-    table = Recipe.of(
-        tmp_path / "recipe.toml", build_parser().parse_args(["fit", "x", "--epochs", "3"]), training={"epochs": 9}
-    )
+    table = Recipe.read(tmp_path / "recipe.toml", training={"epochs": 9})
     assert table.training.epochs == 9
 
 
@@ -169,7 +170,8 @@ def test_none_is_a_word_where_it_is_one_and_nothing_elsewhere(tmp_path: Path) ->
     [
         ('[model]\ncategories = "kinds"\n', "categories must be a list of names, not 'kinds'"),
         ("[model]\ncategories = [1]\n", "categories must be a list of names"),
-        ("[model]\nwords = 1\n", "words must be of type bool or none, not 1"),
+        ("[model]\nword_features = 1\n", "word_features must be one of auto, on, off, not 1"),
+        ("[model]\nwords = true\n", "has no option 'words'; it is now called 'word_features'"),
         ('[model]\npositions = "absolute"\n', "positions must be one of learned, rotary, relative, none"),
         ('[objective]\nloss = "hinge"\n', "loss must be one of"),
         ("[augment]\ncrop = 2\n", "crop"),

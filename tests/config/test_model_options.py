@@ -92,12 +92,12 @@ def fit(split: Split, log: Interactions, catalog: Catalog) -> Fit:
 
 
 CONTENT: dict[str, dict[str, Any]] = {
-    "words": {"words": True, "word_dropout": 0.3},
+    "words": {"word_features": "on", "word_dropout": 0.3},
     "categories": {"categories": ("kinds",)},
     "numbers": {"numbers": ("price",)},
-    "words and categories alone": {"words": True, "categories": ["kinds"], "use_ids": False},
-    "words alone": {"words": True, "use_ids": False},
-    "all of it": {"words": True, "categories": ("kinds",), "numbers": ("price",)},
+    "words and categories alone": {"word_features": "on", "categories": ["kinds"], "use_ids": False},
+    "words alone": {"word_features": "on", "use_ids": False},
+    "all of it": {"word_features": "on", "categories": ("kinds",), "numbers": ("price",)},
 }
 
 
@@ -111,7 +111,7 @@ def test_content_of_items_travels_with_the_bundle(fit: Fit, options: dict[str, A
 
 
 def test_words_let_an_item_that_nobody_touched_be_near_its_like(fit: Fit) -> None:
-    _, retriever = fit(words=True, use_ids=False)
+    _, retriever = fit(word_features="on", use_ids=False)
     vectors = dict(zip(retriever.items.ids, retriever.vectors, strict=True))
     assert float(vectors["new0"] @ vectors["i0"]) == pytest.approx(1.0, abs=1e-5)  # "a red car ." and "a red car"
     assert float(vectors["new0"] @ vectors["i17"]) < 0.99
@@ -125,7 +125,9 @@ TUNED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("options", [{"words": True}, {"event_heads": True}, {"score": "dot", "numbers": ("price",)}])
+@pytest.mark.parametrize(
+    "options", [{"word_features": "on"}, {"event_heads": True}, {"score": "dot", "numbers": ("price",)}]
+)
 def test_an_ensemble_travels_with_the_bundle(fit: Fit, people: UserTable, options: dict[str, Any], tmp_path: Path) -> None:
     model, retriever = fit(users=people, ensemble_size=3, **options)
     assert model.vectors.shape == (32, 48)
@@ -366,7 +368,7 @@ def test_an_event_log_or_time_that_is_missing_is_told_before_training(ring_split
         ({"word_dropout": 1.0}, "word_dropout is a probability"),
         ({"positions": "absolute"}, "positions must be one of learned, rotary, relative, none"),
         ({"time_bias": "always"}, "time_bias must be one of none, history, request"),
-        ({"use_ids": False}, "leaves nothing to tell items apart by"),
+        ({"use_ids": False}, "leaves nothing to distinguish items by"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], says: str) -> None:
@@ -375,10 +377,10 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
 
 
 def test_options_make_the_same_model_again() -> None:
-    model = TwoTower(encoder=None, categories=["kinds"], words=True, time_bias="request", positions="rotary")
-    again = TwoTower(**model.options())
-    assert again.options() == model.options()
-    assert again.categories == ("kinds",)
+    model = TwoTower(encoder=None, categories=["kinds"], word_features="on", time_bias="request", positions="rotary")
+    again = TwoTower(**model.config.to_dict())
+    assert again.config == model.config
+    assert again.config.categories == ("kinds",)
 
 
 def test_words_are_learned_by_default_where_an_encoder_reads_texts_in_which_they_recur(
@@ -396,11 +398,11 @@ def test_words_are_learned_by_default_where_an_encoder_reads_texts_in_which_they
     strange = Catalog.from_frame(frame, text=["title"])
     model = TwoTower(encoder=str(tiny_encoder), **small).fit(split.train, strange, training=QUICK)
     assert (model.reads_words, model.towers.net.items.bags) == (False, None)
-    assert model.words is None  # what was asked stays as it was asked
-    assert TwoTower(**model.options()).fit(split.train, strange, training=QUICK).towers.net.items.bags is None
+    assert model.config.word_features == "auto"  # what was asked stays as it was asked
+    assert TwoTower(model.config).fit(split.train, strange, training=QUICK).towers.net.items.bags is None
     model.retriever().save(tmp_path / "run")
     again = recsys.load(tmp_path / "run")
     again.add_items(pl.DataFrame({"item_id": ["new"], "title": ["only1"]}))
     assert "new" in again.items.ids.to_list()
     with pytest.raises(DataError, match="leave out words"):
-        TwoTower(encoder=str(tiny_encoder), words=True, **small).fit(split.train, strange, training=QUICK)
+        TwoTower(encoder=str(tiny_encoder), word_features="on", **small).fit(split.train, strange, training=QUICK)

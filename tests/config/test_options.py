@@ -2,8 +2,7 @@
 
 import enum
 import json
-from argparse import Namespace
-from dataclasses import asdict, fields
+from dataclasses import FrozenInstanceError, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,14 @@ import polars as pl
 import pytest
 import torch
 
+from recsys.config.augment import Augment
+from recsys.config.model import ModelConfig
 from recsys.config.options import build
-from recsys.config.recipe import Recipe
 from recsys.config.training import Objective, Training
 from recsys.data.catalog import Catalog
 from recsys.data.split import Split
 from recsys.errors import ConfigError
-from recsys.training.augment import Augment
-from recsys.two_tower import TwoTower
+from recsys.two_tower import Recipe, TwoTower
 
 
 class Choice(str, enum.Enum):  # noqa: UP042 - as people write it
@@ -44,15 +43,15 @@ class Choice(str, enum.Enum):  # noqa: UP042 - as people write it
         (Objective, {"negatives": np.uint16(9)}, 9),
         (Augment, {"crop": np.float64(0.25)}, 0.25),
         (Augment, {"neighbours": np.int32(4)}, 4),
-        (TwoTower, {"encoder": Path("models") / "small"}, str(Path("models") / "small")),
-        (TwoTower, {"dim": np.int64(8)}, 8),
-        (TwoTower, {"temperature": np.float16(0.5)}, 0.5),
-        (TwoTower, {"words": np.bool_(True)}, True),
-        (TwoTower, {"words": None}, None),
-        (TwoTower, {"categories": ["a", np.str_("b")]}, ("a", "b")),
-        (TwoTower, {"categories": pl.Series(["a", "b"])}, ("a", "b")),
-        (TwoTower, {"numbers": np.array(["a", "b"])}, ("a", "b")),
-        (TwoTower, {"numbers": (name for name in "ab")}, ("a", "b")),
+        (ModelConfig, {"encoder": Path("models") / "small"}, str(Path("models") / "small")),
+        (ModelConfig, {"dim": np.int64(8)}, 8),
+        (ModelConfig, {"temperature": np.float16(0.5)}, 0.5),
+        (ModelConfig, {"use_ids": np.bool_(True)}, True),
+        (ModelConfig, {"word_features": "auto"}, "auto"),
+        (ModelConfig, {"categories": ["a", np.str_("b")]}, ("a", "b")),
+        (ModelConfig, {"categories": pl.Series(["a", "b"])}, ("a", "b")),
+        (ModelConfig, {"numbers": np.array(["a", "b"])}, ("a", "b")),
+        (ModelConfig, {"numbers": (name for name in "ab")}, ("a", "b")),
     ],
 )
 def test_every_value_becomes_a_plain_one_of_its_type(owner: type, given: dict[str, Any], plain: object) -> None:
@@ -86,15 +85,15 @@ def test_every_value_becomes_a_plain_one_of_its_type(owner: type, given: dict[st
         (Objective, {"mask_history": "yes"}, "mask_history must be of type bool, not 'yes'"),
         (Augment, {"crop": "half"}, "crop must be of type float, not 'half'"),
         (Augment, {"neighbours": 4.5}, "neighbours must be of type int, not 4.5"),
-        (TwoTower, {"dim": 64.0}, "dim must be of type int, not 64.0"),
-        (TwoTower, {"dim": [64]}, r"dim must be of type int, not \[64\]"),
-        (TwoTower, {"dim": np.array([64])}, "dim must be of type int"),
-        (TwoTower, {"encoder": 5}, "encoder must be of type str or none, not 5"),
-        (TwoTower, {"words": 1}, "words must be of type bool or none, not 1"),
-        (TwoTower, {"categories": [1]}, "categories must be a list of names; 1 is none"),
-        (TwoTower, {"categories": {"a", "b"}}, "categories must be a list of names, not {"),
-        (TwoTower, {"categories": ["a", "a"]}, "categories names 'a' twice"),
-        (TwoTower, {"numbers": None}, "numbers must be a list of names, not None"),
+        (ModelConfig, {"dim": 64.0}, "dim must be of type int, not 64.0"),
+        (ModelConfig, {"dim": [64]}, r"dim must be of type int, not \[64\]"),
+        (ModelConfig, {"dim": np.array([64])}, "dim must be of type int"),
+        (ModelConfig, {"encoder": 5}, "encoder must be of type str or none, not 5"),
+        (ModelConfig, {"word_features": 1}, "word_features must be one of auto, on, off, not 1"),
+        (ModelConfig, {"categories": [1]}, "categories must be a list of names; 1 is none"),
+        (ModelConfig, {"categories": {"a", "b"}}, "categories must be a list of names, not {"),
+        (ModelConfig, {"categories": ["a", "a"]}, "categories names 'a' twice"),
+        (ModelConfig, {"numbers": None}, "numbers must be a list of names, not None"),
     ],
 )
 def test_a_value_of_another_type_is_refused_when_the_options_are_made(
@@ -104,7 +103,7 @@ def test_a_value_of_another_type_is_refused_when_the_options_are_made(
         owner(**given)
 
 
-@pytest.mark.parametrize("owner", [TwoTower, Training, Objective, Augment])
+@pytest.mark.parametrize("owner", [ModelConfig, Training, Objective, Augment])
 def test_no_option_may_be_no_number_or_infinite(owner: type) -> None:
     names = [field.name for field in fields(owner) if field.type == "float"]
     assert names
@@ -114,16 +113,16 @@ def test_no_option_may_be_no_number_or_infinite(owner: type) -> None:
                 owner(**{name: value})
 
 
-def test_an_option_set_later_is_checked_before_training(ring_split: Split) -> None:
+def test_no_option_can_be_set_later() -> None:
     model = TwoTower(encoder=None)
-    model.dim = 8.0  # type: ignore[assignment]
-    with pytest.raises(ConfigError, match="dim must be of type int, not 8.0"):
-        model.fit(ring_split.train)
+    with pytest.raises(FrozenInstanceError):
+        model.config.dim = 8.0  # type: ignore[assignment, misc]
+    assert model.config.dim == ModelConfig().dim
 
 
 @pytest.mark.parametrize(
     ("owner", "name", "likely"),
-    [(TwoTower, "dims", "dim"), (Training, "learn_rate", "learning_rate"), (Objective, "los", "loss")],
+    [(ModelConfig, "dims", "dim"), (Training, "learn_rate", "learning_rate"), (Objective, "los", "loss")],
 )
 def test_a_misspelt_keyword_is_told_with_the_nearest_name(owner: type, name: str, likely: str) -> None:
     with pytest.raises(ConfigError, match=f"{owner.__name__} has no option '{name}'; it has .*; did you mean '{likely}'"):
@@ -139,12 +138,12 @@ def test_a_keyword_that_is_like_no_option_is_told_with_all_of_them() -> None:
 
 def test_a_misspelt_table_of_a_recipe_is_not_passed_over() -> None:
     with pytest.raises(ConfigError, match=r"unknown table 'trainings'; a recipe has .*; did you mean \[training\]\?"):
-        Recipe.of(trainings={"epochs": 3})
+        Recipe.read(trainings={"epochs": 3})
     with pytest.raises(ConfigError, match="'epoch'; .*did you mean 'epochs'"):
-        Recipe.of(training={"epoch": 3})
+        Recipe.read(training={"epoch": 3})
     with pytest.raises(ConfigError, match="training must be a dict of options"):
-        Recipe.of(training=Training(epochs=3))  # type: ignore[arg-type]
-    assert Recipe.of(flags=Namespace(epochs=4), training={"epochs": np.int64(3)}).training.epochs == 3
+        Recipe.read(training=Training(epochs=3))  # type: ignore[arg-type]
+    assert Recipe.read(training={"epochs": np.int64(3)}).training.epochs == 3
 
 
 def test_a_misspelt_name_in_a_recipe_file_is_told_with_the_likely_one(tmp_path: Path) -> None:
@@ -156,23 +155,23 @@ def test_a_misspelt_name_in_a_recipe_file_is_told_with_the_likely_one(tmp_path: 
     ):
         file.write_text(text)
         with pytest.raises(ConfigError, match=says):
-            Recipe.of(file)
+            Recipe.read(file)
 
 
 def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text("[training]\nepochs = 4\n", encoding="utf-8-sig")
-    assert Recipe.of(tmp_path / "r.toml").training.epochs == 4
+    assert Recipe.read(tmp_path / "r.toml").training.epochs == 4
 
 
-@pytest.mark.parametrize("words", [None, True, False])
+@pytest.mark.parametrize("words", ["auto", "on", "off"])
 def test_options_of_a_fitted_model_train_the_same_model_again(
-    words: bool | None, ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path
+    words: str, ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path
 ) -> None:
     training = Training(epochs=1, batch_tokens=64, device="cpu")
-    asked = TwoTower(encoder=str(tiny_encoder), words=words, dim=8, blocks=1, max_length=6)
-    options = asked.options()
+    asked = TwoTower(encoder=str(tiny_encoder), word_features=words, dim=8, blocks=1, max_length=6)
+    options = asked.config.to_dict()
     asked.fit(ring_split.train, ring_catalog, training=training)
-    assert asked.options() == options
-    again = TwoTower(**asked.options()).fit(ring_split.train, ring_catalog, training=training)
+    assert asked.config.to_dict() == options
+    again = TwoTower(**asked.config.to_dict()).fit(ring_split.train, ring_catalog, training=training)
     np.testing.assert_array_equal(asked.vectors, again.vectors)
-    assert asked.reads_words is again.reads_words is (words is not False)
+    assert asked.reads_words is again.reads_words is (words != "off")

@@ -102,7 +102,7 @@ def test_a_loaded_model_reads_a_text_as_it_was_read_in_training(
     mode: str, prompted: bool, folder: Path, ring_split: Split, ring_catalog: Catalog, tmp_path: Path
 ) -> None:
     prompts = {"query_prompt": "red ", "document_prompt": "pink bike and "} if prompted else {}
-    model = TwoTower(encoder=str(folder), encoder_mode=mode, words=False, dim=16, max_length=8, **prompts)
+    model = TwoTower(encoder=str(folder), encoder_mode=mode, word_features="off", dim=16, max_length=8, **prompts)
     training = Training(epochs=2, device="cpu", batch_tokens=64, encoder_learning_rate=1e-2)
     model.fit(ring_split.train, ring_catalog, training=training)
     model.retriever().save(tmp_path / "run")
@@ -130,7 +130,7 @@ def test_a_text_that_was_cut_in_training_is_cut_at_the_same_place_ever_after(
     short = [f"{colour} {thing}{' .' * dots}" for colour in COLOURS for thing in THINGS for dots in range(4)]
     more = pl.DataFrame({"item_id": [f"x{i}" for i in range(len(short))], "title": short})
     catalog = Catalog.from_frame(pl.concat([frame, more]), text=["title"])
-    model = TwoTower(encoder=str(folder), encoder_mode=mode, words=False, dim=16, max_length=8)
+    model = TwoTower(encoder=str(folder), encoder_mode=mode, word_features="off", dim=16, max_length=8)
     with caplog.at_level("INFO", "recsys"):
         model.fit(ring_split.train, catalog, training=QUICK)
     assert any("are longer than" in record.message and "cut there" in record.message for record in caplog.records)

@@ -43,8 +43,8 @@ READ = 4
 """Events that the models here read; histories of the training log have 6."""
 
 MODELS: dict[str, dict[str, Any]] = {
-    "text": {"words": True, "text_dim": 8},
-    "content": {"encoder": None, "words": True, "categories": ("kinds",), "numbers": ("price",), "score": "dot"},
+    "text": {"word_features": "on", "text_dim": 8},
+    "content": {"encoder": None, "word_features": "on", "categories": ("kinds",), "numbers": ("price",), "score": "dot"},
     "sides": {"encoder": None, "time_bias": "request", "event_heads": True, "score": "dot"},
 }
 
@@ -348,7 +348,7 @@ def test_the_share_of_a_token_is_what_its_vector_adds() -> None:
 
 
 def test_a_model_without_words_or_categories_has_no_tokens(models: dict[str, TwoTower]) -> None:
-    with pytest.raises(UnsupportedError, match="learned no words or categories"):
+    with pytest.raises(UnsupportedError, match="has no words or categories"):
         token_shares(models["sides"].towers, np.zeros(16, dtype=np.float32), 0)
 
 

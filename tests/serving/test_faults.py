@@ -23,7 +23,7 @@ from recsys.index.spec import IndexSpec
 
 @pytest.fixture
 def run(ring: Interactions, ring_catalog: Catalog, tmp_path: Path) -> Path:
-    model = recsys.TwoTower(encoder=None, words=True, dim=16, heads=2, max_length=8)
+    model = recsys.TwoTower(encoder=None, word_features="on", dim=16, heads=2, max_length=8)
     model.fit(ring, ring_catalog, training=recsys.Training(epochs=1, device="cpu")).retriever().save(tmp_path / "run")
     return tmp_path / "run"
 

@@ -29,7 +29,7 @@ def fitted(ring: Interactions, catalog: Catalog, **options: object) -> Retriever
 @pytest.fixture(scope="module")
 def source(ring: Interactions, ring_catalog: Catalog, tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
     folder = tmp_path_factory.mktemp("living") / "run"
-    fitted(ring, ring_catalog, encoder=str(tiny_encoder), words=True).save(folder)
+    fitted(ring, ring_catalog, encoder=str(tiny_encoder), word_features="on").save(folder)
     return folder
 
 

@@ -27,7 +27,7 @@ from tests.serving.ring_batches import content
 @pytest.fixture
 def wordy(ring: Interactions, ring_catalog: Catalog) -> Retriever:
     split = leave_last_out(ring)
-    model = recsys.TwoTower(encoder=None, words=True, dim=16, heads=2, max_length=8)
+    model = recsys.TwoTower(encoder=None, word_features="on", dim=16, heads=2, max_length=8)
     model.fit(split.train, ring_catalog, training=recsys.Training(epochs=1, device="cpu"))
     return model.retriever(log=ring, holdout=split.test)
 

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.config.augment import Augment
 from recsys.config.options import add_flags
 from recsys.core.ragged import Ragged
 from recsys.errors import ConfigError
-from recsys.training.augment import Augment, arrange, augment
+from recsys.training.augment import arrange, augment
 from tests.data.worlds import refused, small
 
 some_windows = st.lists(st.lists(st.integers(0, 9), min_size=2, max_size=14), max_size=6)

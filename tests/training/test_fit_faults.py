@@ -15,14 +15,15 @@ import recsys
 from recsys import pipeline as after_fit
 from recsys import report as report_module
 from recsys.cli.parser import build_parser, main
-from recsys.config.recipe import Recipe
-from recsys.two_tower import TwoTower
+from recsys.config.options import given_tables
+from recsys.config.recipe import TABLES
+from recsys.two_tower import Recipe, TwoTower
 from tests.conftest import make_events, make_items
 
 OPTIONS = [
-    "--encoder", "none", "--words", "--dim", "16", "--max-length", "8", "--categories", "sort", "--no-learn-temperature",
-    "--loss", "gbce", "--negatives", "7", "--calibration", "0.5", "--crop", "0.3", "--reorder", "0.2",
-    "--epochs", "1", "--batch-tokens", "64", "--device", "cpu", "--seed", "3",
+    "--encoder", "none", "--word-features", "on", "--dim", "16", "--max-length", "8", "--categories", "sort",
+    "--no-learn-temperature", "--loss", "gbce", "--negatives", "7", "--calibration", "0.5", "--crop", "0.3",
+    "--reorder", "0.2", "--epochs", "1", "--batch-tokens", "64", "--device", "cpu", "--seed", "3",
 ]  # fmt: skip
 DATA = ["--user", "who is", "--item", "what", "--catalog-item", "item_id", "--event-weights", "view=1", "buy=2.5"]
 DATA += ["--event", "kind", "--text", "title", "sort"]
@@ -88,7 +89,7 @@ def test_the_card_s_command_trains_the_same_model(world: Path, run: Path) -> Non
     "flags",
     [
         ["--split", "time"],
-        ["--keep-seen", "--no-use-ids", "--encoder", "none", "--words"],
+        ["--keep-seen", "--no-use-ids", "--encoder", "none", "--word-features", "on"],
         ["--temperature", "0.05", "--weight-decay", "0.0", "--stochastic-depth", "0.1", "--positions", "rotary"],
         ["--numbers", "price", "year", "--encoder", "none", "--loss", "bce", "--mask-history", "--no-log-q"],
         ["--separator", ";", "--quote", "none", "--null-values", "NULL", "n/a", "--drop-unordered", "--order", "n o"],
@@ -100,18 +101,18 @@ def test_every_option_survives_the_card_s_command(flags: list[str]) -> None:
     from recsys.report import reproduce
 
     parsed = build_parser().parse_args(["fit", "a.csv", "--catalog", "b.csv", *flags])
-    recipe = Recipe.of(None, parsed)
+    recipe = Recipe.read(**given_tables(parsed, TABLES))
     record = {
         "options": recipe.training.__dict__,
         "objective": recipe.objective.__dict__,
         "augment": recipe.augment.__dict__,
         "reading": after_fit.reading_of(parsed, parsed.data_flags, parsed.split or "last"),
     }
-    retriever: Any = SimpleNamespace(options=recipe.model.options(), record=json.loads(json.dumps(record)))
+    retriever: Any = SimpleNamespace(options=recipe.model.to_dict(), record=json.loads(json.dumps(record)))
     words = shlex.split(reproduce.command(retriever).replace("\\\n", " ").splitlines()[0])
     second = build_parser().parse_args(words[1:])
-    made = Recipe.of(None, second)
-    assert made.model.options() == recipe.model.options()
+    made = Recipe.read(**given_tables(second, TABLES))
+    assert made.model == recipe.model
     assert (made.objective, made.augment, made.training) == (recipe.objective, recipe.augment, recipe.training)
     for flag in parsed.data_flags:
         if flag.dest not in ("log", "catalog"):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from recsys.config.augment import Augment
 from recsys.config.training import Objective, Training
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -18,10 +19,10 @@ from recsys.data.split import Split
 from recsys.errors import ConfigError, RecsysError
 from recsys.training import forecast
 from recsys.training import trainer as fit
-from recsys.training.augment import Augment
 from recsys.training.forecast import free_memory, kept_memory, widest_batch
 from recsys.training.lr_finder import find_rate
 from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.prepare import prepare
 from recsys.training.trainer import make_batches, make_fabric, make_loss
 from recsys.training.windows import WindowBatches
 from recsys.two_tower import TwoTower
@@ -33,9 +34,9 @@ def ready(
     log: Interactions, training: Training = CPU, objective: Objective | None = None, **options: Any
 ) -> tuple[L.Fabric, NextItemLoss, WindowBatches]:
     model = TwoTower(**({"encoder": None, "dim": 16, "max_length": 8} | options))  # type: ignore[arg-type]
-    towers, log, _, extras = model.prepare(log, training=training)
-    batches = make_batches(towers, log, training, Augment(), extras)
-    return make_fabric(training, "cpu"), make_loss(towers, log, training, objective or Objective(), "cpu"), batches
+    inputs = prepare(model.config, log, training=training)
+    batches = make_batches(inputs, training, Augment())
+    return make_fabric(training, "cpu"), make_loss(inputs, training, objective or Objective(), "cpu"), batches
 
 
 def saved_bytes(loss: NextItemLoss, run: Callable[[], Tensor]) -> int:
@@ -96,8 +97,9 @@ def test_what_training_holds_besides_is_counted_by_copies_of_the_weights(ring_sp
     weights = 4 * sum(p.numel() for p in loss.parameters() if p.requires_grad)
     three, five = (forecast.forecast(fabric, loss, batches, copies=copies).memory for copies in (3, 5))
     assert five - three == 2 * weights
-    assert [fit._copies(CPU, judged=False), fit._copies(replace(CPU, ema_decay=0.9), judged=True)] == [3, 5]
-    assert fit._copies(replace(CPU, devices=4, strategy="fsdp"), judged=True) == 2 + 4 / 4
+    copies = fit.copies_of_weights
+    assert [copies(CPU, judged=False), copies(replace(CPU, ema_decay=0.9), judged=True)] == [3, 5]
+    assert copies(replace(CPU, devices=4, strategy="fsdp"), judged=True) == 2 + 4 / 4
 
 
 def test_too_little_memory_is_refused_before_training_with_advice(
@@ -142,9 +144,9 @@ def test_looking_ahead_leaves_weights_text_vectors_and_random_states_alone(
     ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path
 ) -> None:
     model = TwoTower(encoder=str(tiny_encoder), encoder_mode="full", texts_per_step=4, dim=16, max_length=8)
-    towers, log, _, extras = model.prepare(ring_split.train, ring_catalog, training=CPU)
-    batches = make_batches(towers, log, CPU, Augment(), extras)
-    loss = make_loss(towers, log, CPU, Objective(loss="sampled", negatives=4), "cpu")
+    inputs = prepare(model.config, ring_split.train, ring_catalog, training=CPU)
+    batches = make_batches(inputs, CPU, Augment())
+    loss = make_loss(inputs, CPU, Objective(loss="sampled", negatives=4), "cpu")
     fabric, before = make_fabric(CPU, "cpu"), state(loss)
     forecast.forecast(fabric, loss, batches, copies=4)
     find_rate(fabric, loss, batches, CPU, steps=30)

@@ -13,16 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from recsys.config.augment import Augment
+from recsys.config.model import ModelConfig
 from recsys.config.training import LossName, Objective, Training
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Ragged
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
-from recsys.training.augment import Augment
 from recsys.training.ema import MovingAverage
 from recsys.training.next_item_loss import NextItemLoss
 from recsys.training.optimizer import make_optimizer, shrink
+from recsys.training.prepare import prepare
 from recsys.training.trainer import make_batches, make_loss
 from recsys.training.windows import Batch
 from recsys.two_tower import TwoTower
@@ -40,9 +42,9 @@ def step(
 ) -> tuple[NextItemLoss, list[Batch]]:
     """A loss without anything random, and the first epoch's batches of process 0."""
     own = {"encoder": None, "dim": 16, "max_length": 8, "dropout": 0.0, "id_dropout": 0.0}
-    towers, log, _, extras = TwoTower(**(own | options)).prepare(log, catalog, training=training)  # type: ignore[arg-type]
-    batches = make_batches(towers, log, training, Augment(), extras)
-    return make_loss(towers, log, training, objective, "cpu"), list(batches.epoch(0))
+    inputs = prepare(ModelConfig(**(own | options)), log, catalog, training=training)  # type: ignore[arg-type]
+    batches = make_batches(inputs, training, Augment())
+    return make_loss(inputs, training, objective, "cpu"), list(batches.epoch(0))
 
 
 def gradients(loss: NextItemLoss, batch: Batch) -> tuple[float, dict[str, Tensor]]:
@@ -63,8 +65,8 @@ def test_shares_of_a_batch_average_to_the_whole(name: LossName, with_weights: bo
     value, slopes = gradients(loss, whole)
     found: list[tuple[float, dict[str, Tensor]]] = []
     for process in range(3):
-        towers, rows, _, extras = TwoTower(encoder=None, dim=16, max_length=8).prepare(log, training=CPU)
-        batches = make_batches(towers, rows, replace(CPU, devices=3), Augment(), extras, process=process)
+        inputs = prepare(ModelConfig(encoder=None, dim=16, max_length=8), log, training=CPU)
+        batches = make_batches(inputs, replace(CPU, devices=3), Augment(), process=process)
         found.append(gradients(loss, next(batches.epoch(0))))
     assert np.mean([one for one, _ in found]) == pytest.approx(value, rel=1e-5)
     for parameter, slope in slopes.items():
@@ -77,10 +79,9 @@ def test_shares_average_to_the_whole_also_where_some_have_nothing_to_compare_wit
     log = Interactions(users, items, Ragged.from_lists([[0, 1, 2, 0, 1, 2], [0, 1]]))
     objective = Objective(loss="bpr", sampler="in-batch", mask_history=True)
     loss, (whole,) = step(log, objective)
-    towers, log, _, extras = TwoTower(encoder=None, dim=16, max_length=8).prepare(log, training=CPU)
+    inputs = prepare(ModelConfig(encoder=None, dim=16, max_length=8), log, training=CPU)
     shares = [
-        next(make_batches(towers, log, replace(CPU, devices=2), Augment(), extras, process=process).epoch(0))
-        for process in (0, 1)
+        next(make_batches(inputs, replace(CPU, devices=2), Augment(), process=process).epoch(0)) for process in (0, 1)
     ]
     values = [gradients(loss, share)[0] for share in shares]
     assert values[0] == 0.0

@@ -12,14 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import recsys
+from recsys.config.augment import Augment
 from recsys.config.training import LossName, Objective, SamplerName, Training
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Ragged
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
 from recsys.errors import DataError
-from recsys.training.augment import Augment
 from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.prepare import prepare
 from recsys.training.trainer import make_batches, make_loss, train
 from recsys.training.windows import Batch
 from recsys.two_tower import TwoTower
@@ -59,11 +60,12 @@ def test_ratings_are_learned_and_predicted() -> None:
     liked = np.where(rows % 2 == np.roll(rows, 1, axis=1) % 2, 5.0, 1.0).astype(np.float32)
     users, items = (IdMap(pl.Series(range(n)), kind) for n, kind in ((60, "user"), (10, "item")))
     log = Interactions(users, items, lists, weights=liked.ravel())
-    towers, log, _, extras = small().prepare(log, training=LEARNING)
-    batches = make_batches(towers, log, LEARNING, Augment(), extras)
-    train(towers, log, None, LEARNING, objective=Objective(loss="mse"), extras=extras)
+    inputs = prepare(small().config, log, training=LEARNING)
+    batches = make_batches(inputs, LEARNING, Augment())
+    train(inputs, None, LEARNING, objective=Objective(loss="mse"))
     predicted, told = [], []
     with torch.inference_mode():
+        towers = inputs.towers
         table = towers.net.for_score(towers.net.items())
         for batch in batches.epoch(0):
             hidden = towers.net.users(F.embedding(batch.inputs, towers.net.items()), batch.side)
@@ -79,9 +81,9 @@ def test_ratings_are_learned_and_predicted() -> None:
 
 def one_batch(log: Interactions, objective: Objective, **options: Any) -> tuple[NextItemLoss, Batch]:
     training = Training(batch_tokens=64, device="cpu", precision="fp32")
-    towers, log, _, extras = small(**options).prepare(log, training=training)
-    batches = make_batches(towers, log, training, Augment(), extras)
-    loss = make_loss(towers, log, training, objective, "cpu")
+    inputs = prepare(small(**options).config, log, training=training)
+    batches = make_batches(inputs, training, Augment())
+    loss = make_loss(inputs, training, objective, "cpu")
     return loss.eval(), next(batches.epoch(0))
 
 
@@ -164,10 +166,10 @@ def test_items_never_met_in_training_are_negatives_only_if_asked_for(
     log = replace(ring_split.train, items=ring_split.train.items.extended(pl.Series(["aaa", "zzz"])))
     model = small(use_ids=True)
     training = Training(batch_tokens=64, device="cpu", precision="fp32")
-    towers, log, _, extras = model.prepare(log, training=training)
-    batch = next(make_batches(towers, log, training, Augment(), extras).epoch(0))
+    inputs = prepare(model.config, log, training=training)
+    batch = next(make_batches(inputs, training, Augment()).epoch(0))
     objective = Objective(loss=name, sampler="uniform", negatives=len(log.items), cold_negatives=asked)
-    loss = make_loss(towers, log, training, objective, "cpu")
+    loss = make_loss(inputs, training, objective, "cpu")
     vectors: list[Tensor] = []
 
     def watch(_module: object, _inputs: object, made: Tensor) -> None:

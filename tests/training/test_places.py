@@ -13,7 +13,6 @@ from recsys.data.split import Split
 from recsys.errors import CheckpointError, ConfigError, DataError
 from recsys.training import trainer as fitting
 from recsys.training.checkpoint import FILE
-from recsys.two_tower import TwoTower
 from tests.training.test_resume import EVERYTHING, assert_same, contents, fit, model
 
 pytestmark = pytest.mark.usefixtures("no_forecast")
@@ -25,7 +24,7 @@ def nothing_costly(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("the costly part has begun")
 
-    monkeypatch.setattr(TwoTower, "prepare", fail)
+    monkeypatch.setattr("recsys.training.prepare.prepare", fail)
 
 
 @pytest.mark.usefixtures("nothing_costly")

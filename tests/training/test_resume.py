@@ -14,15 +14,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from recsys.config.augment import Augment
 from recsys.config.training import Objective, Training
 from recsys.data.catalog import Catalog
 from recsys.data.split import Split
 from recsys.evaluation.evaluate import evaluate
-from recsys.training.augment import Augment
 from recsys.training.checkpoint import FILE, read_snapshot
 from recsys.training.ema import MovingAverage
 from recsys.training.loop import Run
 from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.prepare import prepare
 from recsys.training.tower_ranker import TowerRanker
 from recsys.training.trainer import train
 from recsys.two_tower import TwoTower
@@ -48,7 +49,7 @@ class KilledError(Exception):
 
 
 def model(**options: Any) -> TwoTower:
-    own = {"encoder": None, "words": True, "word_dropout": 0.1, "id_dropout": 0.2, "dropout": 0.2}
+    own = {"encoder": None, "word_features": "on", "word_dropout": 0.1, "id_dropout": 0.2, "dropout": 0.2}
     return TwoTower(**({"dim": 16, "max_length": 8} | own | options))  # type: ignore[arg-type]
 
 
@@ -248,9 +249,10 @@ def test_without_validation_the_averages_at_the_end_are_kept(ring_split: Split, 
     monkeypatch.setattr(MovingAverage, "update", spy)
     begun = TwoTower(encoder=None, dim=16, max_length=8)
     training = Training(epochs=2, batch_tokens=64, learning_rate=0.02, ema_decay=0.7, device="cpu")
-    towers, log, _, extras = begun.prepare(ring_split.train, training=training)
+    inputs = prepare(begun.config, ring_split.train, training=training)
+    towers = inputs.towers
     by_hand = {f"net.{name}": p.detach().double() for name, p in towers.net.named_parameters()}
-    train(towers, log, None, training, extras=extras)
+    train(inputs, None, training)
     for step, weights in enumerate(seen, start=1):
         decay = min(0.7, (1 + step) / (10 + step))
         by_hand = {name: decay * by_hand[name] + (1 - decay) * weights[name] for name in by_hand}
@@ -259,7 +261,7 @@ def test_without_validation_the_averages_at_the_end_are_kept(ring_split: Split, 
 
 
 def encoding(tiny_encoder: Path, **options: Any) -> TwoTower:
-    return model(encoder=str(tiny_encoder), words=False, encoder_mode="full", texts_per_step=8, **options)
+    return model(encoder=str(tiny_encoder), word_features="off", encoder_mode="full", texts_per_step=8, **options)
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
@@ -290,9 +292,10 @@ def test_the_kept_text_vectors_are_those_of_the_kept_encoder(
     judged: bool, ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path
 ) -> None:
     training = replace(EVERYTHING, epochs=3, patience=0, encoder_learning_rate=1e-2, learning_rate=0.2, ema_decay=0.5)
-    towers, log, _, extras = encoding(tiny_encoder).prepare(ring_split.train, ring_catalog, training=training)
+    inputs = prepare(encoding(tiny_encoder).config, ring_split.train, ring_catalog, training=training)
+    towers = inputs.towers
     untrained = towers.net.items.text.clone()
-    record = train(towers, log, ring_split.validation if judged else None, training, extras=extras)
+    record = train(inputs, ring_split.validation if judged else None, training)
     kept = towers.net.items.text.clone()
     towers.net.items.refresh()
     assert torch.equal(kept, towers.net.items.text)

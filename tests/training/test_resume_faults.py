@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from recsys.config.augment import Augment
 from recsys.config.training import Objective, Training
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
 from recsys.errors import CheckpointError, ConfigError, NotFittedError, RecsysError
 from recsys.training import checkpoint as checkpoints
-from recsys.training.augment import Augment
 from recsys.training.checkpoint import FILE, Snapshot, read_snapshot
 from recsys.training.next_item_loss import NextItemLoss
 from tests.training.test_resume import EVERYTHING, assert_same, contents, fit, model
@@ -41,7 +41,7 @@ def checkpoint(ring_split: Split, ring_catalog: Catalog, tmp_path: Path) -> Path
 
 def test_a_folder_is_needed_to_resume_from(ring_split: Split) -> None:
     with pytest.raises(ConfigError, match="needs the folder of a checkpoint"):
-        model(words=False).fit(ring_split.train, resume=True)
+        model(word_features="off").fit(ring_split.train, resume=True)
 
 
 def test_nothing_to_resume_from_is_told(ring_split: Split, ring_catalog: Catalog, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_an_encoder_of_another_width_under_the_same_name_is_refused(
 
     folder = tmp_path / "encoder"
     shutil.copytree(tiny_encoder, folder)
-    reading = {"encoder": str(folder), "words": False}
+    reading = {"encoder": str(folder), "word_features": "off"}
     fit(ring_split, ring_catalog, tmp_path / "run", QUICK, model=model(**reading))
     BertModel(BertConfig.from_pretrained(folder, hidden_size=8, intermediate_size=16)).save_pretrained(folder)
     with pytest.raises(CheckpointError, match="text_dimensions: 16 then, 8 now"):

@@ -190,7 +190,7 @@ def test_asking_before_fitting_is_refused() -> None:
         ({"dropout": 1.0}, "dropout is a probability"),
         ({"score": "euclid"}, "cosine, dot, not 'euclid'"),
         ({"temperature": 0.0}, "temperature must be above 0"),
-        ({"use_ids": False}, "leaves nothing to tell items apart"),
+        ({"use_ids": False}, "leaves nothing to distinguish items"),
     ],
 )
 def test_impossible_models_are_refused_at_once(options: dict[str, object], says: str) -> None:

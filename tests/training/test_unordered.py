@@ -47,7 +47,7 @@ def test_one_model_can_be_fitted_on_both_in_turn(log: Interactions) -> None:
     model = small().fit(log, training=QUICK)
     model.fit(Interactions(log.users, log.items, log.histories), training=QUICK)
     assert model.towers.net.users.position is not None
-    assert model.options()["positions"] == "auto"
+    assert model.config.to_dict()["positions"] == "auto"
 
 
 @pytest.mark.parametrize("positions", ["learned", "rotary", "relative"])

@@ -78,7 +78,7 @@ def test_weights_that_are_not_read_do_not_matter() -> None:
 
 
 def test_it_is_found_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TwoTower, "prepare", lambda *_, **__: pytest.fail("towers were made"))
+    monkeypatch.setattr("recsys.training.prepare.prepare", lambda *_, **__: pytest.fail("towers were made"))
     with pytest.raises(DataError, match="nothing would be learned"):
         fit(0.0, weighted=True)
 

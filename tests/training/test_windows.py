@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recsys.config.augment import Augment
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Ragged
 from recsys.data.interactions import Interactions
-from recsys.training.augment import Augment
 from recsys.training.windows import WindowBatches, cut_windows
 
 lengths_of = st.lists(st.integers(0, 40), min_size=1, max_size=8)

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from recsys.config.model import ModelConfig
 from recsys.config.recipe import TABLES
 from recsys.config.training import Training
 from recsys.data.split import Split
@@ -30,17 +31,17 @@ def space_of(folder: Path, text: str) -> Space:
     return read_space(file, TABLES)
 
 
-Curve = Callable[[TwoTower, Training], list[float]]
+Curve = Callable[[ModelConfig, Training], list[float]]
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, curve: Curve) -> list[TwoTower]:
+def pretend(monkeypatch: pytest.MonkeyPatch, curve: Curve) -> list[ModelConfig]:
     """A fit that takes no time: its validation figures are those of ``curve``. Gives the models that it was asked for."""
-    asked: list[TwoTower] = []
+    asked: list[ModelConfig] = []
 
     def fit(self: TwoTower, *_: object, training: Training, on_epoch: Any, **__: object) -> TwoTower:
-        asked.append(self)
+        asked.append(self.config)
         rows = []
-        for epoch, value in enumerate(curve(self, training), start=1):
+        for epoch, value in enumerate(curve(self.config, training), start=1):
             rows.append({"epoch": float(epoch), "loss": 1.0, "val_ndcg@10": value})
             on_epoch(dict(rows[-1]))
         best = max(rows, key=lambda row: row["val_ndcg@10"])
@@ -52,7 +53,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, curve: Curve) -> list[TwoTower]:
     return asked
 
 
-def hill(model: TwoTower, training: Training) -> list[float]:
+def hill(model: ModelConfig, training: Training) -> list[float]:
     """Rises to its end, the higher the closer dropout is to 0.3."""
     top = 1 - (model.dropout - 0.3) ** 2 + model.dim / 1000
     return [top * epoch / training.epochs for epoch in range(1, training.epochs + 1)]
@@ -69,8 +70,8 @@ def essence(found: Tuning) -> pl.DataFrame:
     return found.trials.filter(pl.col("state") != "interrupted").drop("number", "seconds")
 
 
-def failing(when: Callable[[TwoTower], bool]) -> Curve:
-    def curve(model: TwoTower, training: Training) -> list[float]:
+def failing(when: Callable[[ModelConfig], bool]) -> Curve:
+    def curve(model: ModelConfig, training: Training) -> list[float]:
         if when(model):
             raise RecsysError("the loss became nan in epoch 1; lower the learning rate")
         return hill(model, training)

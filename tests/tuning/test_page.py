@@ -12,11 +12,11 @@ import pytest
 
 from recsys.cli.parser import main
 from recsys.config.options import build, read_recipe
-from recsys.config.recipe import TABLES, Recipe
+from recsys.config.recipe import TABLES
 from recsys.data.split import Split
 from recsys.tuning.page import search_page, write
 from recsys.tuning.trials import Tuning
-from recsys.two_tower import TwoTower
+from recsys.two_tower import Recipe, TwoTower
 from tests.conftest import make_events, make_items
 from tests.tuning.searching import FIXED, SEARCH, failing, hill, pretend, search, space_of
 
@@ -122,8 +122,8 @@ def test_the_best_recipe_gives_the_figure_that_it_claims_when_fitted_again(ring_
         + "[search.training]\nlearning_rate = { low = 1e-3, high = 0.05, log = true }\n"
     )
     found = search(ring_split, space_of(tmp_path, text), tmp_path, trials=3)
-    recipe = Recipe.of(write(found, tmp_path)["recipe"])
-    model = recipe.model.fit(
+    recipe = Recipe.read(write(found, tmp_path)["recipe"])
+    model = TwoTower(recipe.model).fit(
         ring_split.train,
         validation=ring_split.validation,
         training=recipe.training,

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from optuna.trial import TrialState
 
+from recsys.config.model import ModelConfig
 from recsys.config.training import Training
 from recsys.data.catalog import Catalog
 from recsys.data.split import Split
@@ -21,7 +22,6 @@ from recsys.errors import ConfigError, RecsysError
 from recsys.pipeline import fit_trial
 from recsys.tuning.search import _digest, tune
 from recsys.tuning.trials import table_text
-from recsys.two_tower import TwoTower
 from tests.tuning.searching import FIXED, SEARCH, essence, failing, hill, pretend, search, space_of
 
 pytestmark = pytest.mark.usefixtures("hasty_sqlite")
@@ -56,7 +56,7 @@ def test_the_search_finds_the_top_of_a_hill(ring_split: Split, tmp_path: Path, m
 def test_trials_below_the_median_are_pruned_and_never_the_best(
     ring_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def steps(model: TwoTower, training: Training) -> list[float]:
+    def steps(model: ModelConfig, training: Training) -> list[float]:
         return [model.dim / 100 * epoch for epoch in range(1, training.epochs + 1)]
 
     pretend(monkeypatch, steps)
@@ -130,7 +130,7 @@ def test_three_failures_at_the_start_stop_the_search(
 def test_an_error_of_the_program_itself_is_not_swallowed(
     ring_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(model: TwoTower, training: Training) -> list[float]:
+    def broken(model: ModelConfig, training: Training) -> list[float]:
         raise ZeroDivisionError("a bug")
 
     asked = pretend(monkeypatch, broken)
@@ -154,7 +154,7 @@ class Stop:
     def __init__(self, at: int) -> None:
         self.at, self.fits = at, 0
 
-    def __call__(self, model: TwoTower, training: Training) -> Any:
+    def __call__(self, model: ModelConfig, training: Training) -> Any:
         self.fits += 1
         for value in hill(model, training):
             if self.fits == self.at:
@@ -229,7 +229,7 @@ def test_no_trial_begins_after_the_minutes_are_over(
 ) -> None:
     now = [0.0]
 
-    def slow(model: TwoTower, training: Training) -> list[float]:
+    def slow(model: ModelConfig, training: Training) -> list[float]:
         now[0] += 40.0
         return hill(model, training)
 
@@ -274,7 +274,7 @@ def test_two_processes_at_one_storage_are_kept_apart(
     space = space_of(tmp_path, FIXED + SEARCH)
     refused = []
 
-    def nested(model: TwoTower, training: Training) -> list[float]:
+    def nested(model: ModelConfig, training: Training) -> list[float]:
         with pytest.raises(ConfigError, match="another process is searching") as caught:
             search(ring_split, space, tmp_path)
         refused.append(caught)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.config.model import ModelConfig
 from recsys.config.recipe import TABLES
 from recsys.config.training import Training
 from recsys.errors import ConfigError
 from recsys.tuning.space import Choice, Range, read_space, recipe_text
-from recsys.two_tower import TwoTower
 from tests.tuning.searching import FIXED, SEARCH, space_of
 
 
@@ -37,7 +37,7 @@ def test_a_space_holds_lists_ranges_and_fixed_values(tmp_path: Path) -> None:
     assert isinstance(space.searched["model.dropout"].low, float)
     assert space.fixed["model"] == {"encoder": None, "max_length": 8}
     made = space.configs({"model.dim": 64, "training.learning_rate": 1e-3})
-    assert made["model"].options() == TwoTower(encoder=None, max_length=8, dim=64).options()
+    assert made["model"] == ModelConfig(encoder=None, max_length=8, dim=64)
     assert made["training"] == Training(epochs=2, batch_tokens=64, device="cpu", learning_rate=1e-3)
 
 

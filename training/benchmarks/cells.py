@@ -120,10 +120,10 @@ BASELINES = {
 ABLATIONS = {
     "default recipe": Cell("default", {"training": {"epochs": 12}}),
     "one member": replace(_one(), seeds=3),
-    "ids alone": _one(use_ids=True, encoder=None, words=False, categories=[], numbers=[]),
+    "ids alone": _one(use_ids=True, encoder=None, word_features="off", categories=[], numbers=[]),
     "text alone": _one(use_ids=False),
     "ids too": replace(_one(use_ids=True), seeds=2),
-    "ids and encoder, no words": _one(words=False, use_ids=True),
+    "ids and encoder, no words": _one(word_features="off", use_ids=True),
     "ids and words, no encoder": _one(encoder=None, use_ids=True),
     "loss: full softmax": _one({"loss": "softmax"}),
     "loss: sampled softmax with logQ, batch's targets too": _one({"log_q": True, "sampler": "mixed"}),

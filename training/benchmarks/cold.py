@@ -21,16 +21,18 @@ import recsys
 from recsys.core.files import atomic_file
 from recsys.core.progress import log
 
-_TEXT = {"words": False, "id_dropout": 0.5, "ensemble_size": 1}
+_TEXT = {"word_features": "off", "id_dropout": 0.5, "ensemble_size": 1}
 _TRAINED = {"trainable_layers": 2, "texts_per_step": 32}
 CELLS = {
     "zero-shot text": Cell(baseline=recsys.ZeroShot),
     "popularity": Cell(baseline=recsys.Popularity),
     "frozen + projection": Cell(change={"model": _TEXT}),
-    "frozen + projection + words": Cell(change={"model": _TEXT | {"words": True}}),
-    "frozen + projection + words, three ensemble_size": Cell(change={"model": _TEXT | {"words": True, "ensemble_size": 3}}),
+    "frozen + projection + words": Cell(change={"model": _TEXT | {"word_features": "on"}}),
+    "frozen + projection + words, three members": Cell(
+        change={"model": _TEXT | {"word_features": "on", "ensemble_size": 3}}
+    ),
     "frozen + projection + words, cold items as negatives": Cell(
-        change={"model": _TEXT | {"words": True}, "objective": {"cold_negatives": True}}
+        change={"model": _TEXT | {"word_features": "on"}, "objective": {"cold_negatives": True}}
     ),
     "LoRA": Cell(change={"model": _TEXT | _TRAINED | {"encoder_mode": "lora"}}),
     "full": Cell(change={"model": _TEXT | _TRAINED | {"encoder_mode": "full"}}),
@@ -70,12 +72,9 @@ def run(cell: Cell, data: str, split: Any, catalog: Any, epochs: int | None) -> 
         model = cell.baseline().fit(split.train, catalog)
     else:
         shorter = {} if epochs is None else {"training": {"epochs": epochs}}
-        recipe = recsys.Recipe.of(RECIPES / f"{data}.toml", **cell.change, **shorter)
-        model = recipe.model.fit(
-            split.train, catalog, validation=split.validation, training=recipe.training,
-            objective=recipe.objective, augment=recipe.augment,
-        )  # fmt: skip
-        extra = {"best_epoch": model.log.best_epoch, "epochs": recipe.training.epochs, "options": model.options()}
+        recipe = recsys.Recipe.read(RECIPES / f"{data}.toml", **cell.change, **shorter)
+        model = recipe.fit(split.train, catalog, validation=split.validation)
+        extra = {"best_epoch": model.log.best_epoch, "epochs": recipe.training.epochs, "options": model.config.to_dict()}
     spent = time.process_time() - begun
     among_cold = recsys.evaluate(model, split.cold, CUTS, eligible=split.cold_rows)
     among_all, hot = recsys.evaluate(model, split.cold, CUTS), recsys.evaluate(model, split.hot, CUTS)

@@ -72,21 +72,18 @@ def run(cell: Cell, data: str, split: Any, catalog: Any, seed: int) -> dict[str,
         model = cell.baseline().fit(split.train, catalog)
         spent = time.process_time() - cpu
     else:
-        recipe = recsys.Recipe.of(RECIPES / f"{cell.recipe or data}.toml", **cell.change)
+        recipe = recsys.Recipe.read(RECIPES / f"{cell.recipe or data}.toml", **cell.change)
         training = replace(recipe.training, seed=seed)
-        model = recipe.model.fit(
+        model = replace(recipe, training=training).fit(
             split.train,
             catalog,
             validation=split.validation,
-            training=training,
-            objective=recipe.objective,
-            augment=recipe.augment,
         )
         spent = model.log.cpu_seconds
         extra = {
             "curve": curve(model.log.epochs),
             "best_epoch": model.log.best_epoch,
-            "model": model.options(),
+            "model": model.config.to_dict(),
             "objective": asdict(recipe.objective),
             "augment": asdict(recipe.augment),
             "training": asdict(training),

@@ -121,7 +121,7 @@ def against_rectools(arguments: argparse.Namespace, folders: dict[str, Path], te
 
     cases = []
     for name, folder in folders.items():
-        dropout = recsys.Recipe.of(RECIPES / f"{name}.toml").model.dropout
+        dropout = recsys.Recipe.read(RECIPES / f"{name}.toml").model.dropout
         for shape in SHAPES[name]:
             epochs = min(arguments.epochs, shape.epochs or arguments.epochs)
             options = asdict(shape) | {"data": str(folder), "epochs": epochs, "threads": arguments.threads}
@@ -146,19 +146,16 @@ def ours(options: dict[str, Any]) -> dict[str, Any]:
     shape = {"max_length": options["length"], "ensemble_size": 1} | {
         name: options[name] for name in ("dim", "blocks", "heads")
     }
-    nothing = {"encoder": None, "words": False, "categories": [], "numbers": []} if options["ids"] else {}
+    nothing = {"encoder": None, "word_features": "off", "categories": [], "numbers": []} if options["ids"] else {}
     nothing |= {"use_ids": True}
-    recipe = recsys.Recipe.of(
+    recipe = recsys.Recipe.read(
         RECIPES / f"{Path(options['data']).name}.toml",
         model=shape | nothing,
         objective={"loss": options["loss"]},
         training={"epochs": options["epochs"], "validate_every": 1, "validate_users": 0, "patience": 0, "device": "cpu"},
     )
     begun, spent, training = time.perf_counter(), [], recipe.training
-    model = recipe.model.fit(
-        split.train, catalog, validation=split.validation, training=training, objective=recipe.objective,
-        augment=recipe.augment, on_epoch=spent.append,
-    )  # fmt: skip
+    model = recipe.fit(split.train, catalog, validation=split.validation, on_epoch=spent.append)
     total = time.perf_counter() - begun
     batches = list(WindowBatches(split.train, options["length"], training.batch_tokens, training.seed).epoch(0))
     wanted = {"epoch": "epoch", "seconds": "seconds", "cpu_seconds": "cpu_seconds", "val_ndcg@10": "ndcg@10"}

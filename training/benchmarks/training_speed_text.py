@@ -26,7 +26,7 @@ SMALL = {"training": {"batch_tokens": 1600}}
 OURS: dict[str, dict[str, dict[str, Any]]] = {
     "ours, all layers": {"model": {"trainable_layers": 0}},
     "ours, 2 top layers": {"model": {"trainable_layers": 2}},
-    "ours, all layers, text alone": {"model": {"trainable_layers": 0, "use_ids": False, "words": False}},
+    "ours, all layers, text alone": {"model": {"trainable_layers": 0, "use_ids": False, "word_features": "off"}},
     "ours, 2 top layers, small steps": SMALL | {"model": {"trainable_layers": 2, "texts_per_step": 128}},
     "ours, frozen encoder, small steps": SMALL | {"model": {"encoder_mode": "frozen"}},
 }
@@ -87,12 +87,13 @@ def tune(options: dict[str, Any]) -> dict[str, Any]:
     from recsys.models.towers import TwoTowerModel
     from recsys.training.loop import Run
     from recsys.training.optimizer import warmup_cosine
+    from recsys.training.prepare import prepare
     from recsys.training.trainer import make_batches, make_fabric, make_loss
 
     torch.use_deterministic_algorithms(True)  # as in every training of ours
     split, catalog = load(options["data"])
     begun, few = time.perf_counter(), options["quick"]
-    recipe = recsys.Recipe.of(
+    recipe = recsys.Recipe.read(
         RECIPES / f"{Path(options['data']).name}.toml",
         model={"encoder": options["encoder"], "encoder_mode": "full", "texts_per_step": 512, "ensemble_size": 1}
         | options["model"]
@@ -103,12 +104,13 @@ def tune(options: dict[str, Any]) -> dict[str, Any]:
         | ({"batch_tokens": 512} if few else {}),
     )
     config = recipe.training
-    towers, log, _, extras = recipe.model.prepare(split.train, catalog, training=config, augment=recipe.augment)
+    inputs = prepare(recipe.model, split.train, catalog, training=config, augment=recipe.augment)
+    towers = inputs.towers
     encoder: Any = towers.net.items.encoder
     torch.manual_seed(config.seed)
     fabric = make_fabric(config, "cpu")
-    batches = make_batches(towers, log, config, recipe.augment, extras)
-    loss = make_loss(towers, log, config, recipe.objective, "cpu")
+    batches = make_batches(inputs, config, recipe.augment)
+    loss = make_loss(inputs, config, recipe.objective, "cpu")
     seen: dict[str, list[int]] = {"interactions": [], "texts": []}
     loss.register_forward_pre_hook(lambda _, given: seen["interactions"].append(len(given[0].targets)))
     if encoder is not None:
