@@ -51,7 +51,8 @@ def test_fit_takes_columns_words_times_types_and_features(shop: Path, capsys: py
     assert "request time known" in out
     config = json.loads((shop / "rich" / "config.json").read_text())
     model = config["model"]
-    assert (model["categories"], model["numbers"], model["words"], model["use_ids"]) == (["kinds"], ["price"], True, False)
+    found = (model["categories"], model["numbers"], model["word_features"], model["use_ids"])
+    assert found == (["kinds"], ["price"], "on", False)
     assert (model["positions"], model["time_bias"], model["event_heads"]) == ("rotary", "request", True)
     assert config["event_names"] == ["buy", "cart", "view"]
     assert pl.read_parquet(shop / "rich" / "users.parquet").columns == ["user_id", "feature_0", "feature_1"]

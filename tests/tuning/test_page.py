@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from recsys.cli.parser import main
+from recsys.config.model import ModelConfig
 from recsys.config.options import build, read_recipe
 from recsys.config.recipe import TABLES
 from recsys.data.split import Split
@@ -110,7 +111,7 @@ def test_the_best_recipe_is_an_ordinary_recipe(found: Tuning, tmp_path: Path) ->
     files = write(found, tmp_path / "out")
     recipe = read_recipe(files["recipe"], TABLES)
     assert recipe == found.best
-    assert build(TwoTower, recipe["model"]).dropout == found.best_row["model.dropout"]
+    assert build(ModelConfig, recipe["model"]).dropout == found.best_row["model.dropout"]
     assert f"{found.best_row['value']:.4f}" in files["recipe"].read_text().splitlines()[0]
     assert pl.read_csv(files["trials"]).height == 12
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["best.toml", "search.html", "trials.csv"]
