@@ -9,7 +9,7 @@ import polars as pl
 
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Int64
-from recsys.core.schema import USER, canonical_ids
+from recsys.core.schema import ROW, USER, canonical_ids
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
@@ -192,10 +192,10 @@ def values(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
     common = np.sort(np.argsort(-counts, kind="stable")[:most])
     rows, places = matrix.nonzero()
     label = np.array([*names, _REST], dtype=object)[np.where(np.isin(places, common), places, len(names))]
-    pairs = pl.DataFrame({"row": rows.astype(np.int64), name: pl.Series(label.tolist(), dtype=pl.String)}).unique()
-    lists = pairs.sort("row", name).group_by("row", maintain_order=True).agg(name)
-    every = pl.DataFrame({"row": np.arange(len(catalog), dtype=np.int64)})
-    return every.join(lists, on="row", how="left", maintain_order="left")[name]
+    pairs = pl.DataFrame({ROW: rows.astype(np.int64), name: pl.Series(label.tolist(), dtype=pl.String)}).unique()
+    lists = pairs.sort(ROW, name).group_by(ROW, maintain_order=True).agg(name)
+    every = pl.DataFrame({ROW: np.arange(len(catalog), dtype=np.int64)})
+    return every.join(lists, on=ROW, how="left", maintain_order="left")[name]
 
 
 def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:

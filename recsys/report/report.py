@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recsys.baselines import EASE, ItemKNN, Popularity
 from recsys.core.progress import log
@@ -18,9 +18,7 @@ from recsys.evaluation.protocol import Ranker
 from recsys.evaluation.result import Evaluation
 from recsys.report.figures import METRIC, K, collect, no_tests
 from recsys.report.groups import CATEGORY_COLUMNS, item_groups, user_segments
-
-if TYPE_CHECKING:
-    from recsys.serving.retriever import Retriever as Bundle
+from recsys.report.reported import Reported
 
 EASE_LIMIT = 20_000
 """EASE is fitted up to this many items: it inverts a dense matrix of their square."""
@@ -41,7 +39,7 @@ class Report:
 
 
 def build(
-    bundle: Bundle,
+    bundle: Reported,
     ranker: Ranker,
     *,
     k: Sequence[int] = CUTS,
@@ -56,7 +54,7 @@ def build(
 
     Parameters
     ----------
-    bundle : Bundle
+    bundle : Reported
         With a holdout.
     ranker : Ranker
         Ranks by the bundle, in its item rows.
@@ -119,7 +117,7 @@ def build(
 
 
 def evaluate_held_out(
-    bundle: Bundle,
+    bundle: Reported,
     ranker: Ranker,
     *,
     k: Sequence[int] = CUTS,
@@ -151,7 +149,7 @@ def evaluate_held_out(
     )
 
 
-def held_out(bundle: Bundle) -> Holdout:
+def held_out(bundle: Reported) -> Holdout:
     """The held-out users of a bundle.
 
     Raises
@@ -180,7 +178,7 @@ def category_column(catalog: Catalog, asked: str | None) -> str | None:
     )
 
 
-def _cuts(bundle: Bundle, k: Sequence[int]) -> list[int]:
+def _cuts(bundle: Reported, k: Sequence[int]) -> list[int]:
     return sorted({K} | {cut for cut in k if cut <= len(bundle.items)})
 
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recsys.config.recipe import TABLES
-
-if TYPE_CHECKING:
-    from recsys.serving.retriever import Retriever as Bundle
+from recsys.report.reported import Reported
 
 _LINE = 100
 
 
-def command(bundle: Bundle) -> str:
+def command(bundle: Reported) -> str:
     """How to fit the model again and report on it, as lines for a shell; LOG, ITEMS and USERS stand for files.
 
     Parameters
     ----------
-    bundle : Bundle
+    bundle : Reported
         Its record says how the log was read and split, if the command ``fit`` did that.
     """
     words = ["recsys", "fit", "LOG", *_data_words(bundle)]
@@ -36,7 +34,7 @@ def command(bundle: Bundle) -> str:
     return " \\\n".join(lines).strip() + "\nrecsys report RUN --out report.html"
 
 
-def options_of(bundle: Bundle) -> dict[str, dict[str, Any]]:
+def options_of(bundle: Reported) -> dict[str, dict[str, Any]]:
     """All options by table of a recipe; a table is empty if its options are not known."""
     record = bundle.record
     return {
@@ -47,7 +45,7 @@ def options_of(bundle: Bundle) -> dict[str, dict[str, Any]]:
     }
 
 
-def _data_words(bundle: Bundle) -> list[str]:
+def _data_words(bundle: Reported) -> list[str]:
     reading = bundle.record.get("reading")
     if reading is not None:
         files = [*(["--catalog", "ITEMS"] if reading.get("catalog") else [])]
