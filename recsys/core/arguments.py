@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
+from functools import wraps
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import polars as pl
 
 from recsys.errors import ConfigError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _MOST = 2**63 - 1
@@ -234,3 +236,32 @@ def function_or_none(value: object, name: str) -> None:
     """
     if value is not None and not callable(value):
         raise ConfigError(f"{name} must be a function, not {described(value)}")
+
+
+def renamed(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Refuse old names of a function's keywords with the new name.
+
+    Parameters
+    ----------
+    **names : str
+        Old name → new name.
+
+    Examples
+    --------
+    >>> @renamed(allow="eligible")
+    ... def recommend(*, eligible=None): ...
+    >>> recommend(allow=[1])
+    Traceback (most recent call last):
+    recsys.errors.ConfigError: recommend has no argument 'allow'; it is now called 'eligible'
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+            for old in names.keys() & kwargs.keys():
+                raise ConfigError(f"{function.__name__} has no argument {old!r}; it is now called {names[old]!r}")
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from recsys.core.arguments import flag, instance, instance_or_none, text_or_none, whole_number
+from recsys.core.arguments import flag, instance, instance_or_none, renamed, text_or_none, whole_number
 from recsys.core.progress import track, warn
 from recsys.core.ragged import Bool, Int32, Int64, Ragged, contained, mask_of
 from recsys.data.catalog import Catalog
@@ -23,6 +23,7 @@ _MANY_REPEATS = 0.1
 """Share of targets in the history from which on a warning is given."""
 
 
+@renamed(candidates="eligible")
 def evaluate(
     model: Ranker,
     holdout: Holdout,

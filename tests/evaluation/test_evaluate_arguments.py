@@ -36,3 +36,16 @@ def test_a_k_of_a_billion_costs_no_more_than_the_catalogue(model: FixedLists, ho
     for metric in ("recall", "ndcg", "mrr", "map", "hit_rate", "coverage", "gini"):
         assert billion[f"{metric}@1000000000"] == every[f"{metric}@6"]
     assert billion["precision@1000000000"] == pytest.approx(every["precision@6"] * 6 / 10**9)
+
+
+def test_the_old_name_of_eligible_is_refused_with_the_new_one(model: FixedLists, holdout: Holdout) -> None:
+    with pytest.raises(ConfigError, match="evaluate has no argument 'candidates'; it is now called 'eligible'"):
+        evaluate(model, holdout, candidates=[1])  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"), [([7], "rows from 0 to 5; it holds 7"), ([0.5], "a list of item rows"), ("a", "")]
+)
+def test_eligible_items_are_rows_of_the_holdout(model: FixedLists, holdout: Holdout, rows: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=f"eligible must .*{says}"):
+        evaluate(model, holdout, eligible=rows)
