@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, ragged_positions
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked, check_k
 from recsys.errors import DataError, UnsupportedError
 from recsys.index.exact.search import search
@@ -23,7 +22,7 @@ from recsys.index.exact.table import VectorTable
 from recsys.models.encoders.held import HeldEncoder
 from recsys.models.encoders.pretrained import TextEncoder
 from recsys.models.encoders.whitening import Whitening
-from recsys.models.networks.context import Context, request_times
+from recsys.models.networks.context import Context, Padding, collate, request_times
 from recsys.models.networks.two_tower import TwoTowerNetwork
 
 _BLOCK_TOKENS = 16_384
@@ -32,21 +31,6 @@ _NO_TEXT = "this model was trained without text (encoder=None); it cannot read a
 _NO_ENCODER = (
     "this model was saved without its text encoder, as nothing proved it to be the right one; fit again to read text"
 )
-
-
-def padded(histories: Ragged) -> tuple[Tensor, Tensor]:
-    """Histories as one tensor.
-
-    Returns
-    -------
-    rows : int64 (n, longest)
-        Padded on the right with row 0.
-    lengths : int64 (n,)
-    """
-    lengths = histories.lengths
-    width = int(lengths.max())
-    places = ragged_positions(np.arange(len(histories), dtype=np.int64) * width, lengths)
-    return _grid(histories.rows, places, (len(histories), width)), torch.from_numpy(lengths)
 
 
 @torch.inference_mode()
@@ -90,30 +74,30 @@ def encode_histories(
     empty = np.flatnonzero(lengths == 0)
     if len(empty):
         raise DataError(f"{len(empty)} of {len(lengths)} histories are empty (the first is number {empty[0] + 1})")
-    _check_side(net, recent)
+    _check_context(net, recent)
     out = torch.empty(len(recent), table.shape[1], device=table.device)
     order = np.argsort(-lengths, kind="stable")
     begin = 0
     while begin < len(order):
         chosen = order[begin : begin + max(1, _BLOCK_TOKENS // int(lengths[order[begin]]))]
         some = recent.take(chosen)
-        rows, sizes = padded(some)
-        side = _side(
+        padding, sizes = Padding.of(some.lengths), torch.from_numpy(some.lengths)
+        context = _context(
             net,
             some,
-            rows.shape[1],
+            padding,
             None if features is None else features[chosen],
             None if requests is None else requests[chosen],
             target_event,
-        )
-        vectors = net.user_vectors(table, rows.to(table.device), sizes.to(table.device), side.to(table.device))
+        ).to(table.device)
+        vectors = net.user_vectors(table, padding.pad(some.rows).to(table.device), sizes.to(table.device), context)
         out[torch.from_numpy(chosen).to(table.device)] = vectors
         begin += len(chosen)
     return out
 
 
-def _check_side(net: TwoTowerNetwork, histories: Ragged) -> None:
-    """Refuse histories without what the user tower reads beside items."""
+def _check_context(net: TwoTowerNetwork, histories: Ragged) -> None:
+    """Refuse histories without what the user tower reads besides items."""
     needed = {"times": net.users.time_bias != "none", "event types": net.users.event_types > 0}
     given = {"times": histories.times, "event types": histories.events}
     for name, reads in needed.items():
@@ -121,37 +105,29 @@ def _check_side(net: TwoTowerNetwork, histories: Ragged) -> None:
             raise DataError(f"this model reads the {name} of a history, and these histories have none")
 
 
-def _side(
+def _context(
     net: TwoTowerNetwork,
     histories: Ragged,
-    width: int,
+    padding: Padding,
     features: Int32 | None,
     requests: Int64 | None,
     target_event: int | None,
 ) -> Context:
-    """What the user tower reads of histories beside their items."""
-    places = ragged_positions(np.arange(len(histories), dtype=np.int64) * width, histories.lengths)
-    times = events = asked = None
-    if histories.times is not None and net.users.time_bias != "none":
-        times = _grid(histories.times, places, (len(histories), width))
-        now = histories.times[histories.offsets[1:] - 1] if requests is None else requests
-        asked = request_times(times, torch.from_numpy(histories.lengths), torch.from_numpy(now))
-    if histories.events is not None and net.users.event_types:
-        events = _grid(histories.events, places, (len(histories), width))
-    return Context(
-        times=times,
-        request=asked,
-        events=events,
-        features=None if features is None else torch.from_numpy(features.astype(np.int64)),
-        target_event=None if target_event is None else torch.full((len(histories),), target_event),
+    """What the user tower reads of histories besides their items."""
+    reads_times = histories.times is not None and net.users.time_bias != "none"
+    context = collate(
+        padding,
+        times=histories.times if reads_times else None,
+        events=histories.events if net.users.event_types else None,
+        features=features,
     )
-
-
-def _grid(values: NDArray[np.integer], places: Int64, shape: tuple[int, int]) -> Tensor:
-    """An int64 tensor with ``values`` at these places of it laid flat, and zeros elsewhere."""
-    grid = np.zeros(shape, dtype=np.int64)
-    grid.reshape(-1)[places] = values
-    return torch.from_numpy(grid)
+    if histories.times is not None and context.times is not None:
+        now = histories.times[histories.offsets[1:] - 1] if requests is None else requests
+        asked = request_times(context.times, torch.from_numpy(histories.lengths), torch.from_numpy(now))
+        context = replace(context, request=asked)
+    if target_event is not None:
+        context = replace(context, target_event=torch.full((len(histories),), target_event))
+    return context
 
 
 @dataclass(eq=False)

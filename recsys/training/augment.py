@@ -2,120 +2,101 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from recsys.config.augment import Augment
-from recsys.core.ragged import Int32, Int64, Ragged, found_among, ragged_positions
+from recsys.core.ragged import Int32, Ragged, found_among, ragged_positions
 from recsys.errors import ConfigError, DataError
+
+
+class Augmented(NamedTuple):
+    """Windows to train on.
+
+    Attributes
+    ----------
+    inputs, targets : Ragged (W)
+        Item rows, of equal lengths of at least 1: event t and event t + 1 of each window.
+    input_events, target_events : int32 (N,)
+        Which event of the original windows' flat events each input and each target comes from: by these a caller selects
+        whatever else belongs to the events, such as their times.
+    """
+
+    inputs: Ragged
+    targets: Ragged
+    input_events: Int32
+    target_events: Int32
 
 
 def augment(
     windows: Ragged, options: Augment, generator: np.random.Generator, neighbours: Int32 | None = None
-) -> tuple[Ragged, Ragged]:
-    """Inputs and targets of windows, varied as the options say: crop, then delete, then reorder, then substitute.
+) -> Augmented:
+    """Make inputs and targets of windows, varied as the options say: crop, then delete, then reorder, then substitute.
 
-    The first three change what the window is, so that inputs and targets change together and every target is the event
-    that follows in the window so changed. Only inputs are substituted.
+    The first three change which events a window has, so inputs and targets change together, and every target is the event
+    that follows in the changed window. Substitution changes inputs only.
 
     Parameters
     ----------
     windows : Ragged (W)
-        The events of each window in time order, two at least: its inputs and its last target.
+        The events of each window in time order, at least two: its inputs and its last target.
     options : Augment
     generator : numpy Generator
-        Not drawn from by what is off.
+        Options that are off draw nothing from it.
     neighbours : int32 (n_items, m), optional
         Nearest items of each item, nearest first, from :func:`recsys.training.neighbours.nearest_by_text`; needed to
         substitute.
 
     Returns
     -------
-    inputs, targets : Ragged (W)
-        Of equal lengths, at least 1: event t and event t + 1 of each window.
+    Augmented
 
     Raises
     ------
     ConfigError
-        ``substitute`` is asked for without neighbours, or with fewer than ``options.neighbours``.
+        ``substitute`` is above 0 without neighbours, or with fewer than ``options.neighbours``.
     DataError
         A window has fewer than two events.
+
+    Examples
+    --------
+    >>> windows = Ragged.from_lists([[5, 6, 7], [8, 9]])
+    >>> inputs, targets, *_ = augment(windows, Augment(), np.random.default_rng(0))
+    >>> inputs.to_lists(), targets.to_lists()
+    ([[5, 6], [8]], [[6, 7], [9]])
     """
-    return taken(windows, arrange(windows.lengths, options, generator), options, generator, neighbours)
-
-
-def taken(
-    windows: Ragged,
-    order: Ragged,
-    options: Augment,
-    generator: np.random.Generator,
-    neighbours: Int32 | None = None,
-) -> tuple[Ragged, Ragged]:
-    """The second half of :func:`augment`, for callers that need the order too.
-
-    Parameters
-    ----------
-    windows, options, neighbours
-        As for :func:`augment`, which lists what is raised.
-    order : Ragged (W)
-        From :func:`arrange`.
-    generator : numpy Generator
-        As :func:`arrange` left it.
-
-    Returns
-    -------
-    inputs, targets : Ragged (W)
-    """
-    events = Ragged(order.offsets, windows.rows[order.rows])
-    lengths = events.lengths - 1
-    inputs = events.head(lengths)
-    targets = Ragged(inputs.offsets, events.rows[ragged_positions(events.offsets[:-1] + 1, lengths)])
-    if options.substitute == 0.0:
-        return inputs, targets
-    if neighbours is None:
-        raise ConfigError(
-            f"substitute={options.substitute} needs the items' neighbours, and there are none: give a text encoder"
-        )
-    if neighbours.shape[1] < options.neighbours:
-        raise ConfigError(f"neighbours={options.neighbours}, but the table holds {neighbours.shape[1]} per item")
-    return _substitute(inputs, events, options.substitute, neighbours[:, : options.neighbours], generator), targets
-
-
-def arrange(lengths: Int64, options: Augment, generator: np.random.Generator) -> Ragged:
-    """Which events of each window are left, and in which order, after crop, delete and reorder.
-
-    By these positions :func:`augment` takes the items; a caller takes by them whatever else belongs to the events, such as
-    their times.
-
-    Parameters
-    ----------
-    lengths : int64 (W,)
-        Events of each window, at least two.
-    options : Augment
-    generator : numpy Generator
-
-    Returns
-    -------
-    Ragged (W)
-        Positions in the windows' flat events; at least two of each window.
-
-    Raises
-    ------
-    DataError
-        A window has fewer than two events.
-    """
-    short = np.flatnonzero(lengths < 2)
+    short = np.flatnonzero(windows.lengths < 2)
     if len(short):
         raise DataError(
-            f"a window needs at least 2 events, an input and its target; window {short[0]} has {lengths[short[0]]}"
+            f"a window needs at least 2 events, an input and its target; window {short[0]} has {windows.lengths[short[0]]}"
         )
-    order = Ragged.from_lengths(lengths, np.arange(lengths.sum(), dtype=np.int32))
+    order = Ragged.from_lengths(windows.lengths, np.arange(len(windows.rows), dtype=np.int32))
     if options.crop > 0.0:
         order = _crop(order, options.crop, generator)
     if options.delete > 0.0:
         order = _delete(order, options.delete, generator)
     if options.reorder > 0.0:
         order = _reorder(order, options.reorder, generator)
-    return order
+    events = Ragged(order.offsets, windows.rows[order.rows])
+    lengths = events.lengths - 1
+    read = ragged_positions(events.offsets[:-1], lengths)
+    inputs = Ragged.from_lengths(lengths, events.rows[read])
+    targets = Ragged(inputs.offsets, events.rows[read + 1])
+    if options.substitute > 0.0:
+        inputs = _substitute(inputs, events, options.substitute, _nearest(neighbours, options), generator)
+    return Augmented(inputs, targets, order.rows[read], order.rows[read + 1])
+
+
+def _nearest(neighbours: Int32 | None, options: Augment) -> Int32:
+    """The first columns of the table of neighbours, as many as substitution draws from."""
+    if neighbours is None:
+        raise ConfigError(
+            f"substitute={options.substitute} needs the items' neighbours, and there are none: give a text encoder"
+        )
+    if neighbours.shape[1] < options.neighbours:
+        raise ConfigError(f"neighbours={options.neighbours}, but the table holds {neighbours.shape[1]} per item")
+    return neighbours[:, : options.neighbours]
 
 
 def _crop(lists: Ragged, probability: float, generator: np.random.Generator) -> Ragged:

@@ -134,7 +134,7 @@ def _head(batch: Batch, windows: int) -> Batch:
         targets=batch.targets[mine],
         positions=batch.positions[mine],
         weights=None if batch.weights is None else batch.weights[mine],
-        side=None if batch.side is None else batch.side.rows(torch.arange(windows, device=inputs.device)),
+        context=None if batch.context is None else batch.context.rows(torch.arange(windows, device=inputs.device)),
     )
 
 

@@ -135,7 +135,7 @@ class NextItemLoss(nn.Module):
             table = net.items(rows)  # (R, D): each distinct item of the batch is encoded once
             inputs, targets = torch.searchsorted(rows, batch.inputs), torch.searchsorted(candidates, batch.targets)
             vectors = net.by_member(table[torch.searchsorted(rows, candidates)].float())
-        states = net.users(F.embedding(inputs, table), batch.side)  # (B, T, D)
+        states = net.users(F.embedding(inputs, table), batch.context)  # (B, T, D)
         queries = net.by_member(states.flatten(0, 1)[batch.positions].float())  # each (N, D)
         masked = history_pairs(candidates, batch.inputs, batch.positions) if objective.mask_history else None
         losses = [

@@ -1,4 +1,4 @@
-"""Training batches: windows of histories, grouped by length so that next to nothing is padding."""
+"""Training batches: windows of histories, grouped by length so that almost nothing is padding."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor
 from recsys.config.augment import Augment
 from recsys.core.ragged import Int32, Int64, Ragged, ragged_positions
 from recsys.data.interactions import Interactions
-from recsys.models.networks.context import Context
-from recsys.training.augment import arrange, taken
+from recsys.models.networks.context import Context, Padding, collate
+from recsys.training.augment import augment
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Batch:
         The targets of all processes' shares.
     weights, all_weights : float32 (N,), float32 (N',), or None
         What the log says each target is worth.
-    side : Context or None
-        Times, event types and user features beside the inputs, where the user tower reads any.
+    context : Context or None
+        Times, event types and user features besides the inputs, where there are any.
     processes : int
         How many shares there are.
     """
@@ -46,7 +46,7 @@ class Batch:
     all_targets: Tensor
     weights: Tensor | None = None
     all_weights: Tensor | None = None
-    side: Context | None = None
+    context: Context | None = None
     processes: int = 1
 
     def share(self, *, weighted: bool = False) -> float:
@@ -164,48 +164,37 @@ class WindowBatches:
         log = self.log
         flat = ragged_positions(log.histories.offsets[owners] + starts, sizes + 1)  # the windows' events in the log
         windows = Ragged.from_lengths(sizes + 1, log.histories.rows[flat])
-        generator = np.random.default_rng(key)
-        order = arrange(windows.lengths, self.options, generator)
-        inputs, targets = taken(windows, order, self.options, generator, self.neighbours)
+        varied = augment(windows, self.options, np.random.default_rng(key), self.neighbours)
         mine = np.arange(self.process, len(owners), self.processes)
-        own_inputs, own_targets = inputs.take(mine), targets.take(mine)
-        width = int(own_inputs.lengths.max()) if len(mine) else 1
-        places = ragged_positions(np.arange(len(mine), dtype=np.int64) * width, own_inputs.lengths)
-        before = ragged_positions(order.offsets[mine], own_inputs.lengths)
-        side = self._side(owners[mine], flat[order.rows[before]], flat[order.rows[before + 1]], places, width)
+        lengths = varied.inputs.lengths[mine]
+        own = ragged_positions(varied.inputs.offsets[mine], lengths)  # this process's inputs, and their targets
+        padding = Padding.of(lengths)
         weights = all_weights = None
         if log.weights is not None:
-            weights = torch.from_numpy(log.weights[flat[order.rows[before + 1]]])
-            every = ragged_positions(order.offsets[:-1], inputs.lengths) + 1
-            all_weights = torch.from_numpy(log.weights[flat[order.rows[every]]])
+            all_weights = torch.from_numpy(log.weights[flat[varied.target_events]])
+            weights = all_weights[own]
+        all_targets = torch.from_numpy(varied.targets.rows.astype(np.int64))
         return Batch(
-            inputs=_grid(own_inputs.rows, places, len(mine), width),
-            targets=torch.from_numpy(own_targets.rows.astype(np.int64)),
-            positions=torch.from_numpy(places),
-            all_targets=torch.from_numpy(targets.rows.astype(np.int64)),
+            inputs=padding.pad(varied.inputs.rows[own]),
+            targets=all_targets[own],
+            positions=torch.from_numpy(padding.positions),
+            all_targets=all_targets,
             weights=weights,
             all_weights=all_weights,
-            side=side,
+            context=self._context(owners[mine], flat[varied.input_events[own]], flat[varied.target_events[own]], padding),
             processes=self.processes,
         )
 
-    def _side(self, owners: Int64, read: Int64, asked: Int64, places: Int64, width: int) -> Context | None:
-        """Times and types of the events at ``read``, and of those at ``asked`` that follow them; the users' features."""
+    def _context(self, owners: Int64, read: Int64, predicted: Int64, padding: Padding) -> Context | None:
+        """Times and types of the events read, and of the events predicted from them; features of the windows' users."""
         times, events = self.log.histories.times, self.log.histories.events
         if times is None and events is None and self.features is None:
             return None
-        shape = (places, len(owners), width)
-        return Context(
-            times=None if times is None else _grid(times[read], *shape),
-            request=None if times is None else _grid(times[asked], *shape),
-            events=None if events is None else _grid(events[read], *shape),
-            target_event=_grid(events[asked], *shape) if self.target_event and events is not None else None,
-            features=None if self.features is None else torch.from_numpy(self.features[owners].astype(np.int64)),
+        return collate(
+            padding,
+            times=None if times is None else times[read],
+            request=None if times is None else times[predicted],
+            events=None if events is None else events[read],
+            target_event=events[predicted] if self.target_event and events is not None else None,
+            features=None if self.features is None else self.features[owners],
         )
-
-
-def _grid(values: np.ndarray, places: Int64, rows: int, width: int) -> Tensor:
-    """int64 (rows, width): values at their places, zeros elsewhere."""
-    out = np.zeros(rows * width, dtype=np.int64)
-    out[places] = values
-    return torch.from_numpy(out.reshape(rows, width))

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys.config.model import ModelConfig
 from recsys.core.ragged import Float32
 from recsys.data.catalog import Catalog
 from recsys.errors import DataError, EncoderError
@@ -11,7 +12,6 @@ from recsys.models.build import text_part
 from recsys.models.encoders.pretrained import TextEncoder
 from recsys.models.encoders.proof import prove_reencoding, prove_vectors
 from recsys.models.encoders.whitening import Whitening
-from recsys.two_tower import TwoTower
 from tests.models.tiny_encoders import make_encoder
 
 TEXTS = pl.Series(["a red car", None, "a blue boat", "a pink bike", "a green plane and a white train"])
@@ -80,4 +80,4 @@ def test_vectors_of_zeros_and_vectors_that_are_not_finite_are_refused() -> None:
 def test_a_catalogue_that_says_the_same_of_all_items_is_refused(tiny_encoder: Path, columns: list[str | None]) -> None:
     catalog = Catalog.from_frame(pl.DataFrame({"item_id": list("abcd"), "title": columns}), text=["title"])
     with pytest.raises(DataError, match="all items with a text have the same, '(same|one)'"):
-        text_part(TwoTower(encoder=str(tiny_encoder)), catalog, "cpu")
+        text_part(ModelConfig(encoder=str(tiny_encoder)), catalog, "cpu")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recsys.config.model import ModelConfig
 from recsys.config.training import LossName, Objective
 from recsys.models.build import Shape, network
 from recsys.models.features import ItemContent, TokenBags
@@ -28,7 +29,7 @@ def make_content() -> ItemContent:
 
 def make_net(ensemble_size: int = MEMBERS, **options: Any) -> TwoTowerNetwork:
     """Untrained towers that read everything, without anything random."""
-    model = TwoTower(dim=DIM, ensemble_size=ensemble_size, max_length=6, dropout=0.0, id_dropout=0.0, **options)
+    model = ModelConfig(dim=DIM, ensemble_size=ensemble_size, max_length=6, dropout=0.0, id_dropout=0.0, **options)
     torch.manual_seed(2)
     shape = Shape(event_types=3 if options.get("event_heads") else 0, user_features=(4,))
     net = network(model, make_content(), torch.arange(N_ITEMS) > 0, shape)
@@ -99,7 +100,7 @@ def test_members_learn_what_each_would_learn_alone(name: LossName, score: str) -
         targets = torch.tensor([2, 3, 4, 6, 11])
         weights = torch.tensor([1.0, 3.0, 2.0, 5.0, 4.0])
         features = Context(features=torch.tensor([[2], [0]]))
-        batch = Batch(HISTORIES, targets, torch.arange(5), targets, weights=weights, side=features)
+        batch = Batch(HISTORIES, targets, torch.arange(5), targets, weights=weights, context=features)
         value = loss(batch)
         value.backward()
         return float(value.detach()), net
@@ -118,7 +119,7 @@ def test_members_learn_what_each_would_learn_alone(name: LossName, score: str) -
 
 def test_members_start_apart() -> None:
     towers = network(
-        TwoTower(dim=DIM, ensemble_size=2), make_content(), torch.ones(N_ITEMS, dtype=torch.bool), Shape()
+        ModelConfig(dim=DIM, ensemble_size=2), make_content(), torch.ones(N_ITEMS, dtype=torch.bool), Shape()
     ).users
     assert isinstance(towers, UserEnsemble)
     one, other = (tower.state_dict()["blocks.0.qkv.weight"] for tower in towers.towers)

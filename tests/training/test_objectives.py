@@ -68,7 +68,7 @@ def test_ratings_are_learned_and_predicted() -> None:
         towers = inputs.towers
         table = towers.net.for_score(towers.net.items())
         for batch in batches.epoch(0):
-            hidden = towers.net.users(F.embedding(batch.inputs, towers.net.items()), batch.side)
+            hidden = towers.net.users(F.embedding(batch.inputs, towers.net.items()), batch.context)
             queries = towers.net.for_score(hidden.flatten(0, 1)[batch.positions])
             predicted.append((queries * table[batch.targets]).sum(1))
             assert batch.weights is not None

@@ -104,11 +104,11 @@ def test_weights_times_and_types_stay_with_their_events_whatever_is_left_out() -
     for epoch in range(5):
         for batch in supply.epoch(epoch):
             read = batch.inputs.flatten()[batch.positions]
-            at = {name: getattr(batch.side, name).flatten()[batch.positions] for name in ("times", "request", "events")}
+            at = {name: getattr(batch.context, name).flatten()[batch.positions] for name in ("times", "request", "events")}
             assert torch.equal(at["times"], read + 1000)
             assert torch.equal(at["request"], batch.targets + 1000)
             assert torch.equal(at["events"], read % 3)
-            assert torch.equal(batch.side.target_event.flatten()[batch.positions], batch.targets % 3)
+            assert torch.equal(batch.context.target_event.flatten()[batch.positions], batch.targets % 3)
             assert torch.equal(batch.weights, batch.targets / 2)
 
 

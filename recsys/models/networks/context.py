@@ -1,14 +1,17 @@
-"""What is known about a history beside its items, and how the user tower takes it in."""
+"""What is known about a history besides its items, and how the user tower reads it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from recsys.core.ragged import Int64, ragged_positions
 from recsys.errors import ConfigError
 
 
@@ -72,6 +75,69 @@ class Context:
         return Context(**{name: None if part is None else change(part) for name, part in parts.items()})
 
 
+@dataclass(frozen=True, eq=False)
+class Padding:
+    """Where the elements of lists of different lengths lie in the tensor that pads them to the longest.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        B lists, T elements in the longest.
+    positions : int64 (N,)
+        Index of each element in the flattened (B · T) tensor, list by list.
+
+    Examples
+    --------
+    >>> Padding.of(np.array([2, 1])).pad(np.array([7, 8, 9]))
+    tensor([[7, 8],
+            [9, 0]])
+    """
+
+    shape: tuple[int, int]
+    positions: Int64
+
+    @classmethod
+    def of(cls, lengths: Int64) -> Padding:
+        """For lists of these lengths, int64 (B,)."""
+        width = int(lengths.max(initial=1))
+        starts = np.arange(len(lengths), dtype=np.int64) * width
+        return cls((len(lengths), width), ragged_positions(starts, lengths))
+
+    def pad(self, values: NDArray[np.integer]) -> Tensor:
+        """int64 (B, T): the lists' values (N,), with zeros to the right of each list."""
+        padded = np.zeros(self.shape, dtype=np.int64)
+        padded.reshape(-1)[self.positions] = values
+        return torch.from_numpy(padded)
+
+
+def collate(
+    padding: Padding,
+    *,
+    times: NDArray[np.integer] | None = None,
+    request: NDArray[np.integer] | None = None,
+    events: NDArray[np.integer] | None = None,
+    target_event: NDArray[np.integer] | None = None,
+    features: NDArray[np.integer] | None = None,
+) -> Context:
+    """Pad what is known of each event into one :class:`Context`.
+
+    Parameters
+    ----------
+    padding : Padding
+        Of B histories with N events in all.
+    times, request, events, target_event : int (N,), optional
+    features : int (B, F), optional
+        Taken as it is.
+
+    Returns
+    -------
+    Context
+    """
+    each = {"times": times, "request": request, "events": events, "target_event": target_event}
+    padded = {name: padding.pad(values) for name, values in each.items() if values is not None}
+    return Context(**padded, features=None if features is None else torch.from_numpy(features.astype(np.int64)))
+
+
 def request_times(times: Tensor, lengths: Tensor, now: Tensor) -> Tensor:
     """:attr:`Context.request` of histories to be served: the next event's time, and after the last event the clock.
 
@@ -121,13 +187,13 @@ class ContextInput(nn.Module):
         for feature in self.features.parameters():
             feature.data[0] = 0.0
 
-    def forward(self, x: Tensor, side: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         """Add to the input.
 
         Parameters
         ----------
         x : float (B, T, D)
-        side : Context
+        context : Context
             Without ``features``, every feature of every user is unknown.
 
         Returns
@@ -141,9 +207,9 @@ class ContextInput(nn.Module):
         """
         batch, length, _ = x.shape
         if self.events is not None:
-            x = x + self.events(side.need("events", (batch, length), "event_types"))
-        if len(self.features) and side.features is not None:
-            codes = side.need("features", (batch, len(self.features)), "user_features")
+            x = x + self.events(context.need("events", (batch, length), "event_types"))
+        if len(self.features) and context.features is not None:
+            codes = context.need("features", (batch, len(self.features)), "user_features")
             known = [table(code) for table, code in zip(self.features, codes.T, strict=True)]  # each (B, D)
             x = x + torch.stack(known).sum(0)[:, None]
         return x

@@ -61,13 +61,13 @@ class UserEnsemble(nn.Module):
         """The first tower's heads; None: an event type cannot be asked for."""
         return self._first.event_heads
 
-    def forward(self, items: Tensor, side: Context | None = None) -> Tensor:
+    def forward(self, items: Tensor, context: Context | None = None) -> Tensor:
         """As :meth:`UserTower.forward`, float (B, T, ensemble_size * D) to the same shape."""
-        return torch.cat([tower(part, side) for tower, part in self._shares(items)], -1)
+        return torch.cat([tower(part, context) for tower, part in self._shares(items)], -1)
 
-    def last(self, items: Tensor, lengths: Tensor, side: Context | None = None) -> Tensor:
+    def last(self, items: Tensor, lengths: Tensor, context: Context | None = None) -> Tensor:
         """As :meth:`UserTower.last`, float (B, T, ensemble_size * D) to (B, ensemble_size * D)."""
-        return torch.cat([tower.last(part, lengths, side) for tower, part in self._shares(items)], -1)
+        return torch.cat([tower.last(part, lengths, context) for tower, part in self._shares(items)], -1)
 
     def _shares(self, items: Tensor) -> list[tuple[UserTower, Tensor]]:
         return list(zip(self.towers, items.chunk(self.ensemble_size, -1), strict=True))  # type: ignore[arg-type]

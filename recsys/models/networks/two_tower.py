@@ -63,7 +63,7 @@ class TwoTowerNetwork(nn.Module):
             return self.log_scale.clamp(max=math.log(100.0)).exp()
         return torch.tensor(self.users.dim**-0.5, device=self.log_scale.device)
 
-    def user_vectors(self, table: Tensor, histories: Tensor, lengths: Tensor, side: Context | None = None) -> Tensor:
+    def user_vectors(self, table: Tensor, histories: Tensor, lengths: Tensor, context: Context | None = None) -> Tensor:
         """One vector per history, ready to be compared with item vectors.
 
         Parameters
@@ -74,11 +74,11 @@ class TwoTowerNetwork(nn.Module):
             Item rows, padded on the right with anything valid.
         lengths : int64 (B,)
             Real length of each history, at least 1.
-        side : Context, optional
+        context : Context, optional
             What the user tower's options read beside the items.
 
         Returns
         -------
         float (B, D)
         """
-        return self.for_score(self.users.last(F.embedding(histories, table), lengths, side).float())
+        return self.for_score(self.users.last(F.embedding(histories, table), lengths, context).float())

@@ -123,14 +123,14 @@ class UserTower(nn.Module):
             if name.endswith(("attention_out.weight", "feed.out.weight")):
                 weight.data.mul_((2 * blocks) ** -0.5)
 
-    def forward(self, items: Tensor, side: Context | None = None) -> Tensor:
+    def forward(self, items: Tensor, context: Context | None = None) -> Tensor:
         """Encode histories.
 
         Parameters
         ----------
         items : float (B, T, D)
             Item vectors in time order, padded on the right; T ≤ max_length.
-        side : Context, optional
+        context : Context, optional
             What the tower's options read.
 
         Returns
@@ -144,16 +144,18 @@ class UserTower(nn.Module):
             T exceeds max_length; an input that an option reads is missing or misshapen; an event type is target_event
             without ``event_heads``.
         """
-        side = Context() if side is None else side
-        x, buckets = self._input(items, side), self._buckets(items, side)
+        context = Context() if context is None else context
+        x, buckets = self._input(items, context), self._buckets(items, context)
         for block in self.blocks:
             x = block(x, buckets)
         out: Tensor = self.norm(x)
-        if side.target_event is None:
+        if context.target_event is None:
             return out
-        return self.for_event(out, side.target_event if side.target_event.dim() == 2 else side.target_event[:, None])
+        return self.for_event(
+            out, context.target_event if context.target_event.dim() == 2 else context.target_event[:, None]
+        )
 
-    def last(self, items: Tensor, lengths: Tensor, side: Context | None = None) -> Tensor:
+    def last(self, items: Tensor, lengths: Tensor, context: Context | None = None) -> Tensor:
         """The user vector after the whole of each history; the last block computes that one position alone.
 
         Parameters
@@ -161,25 +163,25 @@ class UserTower(nn.Module):
         items : float (B, T, D)
         lengths : int64 (B,)
             Real lengths, at least 1.
-        side : Context, optional
+        context : Context, optional
             This and ``items`` as for :meth:`forward`, which lists what is raised.
 
         Returns
         -------
         float (B, D)
         """
-        side = Context() if side is None else side
-        x, buckets = self._input(items, side), self._buckets(items, side)
+        context = Context() if context is None else context
+        x, buckets = self._input(items, context), self._buckets(items, context)
         for block in self.blocks[:-1]:
             x = block(x, buckets)
         rows = torch.arange(len(x), device=x.device)
         final = self.blocks[-1]
         assert isinstance(final, GatedBlock)  # noqa: S101 - a ModuleList forgets what it holds
         out: Tensor = self.norm(final.last(x, lengths, None if buckets is None else buckets[rows, lengths - 1][:, None]))
-        if side.target_event is None:
+        if context.target_event is None:
             return out
         return self.for_event(
-            out, side.target_event if side.target_event.dim() == 1 else side.target_event[rows, lengths - 1]
+            out, context.target_event if context.target_event.dim() == 1 else context.target_event[rows, lengths - 1]
         )
 
     def for_event(self, users: Tensor, target_event: Tensor) -> Tensor:
@@ -205,21 +207,21 @@ class UserTower(nn.Module):
         out: Tensor = self.event_heads(users, target_event)
         return out
 
-    def _input(self, items: Tensor, side: Context) -> Tensor:
+    def _input(self, items: Tensor, context: Context) -> Tensor:
         length = items.shape[1]
         if length > self.max_length:
             raise ConfigError(f"histories of {length} items for a tower that reads {self.max_length}; cut them first")
         x = items if self.position is None else items + self.position[:length]
-        out: Tensor = self.dropout(self.side(x, side))
+        out: Tensor = self.dropout(self.side(x, context))
         return out
 
-    def _buckets(self, items: Tensor, side: Context) -> Tensor | None:
+    def _buckets(self, items: Tensor, context: Context) -> Tensor | None:
         """int64 (B, T, T): time buckets between what asks and what is looked at; None without a time bias."""
         if self.time_bias == "none":
             return None
         shape = (items.shape[0], items.shape[1])
         option = f"time_bias={self.time_bias!r}"
-        times = side.need("times", shape, option)
-        at = side.need("request", shape, option) if self.time_bias == "request" else times
+        times = context.need("times", shape, option)
+        at = context.need("request", shape, option) if self.time_bias == "request" else times
         buckets: Tensor = self.time_buckets(at, times)
         return buckets
