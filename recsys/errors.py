@@ -10,7 +10,7 @@ class DataError(RecsysError, ValueError):
 
 
 class UnknownIdError(DataError):
-    """A raw id that the vocabulary does not hold."""
+    """A raw id that an IdMap does not hold."""
 
 
 class LeakageError(RecsysError, ValueError):

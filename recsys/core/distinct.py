@@ -1,4 +1,4 @@
-"""The distinct values of a column, found in one pass over its hashes."""
+"""Find the distinct values of a column in a few passes over its hashes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Distinct:
     Attributes
     ----------
     values : Series (n_distinct,)
-        In order of first appearance; null is a value like any other.
+        In order of first appearance; null counts as a value.
     first : int32 (n_distinct,)
         The first row of each value, ascending.
     codes : int32 (n,)
@@ -58,7 +58,7 @@ class Distinct:
 
     @classmethod
     def _by_value(cls, column: pl.Series) -> Distinct:
-        """Find them by the values alone, which is slower."""
+        """Find them without hashes, which is slower."""
         values = column.unique(maintain_order=True)
         table = pl.DataFrame({"value": values, "code": np.arange(len(values), dtype=np.int32)})
         joined = (
@@ -71,7 +71,7 @@ class Distinct:
         return len(self.values)
 
     def rows_of(self, chosen: pl.Series) -> int:
-        """The number of rows that hold one of the chosen values, bool (n_distinct,)."""
+        """Count the rows that hold one of the chosen values, bool (n_distinct,)."""
         return int(np.bincount(self.codes, minlength=len(self))[chosen.to_numpy()].sum())
 
 

@@ -1,4 +1,4 @@
-"""Raw ids outside, rows inside: the one place where the two meet."""
+"""Map raw ids to rows and back: callers see raw ids, all code inside works with rows."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from recsys.errors import DataError, UnknownIdError
 
 _UNKNOWN = -1
 _FEW = 1000
-"""Fewer ids than this are looked up one by one."""
+"""Up to so many ids are looked up one by one."""
 _DICT = 100_000
-"""More ids than this are not held in a dict, which takes ten times the memory."""
+"""Maps of more ids are not held in a dict, which takes ten times the memory."""
 
 
 class IdMap:
-    """An ordered set of raw ids; the position of an id is its row.
+    """An ordered set of raw ids; an id's position is its row.
 
     Parameters
     ----------
@@ -60,11 +60,11 @@ class IdMap:
         return f"IdMap({len(self)} {self.kind}s, {self.ids.dtype})"
 
     def same(self, other: IdMap) -> bool:
-        """Whether both hold the same ids in the same order."""
+        """Tell whether both maps hold the same ids in the same order."""
         return self is other or (self.ids.dtype == other.ids.dtype and self.ids.equals(other.ids))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the look-up tables: they are made again."""
+        """Leave out the look-up tables, which are made again."""
         return {"ids": self.ids, "kind": self.kind}
 
     @cached_property
@@ -72,9 +72,9 @@ class IdMap:
         return {raw: row for row, raw in enumerate(self.ids.to_list())}
 
     def cast(self, raw: Iterable[Hashable] | pl.Series) -> pl.Series:
-        """Raw ids in this vocabulary's dtype; an id that is written otherwise (``"042"``, ``42.5``) becomes null.
+        """Convert raw ids to the dtype of this map; an id that is written otherwise (``"042"``, ``42.5``) becomes null.
 
-        A float that is whole is that integer, and among integers so is its text (``42.0``, ``"42.0"``): pandas writes so.
+        A whole float is that integer, and in a map of integers so is its text (``42.0``, ``"42.0"``), as pandas writes it.
         """
         if isinstance(raw, pl.Series):
             series = raw
@@ -96,7 +96,7 @@ class IdMap:
         return number.set(number.cast(pl.String) != text, None)
 
     def find_rows(self, raw: Iterable[Hashable] | pl.Series) -> Int32:
-        """Rows of raw ids, −1 where an id is unknown. For code that handles the unknown itself.
+        """Look up the rows of raw ids; −1 for an unknown id, which the caller must handle.
 
         Returns
         -------
@@ -119,7 +119,7 @@ class IdMap:
         return hashes[order], order
 
     def _by_hash(self, wanted: pl.Series) -> Int32 | None:
-        """Rows of a few ids by their hashes; None where two ids share one."""
+        """Look up a few ids by their hashes; None if two ids share one."""
         hashes, order = self._hashes
         asked = wanted.hash().to_numpy()
         place = np.minimum(np.searchsorted(hashes, asked), len(hashes) - 1)
@@ -135,7 +135,7 @@ class IdMap:
         return joined["row"].fill_null(_UNKNOWN).to_numpy().astype(np.int32)
 
     def to_rows(self, raw: Iterable[Hashable] | pl.Series) -> Int32:
-        """Rows of raw ids.
+        """Look up the rows of raw ids, all of which must be known.
 
         Returns
         -------
@@ -144,7 +144,7 @@ class IdMap:
         Raises
         ------
         UnknownIdError
-            An id is not in the vocabulary; the message names the first few.
+            The map lacks an id; the message names the first few.
         """
         asked = raw if isinstance(raw, pl.Series) else list(raw)
         found = self.find_rows(asked)
@@ -159,11 +159,11 @@ class IdMap:
         return found
 
     def to_ids(self, rows: Int32) -> pl.Series:
-        """Raw ids of rows."""
+        """Look up the raw ids of rows."""
         return self.ids.gather(pl.Series(rows, dtype=pl.UInt32))
 
     def extended(self, ids: pl.Series) -> IdMap:
-        """This vocabulary followed by those of ``ids`` it does not hold yet; existing rows keep their place."""
+        """Append those of the raw ``ids`` that this map lacks; existing rows stay as they are."""
         if ids.dtype != self.ids.dtype:
             mine, theirs = self.ids.cast(pl.String), ids.cast(pl.String)
         else:
@@ -175,7 +175,7 @@ class IdMap:
 
 
 def _written(raw: Hashable) -> str:
-    """A raw id as a column of its type would be written."""
+    """Write a raw id as a column of its type would."""
     if isinstance(raw, bool | np.bool_):
         return str(raw).lower()
     if isinstance(raw, float | np.floating) and abs(float(raw)) < 2**53 and float(raw).is_integer():

@@ -1,4 +1,4 @@
-"""Lists of item rows, one list per user, stored flat: the shape of histories, targets and exclusions."""
+"""Lists of item rows in one flat array: the shape of histories, targets and exclusions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def stable_order(owners: Int32, keys: NDArray[Any] | None) -> Int32:
     Returns
     -------
     int32 (n,)
-        The positions of the events in their new order.
+        The events' positions in their new order.
     """
     order = np.arange(len(owners), dtype=np.int32)
     if keys is not None and not bool((keys[1:] >= keys[:-1]).all()):
@@ -45,7 +45,7 @@ def stable_order(owners: Int32, keys: NDArray[Any] | None) -> Int32:
 
 
 def _by_digits(order: Int32, keys: NDArray[np.generic]) -> Int32:
-    """Positions in the order of their keys; those of equal keys stay as they are in ``order``."""
+    """Sort positions by their keys; those with equal keys stay as they are in ``order``."""
     if len(keys) == 0:
         return order
     whole = keys.astype(np.int64).view(np.uint64)
@@ -59,7 +59,7 @@ def _by_digits(order: Int32, keys: NDArray[np.generic]) -> Int32:
 
 
 def ragged_positions(starts: Int64, lengths: Int64) -> Int64:
-    """Flat positions of many slices, one after the other.
+    """List the flat positions of many slices, one after the other.
 
     Parameters
     ----------
@@ -79,9 +79,9 @@ def ragged_positions(starts: Int64, lengths: Int64) -> Int64:
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """``n`` lists of item rows in one flat array, each row with the time and the type of its event where these are known.
+    """``n`` lists of item rows in one flat array; each row may have the time and the type of its event.
 
-    Whatever selects or joins lists takes ``times`` and ``events`` along; targets, exclusions and ranked lists have neither.
+    Methods that select or join lists keep ``times`` and ``events``; targets, exclusions and ranked lists have neither.
 
     Attributes
     ----------
@@ -92,12 +92,12 @@ class Ragged:
     times : int64 (offsets[-1],) or None
         Seconds since 1970 of each event.
     events : int8 (offsets[-1],) or None
-        Type of each event: its place in the ``event_names`` of whatever holds the lists.
+        Type of each event: its position in ``event_names`` of the object that holds the lists.
 
     Raises
     ------
     DataError
-        ``times`` or ``events`` is not of one value per row.
+        ``times`` or ``events`` does not have one value per row.
     """
 
     offsets: Int64
@@ -112,7 +112,7 @@ class Ragged:
 
     @classmethod
     def from_lists(cls, lists: Iterable[Sequence[int] | Int32]) -> Ragged:
-        """Build from ordinary sequences; for requests and tests, not for whole logs."""
+        """Build from sequences of item rows; for requests and tests, not for whole logs."""
         arrays = [np.asarray(one, dtype=np.int32) for one in lists]
         lengths = np.array([len(one) for one in arrays], dtype=np.int64)
         flat = np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int32)
@@ -122,14 +122,14 @@ class Ragged:
     def from_lengths(
         cls, lengths: NDArray[np.integer], rows: Int32, times: Int64 | None = None, events: Int8 | None = None
     ) -> Ragged:
-        """Build from the length of each list and the flat rows, with what is known of each."""
+        """Build from the length of each list and the flat item rows, with their times and event types if known."""
         offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
         return cls(offsets, rows, times, events)
 
     @classmethod
     def empty(cls, n: int) -> Ragged:
-        """``n`` empty lists."""
+        """Build ``n`` empty lists."""
         return cls(np.zeros(n + 1, dtype=np.int64), np.empty(0, dtype=np.int32))
 
     def __len__(self) -> int:
@@ -152,25 +152,25 @@ class Ragged:
         return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
 
     def without_events(self) -> Ragged:
-        """The same lists without times and events, as targets and exclusions are."""
+        """Drop times and events: targets and exclusions have none."""
         return self if self.times is None and self.events is None else Ragged(self.offsets, self.rows)
 
-    def remap(self, place: Int32) -> Ragged:
-        """The same lists in other item rows: row ``r`` becomes ``place[r]``; times and events stay."""
-        return replace(self, rows=place[self.rows])
+    def remap(self, new_rows: Int32) -> Ragged:
+        """Renumber the item rows: ``row`` becomes ``new_rows[row]``; times and events stay."""
+        return replace(self, rows=new_rows[self.rows])
 
     def recoded(self, names: Sequence[str], wanted: Sequence[str]) -> Ragged:
-        """The same lists with event types by another list of names; lists without event types stay as they are.
+        """Renumber the event types by another list of names; lists without event types stay as they are.
 
         Parameters
         ----------
         names, wanted : sequence of str
-            The event types that the codes stand for, and those that they are to stand for.
+            The event types that the codes stand for now, and those that they will stand for.
 
         Raises
         ------
         DataError
-            An event is of a type that ``wanted`` lacks.
+            An event has a type that ``wanted`` lacks.
         """
         if self.events is None or tuple(names) == tuple(wanted):
             return self
@@ -185,13 +185,13 @@ class Ragged:
         return replace(self, events=events)
 
     def take(self, indices: NDArray[np.integer]) -> Ragged:
-        """The lists at ``indices``, in that order."""
+        """Select the lists at ``indices``, in that order."""
         wanted = np.asarray(indices, dtype=np.int64)
         lengths = self.lengths[wanted]
         return self._picked(lengths, ragged_positions(self.offsets[wanted], lengths))
 
     def block(self, start: int, stop: int) -> Ragged:
-        """Lists ``start .. stop`` as a view of the same rows."""
+        """Select lists ``start .. stop`` as a view of the same rows."""
         stop = min(stop, len(self))
         low, high = self.offsets[start], self.offsets[stop]
         return Ragged(
@@ -202,21 +202,21 @@ class Ragged:
         )
 
     def head(self, lengths: NDArray[np.integer]) -> Ragged:
-        """The first ``lengths[i]`` elements of list ``i`` (all of them where it is shorter)."""
+        """Keep the first ``lengths[i]`` elements of list ``i``, or all of a shorter list."""
         kept = np.minimum(self.lengths, lengths)
         return self._picked(kept, ragged_positions(self.offsets[:-1], kept))
 
     def tail(self, length: int) -> Ragged:
-        """The last ``length`` elements of each list (all of them where it is shorter)."""
+        """Keep the last ``length`` elements of each list, or all of a shorter list."""
         kept = np.minimum(self.lengths, length)
         return self._picked(kept, ragged_positions(self.offsets[1:] - kept, kept))
 
     def where(self, keep: Bool) -> Ragged:
-        """Only the elements with ``keep`` true, bool (len(rows),); the lists stay, some may become empty."""
+        """Keep the elements with ``keep`` true, bool (len(rows),); the number of lists stays, some may become empty."""
         return self._picked(np.bincount(self.list_index()[keep], minlength=len(self)), keep)
 
     def _picked(self, lengths: NDArray[np.integer], chosen: Int64 | Bool) -> Ragged:
-        """Lists of these lengths, made of the chosen elements (positions, or a mask)."""
+        """Make lists of these lengths from the chosen elements (positions, or a mask)."""
         return Ragged.from_lengths(
             lengths,
             self.rows[chosen],
@@ -225,12 +225,12 @@ class Ragged:
         )
 
     def merged(self, other: Ragged) -> Ragged:
-        """List ``i`` of self followed by list ``i`` of ``other``.
+        """Append list ``i`` of ``other`` to list ``i``.
 
         Raises
         ------
         DataError
-            One of the two has times (or events) and the other has none; drop them with :meth:`without_events`.
+            Only one of the two has times (or events); drop them with :meth:`without_events`.
         """
         for name in ("times", "events"):
             if (getattr(self, name) is None) != (getattr(other, name) is None):
@@ -255,7 +255,7 @@ class Ragged:
         )
 
     def to_lists(self) -> list[list[int]]:
-        """Ordinary lists, for printing and tests."""
+        """Convert to ordinary lists, for printing and tests."""
         return [self[i].tolist() for i in range(len(self))]
 
 
@@ -267,7 +267,7 @@ def mask_of(rows: NDArray[np.integer], n: int) -> Bool:
 
 
 def overlap(*masks: Bool | None) -> Bool | None:
-    """Where all masks are true; None, a mask that leaves everything, is passed over, and comes back where all are None."""
+    """Combine masks by *and*; None means all true, and is returned if all are None."""
     met: Bool | None = None
     for mask in masks:
         if mask is not None:
@@ -276,12 +276,12 @@ def overlap(*masks: Bool | None) -> Bool | None:
 
 
 def contained(lists: Ragged, others: Ragged, n_items: int) -> Bool:
-    """Whether each element of ``lists`` also occurs in the list of ``others`` at the same index.
+    """Tell for each element of ``lists`` whether the list of ``others`` at the same index holds it too.
 
     Parameters
     ----------
     lists, others : Ragged (n)
-        ``others`` may be far longer: it is searched in its own order, without sorting it.
+        ``others`` may be far longer: it is searched without sorting it.
     n_items : int
         Above every row of both.
 
@@ -298,7 +298,7 @@ def contained(lists: Ragged, others: Ragged, n_items: int) -> Bool:
 
 
 def found_among(few: Int64, many: Int64) -> Bool:
-    """Whether each of a few numbers is among many, which are searched as they stand, without sorting or hashing them.
+    """Tell for each of a few numbers whether it is among many, which are searched without sorting or hashing them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Column names and id rules: the only module that names a column."""
+"""Name the columns, and say how ids are written: no other module spells a column's name."""
 
 from typing import Final
 
@@ -43,11 +43,11 @@ WHOLE: Final = r"^(?:0|-?[1-9]\d*)(?:\.0)?$"
 
 
 def canonical_ids(ids: pl.Series) -> pl.Series:
-    """Give raw ids one of the two dtypes that a vocabulary holds: Int64 or String.
+    """Convert raw ids to one of the two dtypes that an IdMap holds: Int64 or String.
 
-    Integers, and floats that are all whole, become Int64. Strings become Int64 only if every one of them is written as that
-    integer is (``"42"``, but not ``"042"``), or as pandas writes it beside a missing value (``"42.0"``), so that no two
-    different ids are ever merged. Everything else becomes String.
+    Integers, and floats that are all whole, become Int64. Strings become Int64 only if each is written as that
+    integer is (``"42"``, but not ``"042"``), or as pandas writes it beside a missing value (``"42.0"``), so different
+    ids are never merged. Everything else becomes String.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def canonical_ids(ids: pl.Series) -> pl.Series:
 
 
 def tight_ids(ids: pl.Series) -> pl.Series:
-    """Ids that have been canonical before, or some of them: :func:`canonical_ids` without a reading of ``"42.0"``."""
+    """Convert ids as :func:`canonical_ids` does, but keep ``"42.0"`` as text: for ids that were canonical before."""
     if ids.dtype.is_integer():
         narrow = ids.cast(pl.Int64, strict=False)
         return narrow if narrow.null_count() == 0 else ids.cast(pl.String)
@@ -85,10 +85,10 @@ def tight_ids(ids: pl.Series) -> pl.Series:
 
 
 def exact_below(dtype: pl.DataType) -> int:
-    """The number from which on floats of a type cannot tell a whole number from its neighbour."""
+    """The least number that a float of this type cannot tell from its neighbour."""
     return 2**24 if dtype == pl.Float32 else 2**53
 
 
 def _whole_as_text(text: pl.Series) -> bool:
-    """Whether all ids are whole numbers, some of them with a trailing .0."""
+    """Tell whether all ids are whole numbers, some of them with a trailing .0."""
     return bool(text[:1].str.contains(WHOLE).all()) and bool(text.str.contains(WHOLE).all())

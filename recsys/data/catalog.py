@@ -1,4 +1,4 @@
-"""Catalog: what is known of each item besides its interactions."""
+"""The item catalogue: each item's text, title and other columns."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from recsys.errors import ConfigError, DataError
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """One row per item: its text, its title and whatever other columns the file has.
+    """One row per item: its text, its title and the other columns of the file.
 
     Attributes
     ----------
     items : IdMap
         Item ids in row order.
     texts : Series of String (n_items,)
-        The text that the item tower reads; null where nothing is known.
+        The text that the item tower reads; null if the item has none.
     titles : Series of String (n_items,)
-        What people are shown; null where nothing is known.
+        What people are shown; null if the item has none.
     columns : DataFrame (n_items rows)
         The file's columns as read, for display, filters and segments.
     text_columns : tuple of str
@@ -70,7 +70,7 @@ class Catalog:
 
     @classmethod
     def of_items(cls, items: IdMap, frame: pl.DataFrame, *, text: Sequence[str], title: str | None) -> Catalog:
-        """Build from a frame as :meth:`from_frame` takes it, whose ids are checked: ``items``, in the frame's order."""
+        """Build from a frame as for :meth:`from_frame`, whose ids are checked already: ``items``, in its order."""
         blank = pl.repeat(None, pl.len(), dtype=pl.String)
         parts = [_words(frame, name) for name in text]
         made = frame.select(
@@ -87,7 +87,7 @@ class Catalog:
 
     @classmethod
     def without_text(cls, items: IdMap) -> Catalog:
-        """The catalogue of items of which nothing is known."""
+        """Build a catalogue of items that have ids only."""
         blank = pl.Series([None] * len(items), dtype=pl.String)
         return cls(items, blank.alias(TEXT), blank.alias(TITLE), pl.DataFrame({TITLE: blank}).drop(TITLE), ())
 
@@ -98,7 +98,7 @@ class Catalog:
         return f"Catalog({len(self):,} items, text from {', '.join(self.text_columns) or 'nothing'})"
 
     def aligned(self, items: IdMap) -> Catalog:
-        """The same knowledge in the row order of ``items``; items that this catalogue lacks get nulls."""
+        """The same columns in the row order of ``items``; nulls for items that this catalogue lacks."""
         if items.same(self.items):
             return self
         mine = self.items.find_rows(items.ids if items.ids.dtype == self.items.ids.dtype else items.ids.cast(pl.String))
@@ -116,19 +116,19 @@ class Catalog:
         Raises
         ------
         ConfigError
-            There is no such column.
+            The catalogue has no such column.
         """
         if name not in self.columns.columns:
             raise ConfigError(f"the catalogue has no column {name!r}; it has {', '.join(self.columns.columns)}")
         return self.columns[name]
 
     def listed(self, column: str) -> pl.Series:
-        """A column as one list per item: a list column as it is, of others the parts between "|" as text.
+        """A column as one list per item: a list column as it is; another column is cut at "|".
 
         Raises
         ------
         ConfigError
-            There is no such column.
+            The catalogue has no such column.
         DataError
             Its values cannot be written as text.
         """
@@ -148,7 +148,7 @@ class Catalog:
         Returns
         -------
         bool CSR (n_items, n_categories), list of str
-            The matrix, and the categories in sorted order. An item without a value has an empty row.
+            The matrix, and the categories in sorted order; the row of an item without a value is empty.
 
         Raises
         ------
@@ -167,18 +167,18 @@ class Catalog:
         return sp.csr_matrix((flags, (frame["row"].to_numpy().astype(np.int64), place)), shape=shape), names.to_list()
 
     def title_of(self, rows: np.ndarray[tuple[int], np.dtype[np.int32]]) -> pl.Series:
-        """Titles of item rows; the id stands in where there is no title."""
+        """Titles of item rows; the raw id if an item has no title."""
         titles = self.titles.gather(pl.Series(rows, dtype=pl.UInt32))
         return titles.fill_null(self.items.to_ids(rows).cast(pl.String)).alias(TITLE)
 
 
 def check_text(dtype: pl.DataType, name: str) -> None:
-    """Refuse a column whose values cannot be written as text: spans of time, bytes, records, lists of lists.
+    """Refuse a column whose values cannot be written as text: durations, bytes, records, lists of lists.
 
     Raises
     ------
     DataError
-        It is of such a type.
+        The column is of such a type.
     """
     inner = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
     if inner.is_nested() or inner in (pl.Binary, pl.Object, pl.Duration):

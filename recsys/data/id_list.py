@@ -1,4 +1,4 @@
-"""Ids from a file: one a line, or a column of a table."""
+"""Read ids from a file: one per line, or a column of a table."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _TABLES: Final = (".csv", ".tsv", ".parquet", ".pq", ".ndjson", ".jsonl")
 
 
 def read_ids(file: str, column: str) -> list[str]:
-    """Read ids, in the order of the file.
+    """Read raw ids in the order of the file.
 
     Parameters
     ----------
     file : str
         A table (CSV, TSV, Parquet, NDJSON) with the column ``column``, or ``FILE::COLUMN`` for another one; any other file
-        holds one id a line in UTF-8; ``-`` is standard input.
+        holds one id per line in UTF-8; ``-`` is standard input.
     column : str
         ``user_id`` or ``item_id``.
 
@@ -51,7 +51,7 @@ def read_ids(file: str, column: str) -> list[str]:
         found, rows = encode(check_ids(ids, f"{path}, column {named!r}"), "")
         return found.to_ids(rows).cast(pl.String).to_list()
     if named is not column:
-        raise DataError(f"{path} is no table with columns: it holds one id a line; a table ends in {', '.join(_TABLES)}")
+        raise DataError(f"{path} is not a table: it holds one id per line; tables end in {', '.join(_TABLES)}")
     return _lines(path.read_bytes(), str(path))
 
 
@@ -60,10 +60,12 @@ def _lines(data: bytes, where: str) -> list[str]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         row = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{where}: line {row} is not UTF-8; write the ids in UTF-8, one a line") from error
+        raise DataError(f"{where}: line {row} is not UTF-8; write the ids in UTF-8, one per line") from error
     lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip() or "\0" in line:
             what = "is empty" if not line.strip() else "holds a zero byte"
-            raise DataError(f"{where}: line {number} {what}; write one id a line" if text.strip() else f"{where} is empty")
+            raise DataError(
+                f"{where}: line {number} {what}; write one id per line" if text.strip() else f"{where} is empty"
+            )
     return lines

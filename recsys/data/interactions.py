@@ -1,4 +1,4 @@
-"""Interactions: an immutable log, held as one history of item rows per user."""
+"""An immutable log of interactions: one history of item rows per user."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
+from recsys.core import progress
 from recsys.core.arguments import described, flag, instance, listed, number, place, whole_number
 from recsys.core.files import atomic_folder, read_digested, sha256_of, write_digested
 from recsys.core.id_map import IdMap
-from recsys.core.progress import log as tell
-from recsys.core.progress import warn
 from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, stable_order
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.data.events import Events, join_columns, parse_columns
-from recsys.data.order import tell_duplicates, tell_order
+from recsys.data.order import log_duplicates, log_order
 from recsys.data.times.units import TimeUnit
 from recsys.errors import ConfigError, DamagedError, DataError
 
@@ -29,34 +28,34 @@ MOST_EVENT_TYPES = 127
 _DIGESTS = "digests.json"
 """The sha256 of each file of a saved log, sealed."""
 _SHUFFLE = 0
-"""Seed of the order in which the histories of a log without order stand."""
+"""Seed of the order of the histories in a log without an order."""
 
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """One event a row: a user, an item, a place in time.
+    """A log of events: a user, an item, a time or an order.
 
     Attributes
     ----------
     users, items : IdMap
-        Raw ids; the position of an id is its row. Items may include some that nobody touched.
+        Raw ids and their rows. Items may include some without an event.
     histories : Ragged
-        For each user row, the item rows in time order; ties keep file order. With the time and the type of each event
-        where the log tells them.
+        For each user row, the item rows in time order; ties keep file order. With the time and the type of each event if
+        the log has them.
     weights : float32 (n,) or None
         Strength of each event (a rating, say), aligned with ``histories.rows``; None means 1 throughout.
     event_names : tuple of str
-        The event types in sorted order, at most 127; ``histories.events`` holds each event's place in it. Empty where the
-        log tells no types.
+        The event types in sorted order, at most 127; ``histories.events`` holds positions in it. Empty if the log has no
+        types.
     ordered : bool
-        False: nothing tells what came before what. Histories then stand in a random order, and there are no times.
+        False: the order of the events is unknown. Histories are then in a random order, without times.
     order_column : str or None
-        The column that the events were ordered by; None: their place in the file, or nothing.
+        The column that orders the events; None: their position in the file, or nothing.
 
     Raises
     ------
     DataError
-        The histories have event types and there are no names for them, or names and no types; or times and no order.
+        The histories have event types without names, names without types, or times without an order.
     """
 
     users: IdMap
@@ -73,23 +72,23 @@ class Interactions:
                 "event types and event_names go together: give both or neither (histories.without_events() has no types)"
             )
         if not self.ordered and (self.histories.times is not None or self.order_column is not None):
-            raise DataError("a log without order has no times and no column that orders it")
+            raise DataError("a log without an order has neither times nor a column that orders it")
 
     @property
     def ordered_by(self) -> str:
-        """What orders the events, for people."""
+        """What orders the events, in words."""
         if not self.ordered:
-            return "none; each history stands in a random order"
+            return "none; each history is in a random order"
         return "file order" if self.order_column is None else f"the column {self.order_column!r}"
 
     @property
     def timestamps(self) -> Int64 | None:
-        """int64 (n,): seconds since 1970 of each event in history order; None where only an order is known."""
+        """int64 (n,): seconds since 1970 of each event in history order; None if only an order is known."""
         return self.histories.times
 
     @property
     def events(self) -> Int8 | None:
-        """int8 (n,): the place of each event's type in ``event_names``; None where the log tells no types."""
+        """int8 (n,): the position of each event's type in ``event_names``; None if the log has no types."""
         return self.histories.events
 
     @classmethod
@@ -101,7 +100,7 @@ class Interactions:
         unordered: bool = False,
         drop_duplicates: bool = False,
     ) -> Interactions:
-        """Build from a frame in our own column names.
+        """Build from a frame of raw ids with our column names.
 
         Parameters
         ----------
@@ -110,18 +109,18 @@ class Interactions:
             ``order`` (any numbers; sorted by instead of the timestamp), ``weight`` and ``event_type`` (text or whole
             numbers). No nulls.
         time_unit : {"s", "ms", "us", "ns"}, optional
-            The unit of timestamps that are numbers; told from their values by default.
+            The unit of timestamps that are numbers; found from their values by default.
         unordered : bool
-            Nothing tells what came before what: no place in the frame means anything.
+            The order of the events is unknown, and the order of the rows means nothing.
         drop_duplicates : bool
-            Leave out rows that equal an earlier one in user, item, time, order and event type, as far as there are such
-            columns.
+            Leave out rows that equal an earlier one in user, item, and those of time, order and event type that the frame
+            has.
 
         Raises
         ------
         DataError
-            A column is missing, a value is null or of a wrong kind, there are no rows, or more than 127 event types; the
-            timestamps are in several units, or lie outside the calendar.
+            A column is missing, a value is null or of a wrong kind, the frame has no rows or more than 127 event types, or
+            the timestamps are in several units or outside the calendar.
         """
         instance(frame, pl.DataFrame, "frame")
         unordered, drop_duplicates = flag(unordered, "unordered"), flag(drop_duplicates, "drop_duplicates")
@@ -131,7 +130,9 @@ class Interactions:
         if frame.height == 0:
             raise DataError("the frame has no rows")
         if unordered and (timed := next((name for name in (ORDER, TIMESTAMP) if name in frame.columns), None)):
-            raise DataError(f"the frame has a column {timed!r}, which orders it: drop it, or leave out unordered=True")
+            raise DataError(
+                f"the frame has a column {timed!r}, which orders it: drop the column, or leave out unordered=True"
+            )
         names: dict[str, str] = {
             name: name for name in (USER, ITEM, TIMESTAMP, ORDER, WEIGHT, EVENT) if name in frame.columns
         }
@@ -150,7 +151,7 @@ class Interactions:
         others: Sequence[str] = (),
         weight: str | None = None,
     ) -> Interactions:
-        """Build from parsed events, and log what orders them and how many are repeated.
+        """Build from parsed events; log what orders them and how many are repeated.
 
         Parameters
         ----------
@@ -158,7 +159,7 @@ class Interactions:
         unordered, drop_duplicates : bool
             As for :meth:`from_frame`.
         others : sequence of str
-            The source's columns that were not read: one of them may look like the time of the events.
+            The source's other columns: one of them may look like the time of the events.
         weight : str, optional
             The source's column of weights.
         """
@@ -166,7 +167,7 @@ class Interactions:
         user_rows, item_rows = table[USER].to_numpy(), table[ITEM].to_numpy()
         sort_by = next((name for name in (ORDER, TIMESTAMP) if name in table.columns), None)
         keys = None if sort_by is None else table[sort_by].to_physical().to_numpy()
-        if unordered:  # shuffled once, so that nothing can be learned from how the file happens to be sorted
+        if unordered:  # shuffled once, so that a model cannot learn from how the file is sorted
             keys = np.random.Generator(np.random.PCG64(_SHUFFLE)).permutation(table.height)
         order = stable_order(user_rows, keys)
         times = table[TIMESTAMP] if TIMESTAMP in table.columns else None
@@ -188,8 +189,8 @@ class Interactions:
             order_column=events.order_column,
         )
         certain = unordered or log.order_column is not None
-        tell_order(log.ordered_by, log.histories, len(log.items), None if certain else others, weight)
-        tell_duplicates(log.histories, len(log.items))
+        log_order(log.ordered_by, log.histories, len(log.items), None if certain else others, weight)
+        log_duplicates(log.histories, len(log.items))
         return log
 
     def __len__(self) -> int:
@@ -210,12 +211,12 @@ class Interactions:
         return self.matrix().getnnz(axis=0).astype(np.int64)
 
     def matrix(self) -> sp.csr_matrix[np.float32]:
-        """The user–item matrix.
+        """Make the user–item matrix.
 
         Returns
         -------
         float32 CSR (n_users, n_items)
-            Sum of the weights of each pair (the number of events where there are no weights); sorted, no duplicates.
+            Sum of the weights of each pair, or its number of events if the log has no weights; sorted, no duplicates.
         """
         data = np.ones(len(self), dtype=np.float32) if self.weights is None else self.weights.copy()
         shape = (len(self.users), len(self.items))
@@ -224,7 +225,7 @@ class Interactions:
         return matrix
 
     def with_items(self, ids: pl.Series) -> Interactions:
-        """The same log over more items: those of ``ids`` it lacks come after its own, whose rows stay."""
+        """Add items without events: those of the raw ``ids`` that the log lacks, after its own, whose rows stay."""
         if not isinstance(ids, pl.Series):
             raw = listed(ids, "ids", "item ids")
             if odd := [one for one in raw if isinstance(one, bool) or not isinstance(one, str | int | np.integer)]:
@@ -233,7 +234,7 @@ class Interactions:
         return replace(self, items=self.items.extended(ids))
 
     def weighted_by_event(self, weights: Mapping[str, float]) -> Interactions:
-        """The same log, each event as strong as its type.
+        """Give each event the weight of its type.
 
         Parameters
         ----------
@@ -243,7 +244,8 @@ class Interactions:
         Raises
         ------
         ConfigError
-            The log has no event types or weights of its own, a type has no weight, or a weight no type or is not finite.
+            The log has no event types, or has weights already; a type has no weight, a weight no type, or a weight is not
+            finite.
         """
         if not isinstance(weights, Mapping):
             raise ConfigError(f"event weights are a dict, such as {{'view': 1, 'buy': 5}}, not {described(weights)}")
@@ -254,7 +256,7 @@ class Interactions:
         known = f"the log's event types are {', '.join(self.event_names)}"
         for name in weights:
             if name not in self.event_names:
-                raise ConfigError(f"event_weights names the event type {name!r}, which no event is of; {known}")
+                raise ConfigError(f"event_weights names the event type {name!r}, which no event has; {known}")
         for name in self.event_names:
             if name not in weights:
                 raise ConfigError(f"event_weights has no weight for the event type {name!r}; {known}")
@@ -264,7 +266,7 @@ class Interactions:
         return replace(self, weights=by_code[self.events])
 
     def select(self, keep: Bool) -> Interactions:
-        """Only the events with ``keep`` true, bool (n,) in history order; vocabularies and event names stay as they are."""
+        """Keep the events with ``keep`` true, bool (n,) in history order; users, items and event names stay as they are."""
         keep = np.asarray(keep)
         if keep.shape != (len(self),) or keep.dtype != np.bool_:
             raise ConfigError(f"keep must hold True or False for each of {len(self):,} events, not {described(keep)}")
@@ -275,7 +277,7 @@ class Interactions:
         )
 
     def compact(self) -> Interactions:
-        """Without the users and items that have no event; rows are renumbered in their old order. Event names stay."""
+        """Drop users and items without an event; rows are renumbered in their old order. Event names stay."""
         alive_users = np.flatnonzero(self.histories.lengths)
         alive_items = np.flatnonzero(self.item_counts)
         renumbered = np.full(len(self.items), -1, dtype=np.int32)
@@ -288,14 +290,14 @@ class Interactions:
         )
 
     def k_core(self, *, user_min: int = 5, item_min: int = 5) -> Interactions:
-        """The largest part in which every user has ``user_min`` events or more and every item ``item_min`` or more.
+        """Keep the largest part in which each user has ``user_min`` events or more and each item ``item_min`` or more.
 
-        Removal repeats until nothing changes, since each removal can push others under the limit.
+        Users and items are removed until nothing changes, since each removal can push others below the limit.
 
         Raises
         ------
         DataError
-            Nothing is left.
+            No event is left.
         """
         user_min, item_min = whole_number(user_min, "user_min", least=0), whole_number(item_min, "item_min", least=0)
         owners, rows = self.histories.list_index(), self.histories.rows
@@ -312,7 +314,7 @@ class Interactions:
         return self.select(alive).compact()
 
     def frame(self) -> pl.DataFrame:
-        """All events as a frame of raw ids, user by user in time order."""
+        """List all events as a frame of raw ids, user by user in time order."""
         owners = self.histories.list_index().astype(np.int32)
         columns = {USER: self.users.to_ids(owners), ITEM: self.items.to_ids(self.histories.rows)}
         if self.timestamps is not None:
@@ -325,11 +327,11 @@ class Interactions:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, histories, times, weights, event types, and whether there is an order: of equal logs equal."""
+        """sha256 over ids, histories, times, weights, event types and whether the log is ordered: equal for equal logs."""
         digest = hashlib.sha256()
-        for vocabulary in (self.users, self.items):
-            ids = vocabulary.ids.cast(pl.String)
-            digest.update(f"{len(ids)} {vocabulary.kind}s:".encode())
+        for one in (self.users, self.items):
+            ids = one.ids.cast(pl.String)
+            digest.update(f"{len(ids)} {one.kind}s:".encode())
             digest.update(ids.str.len_bytes().to_numpy().tobytes())  # else "a", "bc" would equal "ab", "c"
             digest.update("".join(ids.to_list()).encode())
         for array in (self.histories.offsets, self.histories.rows, self.timestamps, self.weights):
@@ -341,7 +343,7 @@ class Interactions:
         return digest.hexdigest()
 
     def save(self, folder: str | Path) -> None:
-        """Write Parquet files (events, users, items, order; event_types if there are any) into a new folder, as a whole."""
+        """Write Parquet files (events, users, items, order, and event_types if any) into a new folder, as a whole."""
         with atomic_folder(place(folder, "folder")) as target:
             self.frame().write_parquet(target / "events.parquet")
             self.users.ids.to_frame().write_parquet(target / "users.parquet")
@@ -355,12 +357,12 @@ class Interactions:
 
     @classmethod
     def load(cls, folder: str | Path) -> Interactions:
-        """Read what :meth:`save` wrote.
+        """Read a log from the folder that :meth:`save` wrote.
 
         Raises
         ------
         DataError
-            A file is missing, broken, or not what was saved.
+            A file is missing, damaged, or not the saved one.
         """
         folder = place(folder, "folder")
         try:
@@ -399,10 +401,10 @@ class Interactions:
 
 
 def _check_digests(folder: Path) -> None:
-    """Refuse saved files that are not what was written; a folder of an older version, without digests, is told."""
+    """Refuse files that differ from the saved ones; warn about a folder of an older version, which has no digests."""
     if not (folder / _DIGESTS).is_file():
         if (folder / "events.parquet").is_file():
-            warn(f"{folder} holds no {_DIGESTS}: nothing proves that its files are what was saved; save the log again")
+            progress.warn(f"{folder} holds no {_DIGESTS}: its files cannot be checked for damage; save the log again")
         return
     for name, digest in json.loads(read_digested(folder / _DIGESTS)).items():
         if sha256_of(folder / name) != digest:
@@ -410,20 +412,22 @@ def _check_digests(folder: Path) -> None:
 
 
 def _without_duplicates(frame: pl.DataFrame) -> pl.DataFrame:
-    """The first of all rows that are equal in user, item, time, order and event type; tells how many are left out."""
-    told = [name for name in (USER, ITEM, TIMESTAMP, ORDER, EVENT) if name in frame.columns]
-    kept = frame.unique(subset=told, keep="first", maintain_order=True)
-    tell(f"left out {frame.height - kept.height:,} of {frame.height:,} rows, which repeat others in {', '.join(told)}")
+    """Keep the first of rows that are equal in user, item, time, order and event type; log how many are left out."""
+    compared = [name for name in (USER, ITEM, TIMESTAMP, ORDER, EVENT) if name in frame.columns]
+    kept = frame.unique(subset=compared, keep="first", maintain_order=True)
+    progress.log(
+        f"left out {frame.height - kept.height:,} of {frame.height:,} rows, which repeat others in {', '.join(compared)}"
+    )
     return kept
 
 
 def _event_codes(column: pl.Series, names: pl.Series | None = None) -> tuple[tuple[str, ...], Int8]:
-    """The event types of a String column without nulls, sorted (or as given), and each row's place among them, int8 (n,).
+    """List the event types of a String column without nulls, sorted (or as given), and each row's position, int8 (n,).
 
     Raises
     ------
     DataError
-        There are more than 127 types.
+        The column has more than 127 types.
     """
     if names is None:
         names = column.unique().sort()

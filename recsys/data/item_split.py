@@ -16,22 +16,22 @@ from recsys.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class ItemSplit:
-    """A log from whose training part some items are gone altogether.
+    """A log whose training part has no event of the cold items.
 
     Attributes
     ----------
     train : Interactions
-        Without any event of a cold item and without the hot targets; the vocabularies cover the whole log.
+        No event of a cold item and no hot target; its id maps cover the whole log.
     validation : Holdout or None
         Leave-last-out on the hot items: each user's last event but one.
     hot : Holdout
-        Leave-last-out on the hot items: each user's last event. The price of being able to rank the cold ones.
+        Leave-last-out on the hot items: each user's last event. It shows what ranking the cold items costs.
     cold : Holdout
-        History: what the user did before the first cold event. Targets: all the cold items that the user touched.
+        History: the user's events before the first cold one. Targets: all the cold items that the user touched.
     cold_rows : int32 (n_cold,)
-        Rows of the cold items, ascending; a caller may rank among these only.
+        Rows of the cold items, ascending; pass them to rank among these only.
     skipped : int
-        Users who touched a cold item with no event before it, and so are not in ``cold``.
+        Users with a cold event and no event before it; they are not in ``cold``.
     """
 
     train: Interactions
@@ -47,7 +47,7 @@ def item_split(
 ) -> ItemSplit:
     """Remove a random share of the items from training, to be ranked by their text alone (protocol COLD).
 
-    Hot targets are as in :func:`leave_last_out`, repeats included; as in :func:`random_split` where the log has no order.
+    Hot targets are as in :func:`leave_last_out`, repeats included; or as in :func:`random_split` if the log has no order.
     A user's hot events after the first cold one stay in training (as other users' later events do in leave-last-out), but
     never enter a cold history.
 
@@ -55,7 +55,7 @@ def item_split(
     ----------
     log : Interactions
     share : float
-        Of the items with ``min_count`` events or more, between 0 and 1; the number is rounded.
+        Share of the items with ``min_count`` events or more, between 0 and 1; the number is rounded.
     seed : int
     min_count : int
         Items with fewer events are never drawn.
@@ -71,7 +71,7 @@ def item_split(
     ConfigError
         ``share`` is not between 0 and 1, ``min_count`` is below 1 or ``seed`` below 0.
     DataError
-        No item would be cold, or none hot, or one of the holdouts would have nobody.
+        No item would be cold, or none hot, or a holdout would have no user.
     """
     instance(log, Interactions, "log")
     share, min_count, validation = (
@@ -94,7 +94,7 @@ def item_split(
     early = so_far[1:] == np.repeat(so_far[log.histories.offsets[:-1]], log.histories.lengths)
     if not log.ordered:  # nothing came before anything: all hot events are shown
         early = ~cold
-    judged = hold_out(
+    cold_users = hold_out(
         log, early, cold, "item split, cold", f"no user has an event before one of the {n_cold} cold items; raise share"
     )
     hot = log.select(~cold)
@@ -105,7 +105,7 @@ def item_split(
         train=rest.train,
         validation=None if rest.validation is None else replace(rest.validation, protocol="item split, hot validation"),
         hot=replace(rest.test, protocol="item split, hot test"),
-        cold=judged,
+        cold=cold_users,
         cold_rows=cold_rows,
-        skipped=len(np.unique(log.histories.list_index()[cold])) - len(judged),
+        skipped=len(np.unique(log.histories.list_index()[cold])) - len(cold_users),
     )

@@ -1,4 +1,4 @@
-"""Whether the ids of a table are those of the log: a table that meets none of them tells nothing."""
+"""Check that a table and a log share ids."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _LOW = 0.5
 
 
 def check_join(wanted: pl.Series, table: IdMap, name: str, *, source: str = "the log", refuse: bool = True) -> float:
-    """Refuse a table that has none of the wanted ids, and tell of one that has few.
+    """Refuse a table with none of the wanted ids, and warn about a table with few of them.
 
     Parameters
     ----------
     wanted : Series
-        Ids that occur, such as those of the items of a log; not empty.
+        Raw ids that occur, such as those of the items of a log.
     table : IdMap
         The ids of a catalogue or a table of users.
     name, source : str
-        What the two are called in messages.
+        What messages call the table and the origin of the wanted ids.
     refuse : bool
-        False: no overlap is told as a warning too.
+        False: warn about a table with none of the ids too.
 
     Returns
     -------
     float
-        The share of the wanted ids that the table has.
+        The share of the wanted ids in the table.
 
     Raises
     ------
     DataError
-        It has none; the message shows ids of both sides.
+        The table has none of them; the message shows ids of both sides.
     """
     if len(wanted) == 0:
         return 1.0
@@ -65,7 +65,7 @@ def _some(ids: pl.Series) -> str:
 
 
 def _alike(wanted: pl.Series, known: pl.Series) -> float:
-    """The share of ids that would be found if only letters and digits that matter were compared."""
+    """The share of ids found if blanks, letter case, leading zeros and a trailing .0 are ignored."""
 
     def plain(ids: pl.Series) -> pl.Series:
         text = ids.cast(pl.String).str.strip_chars().str.to_lowercase()

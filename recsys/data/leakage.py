@@ -1,4 +1,4 @@
-"""Leakage is an error: checks that no model is judged on what it was fitted on."""
+"""Leakage is an error: check that no model is evaluated on what it was fitted on."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from recsys.errors import LeakageError
 
 
 def check_leakage(train: Interactions, holdout: Holdout, *, test_timestamps: Int64 | None = None) -> None:
-    """Refuse a holdout of which a model fitted on ``train`` has seen an answer. Ids are matched by name.
+    """Refuse a holdout if a model fitted on ``train`` has seen one of its targets. Raw ids are compared.
 
-    A target that the judged history shows openly is a repeat, not a leak: it may stand in training too.
+    A target that is also in its user's history is a repeat, not a leak: it may be in training too.
 
     Parameters
     ----------
     train : Interactions
     holdout : Holdout
     test_timestamps : int64 (any number,), optional
-        When the judged events took place; then none may come before a training event (:func:`check_time_order`).
+        When the held-out events took place; none may come before a training event (:func:`check_time_order`).
 
     Raises
     ------
     LeakageError
-        A user's target is among that user's training events but not in the history, or the future is trained on.
+        A user's target is among that user's training events but not in the history, or training holds later events.
     """
     held = _pairs(holdout, train.users, train.items)
     trained = train.histories.list_index() * (len(train.items) + 1) + train.histories.rows
@@ -42,7 +42,7 @@ def check_leakage(train: Interactions, holdout: Holdout, *, test_timestamps: Int
 
 
 def check_time_order(train: Int64 | None, test: Int64 | None) -> None:
-    """Refuse test events that come before a training event; the same instant is allowed.
+    """Refuse test events from before the last training event; the same instant is allowed.
 
     Parameters
     ----------
@@ -52,10 +52,12 @@ def check_time_order(train: Int64 | None, test: Int64 | None) -> None:
     Raises
     ------
     LeakageError
-        A test event comes before a training event, or there are no timestamps.
+        A test event comes before a training event, or a log has no timestamps.
     """
     if train is None or test is None:
-        raise LeakageError("the order in time cannot be checked: one of the logs has no timestamps (name timestamp=)")
+        raise LeakageError(
+            "the order in time cannot be checked: one of the logs has no timestamps; name their column, timestamp="
+        )
     if len(train) == 0 or len(test) == 0:
         return
     latest = int(train.max())
@@ -68,17 +70,17 @@ def check_time_order(train: Int64 | None, test: Int64 | None) -> None:
 
 
 def check_disjoint(holdouts: Sequence[Holdout]) -> None:
-    """Refuse holdouts (validation and test, say, or folds) two of which ask for the same item of the same user.
+    """Refuse holdouts (such as validation and test) if two of them share a target of the same user. Raw ids are compared.
 
     Raises
     ------
     LeakageError
-        Two share a user's target. Ids are matched by name.
+        Two share a user's target.
     """
     for one, other in combinations(holdouts, 2):
         users, items = one.users.extended(other.users.ids), one.items.extended(other.items.ids)
         shared = np.isin(_pairs(other, users, items), _pairs(one, users, items))
-        _refuse_shared(other, shared, repr(one.protocol), "judge each user's item in one of the two only")
+        _refuse_shared(other, shared, repr(one.protocol), "hold out each user's item in one of the two only")
 
 
 def _refuse_shared(holdout: Holdout, shared: Bool, where: str, remedy: str) -> None:
@@ -95,9 +97,9 @@ def _refuse_shared(holdout: Holdout, shared: Bool, where: str, remedy: str) -> N
 
 
 def _pairs(holdout: Holdout, users: IdMap, items: IdMap) -> Int64:
-    """int64 (n_targets,): a number for each user and target in the rows of other vocabularies.
+    """int64 (n_targets,): a number for each pair of user and target, in the rows of other maps.
 
-    A row is −1 where the other does not know the id; each user has a place to spare, so that no known pair gets its number.
+    The row of an unknown id is −1. Each user has one number to spare, so that such a pair never equals a known one.
     """
     user_rows, rows = holdout.user_rows, holdout.targets.rows
     if not users.same(holdout.users):

@@ -1,4 +1,4 @@
-"""What orders the events of a log: which column does, and which one probably should; and whether rows stand in it twice."""
+"""Log what orders the events of a log, which column probably should, and whether events are repeated."""
 
 from __future__ import annotations
 
@@ -7,33 +7,32 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from recsys.core.progress import log as tell
-from recsys.core.progress import warn
+from recsys.core.progress import log, warn
 from recsys.core.ragged import Int64, Ragged
 
 _TIMES = (
     "timestamp", "datetime", "eventtime", "eventtimestamp", "eventdate", "time", "date", "ts", "createdat", "created",
     "createdon", "unixtime", "unixtimestamp", "unixreviewtime", "reviewtime", "epoch", "when", "occurredat", "at",
 )  # fmt: skip
-"""Names of columns that tell when something happened, without case and marks; the likeliest first."""
+"""Names of columns of times, without case and marks; the likeliest first."""
 _LAST_WORDS = frozenset(("timestamp", "datetime", "time", "date", "at", "ts"))
 _UNITS = frozenset(("s", "ms", "us", "ns", "utc", "sec", "seconds", "millis"))
 _NO_EVENT = ("release", "birth", "publi", "launch", "expir", "update", "modif", "sign", "register", "registration", "join")
-"""How names begin that tell of an item's or a user's day, not of an event's."""
+"""Beginnings of names that mean a day of an item or a user, not of an event."""
 _COUNTS = frozenset((
     "plays", "playcount", "playcounts", "playtime", "count", "counts", "cnt", "n", "listens", "listencount", "views",
     "times", "viewcount", "freq", "frequency", "total", "totals", "quantity", "qty", "clicks", "purchases", "orders",
     "visits", "numplays", "streams", "hours", "hoursplayed", "minutes",
 ))  # fmt: skip
-"""Names of columns that hold totals, without case and marks."""
+"""Names of columns of totals, without case and marks."""
 _SAMPLE = 200_000
-"""Events that are looked at to tell whether pairs or rows recur, so that reading a large log takes no longer."""
+"""Events in the sample that shows whether pairs or rows recur: reading a large log must not take longer."""
 MANY = 0.05
-"""Share of events that repeat another one from which on that is a warning."""
+"""Share of repeated events above which a warning is logged."""
 
 
 def likely_time(columns: Iterable[str]) -> str | None:
-    """The column whose name says most clearly that it tells when an event took place; None where none does."""
+    """Find the column whose name means most clearly when an event took place; None if no name does."""
     names = [name for name in columns if not name.lower().startswith(_NO_EVENT)]
     known = [name for name in names if _plain(name) in _TIMES]
     if known:
@@ -42,7 +41,7 @@ def likely_time(columns: Iterable[str]) -> str | None:
 
 
 def likely_count(columns: Iterable[str]) -> str | None:
-    """The first column whose name says that it holds totals, such as plays; None where none does."""
+    """Find the first column whose name means totals, such as plays; None if no name does."""
     return next((name for name in columns if _plain(name) in _COUNTS), None)
 
 
@@ -51,50 +50,50 @@ def _plain(name: str) -> str:
 
 
 def _ends_like_a_time(name: str) -> bool:
-    """Whether the last of a name's words is one of time, a unit after it aside: ``purchaseDate``, ``seen_at_ms``."""
+    """Tell whether a name's last word, apart from a unit, means a time: ``purchaseDate``, ``seen_at_ms``."""
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
     while len(words) > 2 and words[-1] in _UNITS:
         words.pop()
     return len(words) > 1 and words[-1] in _LAST_WORDS
 
 
-def tell_order(
+def log_order(
     ordered_by: str, lists: Ragged, n_items: int, others: Iterable[str] | None, weight: str | None = None
 ) -> None:
-    """Say in one line what orders the events; warn where it is their place in the file and something speaks against that.
+    """Log what orders the events; warn if it is their position in the file and a column speaks against that.
 
     Parameters
     ----------
     ordered_by : str
-        What orders them, in words.
+        The order, in words.
     lists : Ragged (n_users)
         The histories.
     n_items : int
         Above every row.
     others : iterable of str, optional
-        The columns there are beside those that are read; None: the order is by a column, or there is none, for certain.
+        The columns that were not read; None: a column orders the events, or the caller says that the log has no order.
     weight : str, optional
         The column that weights are read from.
     """
-    tell(f"the order of events: {ordered_by}")
+    log(f"the order of events: {ordered_by}")
     if others is None:
         return
     others = list(others)
     if (column := likely_time(others)) is not None:
         warn(
             f"the events are taken in file order, yet the column {column!r} looks like their time: name it, "
-            f"timestamp={column!r} (--timestamp {column}); if the rows stand in no order, say unordered=True (--unordered)"
+            f"timestamp={column!r} (--timestamp {column}); if the rows have no order, say unordered=True (--unordered)"
         )
     elif (column := weight or likely_count(others)) is not None and not _pairs_recur(lists, n_items):
         warn(
-            f"no user meets an item twice and no column tells when, so that with its column {column!r} the log looks like "
-            f"a table of totals, in which a user's last row is not the last event: say unordered=True (--unordered), or "
-            f"name the column that orders the events, order= (--order)"
+            f"no user has an item twice and no column holds times, so with its column {column!r} the log looks like a "
+            f"table of totals, in which a user's last row is not the last event: say unordered=True (--unordered), or name "
+            f"the column that orders the events, order= (--order)"
         )
 
 
-def tell_duplicates(lists: Ragged, n_items: int) -> None:
-    """Say how many events of histories with times equal another one in user, item, time and type; warn of many."""
+def log_duplicates(lists: Ragged, n_items: int) -> None:
+    """Log how many events equal another one in user, item, time and type, if the log has times; warn about many."""
     if lists.times is None:
         return
     some = _sample(lists, _SAMPLE)
@@ -106,18 +105,18 @@ def tell_duplicates(lists: Ragged, n_items: int) -> None:
     said = f"{count:,} of {total:,} events repeat another one in user, item and time"
     if count < MANY * total:
         said = said if total == len(lists.rows) else f"in a sample, {said}"
-        tell(f"{said}; drop_duplicates=True (--drop-duplicates) leaves such rows out")
+        log(f"{said}; drop_duplicates=True (--drop-duplicates) leaves such rows out")
     else:
-        warn(f"{said}, as where rows were written or read twice: leave them out, drop_duplicates=True (--drop-duplicates)")
+        warn(f"{said}, as if rows were written or read twice: leave them out, drop_duplicates=True (--drop-duplicates)")
 
 
 def duplicates(lists: Ragged, n_items: int) -> int:
-    """How many events equal an earlier one of the same user in item, time (to the second) and type.
+    """Count the events that equal an earlier one of the same user in item, time (to the second) and type.
 
     Parameters
     ----------
     lists : Ragged (n_users)
-        Histories; events of one time stand together.
+        Histories in time order.
     n_items : int
         Above every row.
     """
@@ -136,14 +135,14 @@ def duplicates(lists: Ragged, n_items: int) -> int:
 
 
 def _pairs_recur(lists: Ragged, n_items: int) -> bool:
-    """Whether any user (of a sample in a large log) meets an item twice."""
+    """Tell whether any user has an item twice; only a sample of a large log is searched."""
     lists = _sample(lists, _SAMPLE)
     keys = lists.list_index() * n_items + lists.rows
     return len(np.unique(keys)) < len(keys)
 
 
 def _sample(lists: Ragged, most: int) -> Ragged:
-    """The histories of evenly drawn users with about so many events in all; all of them where there are no more."""
+    """Select histories of evenly spaced users with about so many events in all; all of them if there are no more."""
     if len(lists.rows) <= most:
         return lists
     return lists.take(np.arange(0, len(lists), -(-len(lists.rows) // most)))

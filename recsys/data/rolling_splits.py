@@ -1,4 +1,4 @@
-"""Cut the end of a log into windows, each judged on everything before it: a backtest."""
+"""Cut the end of a log into windows, and train for each on everything before it: a backtest."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from recsys.errors import ConfigError, DataError
 
 
 def rolling_splits(log: Interactions, *, windows: int = 3, horizon: float = 0.1, min_train: float = 0.5) -> list[Split]:
-    """Cut the end of the log into windows; judge each on a model of everything before it (a backtest).
+    """Cut the end of the log into windows, each to evaluate a model of everything before it (a backtest).
 
-    Judged in a window are the users with a history before it, on the items in it that are new to them. There is no
-    validation part; where fitting needs one, cut ``train`` once more with :func:`time_split`.
+    Held out in a window are the users with a history before it; their targets are the items in it that are new to them.
+    The splits have no validation part; if fitting needs one, cut ``train`` once more with :func:`time_split`.
 
     Parameters
     ----------
@@ -23,25 +23,25 @@ def rolling_splits(log: Interactions, *, windows: int = 3, horizon: float = 0.1,
         With timestamps.
     windows : int
     horizon : float or int
-        Length of a window: a share of all events, or whole seconds. Events of one instant are never parted, so that windows
-        by share may differ in size.
+        Length of a window: a share of all events, or whole seconds. Events of one instant stay together, so windows by
+        share may differ in size.
     min_train : float
-        The least share of all events that must lie before the first window, between 0 and 1.
+        Least share of all events before the first window, between 0 and 1.
 
     Returns
     -------
     list of Split
-        One a window, earliest first; the windows touch and do not overlap, and the last ends with the log.
+        One per window, earliest first; the windows touch and do not overlap, and the last ends with the log.
 
     Raises
     ------
     LeakageError
-        The log has only an order and no instants.
+        The log has no timestamps.
     ConfigError
-        ``windows`` is below 1 or above the number of events, ``horizon`` is neither a share nor seconds, or the windows are
-        more than the whole log.
+        ``windows`` is below 1 or above the number of events, ``horizon`` is neither a share nor seconds, or the windows
+        exceed the log.
     DataError
-        Too little lies before the first window, or nobody can be judged in one.
+        Too few events lie before the first window, or a window has no user to evaluate.
     """
     instance(log, Interactions, "log")
     min_train, windows = a_share(min_train, "min_train"), whole_number(windows, "windows")

@@ -16,16 +16,16 @@ from recsys.errors import DataError, LeakageError
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """What a model is judged on: for each user a history that it may see and the targets that it must find.
+    """What a model is evaluated on: for each user, a history that it may see and targets that it must find.
 
     Attributes
     ----------
     users, items : IdMap
         The row spaces that the arrays below refer to.
     user_rows : int32 (n,)
-        Each judged user's row.
+        The row of each held-out user.
     histories : Ragged (n)
-        Item rows before the targets, in time order; with the times and types of their events where the log tells them.
+        Item rows before the targets, in time order, with the times and types of their events if the log has them.
     targets : Ragged (n)
         Item rows to be found; at least one a user, none twice.
     protocol : str
@@ -33,13 +33,13 @@ class Holdout:
     times : int64 (n_targets,), optional
         Seconds since 1970 of each target, aligned with ``targets.rows``; None where the log has no timestamps.
     event_names : tuple of str
-        The event types that ``histories.events`` refers to; empty where there are none.
+        The event types that ``histories.events`` refers to; empty if the log has none.
 
     Raises
     ------
     DataError
-        There is nobody, a user has no target or one twice, the arrays differ in length, or histories with event types come
-        without names for them.
+        The holdout has no user, a user has no target or one twice, the arrays differ in length, or histories have event
+        types without names.
     """
 
     users: IdMap
@@ -61,7 +61,7 @@ class Holdout:
         if len(self.targets) == 0:
             raise DataError(f"{self.protocol}: no user has anything held out; the log is too short for this split")
         if int(self.targets.lengths.min()) < 1:
-            raise DataError(f"{self.protocol}: a user without targets cannot be judged")
+            raise DataError(f"{self.protocol}: a user without targets cannot be evaluated")
         pairs = self.targets.list_index() * len(self.items) + self.targets.rows
         if len(np.unique(pairs)) != len(pairs):
             raise DataError(f"{self.protocol}: a target occurs twice for the same user")
@@ -90,9 +90,9 @@ class Holdout:
         )
 
     def sample(self, n: int, seed: int = 0) -> Holdout:
-        """So many users drawn at random, in their old order; all of them where there are no more.
+        """Draw ``n`` users at random and keep their order; all of them if there are no more.
 
-        The first users of a log are no fair sample: often they are its oldest or most active.
+        The first users of a log are not a fair sample: often they are its oldest or most active.
         """
         if n >= len(self):
             return self
@@ -114,9 +114,9 @@ class Split:
     Attributes
     ----------
     train : Interactions
-        What may be learned from; its vocabularies cover the whole log.
+        What may be learned from; its id maps cover the whole log.
     validation, test : Holdout
-        ``validation`` is None where none was asked for. Test histories include the validation events.
+        ``validation`` is None if it was not asked for. Test histories include the validation events.
     """
 
     train: Interactions
@@ -127,7 +127,7 @@ class Split:
 def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
     """Hold out each user's last event for test and the one before for validation (protocol LOO).
 
-    Users with fewer than three events (two without validation) are trained on and not judged. Order is the log's; ties
+    Users with fewer than three events (two without validation) are trained on and not evaluated. Order is the log's; ties
     keep file order.
 
     Parameters
@@ -143,31 +143,31 @@ def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
     Raises
     ------
     DataError
-        No user has enough events, or the log has no order, so that no event is the last.
+        No user has enough events, or the log has no order.
     """
     instance(log, Interactions, "log")
     validation = flag(validation, "validation")
     if not log.ordered:
         raise DataError(
-            "leave-last-out needs an order, and this log has none (read with unordered=True); hold out a random item of "
-            "each user instead: recsys.random_split(log) (--split random)"
+            "leave-last-out needs an order, and this log has none (read with unordered=True); hold out a random item "
+            "of each user instead: recsys.random_split(log) (--split random)"
         )
     held = 2 if validation else 1
-    judged = np.flatnonzero(log.histories.lengths > held)
-    if len(judged) == 0:
+    chosen = np.flatnonzero(log.histories.lengths > held)
+    if len(chosen) == 0:
         raise DataError(f"leave-last-out needs users with at least {held + 1} events; the longest history here is shorter")
-    ends = log.histories.offsets[judged + 1]
+    ends = log.histories.offsets[chosen + 1]
     keep = np.ones(len(log), dtype=np.bool_)
     for back in range(1, held + 1):
         keep[ends - back] = False
-    whole = log.histories.take(judged)
+    whole = log.histories.take(chosen)
 
     def holdout(back: int, name: str) -> Holdout:
-        targets = Ragged.from_lengths(np.ones(len(judged), dtype=np.int64), log.histories.rows[ends - back])
+        targets = Ragged.from_lengths(np.ones(len(chosen), dtype=np.int64), log.histories.rows[ends - back])
         return Holdout(
             log.users,
             log.items,
-            judged.astype(np.int32),
+            chosen.astype(np.int32),
             whole.head(whole.lengths - back),
             targets,
             f"leave-last-out, {name}",
@@ -179,10 +179,10 @@ def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
 
 
 def time_split(log: Interactions, *, quantile: float = 0.9, validation: bool = True) -> Split:
-    """Cut the whole log at one instant (protocol TIME); what comes at or after it is test.
+    """Cut the whole log at one instant (protocol TIME): events at or after it are for test.
 
-    Judged are the users with a history before the cut and at least one item after it that is new to them; their targets
-    are those new items. Validation, where asked for, is the same cut made again inside the training part.
+    Held out are the users with a history before the cut and at least one item after it that is new to them; their targets
+    are those new items. Validation makes the same cut again inside the training part.
 
     Parameters
     ----------
@@ -199,11 +199,11 @@ def time_split(log: Interactions, *, quantile: float = 0.9, validation: bool = T
     Raises
     ------
     LeakageError
-        The log has only an order and no instants, so that a global cut would mix times.
+        The log has no timestamps, so a global cut would mix times.
     ConfigError
         ``quantile`` is not between 0 and 1.
     DataError
-        One side of the cut is empty, or nobody can be judged.
+        One side of the cut is empty, or no user can be evaluated.
     """
     instance(log, Interactions, "log")
     quantile, validation = share(quantile, "quantile"), flag(validation, "validation")
@@ -217,10 +217,10 @@ def time_split(log: Interactions, *, quantile: float = 0.9, validation: bool = T
 def random_split(log: Interactions, *, seed: int = 0, validation: bool = True) -> Split:
     """Hold out a random item of each user for test and another for validation (protocol RANDOM).
 
-    For logs without order, of which no event is the last. Each item of a user is equally likely, and all events of that
+    For logs without an order, which have no last event. Each item of a user is equally likely, and all events of that
     user with a held-out item leave training. Users with fewer than three different items (two without validation) are
-    trained on and not judged. Of a log with an order, histories hold events that came after the targets: prefer
-    :func:`leave_last_out` or :func:`time_split` there.
+    trained on and not evaluated. If the log has an order, histories hold events from after the targets: prefer
+    :func:`leave_last_out` or :func:`time_split` for it.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def random_split(log: Interactions, *, seed: int = 0, validation: bool = True) -
     Raises
     ------
     ConfigError
-        ``seed`` is no whole number of 0 or more.
+        ``seed`` is not a whole number of 0 or more.
     DataError
         No user has enough different items.
     """
@@ -246,25 +246,25 @@ def random_split(log: Interactions, *, seed: int = 0, validation: bool = True) -
     keys = random_keys(len(log), seed)
     first = first_of_pair(lists, len(log.items))
     n_items = np.bincount(owners[first], minlength=len(lists))
-    judged = np.flatnonzero(n_items > held)
-    if len(judged) == 0:
-        raise DataError(f"a random split needs users with at least {held + 1} different items; none has so many here")
+    chosen = np.flatnonzero(n_items > held)
+    if len(chosen) == 0:
+        raise DataError(f"a random split needs users with at least {held + 1} different items; this log has none")
     drawn = np.flatnonzero(first)
     drawn = drawn[np.lexsort((keys[drawn], owners[drawn]))]  # each user's items in a random order
-    starts = np.concatenate([[0], np.cumsum(n_items)])[judged]
+    starts = np.concatenate([[0], np.cumsum(n_items)])[chosen]
     name = "random split" if log.ordered else "random split (the log has no order)"
 
     def holdout(place: int, part: str) -> tuple[Bool, Holdout]:
         events = drawn[starts + place]
         wanted = np.full(len(lists), -1, dtype=np.int32)
-        wanted[judged] = lists.rows[events]
+        wanted[chosen] = lists.rows[events]
         held_out = out | (lists.rows == wanted[owners])
         return held_out, Holdout(
             log.users,
             log.items,
-            judged.astype(np.int32),
-            lists.where(~held_out).take(judged),
-            Ragged.from_lengths(np.ones(len(judged), dtype=np.int64), lists.rows[events]),
+            chosen.astype(np.int32),
+            lists.where(~held_out).take(chosen),
+            Ragged.from_lengths(np.ones(len(chosen), dtype=np.int64), lists.rows[events]),
             f"{name}, {part}",
             None if log.timestamps is None else log.timestamps[events],
             log.event_names,
@@ -279,24 +279,30 @@ def random_split(log: Interactions, *, seed: int = 0, validation: bool = True) -
 
 
 def instants_of(log: Interactions, what: str) -> Int64:
-    """int64 (len(log),): the timestamps, which ``what`` needs; a log without them raises LeakageError."""
+    """int64 (len(log),): the timestamps, which ``what`` needs.
+
+    Raises
+    ------
+    LeakageError
+        The log has none.
+    """
     if log.timestamps is None:
         has = "only an order within each user" if log.ordered else "no order at all"
-        raise LeakageError(f"{what} needs timestamps; this log has {has} (name timestamp=)")
+        raise LeakageError(f"{what} needs timestamps; this log has {has}; name their column, timestamp=")
     return log.timestamps
 
 
 def cut_at(log: Interactions, start: int, name: str, *, end: int | None = None) -> tuple[Interactions, Holdout]:
     """Cut the whole log at the instant ``start``: what comes before, and what is new to each user from then on.
 
-    ``end`` is the first instant that is in neither; without it all the rest is judged. ``name`` is the protocol.
+    ``end`` is the first instant in neither part; by default, the second part is all the rest. ``name`` is the protocol.
 
     Raises
     ------
     LeakageError
         The log has no timestamps.
     DataError
-        One side of the cut is empty, or nobody can be judged.
+        One side of the cut is empty, or no user can be evaluated.
     """
     times = instants_of(log, "a time split")
     before = times < start
@@ -309,23 +315,23 @@ def cut_at(log: Interactions, start: int, name: str, *, end: int | None = None) 
 
 
 def hold_out(log: Interactions, past: Bool, future: Bool, name: str, nobody: str) -> Holdout:
-    """Judge all who have a past, bool (len(log),), on the items of their future that it lacks, likewise, each once.
+    """Hold out the users who have a past, bool (len(log),); targets are the items of their future, alike, that it lacks.
 
     Raises
     ------
     DataError
-        There is nobody; the message ends with ``nobody``.
+        No user can be held out; the message ends with ``nobody``.
     """
     seen, later = log.histories.where(past), log.histories.where(future)
     fresh = first_of_pair(later, len(log.items)) & ~contained(later, seen, len(log.items))
     targets = later.where(fresh).without_events()
     able = (seen.lengths > 0) & (targets.lengths > 0)
-    judged = np.flatnonzero(able)
-    if len(judged) == 0:
+    chosen = np.flatnonzero(able)
+    if len(chosen) == 0:
         raise DataError(f"{name}: {nobody}")
     times = None if log.timestamps is None else log.timestamps[future][fresh][able[targets.list_index()]]
-    rows, histories = judged.astype(np.int32), seen.take(judged)
-    return Holdout(log.users, log.items, rows, histories, targets.take(judged), name, times, log.event_names)
+    rows, histories = chosen.astype(np.int32), seen.take(chosen)
+    return Holdout(log.users, log.items, rows, histories, targets.take(chosen), name, times, log.event_names)
 
 
 def _instant(log: Interactions, quantile: float) -> int:
@@ -341,7 +347,7 @@ def first_of_pair(lists: Ragged, n_items: int) -> Bool:
 
 
 def random_keys(n: int, seed: int, stream: int = 0) -> NDArray[np.float64]:
-    """float64 (n,): random keys to sort by; ``stream`` tells two draws of one split apart."""
+    """float64 (n,): random keys to sort by; another ``stream`` gives other ones."""
     return np.random.Generator(np.random.PCG64((whole_number(seed, "seed", least=0, most=None), stream))).random(n)
 
 

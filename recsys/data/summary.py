@@ -1,4 +1,4 @@
-"""What is in a log and its catalogue, counted."""
+"""Count what a log and its catalogue hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys.data.order import duplicates
 
 
 def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]:
-    """Sizes, spread and gaps.
+    """Count events, users, items, repeats and gaps.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]
     Returns
     -------
     dict
-        Plain values, ready for JSON. ``repeated_pairs`` counts events beyond the first of the same user and item,
-        ``duplicate_events``, of logs with times, those that are of the same time (to the second) and type too.
+        Plain values, ready for JSON. ``repeated_pairs`` counts events beyond the first of the same user and item;
+        ``duplicate_events``, in logs with times, those of the same time (to the second) and type too.
     """
     lengths = log.histories.lengths[log.histories.lengths > 0]
     counts = np.sort(log.item_counts[log.item_counts > 0])[::-1]
@@ -62,7 +62,7 @@ def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]
 
 
 def day_of(seconds: int) -> str:
-    """An instant as a date; a number too large to be one stays a number."""
+    """An instant as a date; a number too large for a date stays a number."""
     try:
         return datetime.fromtimestamp(seconds, UTC).date().isoformat()
     except (OverflowError, ValueError, OSError):

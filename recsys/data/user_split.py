@@ -22,41 +22,41 @@ def user_split(
     random: bool = False,
     validation: bool = True,
 ) -> Split:
-    """Hold out whole users, and judge each on the rest of a history of which a part is shown (protocol STRONG).
+    """Hold out whole users; show a part of each one's history and evaluate on the rest (protocol STRONG).
 
-    Of ``n`` events the rest is ``(1 - fold_in) * n`` rounded down, but at least one. Targets are the items of the rest that
-    the shown part lacks; users in whom there are none (those with one event, say) are trained on and never drawn.
+    The rest of ``n`` events is ``(1 - fold_in) * n`` rounded down, but at least one. Targets are the items of the rest that
+    the shown part lacks. Users without targets (such as those with one event) are trained on and never drawn.
 
     Parameters
     ----------
     log : Interactions
     users : float or int
-        A share of the users who can be judged, or their number, for test; validation takes as many others.
+        Share or number of the users to hold out for test, among those with targets; validation takes as many others.
     fold_in : float
-        Share of a held-out user's events that is shown, between 0 and 1.
+        Share of a held-out user's events to show, between 0 and 1.
     seed : int
     random : bool
-        Draw the shown events at random, as published (Liang et al. 2018), instead of taking the first; histories keep
-        their time order, yet hold events that came after the targets.
+        Show random events, as published (Liang et al. 2018), instead of the first ones. Histories keep their time order,
+        yet hold events from after the targets.
     validation : bool
 
     Returns
     -------
     Split
-        Of which ``train`` has no event of a held-out user; the vocabularies stay whole.
+        ``train`` has no event of a held-out user; its id maps cover the whole log.
 
     Raises
     ------
     ConfigError
         A share is not between 0 and 1, the number of users below 1 or ``seed`` below 0.
     DataError
-        There are too few users.
+        The log has too few users.
     """
     instance(log, Interactions, "log")
     fold_in, random, validation = a_share(fold_in, "fold_in"), flag(random, "random"), flag(validation, "validation")
     if not log.ordered and not random:
         raise ConfigError(
-            "this log has no order, so that no events come first; show random ones: user_split(..., random=True)"
+            "this log has no order, so it has no first events; show random ones: user_split(..., random=True)"
         )
     lists, owners = log.histories, log.histories.list_index()
     place = np.arange(len(log)) - np.repeat(lists.offsets[:-1], lists.lengths)
@@ -71,8 +71,8 @@ def user_split(
     folds = 2 if validation else 1
     if not 0 < count * folds < len(everyone):
         raise DataError(
-            f"user split: users={users} holds out {folds} x {count} of the {len(everyone)} users who can be judged; at "
-            "least one must be held out and one left to train on: choose another number"
+            f"user split: users={users} holds out {folds} x {count} of the {len(everyone)} users who can be evaluated; "
+            "at least one must be held out and one left to train on: choose another number"
         )
     order = shuffled(len(everyone), seed)
 

@@ -1,4 +1,4 @@
-"""What is known of users besides their histories, as small codes that a model can look up in tables."""
+"""Features of users besides their histories, as small codes that a model looks up in tables."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from recsys.data.parse import parse_number, unique_ids
 from recsys.errors import ConfigError, DataError
 
 UNKNOWN = 0
-"""The code of a value that is missing, or that the table was not made from."""
+"""The code of a missing value, and of a category that the table was not made from."""
 
 
 @dataclass(frozen=True)
 class UserFeature:
-    """How one column becomes codes; 0 is always the unknown.
+    """How one column becomes codes; code 0 means unknown.
 
     Attributes
     ----------
     name : str
-        Of the column.
+        The column.
     categories : tuple of str, or None
-        Of a categorical column: category ``c`` has code ``1 + c``, in sorted order.
+        The categories in sorted order, if the column is categorical: the code of ``categories[c]`` is ``1 + c``.
     edges : tuple of float, or None
-        Of a numeric column: ascending; code ``1 + b`` stands for ``edges[b - 1] <= x < edges[b]``.
+        Ascending edges, if the column is numeric: code ``1 + b`` stands for ``edges[b - 1] <= x < edges[b]``.
     """
 
     name: str
@@ -39,37 +39,37 @@ class UserFeature:
 
     @property
     def cardinality(self) -> int:
-        """The number of codes, that of the unknown included."""
+        """The number of codes, including 0 (unknown)."""
         if self.categories is not None:
             return 1 + len(self.categories)
         return 2 + len(self.edges or ())
 
     @classmethod
     def of_categories(cls, column: pl.Series, name: str) -> UserFeature:
-        """The categories that occur in a column of text, whole numbers or truth values."""
+        """Make a feature of the categories in a column of text, whole numbers or truth values."""
         return cls(name, categories=tuple(_text(column, name).drop_nulls().unique().sort().to_list()))
 
     @classmethod
     def of_numbers(cls, column: pl.Series, name: str, buckets: int) -> UserFeature:
-        """At most so many buckets of about equally many users; equal numbers share one, so that there may be fewer.
+        """Cut numbers into at most so many buckets of about equally many users; equal numbers share a bucket.
 
-        Where nearly everybody has the least number (most people spent nothing), those who have more stand apart.
+        If nearly all users have the least number (most people spent nothing), those with more get a bucket of their own.
         """
         known = parse_number(column, _where(name)).drop_nulls().to_numpy()
         if len(known) == 0:
             return cls(name, edges=())
-        above = known[known > known.min()]  # nobody lies below the least, so it is no edge
+        above = known[known > known.min()]  # no number lies below the least one, so it is not an edge
         edges = np.unique(np.quantile(known, np.linspace(0, 1, buckets + 1)[1:-1], method="higher"))
         edges = edges[edges > known.min()]
         return cls(name, edges=tuple((edges if len(edges) else np.unique(above)[:1]).tolist()))
 
     def codes(self, column: pl.Series) -> Int32:
-        """int32 (n,): the code of each value; 0 where it is missing, blank, or an unknown category.
+        """int32 (n,): the code of each value; 0 if it is missing, blank, or an unknown category.
 
         Raises
         ------
         DataError
-            A value is not of the kind that the feature was made from.
+            A value is of another kind than the feature's column.
         """
         if self.categories is None:
             number = parse_number(column, _where(self.name))
@@ -86,15 +86,15 @@ class UserTable:
     Attributes
     ----------
     users : IdMap
-        The users of whom something is known.
+        The users with features.
     features : tuple of UserFeature (F)
     codes : int32 (n_users, F)
-        ``codes[u, f]`` lies in ``0 .. features[f].cardinality``; 0 is the unknown.
+        ``0 <= codes[u, f] < features[f].cardinality``; 0 means unknown.
 
     Raises
     ------
     DataError
-        The codes are not of one row per user and one column per feature, or lie outside a feature's range.
+        The codes do not have one row per user and one column per feature, or lie outside a feature's range.
     """
 
     users: IdMap
@@ -123,9 +123,9 @@ class UserTable:
         ----------
         frame : DataFrame
         categorical, numeric : sequence of str
-            Columns of categories, and of numbers to be cut into buckets. Nulls and blanks are the unknown.
+            Columns of categories, and of numbers to cut into buckets. Nulls and blanks mean unknown.
         buckets : int
-            Of each numeric column, at most.
+            Most buckets per numeric column.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class UserTable:
         """
         names = [*categorical, *numeric]
         if not names:
-            raise ConfigError("a table of users needs at least one column, categorical= or numeric=")
+            raise ConfigError("a table of users needs at least one column: name it in categorical= or numeric=")
         if len(set(names)) != len(names):
             raise ConfigError(f"a column of the table of users is named twice among {', '.join(names)}; name each once")
         if buckets < 2:
@@ -156,7 +156,7 @@ class UserTable:
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """The number of codes of each feature, that of the unknown included: the height of its embedding table."""
+        """The number of codes of each feature, including 0 (unknown): the height of its embedding table."""
         return tuple(feature.cardinality for feature in self.features)
 
     def __len__(self) -> int:
@@ -167,24 +167,24 @@ class UserTable:
         return f"UserTable({len(self):,} users, {columns})"
 
     def codes_for(self, users: IdMap) -> Int32:
-        """int32 (len(users), F): the codes in the row order of another vocabulary; 0 for users of whom nothing is known."""
+        """int32 (len(users), F): the codes in the row order of another map; 0 for users without features."""
         place = self.users.find_rows(users.ids)
         codes = np.full((len(users), len(self.features)), UNKNOWN, dtype=np.int32)
         codes[place >= 0] = self.codes[place[place >= 0]]
         return codes
 
     def frame(self) -> pl.DataFrame:
-        """``user_id`` and one column of codes (int32) per feature, to be written as Parquet."""
+        """``user_id`` and one column of codes (int32) per feature, for Parquet."""
         ids = self.users.ids.alias(USER).to_frame()
         return ids.hstack([pl.Series(name, self.codes[:, place]) for place, name in enumerate(self.names)])
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold: the features, without the users."""
+        """The features without the users, for JSON."""
         return {"features": [asdict(feature) for feature in self.features]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], frame: pl.DataFrame) -> UserTable:
-        """Rebuild from what :meth:`to_dict` and :meth:`frame` gave.
+        """Rebuild a table from :meth:`to_dict` and :meth:`frame`.
 
         Raises
         ------
@@ -205,7 +205,7 @@ class UserTable:
 
 
 def encoded(frame: pl.DataFrame, features: Sequence[UserFeature]) -> Int32:
-    """int32 (frame.height, F): the codes of anybody's features, such as those of a user who has just come.
+    """int32 (frame.height, F): the codes of any users' features, such as those of a new user.
 
     Raises
     ------
@@ -217,12 +217,12 @@ def encoded(frame: pl.DataFrame, features: Sequence[UserFeature]) -> Int32:
 
 
 def check_columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
-    """Refuse a frame of users that lacks a column.
+    """Refuse a frame of users without one of the columns.
 
     Raises
     ------
     DataError
-        The message names the first one missing.
+        A column is missing; the message names the first one.
     """
     for name in names:
         if name not in frame.columns:

@@ -122,7 +122,7 @@ def test_events_are_weighted_by_their_type():
         (FRAME.drop("weight"), {"view": 1}, ["need event types", "--event"]),
         (KINDS, {"view": 1, "buy": 5, "cart": 3}, ["has weights already", "either weight= or event_weights="]),
         (KINDS.drop("weight"), {"view": 1, "buy": 5}, ["no weight for the event type 'cart'", "buy, cart, view"]),
-        (KINDS.drop("weight"), {"view": 1, "buy": 5, "cart": 3, "cat": 1}, ["the event type 'cat', which no event is of"]),
+        (KINDS.drop("weight"), {"view": 1, "buy": 5, "cart": 3, "cat": 1}, ["the event type 'cat', which no event has"]),
         (KINDS.drop("weight"), {"view": 1, "buy": 5, "cart": float("nan")}, ["'cart' must be a finite number, not nan"]),
         (KINDS.drop("weight"), {"view": 1, "buy": 1e300, "cart": 1}, ["'buy' must be a finite number, not 1e+300"]),
     ],

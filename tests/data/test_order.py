@@ -42,7 +42,7 @@ USERS, ITEMS = ["u", "u", "v", "v"], ["a", "b", "a", "b"]
         ({"nr": [1, 2, 3, 4]}, {"order": "nr"}, "the column 'nr'"),
         ({"timestamp": [1, 2, 3, 4], "nr": [1, 2, 3, 4]}, {"order": "nr"}, "the column 'nr'"),
         ({}, {}, "file order"),
-        ({"timestamp": [1, 2, 3, 4]}, {"unordered": True}, "none; each history stands in a random order"),
+        ({"timestamp": [1, 2, 3, 4]}, {"unordered": True}, "none; each history is in a random order"),
     ],
 )
 def test_one_line_always_says_what_orders_the_events(
@@ -165,7 +165,7 @@ def test_the_column_that_orders_is_saved_too(tmp_path: Path) -> None:
 
 def test_a_log_without_order_has_no_times() -> None:
     log = Interactions.from_frame(pl.DataFrame({"user_id": USERS, "item_id": ITEMS, "timestamp": [1, 2, 3, 4]}))
-    with pytest.raises(DataError, match="a log without order has no times"):
+    with pytest.raises(DataError, match="a log without an order has neither times"):
         Interactions(log.users, log.items, log.histories, ordered=False)
 
 

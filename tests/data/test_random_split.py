@@ -116,7 +116,7 @@ def test_splits_by_time_say_that_there_is_no_order_at_all() -> None:
 
 def test_held_out_users_are_shown_random_events_only() -> None:
     log = unordered()
-    with pytest.raises(ConfigError, match=r"no events come first; show random ones: user_split\(\.\.\., random=True\)"):
+    with pytest.raises(ConfigError, match=r"it has no first events; show random ones: user_split\(\.\.\., random=True\)"):
         recsys.user_split(log)
     assert len(recsys.user_split(log, random=True).test) == 20
 

@@ -236,7 +236,7 @@ def holdout(histories: list[list[int]], targets: list[list[int]], user_rows: lis
         ([[1]], [[2], [3]], None, "one history and one list of targets per user"),
         ([[1], [2]], [[2], [3]], [0], "one history and one list of targets per user"),
         ([], [], None, "no user has anything held out"),
-        ([[1], [2]], [[3], []], None, "a user without targets cannot be judged"),
+        ([[1], [2]], [[3], []], None, "a user without targets cannot be evaluated"),
         ([[1]], [[3, 4, 3]], None, "a target occurs twice for the same user"),
     ],
 )

@@ -52,7 +52,7 @@ def test_a_log_without_times_says_so(log):
         ({}, {}, "file order"),
         ({"order": [2, 1]}, {}, "the column 'order'"),
         ({"timestamp": [2, 1], "order": [2, 1]}, {}, "the column 'order'"),
-        ({}, {"unordered": True}, "none; each history stands in a random order"),
+        ({}, {"unordered": True}, "none; each history is in a random order"),
     ],
 )
 def test_what_orders_the_events_is_told(columns, options, says):

@@ -102,7 +102,7 @@ def test_the_commands_hold_out_random_items_and_say_so(tmp_path: Path, capsys: p
         "random split (the log has no order), test"
     }
     assert main(["inspect", log, "--unordered"]) == 0
-    assert "none; each history stands in a random order" in capsys.readouterr().out
+    assert "none; each history is in a random order" in capsys.readouterr().out
     assert main(["inspect", run, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["data"]["ordered"] is False
 
