@@ -66,7 +66,7 @@ class DenseScorer(ABC):
         instance_or_none(catalog, Catalog, "catalog")
         known = train if catalog is None else train.with_items(catalog.items.ids)
         if len(known) == 0:
-            raise DataError("there is no interaction to learn from")
+            raise DataError("the log has no interactions to learn from")
         self._learn(known)
         self._train = known  # last, so that a model whose fit failed stays unfitted
         return self

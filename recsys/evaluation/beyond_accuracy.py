@@ -1,6 +1,6 @@
 """Metrics beyond accuracy as pure functions: ranked lists in, one value per user or per item out; nothing imports torch.
 
-A value per user is float64 (n,), a mean over the places shown (not over k), NaN where the list is empty or the docstring
+A value per user is float64 (n,), a mean over the places shown (not over k), NaN if the list is empty or the docstring
 says so. A k below 1 or clashing lengths raise ConfigError, a row outside the catalogue DataError. Arguments, throughout:
 
 ranked, histories : Ragged (n)
@@ -35,7 +35,7 @@ _CELLS = 1 << 22  # numbers that a block of users may hold at once (32 MB)
 def novelty(ranked: Ragged, item_users: Counts, n_users: int, k: int) -> Values:
     """Mean self-information: mean of −log2(item_users / n_users) over the list; in [0, log2(n_users)].
 
-    An item that nobody touched counts as touched by one user. Zhou et al. (PNAS 2010); RecTools' MeanInvUserFreq, where
+    An item without users counts as touched by one user. Zhou et al. (PNAS 2010); RecTools' MeanInvUserFreq, where
     ``n_users`` are the users who touched anything at all.
     """
     shown = _shown(ranked, len(item_users), k)
@@ -54,7 +54,7 @@ def average_popularity(ranked: Ragged, counts: Counts, k: int) -> Values:
 def popularity_lift(ranked: Ragged, histories: Ragged, counts: Counts, k: int) -> Values:
     """(mean count of the list − mean count of the history) / mean count of the history; in [−1, ∞), 0 without bias.
 
-    NaN also where the history is empty or nobody touched any item of it. Abdollahpouri et al. (RecSys 2020) divide the
+    NaN also if the history is empty or none of its items has interactions. Abdollahpouri et al. (RecSys 2020) divide the
     means of a group of users; this is the lift of a group of one.
     """
     before = _mean(_shown(histories, len(counts), n=len(ranked)), counts[histories.rows])
@@ -84,7 +84,7 @@ def diversity(ranked: Ragged, vectors: Float32, k: int) -> Values:
 def category_diversity(ranked: Ragged, categories: Categories, k: int) -> Values:
     """Mean over pairs of 1 − |A ∩ B| / |A ∪ B|, A and B the categories of two items of the list; in [0, 1].
 
-    Items without category are left out, for nothing is known of them; NaN where fewer than two others are in the list.
+    Items without a category are left out; NaN if fewer than two others are in the list.
     """
     members = _members(categories)
     shown = _shown(ranked, members.shape[0], k)
@@ -108,7 +108,7 @@ def category_diversity(ranked: Ragged, categories: Categories, k: int) -> Values
 def serendipity(ranked: Ragged, hits: Bool, item_users: Counts, k: int) -> Values:
     """Mean over the places i of the list of max(p_user − p_any, 0) · hit_i, as RecTools' Serendipity; in [0, 1].
 
-    p_user = (N + 1 − i) / N for N items, p_any = (N + 1 − popularity rank) / N, 0 for an item that nobody touched. The
+    p_user = (N + 1 − i) / N for N items, p_any = (N + 1 − popularity rank) / N, 0 for an item without users. The
     most popular item has rank 1; items of equal popularity share a rank, and the next rank follows without a gap.
     RecTools' formula divides by k, its code by the places shown, as here; it ranks by interactions, so that on a log with
     repeats ``counts`` in place of ``item_users`` gives its numbers. ``hits`` : bool (n, K ≥ k), of ``metrics.hit_matrix``.
@@ -129,7 +129,7 @@ def calibration(ranked: Ragged, histories: Ragged, categories: Categories, k: in
     """Miscalibration, Σ_g p_g ln(p_g / q̃_g) with q̃ = (1 − α) q + α p and α = 0.01 (Steck, RecSys 2018).
 
     p and q are the category shares of history and list; an item spreads its weight evenly over its categories, one without
-    is left out. In [0, −ln α = 4.605], 0 where the shares agree; NaN where list or history hold no item with a category.
+    is left out. In [0, −ln α = 4.605], 0 if the shares agree; NaN if list or history has no item with a category.
     """
     alpha, spread = 0.01, _members(categories)
     spread.data /= np.repeat(np.diff(spread.indptr), np.diff(spread.indptr))
@@ -162,7 +162,7 @@ def catalog_coverage(shown: Counts) -> float:
 
 
 def exposure_share(shown: Counts, groups: Counts, n_groups: int = 0) -> Values:
-    """float64 (≥ n_groups,): share of all places per group; NaN where nothing is shown. ``groups``: a label ≥ 0 an item."""
+    """float64 (≥ n_groups,): share of all places per group; NaN if nothing is shown. ``groups``: a label ≥ 0 an item."""
     if len(shown) != len(groups):
         raise ConfigError(f"exposure is of {len(shown)} items, groups of {len(groups)}")
     taken = np.bincount(groups, weights=shown, minlength=n_groups)
@@ -170,7 +170,7 @@ def exposure_share(shown: Counts, groups: Counts, n_groups: int = 0) -> Values:
 
 
 def quality(ranked: Ragged, n_items: int, k: int) -> dict[str, int]:
-    """How many users are short of k (or have none at all), how many places repeat a row of their list or are no item's."""
+    """Counts of users with fewer than k items or none, and of places with a repeated or an unknown item."""
     check_k(k)
     shown = ranked.head(np.full(len(ranked), k, dtype=np.int64))
     keys = np.sort((shown.list_index() << 32) + shown.rows)
@@ -217,7 +217,7 @@ def _blocks(cells: Int64) -> Iterator[tuple[int, int]]:
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Values:
-    """Part / whole, NaN where the whole is 0 or NaN."""
+    """Part / whole, NaN if the whole is 0 or NaN."""
     values: Values = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
     return values
 

@@ -165,7 +165,7 @@ def _beyond(
 
 
 def target_places(lists: Ragged, targets: Ragged, n_items: int) -> Int32:
-    """Where each target stands in its user's list.
+    """The place of each target in its user's list.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def target_places(lists: Ragged, targets: Ragged, n_items: int) -> Int32:
     Returns
     -------
     int32 (len(targets.rows),)
-        From 1; 0 where the target is not in the list.
+        From 1; 0 if the target is not in the list.
     """
     width = max(n_items, 1 + int(targets.rows.max(initial=0)))
     keys = lists.list_index() * width + lists.rows

@@ -25,7 +25,7 @@ class Traits:
     needs_known_users: bool = False
     """Whether it can only rank for the users that it was fitted on."""
     event_names: tuple[str, ...] = ()
-    """Event types by code, where it reads the types of a history's events."""
+    """Event types by code, if it reads the types of a history's events."""
     keep_seen: bool | None = None
     """Whether it was validated with the items of a history left in the ranking; None: it does not say."""
 
@@ -75,7 +75,7 @@ class Ranker(Protocol):
         exclude : Ragged (n), optional
             Item rows that must not be returned, such as the seen ones.
         users : int32 (n,), optional
-            The user row of each history, −1 where the user is new; needed by models that need known users.
+            The user row of each history, −1 for a new user; needed by models that need known users.
         eligible : bool (n_items,), optional
             Which items may be returned; by default all.
         request_times : int64 (n,), optional
@@ -94,5 +94,5 @@ class Recommender(Ranker, Protocol):
     """A ranker that learns from a log: the two towers and every baseline."""
 
     def fit(self, train: Interactions, catalog: Catalog | None = None) -> Recommender:
-        """Learn from a log (and, where the model reads it, a catalogue) and return the model itself."""
+        """Learn from a log (and a catalogue, if the model reads one) and return the model itself."""
         ...

@@ -47,13 +47,13 @@ class Evaluation:
     k : tuple of int
         Ascending.
     per_user : dict of float64 (n_users,)
-        ``"recall@10"`` and so on, in the holdout's order; NaN where a metric is undefined for a user.
+        ``"recall@10"`` and so on, in the holdout's order; NaN if a metric is undefined for a user.
     overall : dict of float
         Figures of all lists together: ``"coverage@10"``, ``"gini@10"``.
     exposure : dict of int64 (n_items,)
         For each k, how often each item row was shown.
     target_places : int32 (n_targets,)
-        Place of each target in its user's list, from 1; 0 where it is not among the deepest k.
+        Place of each target in its user's list, from 1; 0 if it is not among the first k, for the largest k.
     holdout : Holdout
         The held-out users, in the model's rows.
     counts : dict of int
@@ -141,7 +141,7 @@ class Evaluation:
         return list(dict.fromkeys(name.partition("@")[0] for name in self.means))
 
     def frame(self) -> pl.DataFrame:
-        """One row per metric, one column per k; null where a metric is undefined at that k."""
+        """One row per metric, one column per k; null if a metric is undefined at that k."""
         return pl.DataFrame(
             {"metric": self.families} | {f"@{k}": [self.means.get(f"{name}@{k}") for name in self.families] for k in self.k}
         )
@@ -176,7 +176,7 @@ class Evaluation:
         return "\n".join([*lines, *(["noted: " + "; ".join(noted)] if noted else []), DEFINITION])
 
     def cell(self, name: str) -> str:
-        """A metric for a table: its mean and half its interval; empty where it is undefined."""
+        """A metric for a table: its mean and half its interval; empty if it is undefined."""
         if name not in self.means:
             return ""
         shown = f"{self.means[name]:.4f}"

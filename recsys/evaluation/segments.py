@@ -185,7 +185,7 @@ def values(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
     Raises
     ------
     ConfigError
-        There is no such column.
+        The catalogue has no such column.
     """
     matrix, names = catalog.memberships(name)
     counts = np.asarray(matrix.sum(axis=0)).ravel()
@@ -204,7 +204,7 @@ def column(catalog: Catalog, name: str, most: int = 12) -> pl.Series:
     Raises
     ------
     ConfigError
-        There is no such column.
+        The catalogue has no such column.
     """
     first = catalog.listed(name).list.first().cast(pl.String)
     common = first.drop_nulls().value_counts(sort=True).head(most)[name]
@@ -267,7 +267,7 @@ def _ordered(labels: pl.Series) -> list[object]:
 
 
 def _has(labels: pl.Series, label: object) -> Bool:
-    """bool (n,): where a label is, or is one of several."""
+    """bool (n,): whether the label, or one of several, is this one."""
     found = labels.list.contains(str(label)) if labels.dtype == pl.List else labels == label
     return found.fill_null(False).to_numpy()
 

@@ -1,6 +1,6 @@
-"""How sure a figure is: bootstrap intervals, a paired randomisation test and Holm's correction. Nothing imports torch.
+"""How certain a figure is: bootstrap intervals, a paired randomisation test and Holm's correction. Nothing imports torch.
 
-Every draw comes from a generator of its own, seeded by the caller; the global one of NumPy is neither read nor moved.
+Each function draws from its own generator, seeded by the caller; NumPy's global generator is not used.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def bootstrap_interval(
     Returns
     -------
     low, high : float
-        NaN where every value is NaN.
+        NaN if every value is NaN.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def bootstrap_intervals(
     Parameters
     ----------
     values : float (n, m)
-        A row per user, a column per metric; NaN where a metric is undefined for a user.
+        A row per user, a column per metric; NaN if a metric is undefined for a user.
     level : float
         Share of the resampled means inside the interval, between 0 and 1.
     samples : int
@@ -114,7 +114,7 @@ def bootstrap_intervals(
 def paired_test(a: ArrayLike, b: ArrayLike, *, samples: int = 10_000, seed: int = 0) -> float:
     """Paired randomisation test of a difference in means, two-sided (Fisher, 1935; Smucker et al., CIKM 2007).
 
-    Were the two models alike, each user's difference d = a − b could as well have the other sign. p is the share of
+    If the models were equally good, each user's difference d = a − b could as well have the other sign. p is the share of
     random signs whose |Σ ± d| reaches the observed |Σ d|, as (1 + reaching) / (1 + samples), so that it is never 0
     (Phipson and Smyth, 2010); in [1 / (1 + samples), 1]. A sum within 1e-12 of Σ |d| of the observed one reaches it:
     that much is rounding. Users without a difference cannot change a sum and are left out; the signs of c equal |d| are
@@ -168,7 +168,7 @@ def holm(p_values: ArrayLike) -> Values:
     """Holm's step-down correction of several p-values (Scandinavian Journal of Statistics, 1979).
 
     With p_(1) ≤ … ≤ p_(m), the adjusted p_(i) is the largest of (m − j + 1) · p_(j) over j ≤ i, at most 1: rejecting what
-    is at most α keeps the chance of any false rejection at most α, whatever the tests have to do with each other.
+    is at most α keeps the chance of any false rejection at most α, however the tests depend on each other.
 
     Parameters
     ----------

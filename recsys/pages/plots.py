@@ -29,7 +29,7 @@ def safe(text: str) -> str:
 
 
 def short(text: str) -> str:
-    """Text for an axis: cut where it is long."""
+    """Text for an axis, cut if it is long."""
     return safe(text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…")
 
 
@@ -86,7 +86,7 @@ def category_axis() -> dict[str, Any]:
 
 
 def whiskers(above: Sequence[float | None], below: Sequence[float | None]) -> list[float | None]:
-    """Lengths of the whiskers of bars: ``above − below``; None where an end is unknown or they are equal."""
+    """Lengths of the whiskers of bars: ``above − below``; None if an end is unknown or both are equal."""
     return [None if a is None or b is None or a == b else a - b for a, b in zip(above, below, strict=True)]
 
 

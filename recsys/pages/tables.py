@@ -1,4 +1,4 @@
-"""Real HTML tables: numbers to the right, each table scrolling in its own box where it is too wide."""
+"""Real HTML tables: numbers to the right, each table scrolls in its own box if it is too wide."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from html import escape
 
 
 def definitions(pairs: dict[str, str]) -> str:
-    """Names and what is to be said of them."""
+    """A table of names and texts."""
     return table([], [[escape(name), escape(text)] for name, text in pairs.items()], last_wide=True)
 
 
 def table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), last_wide: bool = False
 ) -> str:
-    """An HTML table in a box of its own; the cells are HTML already."""
+    """An HTML table in its own box; the cells are HTML already."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         made = []
@@ -29,10 +29,10 @@ def table(
 
 
 def number(value: float | None, decimals: int = 4) -> str:
-    """A figure, or a dash where there is none."""
+    """A number, or a dash if it is unknown."""
     return "–" if value is None else f"{value:.{decimals}f}"
 
 
 def percent(value: float | None) -> str:
-    """A share in percent, or a dash where there is none."""
+    """A share in percent, or a dash if it is unknown."""
     return "–" if value is None else f"{100 * value:.1f}\u00a0%"

@@ -97,8 +97,8 @@ def _use(figures: dict[str, Any]) -> str:
 
 def _data(figures: dict[str, Any]) -> str:
     rows = [[name.replace("_", " "), shown(value)] for name, value in figures["headline"]["data"].items()]
-    said = [] if figures["headline"]["data"].get("ordered", True) else [_UNORDERED]
-    return "\n\n".join(["## Data", _table(["fact", "value"], rows), *said])
+    notes = [] if figures["headline"]["data"].get("ordered", True) else [_UNORDERED]
+    return "\n\n".join(["## Data", _table(["fact", "value"], rows), *notes])
 
 
 def _evaluation(figures: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from recsys.report.reported import Reported
 EASE_LIMIT = 20_000
 """EASE is fitted up to this many items: it inverts a dense matrix of their square."""
 CUTS = (1, 2, 5, 10, 20, 50, 100)
-"""List lengths of the report where the caller names none."""
+"""Default list lengths of the report."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +158,9 @@ def held_out(bundle: Reported) -> Holdout:
         It has none.
     """
     if bundle.holdout is None:
-        raise ConfigError("there is nobody to evaluate the model on: it keeps no holdout; fit it with --split last or time")
+        raise ConfigError(
+            "the bundle keeps no holdout, so there are no users to evaluate on; fit it with --split last or time"
+        )
     return bundle.holdout
 
 

@@ -104,14 +104,14 @@ def tail(figures: Figures, specs: Specs) -> str:
     specs["plot-tail"] = plots.long_tail(figures)
     own = next(one for one in found["curves"] if one["name"] == figures["headline"]["model"])
     place = max(i for i, n in enumerate(found["items"]) if n <= max(1, found["items"][-1] // 100))
-    said = (
+    caption = (
         f"Items are sorted by popularity in training; a line shows the share of all places in the first {found['k']} that"
         " goes to the n most popular items. Below the dashed line, less popular items get more places than their share "
         f"of the training events; above it, popularity is amplified. With {own['name']}, the "
         f"{found['items'][place]:,} most popular items take {percent(own['share'][place])} of the places; they have "
         f"{percent(found['curves'][0]['share'][place])} of the training events."
     )
-    return figure("plot-tail", said)
+    return figure("plot-tail", caption)
 
 
 def fairness(figures: Figures, specs: Specs) -> str:
@@ -157,19 +157,21 @@ def training(figures: Figures, specs: Specs) -> str:
             )
         )
     seconds = f", {found['seconds']:,.0f} seconds" if found.get("seconds") else ""
-    said = f"<p>{len(found['epochs'])} epochs{seconds}; kept: epoch {found.get('best_epoch') or 'the last'}.</p>"
-    return f'{said}<div class="pair">{"".join(drawn)}</div>{note(figures, "validation", "Validation curves")}'
+    summary_line = (
+        f"<p>{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}.</p>"
+    )
+    return f'{summary_line}<div class="pair">{"".join(drawn)}</div>{note(figures, "validation", "Validation curves")}'
 
 
 def examples(figures: Figures, specs: Specs) -> str:
     """A few users, with the titles of their items."""
     found = figures["examples"]
     n_hits = sum(user["found"] for user in found["users"])
-    said = (
+    choice = (
         f"{n_hits} users with a hit among the first {found['k']} and {len(found['users']) - n_hits} without, drawn at "
         f"random. This is not the true mixture: {percent(found['found_share'])} of all users have such a hit."
     )
-    return f'<p>{said}</p><div class="people">{"".join(_person(user, found["deepest"]) for user in found["users"])}</div>'
+    return f'<p>{choice}</p><div class="people">{"".join(_person(user, found["deepest"]) for user in found["users"])}</div>'
 
 
 def _person(user: dict[str, Any], deepest: int) -> str:

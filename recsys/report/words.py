@@ -79,11 +79,11 @@ def finding(figures: dict[str, Any]) -> str:
     head = figures["headline"]
     recall = head["metrics"][f"recall@{head['k']}"]
     low_high = "" if recall["low"] is None else f" (95 % interval {percent(recall['low'])} to {percent(recall['high'])})"
-    said = (
+    result = (
         f"Ranking {head['items']:,} items, {head['model']} finds {percent(recall['mean'])}{low_high} of the held-out items "
         f"of {head['users']:,} users among its first {head['k']}."
     )
-    return f"{said} {verdict(figures)}".strip()
+    return f"{result} {verdict(figures)}".strip()
 
 
 def verdict(figures: dict[str, Any]) -> str:

@@ -137,9 +137,9 @@ def tune(
     with _quiet(), _alone(storage), _study(storage, name) as study:
         _same_search(study, storage, {"space": space.facts()} | data)
         for one in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            _put_back(study, one.number, one.params)  # we are alone, so whoever ran it is gone
-        begun = time.monotonic()
-        while (done := len(counted(study))) < trials and (minutes is None or time.monotonic() - begun < 60 * minutes):
+            _put_back(study, one.number, one.params)  # the lock is ours, so the process that ran it has ended
+        started = time.monotonic()
+        while (done := len(counted(study))) < trials and (minutes is None or time.monotonic() - started < 60 * minutes):
             study.sampler = optuna.samplers.TPESampler(seed=_seed(seed, done), multivariate=True)
             error = _run(study, fit, inputs, space, f"trial {done + 1}/{trials}")
             if error is not None:
@@ -235,8 +235,8 @@ def _result(study: optuna.Study, space: Space, name: str, storage: Path) -> Tuni
     complete = table.filter(pl.col("state") == "complete")
     if complete.is_empty():
         reason = table["reason"].drop_nulls().tail(1).to_list()
-        said = f"; the last one: {reason[0]}" if reason else ""
-        raise RecsysError(f"none of the {table.height} trials in {storage} was completed{said}")
+        why = f"; the last one: {reason[0]}" if reason else ""
+        raise RecsysError(f"none of the {table.height} trials in {storage} was completed{why}")
     best = complete.sort(["value", "number"], descending=[True, False]).row(0, named=True)["number"]
     return Tuning(
         name=name,
@@ -313,8 +313,8 @@ def _same_search(study: optuna.Study, storage: Path, search: dict[str, Any]) -> 
     differ = sorted(key for key in (old.keys() | new.keys()) - {"space"} if old.get(key) != new.get(key))
     if differ:
         raise ConfigError(
-            f"{storage}: the study {study.study_name!r} was begun with another {_listed(differ)}; "
-            "choose another study or storage (--out, --storage), or use what it was begun with"
+            f"{storage}: the study {study.study_name!r} has another {_listed(differ)}; "
+            "choose another study or storage (--out, --storage), or go back to those of the study"
         )
 
 
@@ -328,7 +328,7 @@ def _first(error: Exception) -> str:
 
 @contextmanager
 def _study(storage: Path, name: str) -> Iterator[optuna.Study]:
-    """The study of that name, made where there is none; its file is closed afterwards."""
+    """The study of that name, made if it does not exist; its file is closed afterwards."""
     url = URL.create("sqlite", database=str(storage.resolve())).render_as_string()
     try:
         _check_integrity(storage)
@@ -379,9 +379,9 @@ def _read_through(study: optuna.Study) -> None:
 
 
 def _unusable(storage: Path, error: Exception) -> ConfigError:
-    said = (str(error).splitlines() or [""])[0]
+    message = (str(error).splitlines() or [""])[0]
     return ConfigError(
-        f"{storage} cannot be used as a study's storage: {said or type(error).__name__}; if it is damaged, move it away "
+        f"{storage} cannot be used as a study's storage: {message or type(error).__name__}; if it is damaged, move it away "
         "and start again, or choose another (--storage)"
     )
 

@@ -87,16 +87,16 @@ class Space:
 
     def facts(self) -> dict[str, Any]:
         """Every option's value or domain, defaults included, under ``"[table] key"``, as JSON can hold it."""
-        said: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
         for table, owner in self.tables.items():
             for field in fields(owner):
                 if field.default is not MISSING:
-                    said[f"[{table}] {field.name}"] = field.default
-            said |= {f"[{table}] {key}": value for key, value in self.fixed[table].items()}
+                    facts[f"[{table}] {field.name}"] = field.default
+            facts |= {f"[{table}] {key}": value for key, value in self.fixed[table].items()}
         for name, domain in self.searched.items():
             table, _, key = name.partition(".")
-            said[f"[{table}] {key}"] = {type(domain).__name__.lower(): vars(domain)}
-        made: dict[str, Any] = json.loads(json.dumps(said, default=repr))
+            facts[f"[{table}] {key}"] = {type(domain).__name__.lower(): vars(domain)}
+        made: dict[str, Any] = json.loads(json.dumps(facts, default=repr))
         return made
 
 

@@ -144,5 +144,5 @@ def _digits(name: str) -> pl.Expr:
 def best_text(tuning: Tuning) -> str:
     """The best options as a recipe, with a comment on the trial that they come from."""
     best = tuning.best_row
-    said = f"Best of {tuning.trials.height} trials: {tuning.monitor} {best['value']:.4f} on validation"
-    return recipe_text(tuning.best, f"{said}, epoch {best['best_epoch']} (trial {best['number']}).")
+    origin = f"Best of {tuning.trials.height} trials: {tuning.monitor} {best['value']:.4f} on validation"
+    return recipe_text(tuning.best, f"{origin}, epoch {best['best_epoch']} (trial {best['number']}).")

@@ -250,11 +250,11 @@ def test_a_study_of_another_space_or_other_data_is_refused_by_what_differs(
     assert ring_split.validation is not None
     storage = tmp_path / "study.db"
     fewer = ring_split.validation.sample(5)
-    with pytest.raises(ConfigError, match="begun with another validation users;"):
+    with pytest.raises(ConfigError, match="has another validation users;"):
         tune(ring_split.train, None, fewer, space, fit=fit_trial, trials=1, storage=storage)
-    with pytest.raises(ConfigError, match="begun with another catalogue;"):
+    with pytest.raises(ConfigError, match="has another catalogue;"):
         tune(ring_split.train, ring_catalog, ring_split.validation, space, fit=fit_trial, trials=1, storage=storage)
-    with pytest.raises(ConfigError, match="begun with another training log;"):
+    with pytest.raises(ConfigError, match="has another training log;"):
         tune(_less(ring_split), None, ring_split.validation, space, fit=fit_trial, trials=1, storage=storage)
     found = tune(ring_split.train, None, fewer, space, fit=fit_trial, trials=1, storage=storage, name="fewer")
     assert found.trials.height == 1
