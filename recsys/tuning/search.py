@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
 import math
-import sqlite3
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,29 +14,23 @@ import optuna
 import polars as pl
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError
 
-from recsys.core.files import exclusive
-from recsys.core.id_map import IdMap
 from recsys.core.progress import log
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
-from recsys.errors import ConfigError, DataError, RecsysError
+from recsys.errors import ConfigError, RecsysError
+from recsys.tuning.fingerprints import fingerprints
 from recsys.tuning.space import Choice, Range, Space
+from recsys.tuning.study import alone, check_same_search, open_study, quiet
 from recsys.tuning.trials import REASON, Tuning, importances, trial_table
 
 if TYPE_CHECKING:
     from recsys.training.logs import TrainingLog
 
-_SEARCH, _INTERRUPTED = "search", "interrupted"
-"""Attributes of a study: its space and data, and the trials that a killed or stopped process left behind."""
-_PATIENCE = 5.0
-"""Seconds to wait for another program that has locked the file."""
-_BLOCK = 65_536
-"""Elements of a column that are digested at once."""
+_INTERRUPTED = "interrupted"
+"""Attribute of a study: the trials that a killed or stopped process left behind."""
 _FIRST = 3
 """Trials that may fail before any has succeeded."""
 _UNPRUNED_TRIALS = 5
@@ -132,10 +121,11 @@ def tune(
         raise ConfigError("a search runs on one device: leave training.devices at 1")
     if "training.keep_seen" in space.searched:
         raise ConfigError("keep_seen changes what the figures mean, not how good a model is: fix it under [training]")
-    data = _fingerprints(train, catalog, validation, users)
+    data = fingerprints(train, catalog, validation, users)
     inputs = {"train": train, "catalog": catalog, "validation": validation, "users": users}
-    with _quiet(), _alone(storage), _study(storage, name) as study:
-        _same_search(study, storage, {"space": space.facts()} | data)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS)
+    with quiet(), alone(storage), open_study(storage, name, pruner) as study:
+        check_same_search(study, storage, {"space": space.facts()} | data)
         for one in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             _put_back(study, one.number, one.params)  # the lock is ours, so the process that ran it has ended
         started = time.monotonic()
@@ -265,148 +255,3 @@ def _seed(seed: int, number: int) -> int:
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _fingerprints(
-    train: Interactions, catalog: Catalog | None, validation: Holdout, users: UserTable | None
-) -> dict[str, str | None]:
-    users_held = IdMap(validation.users.to_ids(validation.user_rows), "user")
-    sides = [
-        Interactions(users_held, validation.items, lists).fingerprint
-        for lists in (validation.histories, validation.targets)
-    ]
-    return {
-        "the training log": train.fingerprint,
-        "the validation users": _digest([*sides, validation.times]),
-        "the catalogue": None
-        if catalog is None
-        else _digest([catalog.items.ids, catalog.texts, *catalog.columns.iter_columns()]),
-        "the user table": None if users is None else _digest([users.users.ids, repr(users.features), users.codes]),
-    }
-
-
-def _digest(parts: Iterable[Any]) -> str:
-    """sha256 of strings, columns, arrays and Nones, each as JSON; columns and arrays by the block, to save memory."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, pl.Series | np.ndarray):
-            digest.update(b"[")
-            for start in range(0, len(part), _BLOCK):
-                block = part[start : start + _BLOCK]
-                values = block.to_list() if isinstance(block, pl.Series) else block.tolist()
-                digest.update((", " if start else "").encode() + json.dumps(values, default=str)[1:-1].encode())
-            digest.update(b"]")
-        else:
-            digest.update(json.dumps(part).encode())
-    return digest.hexdigest()
-
-
-def _same_search(study: optuna.Study, storage: Path, search: dict[str, Any]) -> None:
-    """Mark a new study as this search's; refuse a study of another search."""
-    before = study.user_attrs.get(_SEARCH)
-    if before is None:
-        if study.get_trials(deepcopy=False):
-            raise ConfigError(f"{storage}: the study {study.study_name!r} was not made by recsys; choose another name")
-        study.set_user_attr(_SEARCH, search)
-        return
-    old, new = before | before["space"], search | search["space"]
-    differ = sorted(key for key in (old.keys() | new.keys()) - {"space"} if old.get(key) != new.get(key))
-    if differ:
-        raise ConfigError(
-            f"{storage}: the study {study.study_name!r} has another {_listed(differ)}; "
-            "choose another study or storage (--out, --storage), or go back to those of the study"
-        )
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(name.removeprefix("the ") for name in names)
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
-@contextmanager
-def _study(storage: Path, name: str) -> Iterator[optuna.Study]:
-    """The study of that name, made if it does not exist; its file is closed afterwards."""
-    url = URL.create("sqlite", database=str(storage.resolve())).render_as_string()
-    try:
-        _check_integrity(storage)
-        opened = optuna.storages.RDBStorage(url)
-    except (DatabaseError, RuntimeError, sqlite3.Error, OSError) as error:
-        raise _unusable(storage, error) from error
-    try:
-        try:
-            study = optuna.create_study(
-                study_name=name,
-                storage=opened,
-                load_if_exists=True,
-                direction="maximize",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=_UNPRUNED_TRIALS),
-            )
-            _read_through(study)
-        except Exception as error:  # what is in a damaged file meets any line of Optuna's
-            raise _unusable(storage, error) from error
-        yield study
-    except (DatabaseError, UnicodeDecodeError) as error:  # the latter from a text in a damaged file
-        raise ConfigError(f"{storage} is damaged, or cannot be used as a study's storage: {_first(error)}") from error
-    finally:
-        opened.remove_session()
-        opened.engine.dispose()
-
-
-def _check_integrity(storage: Path) -> None:
-    """Let SQLite check its pages and indexes."""
-    if not storage.exists() or storage.stat().st_size == 0:
-        return
-    with closing(sqlite3.connect(storage.resolve(), timeout=_PATIENCE)) as connection:
-        found = connection.execute("PRAGMA integrity_check(1)").fetchone()
-    if found != ("ok",):
-        raise sqlite3.DatabaseError(f"it is damaged: {found[0]}")
-
-
-def _read_through(study: optuna.Study) -> None:
-    """Find now what would fail during the search if the file is damaged."""
-    if study.direction != optuna.study.StudyDirection.MAXIMIZE:
-        raise ValueError("it was not made by recsys, whose studies maximise")
-    json.dumps(study.user_attrs)
-    for one in study.get_trials(deepcopy=False):
-        if one.state == TrialState.COMPLETE and not (one.values and math.isfinite(one.values[0])):
-            raise ValueError(f"trial {one.number} is complete and has no value")
-        for name, value in one.params.items():
-            if not one.distributions[name]._contains(one.distributions[name].to_internal_repr(value)):
-                raise ValueError(f"trial {one.number} has {name} {value!r}, outside of what it was drawn from")
-
-
-def _unusable(storage: Path, error: Exception) -> ConfigError:
-    message = (str(error).splitlines() or [""])[0]
-    return ConfigError(
-        f"{storage} cannot be used as a study's storage: {message or type(error).__name__}; if it is damaged, move it away "
-        "and start again, or choose another (--storage)"
-    )
-
-
-@contextmanager
-def _alone(storage: Path) -> Iterator[None]:
-    """Keep other processes out; the lock is released when the process ends, however it ends."""
-    if storage.is_dir():
-        raise ConfigError(f"{storage} is a folder; choose a file for the study")
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive(storage))
-        except DataError as error:
-            raise ConfigError(f"another process is searching in {storage} ({error})") from error
-        yield
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide Optuna's own messages."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"optuna\..*")
-        try:
-            yield
-        finally:
-            optuna.logging.set_verbosity(before)

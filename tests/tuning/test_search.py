@@ -20,7 +20,8 @@ from recsys.data.catalog import Catalog
 from recsys.data.split import Split
 from recsys.errors import ConfigError, RecsysError
 from recsys.pipeline import fit_trial
-from recsys.tuning.search import _digest, tune
+from recsys.tuning.fingerprints import digest
+from recsys.tuning.search import tune
 from recsys.tuning.trials import table_text
 from tests.tuning.searching import FIXED, SEARCH, essence, failing, hill, pretend, search, space_of
 
@@ -312,7 +313,7 @@ def test_a_study_that_recsys_did_not_make_is_refused(ring_split: Split, tmp_path
 
 @pytest.mark.parametrize("length", [0, 1, 3, 4, 9])
 def test_a_digest_by_the_block_is_that_of_the_whole_column(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
-    monkeypatch.setattr("recsys.tuning.search._BLOCK", 4)
+    monkeypatch.setattr("recsys.tuning.fingerprints._BLOCK", 4)
     column = pl.Series(["é", None, '"', "]", ", "] * 2)[:length]
     whole = json.dumps(column.to_list()).encode() + json.dumps("x").encode() + json.dumps(None).encode()
-    assert _digest([column, "x", None]) == hashlib.sha256(whole).hexdigest()
+    assert digest([column, "x", None]) == hashlib.sha256(whole).hexdigest()

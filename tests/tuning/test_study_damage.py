@@ -8,7 +8,7 @@ import pytest
 
 from recsys.data.split import Split
 from recsys.errors import ConfigError
-from recsys.tuning import search as tuning
+from recsys.tuning import study
 from tests.tuning.searching import FIXED, SEARCH, hill, pretend, search, space_of
 
 pytestmark = pytest.mark.usefixtures("hasty_sqlite")
@@ -66,7 +66,7 @@ def test_a_damaged_study_is_refused_by_name(
 def test_a_study_that_another_program_has_locked_is_told(
     ring_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "_PATIENCE", 0.05)
+    monkeypatch.setattr(study, "_PATIENCE", 0.05)
     pretend(monkeypatch, hill)
     space = space_of(tmp_path, FIXED + SEARCH)
     search(ring_split, space, tmp_path, trials=1)
