@@ -130,7 +130,7 @@ def test_an_entry_starts_as_wide_as_in_a_single_tower() -> None:
     has_id = torch.ones(5_000, dtype=torch.bool)
 
     def spread(ensemble_size: int) -> float:
-        model = TwoTower(encoder=None, word_features="off", dim=DIM, ensemble_size=ensemble_size)
+        model = ModelConfig(encoder=None, word_features="off", dim=DIM, ensemble_size=ensemble_size)
         return float(network(model, ItemContent(), has_id, Shape()).items.id.weight.detach().std())
 
     assert spread(4) == pytest.approx(spread(1), rel=0.02)
