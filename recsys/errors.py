@@ -2,7 +2,16 @@
 
 
 class RecsysError(Exception):
-    """Base of every error that a caller can mend; the command line prints it as one line."""
+    """Base of every error that a caller can mend; the command line prints it as one line.
+
+    Examples
+    --------
+    >>> try:
+    ...     recsys.read_interactions("nowhere.csv")
+    ... except recsys.RecsysError as error:
+    ...     print(type(error).__name__)
+    DataError
+    """
 
 
 class DataError(RecsysError, ValueError):

@@ -20,6 +20,12 @@ class EASE(DenseScorer):
     ----------
     regularisation : float
         λ, above 0 and finite. The Gram matrix is inverted in float64: memory grows with the square of the items.
+
+    Examples
+    --------
+    >>> model = recsys.EASE(regularisation=50.0).fit(split.train)
+    >>> recsys.evaluate(model, split.test, k=10)["ndcg@10"]
+    0.8...
     """
 
     name = "EASE"

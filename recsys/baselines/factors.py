@@ -25,6 +25,12 @@ class ALS(DenseScorer):
     regularisation, alpha : float
         Weight of the penalty, and of an observed cell over an empty one.
     seed : int
+
+    Examples
+    --------
+    >>> model = recsys.ALS(factors=16).fit(split.train)
+    >>> recsys.evaluate(model, split.test, k=10)["recall@10"] > 0.9
+    True
     """
 
     name = "ALS"
@@ -72,6 +78,12 @@ class BPR(DenseScorer):
     factors, iterations : int
     learning_rate, regularisation : float
     seed : int
+
+    Examples
+    --------
+    >>> model = recsys.BPR(factors=16).fit(split.train)
+    >>> recsys.evaluate(model, split.test, k=10)["recall@10"] > 0.2
+    True
     """
 
     name = "BPR"

@@ -20,6 +20,12 @@ class ItemKNN(DenseScorer):
     ----------
     neighbours : int
         Similar items kept for each item.
+
+    Examples
+    --------
+    >>> model = recsys.ItemKNN(neighbours=10).fit(split.train)
+    >>> recsys.evaluate(model, split.test, k=10)["ndcg@10"]
+    0.8...
     """
 
     name = "item-kNN"

@@ -10,7 +10,14 @@ from recsys.data.interactions import Interactions
 
 
 class Popularity(DenseScorer):
-    """Score an item by the number of users who touched it in training."""
+    """Score an item by the number of users who touched it in training.
+
+    Examples
+    --------
+    >>> model = recsys.Popularity().fit(split.train)
+    >>> recsys.evaluate(model, split.test, k=10)["ndcg@10"]
+    0.2291...
+    """
 
     name = "popularity"
 

@@ -26,6 +26,12 @@ class ZeroShot(DenseScorer):
         A folder or a Hugging Face name.
     whiten : bool
         Compare in a space whose directions all have the same variance, as the item tower reads it.
+
+    Examples
+    --------
+    >>> model = recsys.ZeroShot(encoder="./encoder").fit(split.train, catalog)
+    >>> len(model.items)  # items without interactions are ranked too
+    32
     """
 
     name = "zero-shot text"

@@ -221,6 +221,12 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
         The bundle is damaged, incomplete, newer, or its parts do not belong together.
     ForkError
         This process was forked from one in which recsys had begun its threads.
+
+    Examples
+    --------
+    >>> retriever.save("bundle")
+    >>> recsys.load("bundle").recommend("u7", k=3)["rank"].to_list()
+    [1, 2, 3]
     """
     begin_threads()
     folder = place(folder, "folder")

@@ -20,6 +20,14 @@ class Augment:
     ------
     ConfigError
         A value is not allowed.
+
+    Examples
+    --------
+    >>> recsys.Augment(crop=0.2, delete=0.1)
+    Augment(crop=0.2, delete=0.1, reorder=0.0, substitute=0.0, neighbours=10)
+    >>> recsys.Augment(crop=2.0)
+    Traceback (most recent call last):
+    recsys.errors.ConfigError: crop is a probability in [0, 1], not 2.0
     """
 
     crop: float = 0.0

@@ -20,6 +20,12 @@ class ModelConfig:
     ------
     ConfigError
         A value or a combination of values is not allowed.
+
+    Examples
+    --------
+    >>> config = recsys.ModelConfig(encoder=None, dim=64)
+    >>> config.dim, config.max_length
+    (64, 100)
     """
 
     encoder: str | None = "all-MiniLM-L6-v2"

@@ -34,6 +34,12 @@ class Objective:
     ------
     ConfigError
         A value or a combination of values is not allowed.
+
+    Examples
+    --------
+    >>> objective = recsys.Objective(negatives=512)
+    >>> objective.loss_for(n_items=1_000), objective.loss_for(n_items=1_000_000)
+    ('softmax', 'sampled')
     """
 
     loss: LossName = "auto"
@@ -87,6 +93,14 @@ class Training:
     ------
     ConfigError
         A value or a combination of values is not allowed.
+
+    Examples
+    --------
+    >>> recsys.Training(epochs=5, learning_rate=3e-4).epochs
+    5
+    >>> recsys.Training(epochs=0)
+    Traceback (most recent call last):
+    recsys.errors.ConfigError: epochs must be at least 1, not 0
     """
 
     epochs: int = 30

@@ -32,6 +32,12 @@ class Catalog:
         The file's columns as read, for display, filters and segments.
     text_columns : tuple of str
         The columns that ``texts`` is made of.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame({"item_id": ["a", "b"], "title": ["Alien", "Brazil"], "genres": ["horror|sci-fi", None]})
+    >>> recsys.Catalog.from_frame(frame, text=["title", "genres"]).texts.to_list()
+    ['Alien. horror, sci-fi', 'Brazil']
     """
 
     items: IdMap

@@ -56,6 +56,16 @@ class Interactions:
     ------
     DataError
         The histories have event types without names, names without types, or times without an order.
+
+    Examples
+    --------
+    >>> log = recsys.Interactions.from_frame(
+    ...     pl.DataFrame({"user_id": ["ann", "bob", "ann"], "item_id": ["x", "x", "y"], "timestamp": [20, 10, 10]})
+    ... )
+    >>> log.histories.to_lists()  # rows of items, in time order
+    [[1, 0], [0]]
+    >>> log.items.ids.to_list()
+    ['x', 'y']
     """
 
     users: IdMap

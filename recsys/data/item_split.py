@@ -72,6 +72,12 @@ def item_split(
         ``share`` is not between 0 and 1, ``min_count`` is below 1 or ``seed`` below 0.
     DataError
         No item would be cold, or none hot, or a holdout would have no user.
+
+    Examples
+    --------
+    >>> split = recsys.item_split(log, share=0.2)
+    >>> len(split.cold_rows)  # a fifth of 30 items
+    6
     """
     instance(log, Interactions, "log")
     share, min_count, validation = (

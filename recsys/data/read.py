@@ -112,6 +112,13 @@ def read_interactions(
     ConfigError
         ``event_weights`` stands beside ``weight`` or without ``event``, or does not give each type a finite strength;
         ``unordered`` stands beside ``timestamp``, ``order`` or ``drop_unordered``.
+
+    Examples
+    --------
+    >>> pl.DataFrame({"who": [1, 1, 2], "what": [7, 8, 7], "stars": [5, 3, 4]}).write_csv("ratings.csv")
+    >>> log = recsys.read_interactions("ratings.csv", user="who", item="what", weight="stars")
+    >>> log.users.ids.to_list(), log.weights.tolist()
+    ([1, 2], [5.0, 3.0, 4.0])
     """
     path = paths(path, "recsys.Interactions.from_frame")
     for name, asked in (("user", user), ("item", item)):
@@ -181,6 +188,12 @@ def read_catalog(
     ------
     DataError
         A file, column or value that cannot be used, or an item that occurs twice.
+
+    Examples
+    --------
+    >>> pl.DataFrame({"item_id": [7, 8], "name": ["Alien", "Brazil"], "year": [1979, 1985]}).write_csv("films.csv")
+    >>> recsys.read_catalog("films.csv", text=["name", "year"]).texts.to_list()
+    ['Alien. 1979', 'Brazil. 1985']
     """
     path = paths(path, "recsys.Catalog.from_frame")
     column(item, "item")
@@ -327,6 +340,12 @@ def read_user_table(
         A file, column or value cannot be used, or a user occurs twice.
     ConfigError
         No column is named, one is named twice, or ``buckets`` is below 2.
+
+    Examples
+    --------
+    >>> pl.DataFrame({"user_id": [1, 2], "country": ["fr", "de"], "age": [31, 54]}).write_csv("users.csv")
+    >>> recsys.read_user_table("users.csv", categorical=["country"], numeric=["age"], buckets=2).names
+    ('country', 'age')
     """
     categorical, numeric = texts(categorical, "categorical"), texts(numeric, "numeric")
     buckets = whole_number(buckets, "buckets", least=2)

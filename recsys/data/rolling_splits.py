@@ -42,6 +42,13 @@ def rolling_splits(log: Interactions, *, windows: int = 3, horizon: float = 0.1,
         exceed the log.
     DataError
         Too few events lie before the first window, or a window has no user to evaluate.
+
+    Examples
+    --------
+    >>> events = pl.DataFrame({"user_id": ["ann", "bob"] * 5, "item_id": list("aabbccddee"), "timestamp": range(10)})
+    >>> log = recsys.Interactions.from_frame(events)
+    >>> [len(split.train) for split in recsys.rolling_splits(log, windows=2, horizon=0.2)]
+    [6, 8]
     """
     instance(log, Interactions, "log")
     min_train, windows = a_share(min_train, "min_train"), whole_number(windows, "windows")

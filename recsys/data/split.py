@@ -144,6 +144,15 @@ def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
     ------
     DataError
         No user has enough events, or the log has no order.
+
+    Examples
+    --------
+    >>> log = recsys.Interactions.from_frame(pl.DataFrame({"user_id": ["ann"] * 4, "item_id": ["a", "b", "c", "d"]}))
+    >>> split = recsys.leave_last_out(log)
+    >>> split.train.histories.to_lists(), split.validation.targets.to_lists(), split.test.targets.to_lists()
+    ([[0, 1]], [[2]], [[3]])
+    >>> split.test.histories.to_lists()  # at test time the validation item is known
+    [[0, 1, 2]]
     """
     instance(log, Interactions, "log")
     validation = flag(validation, "validation")
@@ -204,6 +213,15 @@ def time_split(log: Interactions, *, quantile: float = 0.9, validation: bool = T
         ``quantile`` is not between 0 and 1.
     DataError
         One side of the cut is empty, or no user can be evaluated.
+
+    Examples
+    --------
+    >>> log = recsys.Interactions.from_frame(
+    ...     pl.DataFrame({"user_id": ["ann"] * 3 + ["bob"], "item_id": ["a", "b", "c", "a"], "timestamp": [1, 2, 9, 3]})
+    ... )
+    >>> split = recsys.time_split(log, quantile=0.75, validation=False)
+    >>> split.train.histories.to_lists(), split.test.targets.to_lists()  # bob did nothing after the cut
+    ([[0, 1], [0]], [[2]])
     """
     instance(log, Interactions, "log")
     quantile, validation = share(quantile, "quantile"), flag(validation, "validation")
@@ -240,6 +258,13 @@ def random_split(log: Interactions, *, seed: int = 0, validation: bool = True) -
         ``seed`` is not a whole number of 0 or more.
     DataError
         No user has enough different items.
+
+    Examples
+    --------
+    >>> log = recsys.Interactions.from_frame(pl.DataFrame({"user_id": ["ann"] * 4, "item_id": ["a", "b", "c", "d"]}))
+    >>> split = recsys.random_split(log, seed=3)
+    >>> len(split.train), split.validation.targets.lengths.tolist(), split.test.targets.lengths.tolist()
+    (2, [1], [1])
     """
     instance(log, Interactions, "log")
     held, lists, owners = 2 if flag(validation, "validation") else 1, log.histories, log.histories.list_index()

@@ -51,6 +51,12 @@ def user_split(
         A share is not between 0 and 1, the number of users below 1 or ``seed`` below 0.
     DataError
         The log has too few users.
+
+    Examples
+    --------
+    >>> split = recsys.user_split(log, users=5, fold_in=0.5, validation=False)
+    >>> split.test.histories.lengths.tolist()  # half of each user's 8 events
+    [4, 4, 4, 4, 4]
     """
     instance(log, Interactions, "log")
     fold_in, random, validation = a_share(fold_in, "fold_in"), flag(random, "random"), flag(validation, "validation")

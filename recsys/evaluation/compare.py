@@ -106,6 +106,13 @@ def compare(
         Fewer than two models, two of the same name, an unknown metric, or an evaluation of other users.
     LeakageError
         A model was trained on pairs that it is to find.
+
+    Examples
+    --------
+    >>> models = [recsys.Popularity().fit(split.train), recsys.EASE().fit(split.train)]
+    >>> comparison = recsys.compare(models, split.test, k=10)
+    >>> comparison.tests.select("better", "worse", "significant").rows()
+    [('EASE', 'popularity', True)]
     """
     models = listed(models, "models", "fitted models")
     for one in models:

@@ -77,6 +77,14 @@ def evaluate(
         The model only ranks for users that it knows, and does not know some of these.
     DataError
         The model reads the time of a request, and the holdout has none.
+
+    Examples
+    --------
+    >>> report = recsys.evaluate(recsys.Popularity().fit(split.train), split.test, k=(5, 10))
+    >>> report["recall@10"]
+    0.4
+    >>> len(report.per_user["recall@5"])  # one value per user
+    40
     """
     check_ranker(model, "model")
     instance(holdout, Holdout, "holdout")

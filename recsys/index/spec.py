@@ -52,6 +52,13 @@ class IndexSpec:
     ------
     ConfigError
         A value is not allowed.
+
+    Examples
+    --------
+    >>> recsys.IndexSpec("ivf", lists=1024, nprobe=32).kind
+    'ivf'
+    >>> recsys.IndexSpec("hnsw", precision="float16").precision
+    'float16'
     """
 
     kind: Kind = "exact"

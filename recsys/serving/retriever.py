@@ -79,6 +79,13 @@ class Retriever(Explaining, Living):
         How many events from the start of each history the model was trained on; None where it was trained on others.
     event_names : tuple of str
         The event types that ``histories.events`` refers to: those that the model was trained on, in the same order.
+
+    Examples
+    --------
+    >>> retriever.recommend(["u1", "u2"], k=2)["rank"].to_list()
+    [1, 2, 1, 2]
+    >>> retriever.recommend(histories=[["i3", "i4"]], k=2).columns  # somebody who was never seen in training
+    ['query', 'item_id', 'score', 'rank']
     """
 
     shelf: Corpus

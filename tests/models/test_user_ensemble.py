@@ -15,7 +15,6 @@ from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.training.next_item_loss import NextItemLoss
 from recsys.training.windows import Batch
-from recsys.two_tower import TwoTower
 
 N_ITEMS, DIM, MEMBERS = 12, 8, 3
 HISTORIES, LENGTHS = torch.tensor([[1, 2, 3, 4], [5, 11, 0, 0]]), torch.tensor([4, 2])

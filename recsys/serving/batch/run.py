@@ -134,6 +134,12 @@ def recommend_to_parquet(
         Ray is asked for and absent.
     OSError
         A shard cannot be written, as on a full disk; those that are finished stay.
+
+    Examples
+    --------
+    >>> result = recsys.recommend_to_parquet(retriever, "lists.parquet", users=["u1", "u2"], k=3)
+    >>> pl.read_parquet("lists.parquet")["user_id"].to_list()
+    ['u1', 'u1', 'u1', 'u2', 'u2', 'u2']
     """
     retriever = retriever.snapshot()  # what others change meanwhile does not reach this batch
     k, filter_seen, overwrite = check_k(k), flag(filter_seen, "filter_seen"), flag(overwrite, "overwrite")

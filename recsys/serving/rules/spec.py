@@ -40,6 +40,12 @@ class Rules:
         How many candidates boosts, freshness and caps choose from; by default ten for each place, and 100 at least.
     source : str
         The file, for messages.
+
+    Examples
+    --------
+    >>> rules = recsys.Rules.of({"cap": [{"column": "title", "at_most": 1}], "pin": [{"item": "i4", "position": 1}]})
+    >>> retriever.recommend("u1", k=3, rules=rules, filter_seen=False)["item_id"][0]
+    'i4'
     """
 
     exclude: tuple[Exclude, ...] = ()
