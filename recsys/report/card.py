@@ -146,8 +146,8 @@ def _fairness(figures: dict[str, Any]) -> str:
     found = figures["fairness"]
     parts = [
         "## Exposure by group",
-        f"Shares of the catalogue, of the training events, and of the places in the first {found['k']} of "
-        f"{_safe(found['model'])}'s lists.",
+        f"Shares of the catalogue, of the training events, and of the first {found['k']} places of the lists of "
+        f"{_safe(found['model'])}.",
     ]
     for group in found["groups"]:
         rows = [
