@@ -35,7 +35,7 @@ def add_text_flags(parser: ArgumentParser) -> None:
 
 def text_options(arguments: Namespace, source: str | Sequence[str], fmt: Format | None = None) -> dict[str, Any]:
     """The keywords that :func:`recsys.read_interactions` and its siblings take, without those that no file here can use."""
-    formats = {fmt or format_of(file) for file in expand(source, fmt, tell=False)}
+    formats = {fmt or format_of(file) for file in expand(source, fmt, report=False)}
     given = {name: getattr(arguments, name) for name in (*_READ_BY, "null_values")}
     return {name: value for name, value in given.items() if formats & set(_READ_BY.get(name, formats))}
 

@@ -34,7 +34,7 @@ class Events:
     users, items : IdMap
         Raw ids in order of first appearance.
     table : DataFrame (n rows)
-        ``user_id`` and ``item_id`` as rows (int32); as far as they were read, ``timestamp`` (Int64 seconds or Datetime),
+        ``user_id`` and ``item_id`` as rows (int32); if they were read, ``timestamp`` (Int64 seconds or Datetime),
         ``order`` (Int64 or Float64), ``weight`` (Float32) and ``event_type`` (String). No nulls.
     order_column : str or None
         The source's own name of the column that orders the events.
@@ -91,7 +91,7 @@ def parse_columns(raw: pl.DataFrame, names: Mapping[str, str], source: str, *, w
     """
     where = {ours: f"{source}, column {theirs!r}" for ours, theirs in names.items()}
     users, user_rows = encode(check_ids(raw[USER], where[USER], words=words), "user")
-    raw = raw.drop(USER)  # a column is let go as soon as it is parsed, so that few are held at a time
+    raw = raw.drop(USER)  # free each column as soon as it is parsed
     items, item_rows = encode(check_ids(raw[ITEM], where[ITEM], words=words), "item")
     raw = raw.drop(ITEM)
     parsed = {name: parse(raw[name], where[name]) for name, parse in _PARSERS.items() if name in names}
@@ -130,7 +130,7 @@ def join_columns(
     users, user_rows = _joined([part.users for part in parts], [table[USER] for table in kept], "user")
     items, item_rows = _joined([part.items for part in parts], [table[ITEM] for table in kept], "item")
     joined = pl.concat(kept, how="vertical_relaxed").with_columns(pl.Series(USER, user_rows), pl.Series(ITEM, item_rows))
-    if joined.height < sum(table.height for table in tables):  # ids whose events were all left out are not in the log
+    if joined.height < sum(table.height for table in tables):  # leave out the ids that have no event any more
         users, user_rows = encode(users.to_ids(user_rows), "user")
         items, item_rows = encode(items.to_ids(item_rows), "item")
         joined = joined.with_columns(pl.Series(USER, user_rows), pl.Series(ITEM, item_rows))

@@ -1,4 +1,4 @@
-"""Turn raw columns into checked ids, event types, times and numbers; every refusal names file, column, row and value."""
+"""Parse raw columns as ids, event types and numbers; each error names file, column, row and value."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> D
     if missing.any():
         raise DataError(
             f"{where}: {distinct.rows_of(missing)} of {len(column)} rows have no value, the first is row "
-            f"{_first_row(distinct, missing)}; an id is needed in each: fill it in, or take the row out"
+            f"{_first_row(distinct, missing)}; each row needs an id: fill it in, or remove the row"
         )
     if text is None or text.is_empty():
         return distinct
@@ -80,7 +80,7 @@ def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> D
 
 
 def unique_ids(column: pl.Series, where: str, kind: str, *, words: bool | None = False) -> IdMap:
-    """Check a column of ids of which each row must hold another one: see :func:`check_ids`.
+    """Check a column in which each row must hold a different id; see :func:`check_ids`.
 
     Raises
     ------
@@ -132,12 +132,12 @@ def _missing_words(text: pl.Series, distinct: Distinct, where: str, *, refuse: b
 
 
 def parse_event(raw: pl.Series, where: str) -> pl.Series:
-    """A column of event types (text, categories, whole numbers or truth values) as String, just as they are written.
+    """Parse a column of event types (text, categories, whole numbers or truth values) as String, as they are written.
 
     Raises
     ------
     DataError
-        The column is of another type, or a row has no value.
+        The column has another type, or a row has no value.
     """
     if not (raw.dtype.is_integer() or raw.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)):
         raise DataError(f"{where}: is of type {raw.dtype}, expected event types: text or whole numbers")
@@ -146,7 +146,7 @@ def parse_event(raw: pl.Series, where: str) -> pl.Series:
     if len(rows):
         raise DataError(
             f"{where}: {len(rows)} of {len(raw)} rows have no value, the first is row {rows[0] + 1}; "
-            f"each event needs a type: fill it in, or take the row out"
+            f"each event needs a type: fill it in, or remove the row"
         )
     return text
 
@@ -162,13 +162,13 @@ def _first_bad(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> 
 
 
 def _stripped(raw: pl.Series) -> pl.Series:
-    """Text without the white space around it; blank is null."""
+    """Strip white space; blank text becomes null."""
     text = raw.str.strip_chars()
     return text.set(text == "", None)
 
 
 def parse_number(raw: pl.Series, where: str) -> pl.Series:
-    """A column of finite numbers as Float64; nulls stay null."""
+    """Parse a column of finite numbers as Float64; nulls stay null."""
     if raw.dtype == pl.String:
         raw = _stripped(raw)
     if not (raw.dtype.is_numeric() or raw.dtype == pl.String):
@@ -179,7 +179,7 @@ def parse_number(raw: pl.Series, where: str) -> pl.Series:
 
 
 def parse_weight(raw: pl.Series, where: str) -> pl.Series:
-    """A column of numbers as Float32; nulls stay null."""
+    """Parse a column of numbers as Float32; nulls stay null."""
     number = parse_number(raw, where)
     small = number.cast(pl.Float32)
     _first_bad(raw, small.set(~small.is_finite(), None), where, "a number that fits into 32 bits")
@@ -193,7 +193,7 @@ def _whole(raw: pl.Series, where: str) -> pl.Series:
 
 
 def parse_order(raw: pl.Series, where: str) -> pl.Series:
-    """A column that rows are sorted by, as Int64 (or Float64 where fractions occur); nulls stay null."""
+    """Parse a column to sort by as Int64, or Float64 if it has fractions; nulls stay null."""
     if raw.dtype.is_temporal():
         return parse_timestamp(raw, where).cast(pl.Datetime("us")).to_physical()
     if raw.dtype.is_integer():
@@ -202,7 +202,7 @@ def parse_order(raw: pl.Series, where: str) -> pl.Series:
         raw = _stripped(raw)
         exact = raw.cast(pl.Int64, strict=False)
         if exact.null_count() == raw.null_count():
-            return exact  # not by way of Float64, which cannot tell two large integers apart
+            return exact  # Float64 would merge large integers
     number = parse_number(raw, where)
     whole = number.cast(pl.Int64, strict=False)
     return whole if bool((whole.cast(pl.Float64) == number).fill_null(True).all()) else number

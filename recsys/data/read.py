@@ -61,18 +61,18 @@ def read_interactions(
     ----------
     path : path, pattern, folder, or a list of these
         CSV, TSV, MovieLens ``::``, Parquet or NDJSON; text formats may be gzipped. The files of a folder or a pattern are
-        read in sorted order, those of a list in its own. A path is a pattern only where no such file exists. Names that
-        begin with ``.`` or ``_`` are left out of folders; partitions (``year=2024/part.parquet``) give a column each.
+        read in sorted order, those of a list in its own. A path is a pattern only if no such file exists. Names in a folder
+        that begin with ``.`` or ``_`` are left out; a partition (``year=2024/part.parquet``) gives a column.
     format : str, optional
-        Told from each file's ending by default.
+        By default, each file's ending shows it.
     user, item : str
         The columns that hold the ids.
     timestamp : str, optional
-        Column of instants: seconds, milliseconds, microseconds or nanoseconds since 1970, dates, ISO 8601 text (UTC where
-        it names no zone), or compact dates such as 20240531. By default ``timestamp`` where there is such a column and no
-        ``order`` is named.
+        Column of times: seconds, milliseconds, microseconds or nanoseconds since 1970, dates, ISO 8601 text (UTC unless it
+        names a zone), or compact dates such as 20240531. By default ``timestamp``, if the log has such a column and no
+        ``order`` is given.
     time_unit : {"s", "ms", "us", "ns"}, optional
-        The unit of timestamps that are numbers. By default it is told from the values of all files, and logged.
+        The unit of timestamps that are numbers. By default, it is found from the values of all files, and logged.
     order : str, optional
         Column to sort each user's events by (any numbers); wins over the timestamp. Ties keep file order, always; with
         neither column, file order is the order.
@@ -85,21 +85,21 @@ def read_interactions(
     drop_unordered : bool
         Leave out rows whose timestamp or order is null, instead of refusing them.
     unordered : bool
-        The log has no order: neither a column nor a row's place tells what came first. Histories are then shuffled once, no
-        time is read, and :func:`recsys.random_split` holds out random items.
+        The order of the events is unknown: no column gives it, and the order of the rows means nothing. Histories are then
+        shuffled once, times are not read, and :func:`recsys.random_split` holds out random items.
     drop_duplicates : bool
-        Leave out rows that equal an earlier one in user, item, time, order and event type, as far as these are read; the
-        number is logged.
+        Leave out rows that equal an earlier one in user, item, and those of time, order and event type that are read; log
+        their number.
     separator : str, optional
-        Of CSV and TSV: one character, or its name (comma, semicolon, tab, pipe). By default the format's own, or what the
-        first rows show; another than the format's own is told.
+        Of CSV and TSV: one character, or its name (comma, semicolon, tab, pipe). By default the format's own, or another
+        that the first rows show, which is logged.
     quote : str, optional
-        Of CSV and TSV: the character around fields that hold separators or line ends; ``""`` where quotes are ordinary
+        Of CSV and TSV: the character around fields that hold separators or line ends; ``""`` if quotes are ordinary
         characters. By default ``"`` for CSV, none for TSV.
     encoding : str, optional
-        Of text formats, such as cp1252, latin-1 or utf-16; by default UTF-8, or what a byte order mark says.
+        Of text formats, such as cp1252, latin-1 or utf-16; by default UTF-8, or what a byte order mark shows.
     null_values : str or sequence of str, optional
-        Texts that stand for a missing value, such as ``NULL`` or ``\N``.
+        Texts that mean a missing value, such as ``NULL`` or ``\N``.
 
     Returns
     -------
@@ -108,10 +108,10 @@ def read_interactions(
     Raises
     ------
     DataError
-        A file, column or value that cannot be used; the message names it.
+        A file, column or value cannot be used; the message names it.
     ConfigError
-        ``event_weights`` stands beside ``weight`` or without ``event``, or does not give each type a finite strength;
-        ``unordered`` stands beside ``timestamp``, ``order`` or ``drop_unordered``.
+        ``event_weights`` is given with ``weight`` or without ``event``, or does not give each type a finite strength;
+        ``unordered`` is given with ``timestamp``, ``order`` or ``drop_unordered``.
 
     Examples
     --------
@@ -173,9 +173,9 @@ def read_catalog(
     path, format, separator, quote, encoding, null_values
         As for :func:`read_interactions`.
     item : str
-        The column that holds the id.
+        The column of ids.
     text : str or sequence of str, optional
-        Columns that the item's text is made of, in this order. By default those that a file has of ``title``, ``name``,
+        Columns that make the item's text, in this order. By default, the file's columns among ``title``, ``name``,
         ``description``, ``categories``, ``category``, ``genres`` and ``brand``.
     title : str, optional
         The column shown to people; by default the first text column.
@@ -187,7 +187,7 @@ def read_catalog(
     Raises
     ------
     DataError
-        A file, column or value that cannot be used, or an item that occurs twice.
+        A file, column or value cannot be used, or an item occurs twice.
 
     Examples
     --------
@@ -235,19 +235,19 @@ def read_items(
     encoding: str | None = None,
     null_values: str | Sequence[str] | None = None,
 ) -> pl.DataFrame:
-    """A table of items as it is, for :meth:`recsys.serving.retriever.Retriever.add_items`.
+    """Read a table of items as it is written, for :meth:`recsys.serving.retriever.Retriever.add_items`.
 
     Parameters
     ----------
     path, format, separator, quote, encoding, null_values
         As for :func:`read_interactions`.
     item : str
-        The column that holds the id; it is named ``item_id`` in the result.
+        The column of ids; it is named ``item_id`` in the result.
 
     Raises
     ------
     DataError
-        The file or its column of ids cannot be used.
+        A file or its column of ids cannot be used.
     """
     path = paths(path, "Retriever.add_items")
     column(item, "item")
@@ -280,7 +280,7 @@ def read_users(
     path, format, separator, quote, encoding, null_values
         As for :func:`read_interactions`.
     user, columns : str
-        The column of ids, and the wanted ones.
+        The column of ids, and the columns to read.
 
     Returns
     -------
@@ -290,7 +290,7 @@ def read_users(
     Raises
     ------
     DataError
-        The file or a column cannot be used.
+        A file or a column cannot be used.
     """
     path = paths(path, "recsys.data.user_table.UserTable.from_frame")
     for name in (user, *columns):
@@ -317,7 +317,7 @@ def read_user_table(
     encoding: str | None = None,
     null_values: str | Sequence[str] | None = None,
 ) -> UserTable:
-    """Read what is known of users besides their histories, as codes that a model can read.
+    """Read features of users as codes for a model.
 
     Parameters
     ----------
@@ -326,9 +326,9 @@ def read_user_table(
     user : str
         The column of ids.
     categorical, numeric : sequence of str
-        Columns of categories, and of numbers to be cut into buckets of about equally many users.
+        Columns of categories, and of numbers to cut into buckets of about equally many users.
     buckets : int
-        Of each numeric column, at most.
+        Most buckets per numeric column.
 
     Returns
     -------

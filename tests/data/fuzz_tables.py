@@ -302,7 +302,7 @@ def _every_line_is_told(case: Case, rows: int, ear: Ear) -> None:
     if re.search(r"\r(?!\n)", text):
         return  # which of these are line ends depends on the quotes
     lines = text.count("\n") + (not text.endswith("\n"))
-    told = ear.counted("blank lines left out") + ear.counted("line ends stand within quoted fields")
+    told = ear.counted("blank lines left out") + ear.counted("line ends are within quoted fields")
     assert lines == rows + 1 + told, f"{lines} lines, but {rows} rows and {told} told: {ear.said}"
 
 

@@ -168,9 +168,7 @@ def test_order_may_be_dates_and_keeps_their_fractions():
 
 @pytest.mark.parametrize("blank", [None, "", "  ", "\t"])
 def test_a_blank_id_is_refused_with_count_and_first_row(blank):
-    with refused(
-        "log.csv, column 'u'", "2 of 4 rows have no value", "the first is row 2", "fill it in, or take the row out"
-    ):
+    with refused("log.csv, column 'u'", "2 of 4 rows have no value", "the first is row 2", "fill it in, or remove the row"):
         check_ids(pl.Series(["a", blank, "b", blank]), "log.csv, column 'u'")
 
 

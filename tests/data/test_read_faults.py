@@ -29,7 +29,7 @@ def test_an_unparsable_timestamp_is_refused_by_row_and_value(tmp_path: Path):
 @pytest.mark.parametrize(("bad", "row"), [(",b", 2), ("  ,b", 2), ('"",b', 2)])
 def test_a_null_or_blank_user_is_refused_by_row(tmp_path: Path, bad, row):
     file = csv_log(tmp_path, "user_id,item_id", "a,b", bad, "c,d")
-    with refused(file, "column 'user_id'", "1 of 3 rows have no value", f"row {row}", "fill it in, or take the row out"):
+    with refused(file, "column 'user_id'", "1 of 3 rows have no value", f"row {row}", "fill it in, or remove the row"):
         read_interactions(file)
 
 

@@ -1,4 +1,4 @@
-"""Read CSV and TSV files so that no row is lost: what polars reads is held against an independent count of the file."""
+"""Read CSV and TSV files without losing a row: the rows that polars reads are compared with an independent count."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LF, _CR = 10, 13
 
 @dataclass(frozen=True, eq=False)
 class Delimited:
-    """One opened file.
+    """An opened CSV or TSV file.
 
     Attributes
     ----------
@@ -46,12 +46,12 @@ class Delimited:
 
     @classmethod
     def open(cls, file: Path, kind: str, dialect: Dialect) -> Delimited:
-        """Find out how a file is written, from its first rows.
+        """Find out from the first rows how a file is written.
 
         Raises
         ------
         DataError
-            It is empty, or cannot be decoded.
+            The file is empty, or cannot be decoded.
         """
         text = open_text(file, dialect.encoding)
         head, whole = _head(text)
@@ -82,7 +82,7 @@ class Delimited:
 
     @cached_property
     def _own_names(self) -> list[str]:
-        """The columns' names, the repeated ones told apart."""
+        """The columns' names, repeated ones made different."""
         seen = dict[str, int]()
         names = list[str]()
         for name in self.columns:
@@ -100,7 +100,7 @@ class Delimited:
             )
 
     def read(self, wanted: dict[str, str]) -> pl.DataFrame:
-        """The wanted columns, under our names, of all rows.
+        """Read the wanted columns of all rows, under our names.
 
         Parameters
         ----------
@@ -110,8 +110,8 @@ class Delimited:
         Raises
         ------
         DataError
-            A row has more or fewer fields than the header, a quote stands where none may stand, or polars did not read as
-            many rows as the file holds.
+            A row has more or fewer fields than the header, a quote is where none may be, or polars read another number of
+            rows than the file holds.
         """
         for theirs in wanted.values():
             self.refuse_repeated(theirs)
@@ -121,24 +121,24 @@ class Delimited:
         if frame.height != proof.rows - 1:
             raise DataError(
                 f"{self.text.file} cannot be read as {self.kind}: it holds {proof.rows - 1:,} rows, but {frame.height:,} "
-                f"were read; are quotes or line ends in it that belong to a text? Say quote= (--quote), or write it anew"
+                f"were read; does it hold quotes or line ends that belong to a text? Say quote= (--quote), or write it anew"
             )
         if self.quote is None and self.kind == "tsv" and b'"' in self.text.head(_HEAD):
-            self._tell_quoted(frame, wanted)
+            self._warn_of_quotes(frame, wanted)
         return frame
 
-    def _tell_quoted(self, frame: pl.DataFrame, wanted: dict[str, str]) -> None:
+    def _warn_of_quotes(self, frame: pl.DataFrame, wanted: dict[str, str]) -> None:
         whole = pl.all().str.len_bytes().gt(1) & pl.all().str.starts_with('"') & pl.all().str.ends_with('"')
         for ours, count in frame.select(whole.sum()).row(0, named=True).items():
             if count:
                 warn(
                     f"{self.text.file}: {count:,} of {frame.height:,} values in the column {wanted[ours]!r} begin and end "
-                    f"with a quote, which is kept, as TSV is read without quoting; to take them off, say quote='\"' "
+                    f"with a quote, which is kept, as TSV is read without quoting; to remove the quotes, say quote='\"' "
                     f"(--quote '\"')"
                 )
 
     def _proven(self) -> tuple[TextBytes, Proof]:
-        """A text that polars reads as it is meant, and what it holds."""
+        """Find a text that polars reads as it is meant, and count what it holds."""
         width = len(self.columns)
         text = self.text
         try:
@@ -150,13 +150,13 @@ class Delimited:
         if proof.flaw is not None and proof.flaw.kind == "stray":
             text, proof = self._rewritten(text, proof.flaw)
         if proof.flaw is not None:
-            raise DataError(self._told(text, proof.flaw))
+            raise DataError(self._message(text, proof.flaw))
         if proof.inner_ends:
-            log(f"{text.file}: {proof.inner_ends:,} line ends stand within quoted fields and end no row")
+            log(f"{text.file}: {proof.inner_ends:,} line ends are within quoted fields and do not end a row")
         if proof.suspect:
             warn(
                 f"{text.file}: {proof.suspect:,} lines within quoted fields look like rows (the last such field opens in "
-                f"line {proof.opened}) and are no rows; if a quote there is an ordinary character, say quote='' "
+                f"line {proof.opened}) but are not; if a quote there is an ordinary character, say quote='' "
                 f"(--quote none)"
             )
         if proof.blank:
@@ -164,12 +164,12 @@ class Delimited:
             log(f"{text.file}: {proof.blank:,} blank lines left out")
         return text, proof
 
-    def _told(self, text: TextBytes, flaw: Flaw) -> str:
+    def _message(self, text: TextBytes, flaw: Flaw) -> str:
         where = f"{text.file} cannot be read as {self.kind}: "
         line = _line(text, flaw.line)
         opened = f" (the last quote before it opens in line {flaw.opened})" if flaw.opened else ""
         if flaw.kind == "nul":
-            return f"{where}line {flaw.line} holds NUL bytes; is it UTF-16? Say encoding='utf-16' (--encoding), or mend it"
+            return f"{where}line {flaw.line} holds NUL bytes; is it UTF-16? Say encoding='utf-16' (--encoding)"
         if flaw.kind == "open":
             return (
                 f"{where}the quote that opens in line {flaw.opened} does not close; if quotes are ordinary characters in "
@@ -178,28 +178,28 @@ class Delimited:
         if flaw.kind == "stray":
             return (
                 f"{where}line {flaw.line} has a quote within a field{opened}; double it, or say quote='' (--quote none) "
-                f"where quotes are ordinary characters: {line!r}"
+                f"if quotes are ordinary characters: {line!r}"
             )
         width = len(self.columns)
         if flaw.fields > width:
-            cause = f"is there a {SEPARATORS.get(self.separator, repr(self.separator))} in a text without quotes?"
+            cause = f"does a text without quotes hold a {SEPARATORS.get(self.separator, repr(self.separator))}?"
             if self.quote is None and b'"' in text.whole():
                 cause = "if fields are quoted, say quote='\"' (--quote '\"')"
             return (
-                f"{where}line {flaw.line} has more fields than the header, {flaw.fields} and not {width}{opened}; "
+                f"{where}line {flaw.line} has more fields than the header, {flaw.fields} instead of {width}{opened}; "
                 f"{cause} {line!r}"
             )
         return (
-            f"{where}line {flaw.line} has fewer fields than the header, {flaw.fields} and not {width}{opened}; is it cut "
-            f"off, or a line end in a text without quotes? {line!r}"
+            f"{where}line {flaw.line} has fewer fields than the header, {flaw.fields} instead of {width}{opened}; is it "
+            f"cut off, or does a text without quotes hold a line end? {line!r}"
         )
 
     def _rewritten(self, text: TextBytes, flaw: Flaw) -> tuple[TextBytes, Proof]:
-        """Quotes within unquoted fields (``15" screen``) are ordinary characters: write the table anew with its own quoted.
+        """Quote the whole table anew, so that quotes within unquoted fields (``15" screen``) are ordinary characters.
 
-        This goes row by row, for the few files that have such.
+        This works row by row; few files need it.
         """
-        assert self.quote is not None  # noqa: S101 - there is no stray quote where quotes are ordinary
+        assert self.quote is not None  # noqa: S101 - if quotes are ordinary, none is stray
         refuse_bad_utf8(text, self.kind)
         source = io.StringIO(text.whole().decode("utf-8"), newline="")
         reader = csv.reader(source, delimiter=self.separator, quotechar=self.quote, strict=True)
@@ -210,23 +210,23 @@ class Delimited:
             with fields_of_any_length():
                 for row in reader:
                     if row and len(row) != len(self.columns):
-                        raise DataError(self._told(text, Flaw("fields", begun, len(row), flaw.line)))
+                        raise DataError(self._message(text, Flaw("fields", begun, len(row), flaw.line)))
                     if row:
                         writer.writerow(row)
                     rows, blank, begun = rows + bool(row), blank + (not row), reader.line_num + 1
         except csv.Error as error:
             kind = "open" if "unexpected end" in str(error) else "stray"
-            raise DataError(self._told(text, Flaw(kind, reader.line_num, opened=begun))) from error
+            raise DataError(self._message(text, Flaw(kind, reader.line_num, opened=begun))) from error
         log(f"{text.file}: line {flaw.line} is the first with a quote within an unquoted field; such quotes are kept")
         if inner := reader.line_num - rows - blank:
-            log(f"{text.file}: {inner:,} line ends stand within quoted fields and end no row")
+            log(f"{text.file}: {inner:,} line ends are within quoted fields and do not end a row")
         if blank:
             log(f"{text.file}: {blank:,} blank lines left out")
         return TextBytes(text.file, out.getvalue().encode()), Proof(rows, quotes=True)
 
 
 def _head(text: TextBytes) -> tuple[str, bool]:
-    """The first rows, and whether that is all."""
+    """The first rows, and whether these are all."""
     head = text.head(_HEAD)
     whole = len(head) < _HEAD
     while not whole and b"\n" not in head and b"\r" not in head:
@@ -236,7 +236,7 @@ def _head(text: TextBytes) -> tuple[str, bool]:
 
 
 def _line(text: TextBytes, number: int, most: int = 100) -> str:
-    """A line for a message, cut."""
+    """A line for a message, shortened."""
     start, data = 0, text.whole()
     for _ in range(number - 1):
         start = data.find(b"\n", start) + 1
@@ -246,7 +246,7 @@ def _line(text: TextBytes, number: int, most: int = 100) -> str:
 
 
 def _outside(data: Bytes, places: npt.NDArray[np.intp], quote: str | None) -> npt.NDArray[np.intp]:
-    """Those of the places that are outside quotes."""
+    """Select the places outside quotes."""
     if quote is None:
         return places
     quotes_before = np.searchsorted(np.flatnonzero(data == ord(quote)), places)

@@ -1,4 +1,4 @@
-"""How a text table is written: its separator, quotes, encoding, and the words that stand for nothing."""
+"""The dialect of a text table: its separator, quotes, encoding and null values."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _SAMPLE = 100
 
 @dataclass(frozen=True)
 class Dialect:
-    """What the caller says of a text table; None means: by the format, or as the file shows.
+    """What the caller says about a text table; None: use the format's default, or what the file shows.
 
     Attributes
     ----------
     separator : str, optional
         One ASCII character between two fields, or one of the names comma, semicolon, tab, pipe and blank.
     quote : str, optional
-        One ASCII character around a field that holds separators or line ends; empty or ``"none"``: quotes are ordinary
-        characters.
+        One ASCII character around a field that holds separators or line ends; if it is empty or ``"none"``, quotes are
+        ordinary characters.
     encoding : str, optional
-        As Python names it, such as cp1252, latin-1 or utf-16.
+        Python's name of it, such as cp1252, latin-1 or utf-16.
     null_values : tuple of str
-        Texts that stand for nothing, such as ``NULL``.
+        Texts that mean a missing value, such as ``NULL``.
 
     Raises
     ------
     ConfigError
-        A separator or a quote is of another kind, or both are the same.
+        A separator or a quote is not one ASCII character, or both are the same.
     """
 
     separator: str | None = None
@@ -70,12 +70,12 @@ class Dialect:
     def of(
         cls, separator: str | None, quote: str | None, encoding: str | None, null_values: str | Sequence[str] | None
     ) -> Dialect:
-        """From keywords as callers give them."""
+        """Build from keyword arguments of the readers."""
         values = (null_values,) if isinstance(null_values, str) else tuple(null_values or ())
         return cls(separator, quote, encoding, values)
 
     def without_nulls(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """Null where a text column has one of the words for nothing."""
+        """Replace the texts that mean a missing value by null."""
         if not self.null_values:
             return frame
         text = pl.col(pl.String)
@@ -87,7 +87,7 @@ PLAIN: Final = Dialect()
 
 @contextmanager
 def fields_of_any_length() -> Iterator[None]:
-    """Lift the limit of the module csv, 131,072 characters a field, until the block ends."""
+    """Lift the limit of the module csv, 131,072 characters per field, until the block ends."""
     before = csv.field_size_limit(2**31 - 1)
     try:
         yield
@@ -96,7 +96,7 @@ def fields_of_any_length() -> Iterator[None]:
 
 
 def records(head: str, separator: str, quote: str | None, most: int = _SAMPLE) -> list[list[str]]:
-    """The fields of the first rows of a text, blank lines left out."""
+    """Split the first rows of a text into fields, without blank lines."""
     if quote is None:
         lines = [line for line in io.StringIO(head) if line.strip("\r\n")]
         return [line.rstrip("\r\n").split(separator) for line in lines[:most]]
@@ -109,17 +109,17 @@ def records(head: str, separator: str, quote: str | None, most: int = _SAMPLE) -
                 if len(found) == most:
                     break
     except csv.Error:
-        pass  # what is wrong with a row is told when all rows are counted
+        pass  # the count of all rows reports what is wrong with one
     return found
 
 
 def sniffed(head: str, default: str, quote: str | None) -> str:
-    """The separator of a text: the format's own where the first row has it, else the one that cuts all rows alike.
+    """Find the separator of a text: the format's own if the first row has it, else the one that splits all rows alike.
 
     Raises
     ------
     ConfigError
-        Two others would do as well.
+        Several others fit.
     """
     rows = records(head, default, quote)
     if not rows or len(rows[0]) > 1:
@@ -130,6 +130,6 @@ def sniffed(head: str, default: str, quote: str | None) -> str:
         if widths and widths[0] > 1 and len(set(widths)) == 1:
             fitting.append(separator)
     if len(fitting) > 1:
-        told = " or ".join(repr(separator) for separator in fitting)
-        raise ConfigError(f"the columns may be separated by {told}; say which, separator= (--separator)")
+        some = " or ".join(repr(separator) for separator in fitting)
+        raise ConfigError(f"the columns may be separated by {some}; say which, separator= (--separator)")
     return fitting[0] if fitting else default

@@ -1,4 +1,4 @@
-"""Read newline-delimited JSON so that no line and no key is lost."""
+"""Read newline-delimited JSON without losing a line or a key."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from recsys.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class JsonLines:
-    """One opened file.
+    """An opened NDJSON file.
 
     Attributes
     ----------
     text : TextBytes
     frame : LazyFrame
     columns : list of str
-        Every key of any line.
+        The keys of all lines.
     """
 
     text: TextBytes
@@ -32,12 +32,12 @@ class JsonLines:
 
     @classmethod
     def open(cls, file: Path, encoding: str | None) -> JsonLines:
-        """Find the columns; all lines are looked at, as a key may come late.
+        """Find the columns; all lines are searched, as a key may come late.
 
         Raises
         ------
         DataError
-            It is empty, or cannot be decoded.
+            The file is empty, or cannot be decoded.
         """
         text = open_text(file, encoding)
         data = text.whole()
@@ -50,19 +50,19 @@ class JsonLines:
             raise DataError(f"{file} is empty")
         if first == b"[":
             raise DataError(
-                f"{file} cannot be read as ndjson: it is one JSON list; write each of its objects in a line of its own"
+                f"{file} cannot be read as ndjson: it is one JSON list; write each of its objects on a line of its own"
             )
         text = TextBytes(file, data) if text.data is None else text  # a path would be taken as a pattern
         frame = pl.scan_ndjson(text.whole(), infer_schema_length=None)
         return cls(text, frame, frame.collect_schema().names())
 
     def read(self, wanted: dict[str, str]) -> pl.DataFrame:
-        """The wanted columns, under our names, of all lines.
+        """Read the wanted columns of all lines, under our names.
 
         Raises
         ------
         DataError
-            A line has one of the wanted keys twice, or not every line became a row.
+            A line has a wanted key twice, or not every line became a row.
         """
         frame = self.frame.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
         data = self.text.whole()
@@ -81,14 +81,14 @@ class JsonLines:
 
 
 def _refuse_repeated(text: TextBytes, key: str) -> None:
-    """Look closely: a key may also stand in a text or an inner object, where it does no harm."""
+    """Search line by line: a key may also be in a text or an inner object, where it does no harm."""
     mark = json.dumps(key, ensure_ascii=False)
     for number, line in enumerate(text.whole().decode("utf-8").split("\n"), 1):
         if line.count(mark) > 1:
             pairs = json.loads(line, object_pairs_hook=list)
             if sum(name == key for name, _ in pairs) > 1:
                 raise DataError(
-                    f"{text.file}: line {number} has the key {key!r} twice, so that it cannot be told which value counts: "
+                    f"{text.file}: line {number} has the key {key!r} twice, so it is not clear which value counts: "
                     f"{line[:100]!r}"
                 )
 

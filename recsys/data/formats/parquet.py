@@ -1,4 +1,4 @@
-"""Hold what was read of a Parquet file against what it says of itself: checksums of pages, ranges, counts of nulls."""
+"""Check what was read of a Parquet file against its checksums of pages, ranges and counts of nulls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recsys.core.progress import log
 from recsys.errors import DataError
 
 Struct: TypeAlias = dict[int, Any]
-"""A Thrift structure: number of a field → value."""
+"""A Thrift structure: field number → value."""
 
 _LARGEST_FOOTER = 1 << 22
 """Files of thousands of columns are read without this proof: parsing their footers would cost more than reading them."""
@@ -24,21 +24,21 @@ _BYTES = 6
 
 
 def prove_parquet(file: Path, frame: pl.DataFrame, wanted: dict[str, str]) -> None:
-    """Refuse columns that are not what the file's footer and checksums say.
+    """Refuse columns that contradict the file's footer or checksums.
 
     Parameters
     ----------
     file : Path
     frame : DataFrame
-        What was read, under our names.
+        The columns that were read, under our names.
     wanted : dict
         Our name → the file's.
 
     Raises
     ------
     DataError
-        A page's checksum is wrong, or a column's values lie outside the range that the footer tells, or have another
-        number of nulls: the file is damaged.
+        A page's checksum is wrong, or a column's values lie outside the range in the footer or have another number of
+        nulls: the file is damaged.
     """
     with file.open("rb") as stream:
         try:
@@ -48,13 +48,13 @@ def prove_parquet(file: Path, frame: pl.DataFrame, wanted: dict[str, str]) -> No
                     _check_pages(stream, chunks[theirs], f"{file}, column {theirs!r}")
                     _check_range(frame[ours], chunks[theirs], f"{file}, column {theirs!r}")
         except (IndexError, KeyError, struct.error, UnicodeDecodeError, NotImplementedError) as error:
-            log(f"{file}: read, but not held against its own checksums, which are written in an unknown way ({error!r})")
+            log(f"{file}: read, but not checked against its own checksums, which are written in an unknown way ({error!r})")
         except (TypeError, AttributeError, OverflowError) as error:  # a field of another type than the format gives it
-            raise DataError(f"{file}: its footer is damaged ({error}); fetch the file anew") from error
+            raise DataError(f"{file}: its footer is damaged ({error}); fetch the file again") from error
 
 
 def _chunks(stream: BinaryIO) -> dict[str, list[Struct]]:
-    """Column → the metadata of its part in each group of rows; only columns that are no part of another one."""
+    """Column → the metadata of its part in each group of rows; only columns that are not part of another one."""
     size = stream.seek(0, 2)
     stream.seek(max(size - 8, 0))
     length, magic = struct.unpack("<I4s", stream.read(8))
@@ -82,23 +82,23 @@ def _check_pages(stream: BinaryIO, chunks: list[Struct], where: str) -> None:
             stream.seek(at + used)
             if zlib.crc32(stream.read(header[3])) != header[4] & 0xFFFFFFFF:
                 raise DataError(
-                    f"{where}: the checksum of a page in row group {group} is wrong, so the file is damaged; fetch it anew"
+                    f"{where}: the checksum of a page in row group {group} is wrong, so the file is damaged; fetch it again"
                 )
             at += used + header[3]
 
 
 def _check_range(column: pl.Series, chunks: list[Struct], where: str) -> None:
-    told = [chunk.get(12, {}) for chunk in chunks]
-    if all(3 in one for one in told) and (nulls := sum(one[3] for one in told)) != column.null_count():
+    stated = [chunk.get(12, {}) for chunk in chunks]
+    if all(3 in one for one in stated) and (nulls := sum(one[3] for one in stated)) != column.null_count():
         raise DataError(
-            f"{where}: has {column.null_count():,} nulls, and the file's footer tells of {nulls:,}; it is damaged"
+            f"{where}: has {column.null_count():,} nulls, but {nulls:,} by the file's footer; the file is damaged"
         )
-    told = [one for one, chunk in zip(told, chunks, strict=True) if one.get(3) != chunk[5]]
+    stated = [one for one, chunk in zip(stated, chunks, strict=True) if one.get(3) != chunk[5]]
     text = column.dtype == pl.String and chunks[0][1] == _BYTES
     whole = column.dtype.is_integer() and chunks[0][1] in _INTEGERS
-    if not (text or whole) or not told or not all(5 in one and 6 in one for one in told):
+    if not (text or whole) or not stated or not all(5 in one and 6 in one for one in stated):
         return
-    lows, highs = [one[6] for one in told], [one[5] for one in told]
+    lows, highs = [one[6] for one in stated], [one[5] for one in stated]
     low: Any = column.min()
     high: Any = column.max()
     if low is None:
@@ -110,13 +110,13 @@ def _check_range(column: pl.Series, chunks: list[Struct], where: str) -> None:
         lows, highs = ([struct.unpack(form, one)[0] for one in side] for side in (lows, highs))
     if low < min(lows) or high > max(highs):
         raise DataError(
-            f"{where}: holds {low if low < min(lows) else high!r}, outside the range that the file's footer "
-            f"tells; it is damaged"
+            f"{where}: holds {low if low < min(lows) else high!r}, outside the range in the file's "
+            f"footer; the file is damaged"
         )
 
 
 def _structure(data: bytes, at: int) -> tuple[Struct, int]:
-    """A structure in Thrift's compact protocol, and where it ends."""
+    """Parse a structure in Thrift's compact protocol; return also where it ends."""
     found: Struct = {}
     number = 0
     while (head := data[at]) != 0:

@@ -1,4 +1,4 @@
-"""Which files a path stands for, and which format a file's name tells."""
+"""Find the files of a path, and the format that a file's name means."""
 
 from __future__ import annotations
 
@@ -37,43 +37,43 @@ def _suffix(file: Path) -> str:
 
 
 def format_of(file: Path) -> Format:
-    """The format that a file's name stands for.
+    """Find the format that a file's name means.
 
     Raises
     ------
     DataError
-        The ending says nothing.
+        The ending is unknown.
     """
     found = _BY_SUFFIX.get(_suffix(file))
     if found is None:
         raise DataError(
-            f"{file}: the format cannot be told from the name; say format= (--format) one of {', '.join(get_args(Format))}"
+            f"{file}: the format is not clear from the name; say format= (--format), one of {', '.join(get_args(Format))}"
         )
     return found
 
 
-def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None, *, tell: bool = True) -> list[Path]:
-    """The files that a path, a pattern, a folder or a list of these stands for.
+def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None, *, report: bool = True) -> list[Path]:
+    """List the files of a path, a pattern, a folder or a list of these.
 
-    A path is a name first: it is a pattern (``*``, ``?``, ``[...]``) only where no such file or folder exists. A folder
-    stands for its tables in sorted order, with those of its partitions (``year=2024/part.parquet``); a list keeps its own
-    order. Names that begin with ``.`` or ``_`` are left out, as Spark and Hive do.
+    A path is a name first: it is a pattern (``*``, ``?``, ``[...]``) only if no such file or folder exists. A folder means
+    its tables in sorted order, with those of its partitions (``year=2024/part.parquet``); a list keeps its own order. Names
+    that begin with ``.`` or ``_`` are left out, as Spark and Hive do.
 
     Parameters
     ----------
     path : path, pattern, folder, or a list of these
     fmt : Format, optional
-        Where it is named, the files of a folder may have any ending if none has a known one.
-    tell : bool
-        Log what a pattern stands for, and which files of a folder are not read.
+        If it is given, the files of a folder may have any ending, unless some have a known one.
+    report : bool
+        Log the files of a pattern, and the files of a folder that are not read.
 
     Raises
     ------
     DataError
-        Nothing is there, a file is named twice, or a folder holds tables both beside and within ordinary folders.
+        The path has no file, a file is named twice, or a folder holds tables both beside and within ordinary folders.
     """
     if not isinstance(path, str | Path):
-        listed = [file for one in path for file in expand(one, fmt, tell=tell)]
+        listed = [file for one in path for file in expand(one, fmt, report=report)]
         if not listed:
             raise DataError("the list of files is empty; name at least one")
         _refuse_twice(listed)
@@ -82,25 +82,25 @@ def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None, *, te
     if here.is_file():
         return [here]
     if here.is_dir():
-        return _tables_of(here, fmt, tell)
+        return _tables_of(here, fmt, report)
     matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))
     matches = [match for match in matches if not any(_hidden(part) for part in match.parts if not _named(part, here))]
     files = [file for file in matches if file.is_file()]
     if files:
         _refuse_twice(files)
-        if tell:
-            log(f"no file is called {path}; as a pattern it stands for {_counted(files)}")
+        if report:
+            log(f"no file is called {path}; as a pattern, it matches {_counted(files)}")
         return files
     folders = [folder for folder in matches if folder.is_dir()]
     if folders:
         raise DataError(
-            f"the pattern {path} stands for folders only, such as {folders[0]}; name a folder, or files by {path}/*"
+            f"the pattern {path} matches only folders, such as {folders[0]}; name a folder, or its files by {path}/*"
         )
     raise DataError(f"no file at {path}")
 
 
 def partition_values(path: PathLike | Sequence[PathLike], file: Path) -> dict[str, str | None]:
-    """Columns that a file's folders tell, below the folder that the caller named.
+    """Find the columns that a file's folders give, below the folder that the caller named.
 
     ``year=2024/part.parquet`` gives ``{"year": "2024"}``.
     """
@@ -118,7 +118,7 @@ def _hidden(name: str) -> bool:
 
 
 def _named(part: str, pattern: Path) -> bool:
-    """Whether the caller wrote this part of a path, or asked for hidden names by a pattern that begins as they do."""
+    """Tell whether the caller wrote this part of a path, or a pattern of hidden names that matches it."""
     return part in pattern.parts or part in (".", "..") or any(_hidden(one) and fnmatch(part, one) for one in pattern.parts)
 
 
@@ -131,12 +131,12 @@ def _refuse_twice(files: Sequence[Path]) -> None:
     for file in files:
         real = file.resolve()
         if real in seen:
-            raise DataError(f"{file} is named twice; its rows would count double, so name each file once")
+            raise DataError(f"{file} is named twice, so its rows would count double; name each file once")
         seen.add(real)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, but hidden ones and those in hidden folders; links to folders are followed once."""
+    """List every file below a folder, except hidden ones and those in hidden folders; follow links to a folder once."""
     entered = set[str]()
     for base, folders, names in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(base)) in entered:
@@ -147,7 +147,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(base, name) for name in names if not _hidden(name))
 
 
-def _tables_of(folder: Path, fmt: Format | None, tell: bool) -> list[Path]:
+def _tables_of(folder: Path, fmt: Format | None, report: bool) -> list[Path]:
     found = sorted(file for file in _walk(folder) if file.is_file())
     tables = [file for file in found if _suffix(file) in _BY_SUFFIX]
     if not tables and fmt is not None:
@@ -159,9 +159,9 @@ def _tables_of(folder: Path, fmt: Format | None, tell: bool) -> list[Path]:
         outer = next(file for file in tables if file not in inner)
         raise DataError(
             f"the folder {folder} holds tables beside its inner folders and within them: {outer} and {inner[0]}; name the "
-            f"files that you mean, or all of them by {folder}/**/*"
+            f"files to read, or all of them by {folder}/**/*"
         )
     _refuse_twice(tables)
-    if tell and (left := [file for file in found if file not in set(tables)]):
-        log(f"{folder}: not read, as the ending names no format: {_counted(left)}")
+    if report and (left := [file for file in found if file not in set(tables)]):
+        log(f"{folder}: not read, as the ending means no known format: {_counted(left)}")
     return tables

@@ -1,4 +1,4 @@
-"""Count the rows of a delimited text, and the fields of each, independently of the reader that parses it."""
+"""Count the rows of a delimited text and their fields, independently of the reader that parses it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import numpy.typing as npt
 from recsys.data.formats.text_bytes import Bytes, TextBytes
 
 _PIECE = 1 << 16
-"""Bytes looked at together: they stay in the processor's cache."""
+"""Bytes that are searched together: they stay in the processor's cache."""
 _LF, _CR = 10, 13
 
 
 class NotPlainError(Exception):
-    """The text has lone carriage returns, or quotes within fields: it must be rewritten before it can be counted."""
+    """The text has lone carriage returns: it must be rewritten before it can be counted."""
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """What stands against a text.
+    """The first thing wrong with a text.
 
     Attributes
     ----------
     kind : str
-        ``fields``: a row has another number of fields than the first one. ``stray``: a quote where none may stand.
-        ``open``: a quoted field does not end. ``nul``: a NUL byte.
+        ``fields``: a row has another number of fields than the header. ``stray``: a quote is where none may be. ``open``:
+        a quoted field does not end. ``nul``: a NUL byte.
     line : int
-        Where, counted from 1.
+        Its line, counted from 1.
     fields : int
-        Of that row.
+        The number of fields in that row.
     opened : int
         The line of the last opening quote, or 0.
     """
@@ -43,22 +43,22 @@ class Flaw:
 
 @dataclass(frozen=True)
 class Proof:
-    """What a text holds.
+    """The counts of a text.
 
     Attributes
     ----------
     rows : int
-        All but blank lines; the header counts.
+        Rows without blank lines; the header counts.
     blank : int
         Lines without a character.
     inner_ends : int
         Line ends within quoted fields.
     suspect, opened : int
-        Lines within a quoted field that have as many separators as a row, and where the last such field opens.
+        Lines within a quoted field that have as many separators as a row, and the line in which the last such field opens.
     quotes : bool
-        Whether there is any quote.
+        Whether the text has a quote.
     flaw : Flaw or None
-        The first one, where the counting ended.
+        The first flaw, which ended the count.
     """
 
     rows: int
@@ -71,7 +71,7 @@ class Proof:
 
 
 class _Counter:
-    """Reads line by line in vectors; what is open at the end of a piece waits for the next one."""
+    """Count piece by piece in vectors; a field that is open at the end of a piece goes on in the next one."""
 
     def __init__(self, separator: int, quote: int | None, width: int) -> None:
         self.separator, self.quote, self.width = separator, quote, width
@@ -104,9 +104,9 @@ class _Counter:
         self.lines += lines
 
     def _whole_fields_quoted(self, text: Bytes, raw: bytes, at: npt.NDArray[np.intp]) -> bool:
-        """Whether every quote stands at the beginning or the end of what is between two marks, and both or neither do.
+        """Tell whether all quotes are around whole fields, both or neither at the two ends of a field.
 
-        Then no field holds a separator, a line end or a quote, and ``at``, separators and line ends, are all that counts.
+        Then no field holds a separator, a line end or a quote, and counting ``at`` (separators and line ends) is enough.
         """
         if self.inside or self.fields:
             return False
@@ -167,7 +167,7 @@ class _Counter:
         closing: npt.NDArray[np.bool_],
         first: int,
     ) -> None:
-        """``first``: which of the quotes stands where none may stand."""
+        """Note a flaw; ``first`` is the index of the stray quote among all quotes."""
         mark = int(np.flatnonzero(quoting)[first])
         earlier = opening[opening < mark]
         if not closing[first]:
@@ -188,7 +188,7 @@ class _Counter:
             self.suspect_opened = self.opened
 
     def _count(self, text: Bytes, at: npt.NDArray[np.intp], row_ends: npt.NDArray[np.bool_]) -> None:
-        """``at``: separators and row ends; ``row_ends``: which of them end rows."""
+        """Count rows; ``at`` are separators and row ends, ``row_ends`` says which of them end rows."""
         rows = int(np.count_nonzero(row_ends))
         if rows == 0:
             self.fields += len(at)
@@ -231,7 +231,7 @@ def prove(text: TextBytes, separator: str, quote: str | None, width: int) -> Pro
     Raises
     ------
     NotPlainError
-        There is a carriage return outside quotes without a line feed after it.
+        A carriage return outside quotes has no line feed after it.
     """
     counter = _Counter(ord(separator), None if quote is None else ord(quote), width)
     rest = list[Bytes]()
@@ -259,7 +259,7 @@ def prove(text: TextBytes, separator: str, quote: str | None, width: int) -> Pro
 
 
 def _after_last_line(piece: Bytes) -> int:
-    """Where the last line of a piece ends; 0 where no line does."""
+    """Find where the last line of a piece ends; 0 if none does."""
     for size in (1 << 10, len(piece)):
         if len(found := np.flatnonzero(piece[-size:] == _LF)):
             return max(len(piece) - size, 0) + int(found[-1]) + 1

@@ -1,4 +1,4 @@
-"""Open a table in any of the formats that logs and catalogues come in."""
+"""Open a table in any format, and read the wanted columns of all its rows."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from recsys.errors import ConfigError, DataError
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One opened file; its rows are read when they are asked for.
+    """An opened file, whose rows are read later.
 
     Attributes
     ----------
     file : Path
     format : Format
     columns : list of str
-        Its own, and those that its folders tell.
+        The file's columns, and those that its folders give (``year=2024/``).
     read : callable
-        Our name → its name; gives these columns of all rows.
+        Our name → its name; returns these columns of all rows.
     """
 
     file: Path
@@ -50,27 +50,27 @@ def open_table(
     dialect: Dialect = PLAIN,
     partition: Mapping[str, str | None] | None = None,
 ) -> Table:
-    """Open one file and find its columns.
+    """Open a file and find its columns.
 
     Parameters
     ----------
     file : Path
         An existing file; text formats may be gzipped.
     fmt : Format or None
-        None: told from the file's ending.
+        None: found from the file's ending.
     movielens_columns : sequence of str
-        Names of the ``::``-separated fields, which carry no header.
+        Names of the fields of a MovieLens file, which has no header.
     dialect : Dialect
-        How a text table is written.
+        The separator, quotes, encoding and null values of a text table.
     partition : mapping, optional
-        Columns that are the same in every row, as the file's folders tell; the file's own win.
+        Columns with one value for all rows, as the file's folders give them; the file's own columns win.
 
     Raises
     ------
     DataError
-        The file is empty, or is not of this format.
+        The file is empty, or not in this format.
     ConfigError
-        The dialect speaks of separators, quotes or an encoding, which this format does not have.
+        The dialect names a separator, quotes or an encoding, which this format does not have.
     """
     fmt = _checked(file, fmt, dialect)
     with guarded(file, fmt):
@@ -85,10 +85,10 @@ def open_table(
         inner = {ours: theirs for ours, theirs in wanted.items() if theirs not in constant}
         with guarded(file, fmt):
             lazy = read(inner or {"": own[0]}).lazy()
-            told = [
+            given = [
                 pl.lit(constant[theirs], pl.String).alias(ours) for ours, theirs in wanted.items() if theirs in constant
             ]
-            return dialect.without_nulls(lazy.with_columns(told).select(*wanted)).collect()
+            return dialect.without_nulls(lazy.with_columns(given).select(*wanted)).collect()
 
     return Table(file, fmt, columns, read_wanted)
 
@@ -96,7 +96,7 @@ def open_table(
 def open_tables(
     path: PathLike | Sequence[PathLike], fmt: Format | None, movielens_columns: Sequence[str], dialect: Dialect = PLAIN
 ) -> Iterator[Table]:
-    """Open the files that a path stands for, one after the other; their folders may give columns.
+    """Open the files of a path, one after the other; their folders may give columns.
 
     Parameters
     ----------
@@ -119,14 +119,14 @@ def _checked(file: Path, fmt: Format | None, dialect: Dialect) -> Format:
     if dialect.encoding is not None and fmt == "parquet":
         useless.append("encoding")
     if useless:
-        raise ConfigError(f"{file} is read as {fmt}, which has no {useless[0]}; leave {useless[0]}= (--{useless[0]}) out")
+        raise ConfigError(f"{file} is read as {fmt}, which has no {useless[0]}; leave out {useless[0]}= (--{useless[0]})")
     return fmt
 
 
 def _missing(file: Path, ours: str, theirs: str, columns: Sequence[str]) -> str:
     hint = ""
     if any(mark in name for name in columns for mark in ",;\t|"):
-        hint = "; if the columns are separated otherwise, say separator= (--separator)"
+        hint = "; if another character separates the columns, name it, separator= (--separator)"
     elif f'"{theirs}"' in columns:
         hint = "; if its fields are quoted, say quote='\"' (--quote '\"')"
     return f"{file} has no column {theirs!r} (asked for as {ours}); its columns are {', '.join(columns)}{hint}"
@@ -174,7 +174,7 @@ def collect(
     dialect: Dialect = PLAIN,
     partition: Mapping[str, str | None] | None = None,
 ) -> pl.DataFrame:
-    """Read the wanted columns of one file under our names.
+    """Read the wanted columns of a file, under our names.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def collect(
 
 
 def rows_of(table: Table, wanted: dict[str, str]) -> pl.DataFrame:
-    """The wanted columns of an opened table, under our names.
+    """Read the wanted columns of an opened table, under our names.
 
     Raises
     ------
@@ -207,9 +207,9 @@ def rows_of(table: Table, wanted: dict[str, str]) -> pl.DataFrame:
 
 @contextmanager
 def guarded(file: Path, kind: str) -> Iterator[None]:
-    """Turn the errors and panics of reading a file into a DataError that names it.
+    """Turn the errors and panics of reading a file into a DataError that names the file.
 
-    A panic of polars is no ``Exception`` and passes every ``except Exception``; it stands for a damaged file here.
+    A panic of polars is not an ``Exception`` and passes every ``except Exception``; here it means a damaged file.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def guarded(file: Path, kind: str) -> Iterator[None]:
     Raises
     ------
     DataError
-        The block raised an error of polars, of the operating system or of unzipping.
+        The block raised an error of polars, the operating system or unzipping.
     """
     begin_threads()
     try:

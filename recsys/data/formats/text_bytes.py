@@ -1,4 +1,4 @@
-"""The bytes of a text file as UTF-8 without a byte order mark, whatever it was packed and encoded in."""
+"""Read a text file of any encoding, gzipped or not, as UTF-8 without a byte order mark."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 _PIECE, _HEAD = 1 << 20, 1 << 12
 _MOST_RATIO = 200
-"""Times that a log may grow by unzipping: real ones grow 3 to 30 times, a file made to fill the memory 1,000 times."""
+"""Largest growth by unzipping: logs grow 3 to 30 times, a file made to fill the memory 1,000 times."""
 _FREE = 1 << 26
-"""Bytes that anything may grow to."""
+"""Bytes to which any file may grow."""
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -33,21 +33,21 @@ _MARKS = (
 
 @dataclass(frozen=True, eq=False)
 class TextBytes:
-    """A text in UTF-8.
+    """The bytes of a text in UTF-8.
 
     Attributes
     ----------
     file : Path
-        Where it is from.
+        The file of the text.
     data : bytes or None
-        None: the file itself is such a text, and stays on the disk.
+        None: the file itself is in UTF-8, and stays on the disk.
     """
 
     file: Path
     data: bytes | None = None
 
     def pieces(self, size: int) -> Iterator[Bytes]:
-        """uint8 (at most size,): the text from its beginning; a piece of a file is valid until the next one."""
+        """uint8 (at most size,): the text in pieces; a piece is valid until the next one is read."""
         if self.data is not None:
             whole = np.frombuffer(self.data, np.uint8)
             for start in range(0, len(whole), size):
@@ -60,23 +60,23 @@ class TextBytes:
                 yield buffer[:count]
 
     def head(self, size: int) -> bytes:
-        """The first bytes."""
+        """Read the first bytes."""
         if self.data is not None:
             return self.data[:size]
         with self.file.open("rb") as stream:
             return stream.read(size)
 
     def whole(self) -> bytes:
-        """All bytes."""
+        """Read all bytes."""
         return self.file.read_bytes() if self.data is None else self.data
 
     @property
     def source(self) -> Path | bytes:
-        """What polars can read."""
+        """The file or its bytes, as polars reads them."""
         return self.file if self.data is None else self.data
 
     def line_of(self, start: int, data: bytes | None = None) -> int:
-        """The line, counted from 1, that a byte stands in."""
+        """Count the line, from 1, that holds a byte."""
         return (self.whole() if data is None else data).count(b"\n", 0, start) + 1
 
 
@@ -92,10 +92,10 @@ def open_text(file: Path, encoding: str | None) -> TextBytes:
     Raises
     ------
     DataError
-        The file is empty, is packed otherwise, grows without bound when it is unzipped, or is not in this encoding; the
+        The file is empty, is packed by another program, grows too much by unzipping, or is not in this encoding; the
         message names the first bad line.
     ConfigError
-        No such encoding is known.
+        Python does not know the encoding.
     """
     name = _known(encoding)
     with file.open("rb") as stream:
@@ -105,21 +105,21 @@ def open_text(file: Path, encoding: str | None) -> TextBytes:
         data = _unzipped(file, name)
         head = data[:_HEAD]
     elif head.startswith(b"\x28\xb5\x2f\xfd") or head.startswith(b"PK\x03\x04"):
-        raise DataError(f"{file} is packed ({'zip' if head.startswith(b'PK') else 'zstd'}); unpack it, or pack it by gzip")
+        raise DataError(f"{file} is packed by {'zip' if head.startswith(b'PK') else 'zstd'}; unpack it, or pack it by gzip")
     if not head:
         raise DataError(f"{file} is empty")
     marked = next(((mark, means) for mark, means in _MARKS if head.startswith(mark)), None)
     if marked is None:
         if name in (None, "utf-8", "utf-8-sig"):
             if b"\0" in head:
-                raise DataError(f"{file} holds NUL bytes, so it is no text or is damaged; {_UTF16_HINT}")
+                raise DataError(f"{file} holds NUL bytes, so it is not text or is damaged; {_UTF16_HINT}")
             return TextBytes(file, data)
         return TextBytes(file, _recoded(file, file.read_bytes() if data is None else data, name))
     mark, means = marked
     if name is not None and not name.removesuffix("-sig").startswith(means):
         raise DataError(
             f"{file} begins with the byte order mark of {means}, so it is not in {encoding}; "
-            f"leave encoding= (--encoding) out"
+            f"leave out encoding= (--encoding)"
         )
     data = file.read_bytes() if data is None else data
     if means == "utf-8":
@@ -137,7 +137,7 @@ def _known(encoding: str | None) -> str | None:
         return codecs.lookup(encoding).name
     except (LookupError, ValueError) as error:
         raise ConfigError(
-            f"encoding= (--encoding) {encoding!r} is not known; say such as utf-8, cp1252, latin-1 or utf-16"
+            f"encoding= (--encoding) {encoding!r} is not known; use one such as utf-8, cp1252, latin-1 or utf-16"
         ) from error
 
 
@@ -149,13 +149,13 @@ def _unzipped(file: Path, encoding: str | None) -> bytes:
             if not pieces and piece.startswith(tuple(mark for mark, means in _MARKS if means != "utf-8")):
                 text = False
             if text and b"\0" in piece:
-                raise DataError(f"{file} holds NUL bytes after unzipping, so it is no text or is damaged; {_UTF16_HINT}")
+                raise DataError(f"{file} holds NUL bytes after unzipping, so it is not text or is damaged; {_UTF16_HINT}")
             pieces.append(piece)
             size += len(piece)
             if size > _FREE and size > _MOST_RATIO * packed:
                 raise DataError(
                     f"{file} grows more than {_MOST_RATIO} times by unzipping ({packed:,} bytes to over {size:,}), as no "
-                    f"log does; if it is right all the same, unzip it yourself"
+                    f"log does; if the file is right, unzip it yourself"
                 )
     return b"".join(pieces)
 
@@ -185,7 +185,7 @@ def _recoded(file: Path, data: bytes, encoding: str) -> bytes:
 
 
 def _is_utf8(data: bytes) -> bool:
-    """Whether bytes hold letters beyond ASCII, and all of them as UTF-8 writes them."""
+    """Tell whether bytes hold letters beyond ASCII, all of them written as in UTF-8."""
     if data.isascii():
         return False
     try:
@@ -196,7 +196,13 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def refuse_bad_utf8(text: TextBytes, kind: str) -> None:
-    """Raise a DataError that names the first line of a text that is not UTF-8, if there is one."""
+    """Refuse a text that is not UTF-8.
+
+    Raises
+    ------
+    DataError
+        A line is not UTF-8; the message names the first one.
+    """
     data = text.whole()
     try:
         data.decode("utf-8")
@@ -204,17 +210,17 @@ def refuse_bad_utf8(text: TextBytes, kind: str) -> None:
         raise DataError(
             f"{text.file} cannot be read as {kind}: line {text.line_of(error.start, data)} is not utf-8 "
             f"(byte 0x{data[error.start]:02x}); say how the file is encoded, such as encoding='cp1252' (--encoding cp1252),"
-            f" or mend the line"
+            f" or repair the line"
         ) from error
 
 
 def in_movielens_encoding(text: TextBytes) -> TextBytes:
-    """UTF-8, or latin-1 where nothing in the text is UTF-8 beyond ASCII: the encoding of MovieLens 1M.
+    """Decode UTF-8, or latin-1 if no letter beyond ASCII is written as in UTF-8: the encoding of MovieLens 1M.
 
     Raises
     ------
     DataError
-        Some bytes are UTF-8 and others are not, or are no letters in latin-1 either: the file is damaged.
+        Some bytes are UTF-8 and others are not, or are not letters in latin-1 either: the file is damaged.
     """
     data = text.whole()
     try:
@@ -226,8 +232,8 @@ def in_movielens_encoding(text: TextBytes) -> TextBytes:
         line, byte = text.line_of(error.start, data), data[error.start]
         if bool(((odd > 0x7F) & ((odd < 0xDC80) | (odd > 0xDCFF))).any()) or bool((escaped < 0xDCA0).any()):
             raise DataError(
-                f"{text.file}: line {line} is not utf-8 (byte 0x{byte:02x}), and the file as a whole is not latin-1; mend "
-                f"the line, or say encoding='latin-1' or 'cp1252' (--encoding)"
+                f"{text.file}: line {line} is not utf-8 (byte 0x{byte:02x}), and the file as a whole is not latin-1; "
+                f"repair the line, or say encoding='latin-1' or 'cp1252' (--encoding)"
             ) from error
         log(f"{text.file}: read as latin-1, as MovieLens files are written; line {line} is the first that is not UTF-8")
         return TextBytes(text.file, data.decode("latin-1").encode("utf-8"))

@@ -1,4 +1,4 @@
-"""Columns of times as they are written: numbers since 1970, dates, instants, or text of any of these."""
+"""Read columns of times: numbers since 1970, dates, datetimes, or text of any of these."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recsys.errors import DataError
 
 WANTED = "whole seconds since 1970, or dates such as 2024-05-31T18:00:00"
 MISSING_WORDS = ("NULL", "null", "None", "NA", "N/A", "nan", "NaN", "NaT", "\\N", "<NA>")
-"""Words that programs write where a value is missing; none of them is a time."""
+"""Words that programs write for a missing value; none of them is a time."""
 _FORMS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d")
 _LOOSE = (
     r"^(?<y>\d{4})(?<sep>[-/]?)(?<m>\d\d)[-/]?(?<d>\d\d)"
@@ -21,16 +21,16 @@ _LOOSE = (
 
 @dataclass(frozen=True, eq=False)
 class Times:
-    """One column, its numbers still without a unit.
+    """A column of times, whose numbers have no unit yet.
 
     Attributes
     ----------
     where : str
         File and column, for messages.
     numbers : Series of Int64 or Float64 (n,), or None
-        Null where a row holds no number.
+        Null if a row holds no number.
     dates : Series of Datetime (n,), or None
-        UTC, without a zone; null where a row holds no date.
+        UTC, without a zone; null if a row holds no date.
     """
 
     where: str
@@ -39,9 +39,9 @@ class Times:
 
 
 def read_times(raw: pl.Series, where: str) -> Times:
-    """Read a column of whole or broken numbers, dates, datetimes, or text of these; text without a zone is UTC.
+    """Read a column of numbers, dates, datetimes, or text of these; text without a zone is UTC.
 
-    Blanks, and the words that programs write for a missing value, are null.
+    Blanks, and the words that programs write for a missing value, become null.
 
     Raises
     ------
@@ -83,14 +83,14 @@ def read_times(raw: pl.Series, where: str) -> Times:
 
 
 def _numbers(raw: pl.Series, real: pl.Series, where: str) -> pl.Series:
-    """Finite floats, as whole numbers where all of them are; ``raw`` for messages."""
+    """Check that floats are finite; convert them to Int64 if all are whole. ``raw`` is for messages."""
     real = _fitting(raw, real.set((~real.is_finite() | (real.abs() >= 2.0**63)).fill_null(False), None), where, WANTED)
     whole = real.cast(pl.Int64, strict=False)
     return whole if bool((whole.cast(pl.Float64) == real).fill_null(True).all()) else real
 
 
 def _dates(text: pl.Series) -> pl.Series:
-    """Text as Datetime in microseconds, null where it is no date: by the form that fits first, then by others."""
+    """Parse text as Datetime in microseconds, null if it is not a date: by the form that fits first, then by others."""
     left = text.rename("text").to_frame().with_row_index("row").drop_nulls("text")
     found = []
     while left.height:
@@ -110,7 +110,7 @@ def _dates(text: pl.Series) -> pl.Series:
 
 
 def _by_form(text: pl.Series, form: str, first: pl.Series) -> pl.Series | None:
-    """The column read by one form; None where that does not fit its first value."""
+    """Parse the column by one form; None if that does not fit its first value."""
 
     def read(values: pl.Series) -> pl.Series:
         if form == "%Y-%m-%d":
@@ -124,7 +124,7 @@ def _by_form(text: pl.Series, form: str, first: pl.Series) -> pl.Series | None:
 
 
 def _loosely(text: pl.Series) -> pl.Series:
-    """Dates without dashes, minutes without seconds, a comma before the fraction, zones in words or in hours alone."""
+    """Parse dates without dashes, minutes without seconds, a comma before the fraction, zones in words or hours."""
     parts = text.str.extract_groups(_LOOSE).struct.unnest()
     parts = parts.with_columns(pl.col("H", "M", "S").fill_null("00"))
     zone = pl.col("zone").str.replace(":", "")
@@ -143,12 +143,12 @@ def _loosely(text: pl.Series) -> pl.Series:
 
 
 def _fitting(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> pl.Series:
-    """What was parsed, if nothing was lost.
+    """Return what was parsed, if no value was lost.
 
     Raises
     ------
     DataError
-        A value was; the message names the first row.
+        A value was lost; the message names the first row.
     """
     if parsed.null_count() > raw.null_count():
         bad = (raw.is_not_null() & parsed.is_null()).arg_true()

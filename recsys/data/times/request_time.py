@@ -1,4 +1,4 @@
-"""Times that a request gives, by the same rule as those of a log."""
+"""Parse the times of a request, by the same rules as those of a log."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from recsys.data.times.units import EARLIEST, FIRST, LAST, instants
 from recsys.errors import DataError
 
 Instant: TypeAlias = int | float | str | date
-"""One time as a request may give it: a number since 1970, ISO 8601 text, a date or a datetime."""
+"""One time in a request: a number since 1970, ISO 8601 text, a date or a datetime."""
 
 
 def seconds_of(given: Any, where: str) -> Int64:
-    """Times as a caller gives them, one or many, as whole seconds since 1970: by the same rule as those of a log.
+    """Convert one time or many to whole seconds since 1970, by the same rules as the times of a log.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def seconds_of(given: Any, where: str) -> Int64:
     Raises
     ------
     DataError
-        A value is missing or is no time, or the units are mixed.
+        A value is missing or is not a time, or the units are mixed.
     """
     if isinstance(given, int | np.integer) and not isinstance(given, bool) and FIRST <= given < LAST:
         return np.array([given], dtype=np.int64)

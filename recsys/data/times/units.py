@@ -1,4 +1,4 @@
-"""From numbers to instants: the unit is told from the values of all files together, and what cannot be is refused."""
+"""Convert numbers to instants: the values of all files together show the unit; impossible ones are refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from recsys.errors import ConfigError, DataError
 TimeUnit: TypeAlias = Literal["s", "ms", "us", "ns"]
 
 LOG_YEARS = (1900, 2200)
-"""Between these an event may have happened."""
+"""First and last year of an event."""
 DATE_YEARS = (1, 9999)
-"""Between these a date of the catalogue may lie."""
+"""First and last year of a date in a catalogue."""
 _PER_SECOND: dict[str, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _ASK = "say time_unit= (--time-unit), one of s, ms, us, ns"
@@ -31,27 +31,26 @@ def _since_1970(year: int) -> int:
 
 
 FIRST, LAST = _since_1970(1980), _since_1970(2100)
-"""The calendar in which numbers are looked for: the windows of the four units do not meet."""
+"""Plausible times, 1980 to 2100: in this window, a number fits one unit only."""
 EARLIEST = _since_1970(1900)
 
 
 def instants(
     columns: Sequence[Times], unit: TimeUnit | None = None, *, years: tuple[int, int] = LOG_YEARS, what: str = "times"
 ) -> list[pl.Series]:
-    """Give every column one type: Int64 seconds where all are whole seconds, Datetime (UTC, no zone) otherwise.
+    """Convert all columns to one type: Int64 seconds if all are whole seconds, Datetime (UTC, no zone) otherwise.
 
     Parameters
     ----------
     columns : sequence of Times
         The same column of each file.
     unit : {"s", "ms", "us", "ns"}, optional
-        Of numbers. By default it is told from the values: the one in which they lie between 1980 and 2100. Numbers too
-        small for any, such as 0, 1, 2, are seconds as they are; whole numbers that are all dates, such as 20240531, are
-        dates.
+        The unit of numbers. By default, the one in which the values lie between 1980 and 2100. Numbers too small for any,
+        such as 0, 1, 2, are kept as seconds; whole numbers that all look like 20240531 are dates.
     years : pair of int
         The first and the last year that a value may lie in.
     what : str
-        What the times are of, for the line that tells the unit.
+        What messages call the times.
 
     Returns
     -------
@@ -63,13 +62,13 @@ def instants(
     DataError
         Units are mixed, no unit fits, or a value lies outside ``years``; the message names column, row and value.
     ConfigError
-        There is no such unit.
+        The unit is unknown.
     """
     if unit is not None and unit not in get_args(TimeUnit):
         raise ConfigError(f"time_unit must be one of {', '.join(get_args(TimeUnit))}, not {unit!r}")
     numbered = [_Numbers.of(one.numbers, one.where) for one in columns if one.numbers is not None and len(one.numbers)]
     numbered = [one for one in numbered if one.low is not None]
-    form = (unit or _told(numbered, what)) if numbered else "s"
+    form = (unit or _found(numbered, what)) if numbered else "s"
     bounds = _since_1970(years[0]), _since_1970(years[1] + 1) if years[1] < 9999 else _since_1970(9999) + 365 * 86_400
     for one in numbered:
         if form in _PER_SECOND:
@@ -91,7 +90,7 @@ def instants(
 
 @dataclass(frozen=True, eq=False)
 class _Numbers:
-    """A column of numbers with its ends."""
+    """A column of numbers with its least and greatest."""
 
     values: pl.Series
     where: str
@@ -110,7 +109,7 @@ class _Numbers:
         return f"row {row + 1} is {self.values[row]}"
 
     def check(self, unit: str, bounds: tuple[int, int], years: tuple[int, int]) -> None:
-        """Refuse what lies outside the calendar; tell of what lies outside the plausible part of it."""
+        """Refuse numbers outside the calendar."""
         scale = _PER_SECOND[unit]
         if not self.within(bounds[0] * scale, bounds[1] * scale):
             outside = ~self.values.is_between(
@@ -118,23 +117,23 @@ class _Numbers:
             )
             raise DataError(
                 f"{self.where}: {self.first(outside)}, which as {_NAMES[unit]} since 1970 is not between the years "
-                f"{years[0]} and {years[1]} ({int(outside.sum())} such rows); mend these rows, or {_ASK}"
+                f"{years[0]} and {years[1]} ({int(outside.sum())} such rows); correct these rows, or {_ASK}"
             )
 
     def doubt(self, unit: str) -> None:
-        """Tell of what lies outside the plausible calendar."""
+        """Warn about numbers outside the plausible calendar."""
         low, high = FIRST * _PER_SECOND[unit], min(LAST * _PER_SECOND[unit], _INT64)
         if self.within(low, high):
             return
         outside = ~self.values.is_between(low, high, closed="left")
         warn(
             f"{self.where}: {int(outside.sum()):,} of {len(self.values):,} times lie before 1980 or after 2100, the "
-            f"first: {self.first(outside)}, {_NAMES[unit]} since 1970; are they placeholders, or of another unit?"
+            f"first: {self.first(outside)}, {_NAMES[unit]} since 1970; are they placeholders, or in another unit?"
         )
 
 
-def _told(columns: list[_Numbers], what: str) -> str:
-    """The unit, or the number of digits of written dates (as text)."""
+def _found(columns: list[_Numbers], what: str) -> str:
+    """Find the unit, or the number of digits of written dates (as text)."""
     for unit, scale in _PER_SECOND.items():
         if all(one.within(FIRST * scale, min(LAST * scale, _INT64)) for one in columns):
             log(f"{what} are numbers, read as {_NAMES[unit]} since 1970: {_span(columns, scale)}")
@@ -146,17 +145,17 @@ def _told(columns: list[_Numbers], what: str) -> str:
             return str(digits)
     hits = {unit: scale for unit, scale in _PER_SECOND.items() if any(_in_window(one, scale).any() for one in columns)}
     if len(hits) > 1:
-        raise DataError(f"{what} are in several units: {_examples(columns, hits)}; bring them to one unit, or {_ASK}")
+        raise DataError(f"{what} are in several units: {_examples(columns, hits)}; convert them to one unit, or {_ASK}")
     _refuse_somewritten(columns)
     if hits:
         unit, scale = next(iter(hits.items()))
-        log(f"{what} are numbers, most of them {_NAMES[unit]} since 1970, and all are read so")
+        log(f"{what} are numbers, most of them {_NAMES[unit]} since 1970; all are read so")
         return unit
     if _all_small(columns):
         low, high = _ends(columns)
         log(
             f"{what} are numbers from {low:.15g} to {high:.15g}, too small for dates after 1980: kept as seconds; "
-            f"otherwise {_ASK}"
+            f"if they are not, {_ASK}"
         )
         return "s"
     odd = next(one for one in columns if not one.within(EARLIEST, FIRST))
@@ -196,13 +195,13 @@ def _refuse_unwritten(columns: list[_Numbers], digits: int) -> None:
         bad = one.values.is_not_null() & written(one.values, digits).is_null()
         if bad.any():
             raise DataError(
-                f"{one.where}: {one.first(bad)}, which is no date although the numbers look like {COMPACT[digits]} "
-                f"({int(bad.sum())} such rows); mend these rows, or {_ASK}"
+                f"{one.where}: {one.first(bad)}, which is not a date although the numbers look like {COMPACT[digits]} "
+                f"({int(bad.sum())} such rows); correct these rows, or {_ASK}"
             )
 
 
 def _refuse_somewritten(columns: list[_Numbers]) -> None:
-    """Refuse a column of which a half or more, but not all, are written dates, or which has some beside an epoch."""
+    """Refuse columns if half of the values or more, but not all, are written dates, or some are beside an epoch."""
     epochs = any(_in_window(one, scale).any() for one in columns for scale in _PER_SECOND.values())
     for digits, name in COMPACT.items():
         if not any(one.values.is_between(*written_range(digits), closed="left").any() for one in columns):
@@ -219,12 +218,12 @@ def _refuse_somewritten(columns: list[_Numbers]) -> None:
             rest = other.values.is_not_null() & ~written(other.values.cast(pl.Int64, strict=False), digits).is_not_null()
             raise DataError(
                 f"times are written in several ways: {one.where}, {one.first(known)} ({name}); {other.where}, "
-                f"{other.first(rest)}; bring them to one, or {_ASK}"
+                f"{other.first(rest)}; write them in one way, or {_ASK}"
             )
 
 
 def _converted(column: Times, form: str, *, whole: bool) -> pl.Series:
-    """One column in its final type."""
+    """Convert one column to its final type."""
     numbers = column.numbers
     if numbers is None or (numbers.null_count() == len(numbers) and column.dates is not None):
         assert column.dates is not None  # noqa: S101 - a column has numbers or dates
@@ -246,7 +245,7 @@ def _scaled(numbers: pl.Series, unit: str) -> pl.Series:
 
 
 def _check_dates(dates: pl.Series, column: Times, bounds: tuple[int, int], years: tuple[int, int]) -> None:
-    """Refuse dates outside the calendar, by their numbers: a date beyond it cannot even be printed."""
+    """Refuse dates outside the calendar; compare their numbers, as such a date cannot be printed."""
     scale = _PER_SECOND[dates.dtype.time_unit]  # type: ignore[attr-defined]
     physical = dates.to_physical()
     low, high = max(bounds[0] * scale, -_INT64), min(bounds[1] * scale, _INT64)
@@ -255,7 +254,7 @@ def _check_dates(dates: pl.Series, column: Times, bounds: tuple[int, int], years
         row = outside.arg_true()[0]
         raise DataError(
             f"{column.where}: row {row + 1} is not between the years {years[0]} and {years[1]} "
-            f"({physical[row] / scale:.0f} seconds from 1970; {int(outside.sum())} such rows); mend or drop them"
+            f"({physical[row] / scale:.0f} seconds from 1970; {int(outside.sum())} such rows); correct or drop them"
         )
     if years == LOG_YEARS and column.numbers is None:
         doubtful = ~physical.is_between(FIRST * scale, min(LAST * scale, _INT64), closed="left").fill_null(True)
@@ -268,5 +267,5 @@ def _check_dates(dates: pl.Series, column: Times, bounds: tuple[int, int], years
 
 
 def parse_timestamp(raw: pl.Series, where: str, unit: TimeUnit | None = None) -> pl.Series:
-    """One column of instants of a log, as Int64 seconds since 1970 or Datetime; see :func:`instants`."""
+    """Parse one column of times of a log as Int64 seconds since 1970 or Datetime; see :func:`instants`."""
     return instants([read_times(raw, where)], unit, what=f"{where}: times")[0]

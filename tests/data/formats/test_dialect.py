@@ -60,7 +60,7 @@ def test_two_separators_that_would_do_are_refused(tmp_path: Path):
 
 def test_a_missing_column_hints_at_the_separator(tmp_path: Path):
     file = written(tmp_path / "a.csv", "user_id;price, net;item_id\nu;3;i\n")
-    with refused(file, "no column 'user_id'", "say separator="):
+    with refused(file, "no column 'user_id'", "name it, separator="):
         rows(file)
 
 

@@ -48,7 +48,7 @@ def test_a_line_that_is_not_one_object_is_refused(tmp_path: Path, line):
 
 
 def test_a_json_list_is_refused_with_what_to_do(tmp_path: Path):
-    with refused("one JSON list", "in a line of its own"):
+    with refused("one JSON list", "on a line of its own"):
         rows(tmp_path, f"[{GOOD}, {GOOD}]")
 
 

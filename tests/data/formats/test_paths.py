@@ -60,7 +60,7 @@ def test_a_pattern_is_one_where_no_such_file_exists_and_is_told(tmp_path: Path, 
     log_file(tmp_path / "log1.csv", "a")
     log_file(tmp_path / "log2.csv", "b")
     assert users(f"{tmp_path}/log[12].csv") == ["a", "b"]
-    assert "as a pattern it stands for 2 files" in caplog.text
+    assert "as a pattern, it matches 2 files" in caplog.text
 
 
 def test_partitions_are_read_and_their_values_are_columns(tmp_path: Path):

@@ -68,7 +68,7 @@ def test_an_encoding_that_makes_nonsense_of_utf8_is_warned_of(tmp_path: Path, ca
 
 def test_an_encoding_that_the_byte_order_mark_contradicts_is_refused(tmp_path: Path):
     file = written(tmp_path / "a.csv", TEXT["a.csv"].encode("utf-8-sig"))
-    with refused(file, "byte order mark of utf-8", "not in cp1252", "leave encoding="):
+    with refused(file, "byte order mark of utf-8", "not in cp1252", "leave out encoding="):
         rows(file, encoding="cp1252")
 
 
@@ -116,12 +116,12 @@ def test_a_gzip_file_that_grows_as_no_log_does_is_refused(tmp_path: Path, monkey
 
 
 def test_other_packings_are_named(tmp_path: Path):
-    with refused("is packed (zip)", "unpack it"):
+    with refused("is packed by zip;", "unpack it"):
         rows(written(tmp_path / "a.csv", b"PK\x03\x04" + bytes(50)))
 
 
 @pytest.mark.parametrize("options", [{"separator": ";"}, {"quote": ""}, {"encoding": "cp1252"}])
 def test_what_a_format_does_not_have_is_refused(tmp_path: Path, options):
     file = parquet(tmp_path / "a.parquet", user_id=["u"], item_id=["i"])
-    with refused(file, "read as parquet", f"leave {next(iter(options))}=", error=ConfigError):
+    with refused(file, "read as parquet", f"leave out {next(iter(options))}=", error=ConfigError):
         rows(file, **options)
