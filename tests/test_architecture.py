@@ -182,7 +182,7 @@ def test_nothing_else_stands_at_the_top_of_the_package() -> None:
 @pytest.mark.parametrize(
     "layer",
     [
-        pytest.param("core", marks=pytest.mark.xfail(strict=True, reason="knots that are still to be cut")),
+        "core",
         "config",
         "data",
         "evaluation",
@@ -207,7 +207,6 @@ def test_evaluation_knows_data_and_core_alone() -> None:
     assert below <= {"evaluation", "data", "core", "errors"}
 
 
-@pytest.mark.xfail(strict=True, reason="knots that are still to be cut")
 def test_networks_know_torch_and_core_alone() -> None:
     inside = f"{PACKAGE}.models.networks"
     for module, others in ARROWS.items():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import torch
-
 from recsys.core.threads import keep_within, usable
 from recsys.errors import ConfigError
 
@@ -20,6 +18,8 @@ def pick_device(wanted: str = "auto") -> str:
     ConfigError
         A device is asked for that torch does not see.
     """
+    import torch  # noqa: PLC0415 - core is light
+
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes that torchrun started
@@ -38,6 +38,8 @@ def pick_device(wanted: str = "auto") -> str:
 
 def has_bf16(device: str) -> bool:
     """Whether bfloat16 matrix products are done in hardware on this device."""
+    import torch  # noqa: PLC0415 - core is light
+
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.backends.cpu.get_cpu_capability()

@@ -20,7 +20,8 @@ from recsys.models.encoders.held import HeldEncoder
 from recsys.models.encoders.pretrained import ImageEncoder, TextEncoder, open_encoder
 from recsys.models.encoders.proof import prove_vectors
 from recsys.models.encoders.whitening import Whitening
-from recsys.models.features import ItemContent, TokenBags, make_bags, make_numbers, recurring
+from recsys.models.features import make_bags, make_numbers, recurring
+from recsys.models.networks.content import ItemContent, LiveText, TokenBags
 from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.item_tower import ItemTower
 from recsys.models.networks.two_tower import TwoTowerNetwork
@@ -52,7 +53,7 @@ def network(
     content: ItemContent,
     has_id: torch.Tensor,
     shape: Shape,
-    encoder: TextTower | None = None,
+    encoder: LiveText | None = None,
 ) -> TwoTowerNetwork:
     """The untrained network.
 
@@ -62,7 +63,7 @@ def network(
     content : ItemContent
     has_id : bool (n_items,)
     shape : Shape
-    encoder : TextTower, optional
+    encoder : LiveText, optional
         Where the text encoder trains along.
     """
     items = ItemTower(

@@ -14,55 +14,11 @@ from torch import Tensor
 from recsys.core.progress import log
 from recsys.data.catalog import Catalog
 from recsys.errors import DataError
+from recsys.models.networks.content import TokenBags
 
 _WORD = r"[^\W_]+"
 """Letters and digits of any script."""
 MOST_TOKENS = 200_000
-
-
-@dataclass(frozen=True)
-class TokenBags:
-    """For each item a weighted bag of words and categories.
-
-    Attributes
-    ----------
-    offsets : int64 (n_items + 1,)
-        Bag ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``.
-    tokens : int64 (offsets[-1],)
-        Numbers below ``size``.
-    weights : float32 (offsets[-1],)
-        Each bag has length 1.
-    size : int
-        Distinct tokens.
-    """
-
-    offsets: Tensor
-    tokens: Tensor
-    weights: Tensor
-    size: int
-
-
-@dataclass(frozen=True)
-class ItemContent:
-    """Inputs of the item tower besides ids; None where the model reads none of the kind.
-
-    Attributes
-    ----------
-    text, images : float32 (n_items, T), float32 (n_items, I)
-        Whitened vectors of a frozen encoder; a row of zeros where an item has none.
-    numbers : float32 (n_items, F)
-        Numeric columns, standardised; 0, the mean, where a value is missing.
-    bags : TokenBags
-        Words of the text and categories.
-    """
-
-    text: Tensor | None = None
-    images: Tensor | None = None
-    numbers: Tensor | None = None
-    bags: TokenBags | None = None
-
-    def __bool__(self) -> bool:
-        return any(part is not None for part in (self.text, self.images, self.numbers, self.bags))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from recsys.data.catalog import Catalog
 from recsys.errors import ConfigError, DataError
-from recsys.models.features import ItemContent, TokenBags, TokenVocabulary, make_bags, make_numbers
+from recsys.models.features import TokenVocabulary, make_bags, make_numbers
+from recsys.models.networks.content import ItemContent, TokenBags
 from recsys.models.networks.item_tower import ItemTower, TokenEmbedding
 
 

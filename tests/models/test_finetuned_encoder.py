@@ -14,7 +14,7 @@ from recsys.models.encoders import frozen_layers
 from recsys.models.encoders.finetuned import TextTower, truncation_length
 from recsys.models.encoders.pretrained import TextEncoder
 from recsys.models.encoders.whitening import Whitening
-from recsys.models.features import ItemContent
+from recsys.models.networks.content import ItemContent
 from recsys.models.networks.item_tower import ItemTower
 from tests.conftest import COLOURS, THINGS
 from tests.models.tiny_encoders import make_encoder

@@ -6,7 +6,7 @@ import torch
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Ragged
 from recsys.errors import ConfigError, DataError, UnsupportedError
-from recsys.models.features import ItemContent
+from recsys.models.networks.content import ItemContent
 from recsys.models.networks.item_tower import ItemTower
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.models.networks.user_tower import GatedBlock, UserTower

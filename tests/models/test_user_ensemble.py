@@ -9,7 +9,7 @@ import torch
 from recsys.config.model import ModelConfig
 from recsys.config.training import LossName, Objective
 from recsys.models.build import Shape, network
-from recsys.models.features import ItemContent, TokenBags
+from recsys.models.networks.content import ItemContent, TokenBags
 from recsys.models.networks.context import Context
 from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.two_tower import TwoTowerNetwork

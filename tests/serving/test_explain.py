@@ -19,7 +19,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError, UnsupportedError
-from recsys.models.features import ItemContent, TokenBags
+from recsys.models.networks.content import ItemContent, TokenBags
 from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.item_tower import ItemTower
 from recsys.models.networks.two_tower import TwoTowerNetwork

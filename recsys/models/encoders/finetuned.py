@@ -26,6 +26,7 @@ from recsys.models.encoders.load import count_cut, load_encoder
 from recsys.models.encoders.pretrained import TextEncoder
 from recsys.models.encoders.proof import same_vectors
 from recsys.models.encoders.whitening import Whitening
+from recsys.models.networks.content import LiveText
 
 _QUANTILE = 0.99
 """Texts longer than this share of all texts are cut."""
@@ -36,7 +37,7 @@ _TOLERANCE = 0.1
 """Largest difference between the two, as a share of the vectors' length; bfloat16 makes about a hundredth."""
 
 
-class TextTower(nn.Module):
+class TextTower(LiveText):
     """Whitened text vectors of items, with a gradient to the encoder.
 
     - At most ``live`` texts are encoded per step, each distinct one once: the others keep the vector that they were last

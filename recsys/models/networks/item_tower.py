@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.errors import ConfigError, UnsupportedError
-from recsys.models.encoders.finetuned import TextTower
-from recsys.models.features import ItemContent, TokenBags
+from recsys.models.networks.content import ItemContent, LiveText, TokenBags
 
 ID: Final = "id"
 TEXT: Final = "text"
@@ -100,7 +99,7 @@ class ItemTower(nn.Module):
     use_id : bool
         False: content alone.
     id_dropout, word_dropout : float
-    encoder : TextTower, optional
+    encoder : LiveText, optional
         Trains along and supplies ``text``; ``content.text`` is then only where it starts.
     ensemble_size : int
         How many user towers there are; each has its own share of the ``dim`` directions, and they are normed apart.
@@ -126,7 +125,7 @@ class ItemTower(nn.Module):
         use_id: bool = True,
         id_dropout: float = 0.1,
         word_dropout: float = 0.0,
-        encoder: TextTower | None = None,
+        encoder: LiveText | None = None,
         ensemble_size: int = 1,
     ) -> None:
         super().__init__()
@@ -210,7 +209,7 @@ class ItemTower(nn.Module):
             known = known & (torch.rand(known.shape, device=known.device) >= self.id_dropout)
         return ids * known[:, None]
 
-    def _live_text(self, encoder: TextTower, rows: Tensor | None) -> Tensor:
+    def _live_text(self, encoder: LiveText, rows: Tensor | None) -> Tensor:
         """Text vectors of which a few are encoded anew, with a gradient; the others are as of when they last were."""
         chosen = encoder.choose(rows)
         items = chosen if rows is None else rows[chosen]
