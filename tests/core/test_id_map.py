@@ -22,9 +22,9 @@ def items(ids: list[object], **kwargs: object) -> IdMap:
 @small
 @given(st.one_of(text_ids, whole_ids))
 def test_encoding_round_trips(ids):
-    vocabulary, rows = encode(pl.Series(ids), "item")
-    assert vocabulary.to_ids(rows).cast(pl.String).to_list() == [str(one) for one in ids]
-    assert len(vocabulary) == len(set(ids))
+    id_map, rows = encode(pl.Series(ids), "item")
+    assert id_map.to_ids(rows).cast(pl.String).to_list() == [str(one) for one in ids]
+    assert len(id_map) == len(set(ids))
     assert rows.dtype == np.int32
 
 
@@ -46,10 +46,10 @@ def test_a_number_and_its_text_are_the_same_id(ids):
 
 @pytest.mark.parametrize("pair", [("42", other) for other in DIFFERENT] + [("0", "-0"), ("0", "00")])
 def test_ids_written_differently_are_different_ids(pair):
-    vocabulary, rows = encode(pl.Series(pair), "item")
-    assert vocabulary.ids.to_list() == list(pair)
+    id_map, rows = encode(pl.Series(pair), "item")
+    assert id_map.ids.to_list() == list(pair)
     assert rows.tolist() == [0, 1]
-    assert vocabulary.find_rows(pair).tolist() == [0, 1]
+    assert id_map.find_rows(pair).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("dtype", [pl.Int8, pl.Int32, pl.UInt8, pl.UInt64, pl.Int128])
@@ -74,37 +74,37 @@ def test_booleans_are_text_and_not_0_and_1():
 
 
 def test_rows_follow_first_appearance():
-    vocabulary, rows = encode(pl.Series(["b", "a", "b", "c"]), "item")
-    assert vocabulary.ids.to_list() == ["b", "a", "c"]
+    id_map, rows = encode(pl.Series(["b", "a", "b", "c"]), "item")
+    assert id_map.ids.to_list() == ["b", "a", "c"]
     assert rows.tolist() == [0, 1, 0, 2]
 
 
 @small
 @given(text_ids, text_ids)
 def test_find_gives_the_row_of_the_very_same_id_or_minus_one(known, asked):
-    vocabulary = items(list(dict.fromkeys(known)))
-    naive = {str(one): row for row, one in enumerate(vocabulary.ids.to_list())}
+    id_map = items(list(dict.fromkeys(known)))
+    naive = {str(one): row for row, one in enumerate(id_map.ids.to_list())}
     wanted = [naive.get(one, -1) for one in asked]
-    assert vocabulary.find_rows(asked).tolist() == wanted
-    assert vocabulary.find_rows(pl.Series(asked)).tolist() == wanted
+    assert id_map.find_rows(asked).tolist() == wanted
+    assert id_map.find_rows(pl.Series(asked)).tolist() == wanted
 
 
 @small
 @given(whole_ids, whole_ids)
 def test_find_takes_numbers_and_their_text_alike(known, asked):
-    vocabulary = items(list(dict.fromkeys(known)))
-    naive = {one: row for row, one in enumerate(vocabulary.ids.to_list())}
+    id_map = items(list(dict.fromkeys(known)))
+    naive = {one: row for row, one in enumerate(id_map.ids.to_list())}
     wanted = [naive.get(one, -1) for one in asked]
     for way in (asked, [str(one) for one in asked], pl.Series(asked), pl.Series([str(one) for one in asked])):
-        assert vocabulary.find_rows(way).tolist() == wanted
+        assert id_map.find_rows(way).tolist() == wanted
 
 
 @pytest.mark.parametrize("ids", [[3, 1, 2], ["c", "a", "b"], ["042", "42", "7"]])
 def test_many_ids_are_found_as_few_are(ids):
-    vocabulary = items(ids)
+    id_map = items(ids)
     asked = [*ids, None, "042", "42", "nobody", "1"]
-    few = vocabulary.find_rows(asked)
-    many = vocabulary.find_rows(asked * 300)
+    few = id_map.find_rows(asked)
+    many = id_map.find_rows(asked * 300)
     assert many.tolist() == few.tolist() * 300
     assert few.dtype == many.dtype == np.int32
 
@@ -118,9 +118,9 @@ def test_what_is_not_the_id_is_not_found(other):
 
 
 @pytest.mark.parametrize("series", [pl.Series(["042", "42"]), pl.Series([42.5, 42.0]), pl.Series([True, False])])
-def test_a_series_of_another_type_is_not_rounded_into_the_vocabulary(series):
-    vocabulary = items([42, 1, 0])
-    assert vocabulary.find_rows(series).tolist() == [0 if one in ("42", 42.0) else -1 for one in series.to_list()]
+def test_a_series_of_another_type_is_not_rounded_into_the_map(series):
+    id_map = items([42, 1, 0])
+    assert id_map.find_rows(series).tolist() == [0 if one in ("42", 42.0) else -1 for one in series.to_list()]
 
 
 def test_text_ids_are_found_by_numbers():
@@ -150,19 +150,19 @@ def test_many_unknown_ids_are_counted():
 @small
 @given(st.one_of(text_ids, whole_ids), st.one_of(text_ids, whole_ids))
 def test_extended_keeps_every_row_and_appends_the_rest(known, more):
-    vocabulary = items(list(dict.fromkeys(known)))
-    extended = vocabulary.extended(pl.Series(list(dict.fromkeys(more))))
-    before, after = [str(one) for one in vocabulary.ids], [str(one) for one in extended.ids]
+    id_map = items(list(dict.fromkeys(known)))
+    extended = id_map.extended(pl.Series(list(dict.fromkeys(more))))
+    before, after = [str(one) for one in id_map.ids], [str(one) for one in extended.ids]
     assert after[: len(before)] == before
     assert set(after) == set(before) | {str(one) for one in more}
     assert len(after) == len(set(after))
     assert extended.kind == "item"
 
 
-def test_extended_by_nothing_new_is_the_same_vocabulary():
-    vocabulary = items([1, 2])
-    assert vocabulary.extended(pl.Series(["2"])) is vocabulary
-    assert vocabulary.extended(pl.Series([], dtype=pl.Int64)) is vocabulary
+def test_extended_by_nothing_new_is_the_same_map():
+    id_map = items([1, 2])
+    assert id_map.extended(pl.Series(["2"])) is id_map
+    assert id_map.extended(pl.Series([], dtype=pl.Int64)) is id_map
 
 
 def test_same_means_same_ids_in_the_same_order():

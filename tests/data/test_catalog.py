@@ -14,7 +14,7 @@ def catalog(text: list[str], **columns: object) -> Catalog:
     return Catalog.from_frame(pl.DataFrame(columns), text=text)
 
 
-def vocabulary(ids: list[object]) -> IdMap:
+def id_map(ids: list[object]) -> IdMap:
     return IdMap(pl.Series(ids), "item")
 
 
@@ -97,7 +97,7 @@ def test_null_blank_and_repeated_ids_are_refused(ids, words):
 
 def test_aligned_follows_the_given_rows_and_fills_with_nulls():
     made = catalog(["a"], item_id=["x", "y", "z"], a=["tx", "ty", "tz"], n=[1, 2, 3])
-    aligned = made.aligned(vocabulary(["z", "unknown", "x"]))
+    aligned = made.aligned(id_map(["z", "unknown", "x"]))
     assert aligned.items.ids.to_list() == ["z", "unknown", "x"]
     assert aligned.texts.to_list() == aligned.titles.to_list() == ["tz", None, "tx"]
     assert aligned.columns["n"].to_list() == [3, None, 1]
@@ -107,7 +107,7 @@ def test_aligned_follows_the_given_rows_and_fills_with_nulls():
 
 def test_aligned_to_its_own_items_is_itself():
     made = catalog(["a"], item_id=["x", "y"], a=["tx", "ty"])
-    assert made.aligned(vocabulary(["x", "y"])) is made
+    assert made.aligned(id_map(["x", "y"])) is made
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_aligned_to_its_own_items_is_itself():
 )
 def test_ids_meet_as_numbers_or_text_and_only_where_they_are_the_same(mine, theirs, texts):
     made = catalog(["a"], item_id=mine, a=[f"t{i}" for i in range(len(mine))])
-    assert made.aligned(vocabulary(theirs)).texts.to_list() == texts
+    assert made.aligned(id_map(theirs)).texts.to_list() == texts
 
 
 def test_a_log_with_integers_takes_in_a_catalogue_with_text_ids():
@@ -141,10 +141,10 @@ def test_title_of_falls_back_on_the_id():
 
 
 def test_without_text_knows_nothing_but_the_ids():
-    blank = Catalog.without_text(vocabulary(["a", "b"]))
+    blank = Catalog.without_text(id_map(["a", "b"]))
     assert blank.texts.to_list() == blank.titles.to_list() == [None, None]
     assert blank.title_of(rows(1)).to_list() == ["b"]
-    assert blank.aligned(vocabulary(["b", "c", "d"])).texts.to_list() == [None] * 3
+    assert blank.aligned(id_map(["b", "c", "d"])).texts.to_list() == [None] * 3
     assert repr(blank) == "Catalog(2 items, text from nothing)"
 
 

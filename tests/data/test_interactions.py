@@ -139,7 +139,7 @@ def test_with_items_appends_and_leaves_the_log_alone():
     assert log().items.ids.to_list() == ["a", "b"]
 
 
-def test_select_keeps_events_and_both_vocabularies():
+def test_select_keeps_events_and_both_id_maps():
     part = log().select(np.array([True, False, False, True]))
     assert part.frame().rows() == [("u", "b", 2, 0.5), ("v", "a", 1, 2.0)]
     assert part.users.same(log().users)

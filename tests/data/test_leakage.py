@@ -13,7 +13,7 @@ from tests.data.worlds import busy_logs, events_of, log_of, refused, small
 
 
 def asked(pairs: list[tuple[object, object]], users: list[object], items: list[object], name: str = "by hand") -> Holdout:
-    """One judged user a pair, in vocabularies of their own."""
+    """One judged user a pair, in id maps of their own."""
     user_ids, item_ids = IdMap(pl.Series(users), "user"), IdMap(pl.Series(items), "item")
     rows = user_ids.to_rows([user for user, _ in pairs])
     targets = Ragged.from_lists([[row] for row in item_ids.to_rows([item for _, item in pairs])])

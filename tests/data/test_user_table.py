@@ -95,7 +95,7 @@ def test_a_column_of_which_nothing_is_known_is_all_unknown():
     assert made.cardinalities == (1, 2)
 
 
-def test_codes_are_laid_out_for_another_vocabulary_and_strangers_are_unknown():
+def test_codes_are_laid_out_for_another_id_map_and_strangers_are_unknown():
     codes = table().codes_for(IdMap(pl.Series(["x", "stranger", "u"]), "user"))
     assert codes.tolist() == [[2, 0, 2], [0, 0, 0], [2, 2, 1]]
     assert codes.dtype == np.int32

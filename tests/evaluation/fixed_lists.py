@@ -51,13 +51,13 @@ class FixedLists:
 
 def make_holdout(items: list[str], judged: list[tuple[str, str, str]]) -> Holdout:
     """A holdout from (user, history, targets), the latter two as strings of one-letter items."""
-    vocabulary = IdMap(pl.Series(items), "item")
+    id_map = IdMap(pl.Series(items), "item")
     return Holdout(
         users=IdMap(pl.Series([user for user, _, _ in judged]), "user"),
-        items=vocabulary,
+        items=id_map,
         user_rows=np.arange(len(judged), dtype=np.int32),
-        histories=Ragged.from_lists([vocabulary.to_rows(list(history)) for _, history, _ in judged]),
-        targets=Ragged.from_lists([vocabulary.to_rows(list(targets)) for _, _, targets in judged]),
+        histories=Ragged.from_lists([id_map.to_rows(list(history)) for _, history, _ in judged]),
+        targets=Ragged.from_lists([id_map.to_rows(list(targets)) for _, _, targets in judged]),
         protocol="by hand",
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from recsys.core import id_map as vocabulary
+from recsys.core import id_map
 from recsys.core.id_map import IdMap
 
 
@@ -17,13 +17,13 @@ def test_a_few_are_found_as_in_a_dict(ids: object, monkeypatch: pytest.MonkeyPat
     asked = pl.concat([small.ids, small.ids.sample(50, seed=1), pl.Series(small.ids.name, [None, small.ids[0]])])
     expected = small.find_rows(asked)
     assert expected[:300].tolist() == list(range(300))
-    monkeypatch.setattr(vocabulary, "_DICT", 0)
+    monkeypatch.setattr(id_map, "_DICT", 0)
     assert IdMap(small.ids, "user").find_rows(asked).tolist() == expected.tolist()
     assert small.find_rows(["nobody", small.ids[7]]).tolist() == [-1, 7]
 
 
 def test_ids_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabulary, "_DICT", 0)
+    monkeypatch.setattr(id_map, "_DICT", 0)
     alike = lambda series: pl.Series(np.zeros(len(series), dtype=np.uint64))  # noqa: E731
     monkeypatch.setattr(pl.Series, "hash", alike)
     assert IdMap(pl.Series(["a", "b", "c"]), "user").find_rows(["c", "x", "a"]).tolist() == [2, -1, 0]
