@@ -177,8 +177,9 @@ class TwoTower:
         DataError, ConfigError, EncoderError, CheckpointError
             What is missing or contradictory.
         """
+        from recsys.training.checks import check_objective  # noqa: PLC0415
         from recsys.training.prepare import prepare  # noqa: PLC0415
-        from recsys.training.trainer import RunOptions, check_objective, proven_places  # noqa: PLC0415
+        from recsys.training.trainer import RunOptions, proven_places  # noqa: PLC0415
         from recsys.training.trainer import train as run  # noqa: PLC0415
 
         begin_threads()

@@ -92,7 +92,7 @@ def _nearest(neighbours: Int32 | None, options: Augment) -> Int32:
     """The first columns of the table of neighbours, as many as substitution draws from."""
     if neighbours is None:
         raise ConfigError(
-            f"substitute={options.substitute} needs the items' neighbours, and there are none: give a text encoder"
+            f"substitute={options.substitute} needs the nearest texts of each item, so it needs a text encoder: set encoder"
         )
     if neighbours.shape[1] < options.neighbours:
         raise ConfigError(f"neighbours={options.neighbours}, but the table holds {neighbours.shape[1]} per item")

@@ -1,4 +1,4 @@
-"""Checkpoints from which a killed run goes on as if nothing had happened."""
+"""Checkpoints: a killed run continues from one as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recsys.training.fsdp import like, whole
 
 FILE = CHECKPOINT
 FREE_TO_CHANGE = ("training.patience", "training.checkpoint_steps", "training.logger")
-"""Options that bear neither on the weights nor on what they are judged by."""
+"""Options that change neither the weights nor how they are judged."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Snapshot:
     tensors : dict of Tensor
         Weights, optimiser state, averages, best weights and random states, by dotted name.
     place : dict
-        Epoch and batch to go on with, step, sums of the running epoch, the training log; JSON values.
+        Epoch and batch to continue with, step, sums of the running epoch, the training log; JSON values.
     identity : dict
         What the run was started with: fingerprints of the data, every option.
     """
@@ -57,16 +57,16 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
     ----------
     folder : Path
     resume : bool
-        Whether the checkpoint there is to be gone on from.
+        Whether to continue from the checkpoint there.
     overwrite : bool
-        Whether the checkpoint there may be replaced by that of a run that begins anew.
+        Whether a new run may replace the checkpoint there.
 
     Raises
     ------
     CheckpointError
-        There is nothing to resume from, or something that is neither to be resumed from nor overwritten.
+        There is no checkpoint to resume from, or there is one and neither option is set.
     DataError
-        Another run is at it.
+        Another run is using the folder.
     """
     require(folder) if resume else _refuse_older(folder, overwrite)
     with exclusive(folder):
@@ -75,7 +75,7 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
 
 
 def require(folder: Path) -> None:
-    """Refuse to resume from nothing.
+    """Refuse to resume where there is no checkpoint.
 
     Raises
     ------
@@ -83,27 +83,27 @@ def require(folder: Path) -> None:
     """
     if not (folder / FILE).is_file():
         raise CheckpointError(
-            f"there is no checkpoint in {folder} to resume from; begin anew without resume=True (--resume)"
+            f"there is no checkpoint in {folder} to resume from; start again without resume=True (--resume)"
         )
 
 
 def _refuse_older(folder: Path, overwrite: bool) -> None:
     if (folder / FILE).exists() and not overwrite:
         raise CheckpointError(
-            f"{folder} holds the checkpoint of an earlier run; go on with it by resume=True (--resume), or begin anew over "
-            "it by overwrite=True (--overwrite)"
+            f"{folder} holds the checkpoint of an earlier run; continue it with resume=True (--resume), or replace "
+            "it with overwrite=True (--overwrite)"
         )
 
 
 def save_snapshot(snapshot: Snapshot, folder: Path) -> None:
-    """Write a checkpoint over an older one: one file, renamed into place, so that a kill at any moment leaves one whole.
+    """Replace a checkpoint: one file, renamed into place, so that a kill at any moment leaves one intact.
 
-    Its digest is in it, so that no damage is resumed from.
+    It contains its own digest, so that a damaged one is never resumed from.
 
     Raises
     ------
     CheckpointError
-        It cannot be written, as on a full disk; the older one is left.
+        It cannot be written, for instance because the disk is full; the older one stays.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in snapshot.tensors.items()}
     state = {name: json.dumps(getattr(snapshot, name)) for name in ("place", "identity")}
@@ -118,15 +118,15 @@ def save_snapshot(snapshot: Snapshot, folder: Path) -> None:
             (staging / FILE).replace(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"the checkpoint in {folder} cannot be written ({error}); make room or mend what is in the way, then go on "
-            "from the one before with resume=True (--resume)"
+            f"the checkpoint in {folder} cannot be written ({error}); free some space or remove what is in the way, "
+            "then continue from the previous checkpoint with resume=True (--resume)"
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def read_snapshot(folder: Path) -> Snapshot:
-    """Read a checkpoint, of whatever run.
+    """Read a checkpoint of any run.
 
     Raises
     ------
@@ -141,25 +141,25 @@ def read_snapshot(folder: Path) -> Snapshot:
         return Snapshot(load(payload), state["place"], state["identity"])
     except (DamagedError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise CheckpointError(
-            f"the checkpoint in {folder} is damaged: {error}; begin anew without resume=True (--resume)"
+            f"the checkpoint in {folder} is damaged: {error}; start again without resume=True (--resume)"
         ) from error
     except OSError as error:
         raise CheckpointError(f"the checkpoint {folder / FILE} cannot be read: {error.strerror or error}") from error
 
 
 def load_snapshot(folder: Path, identity: dict[str, Any]) -> Snapshot:
-    """Read a checkpoint, and refuse it if it is of another run.
+    """Read a checkpoint, and refuse it if it comes from another run.
 
     Parameters
     ----------
     folder : Path
     identity : dict
-        As the run at hand has it.
+        That of the current run.
 
     Raises
     ------
     CheckpointError
-        There is none, it is damaged, or something that bears on the weights differs; each difference is named.
+        There is none, it is damaged, or something that changes the weights differs; each difference is named.
     """
     snapshot = read_snapshot(folder)
     then, now = _flat(snapshot.identity), _flat(json.loads(json.dumps(identity)))  # tuples become lists
@@ -170,8 +170,8 @@ def load_snapshot(folder: Path, identity: dict[str, Any]) -> Snapshot:
     ]
     if differences:
         raise CheckpointError(
-            f"the checkpoint in {folder} is of another run ({'; '.join(differences)}); restore what it was started with, "
-            "or begin anew without resume=True (--resume)"
+            f"the checkpoint in {folder} comes from another run ({'; '.join(differences)}); use the data and options that "
+            "it was started with, or start again without resume=True (--resume)"
         )
     return snapshot
 
@@ -182,16 +182,16 @@ def check_shapes(folder: Path, saved: dict[str, Tensor], here: dict[str, Tensor]
     Raises
     ------
     CheckpointError
-        Names the first tensor that is missing, strange or of another shape.
+        A tensor is missing, unknown or of another shape; the first one is named.
     """
     for name in sorted(saved.keys() | here.keys()):
         if name not in saved or name not in here:
             where = "the checkpoint" if name in saved else "the model"
-            raise CheckpointError(f"{folder}: only {where} has {name}; it was made by another model")
+            raise CheckpointError(f"{folder}: only {where} has {name}; it comes from another model")
         if saved[name].shape != here[name].shape:
             raise CheckpointError(
                 f"{folder}: {name} is {tuple(saved[name].shape)} in the checkpoint and {tuple(here[name].shape)} here; "
-                "it was made by another model"
+                "it comes from another model"
             )
 
 

@@ -14,12 +14,12 @@ from recsys.training.fsdp import fill
 class MovingAverage:
     """``a ← d·a + (1 − d)·w`` after each step, with d rising to ``decay`` as (1 + step) / (10 + step).
 
-    The rising decay lets the average forget where training began (as TensorFlow's ExponentialMovingAverage does).
+    The rising decay lets the average forget the initial weights (as TensorFlow's ExponentialMovingAverage does).
 
     Parameters
     ----------
     weights : dict of Tensor
-        The parameters to be followed, by name; where the average begins.
+        The parameters to follow, by name; the average starts from them.
     decay : float
         In (0, 1).
 
@@ -36,13 +36,13 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights as they are after step number ``step``, counted from 1."""
+        """Add the weights after step number ``step``, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.values.values()), list(self._followed.values()), 1 - decay)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within the block the network has the averaged weights; after it, its own again."""
+        """Give the network the averaged weights in the block, and its own ones after it."""
         own = {name: p.clone() for name, p in self._followed.items()}
         self.keep()
         try:

@@ -1,4 +1,4 @@
-"""What a run would cost, and a good learning rate for it, before it begins."""
+"""What a run would cost, and a good learning rate for it, before it starts."""
 
 from __future__ import annotations
 
@@ -14,23 +14,17 @@ from recsys.core.device import pick_device
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.user_table import UserTable
+from recsys.training.checks import check_objective
 from recsys.training.forecast import Forecast, forecast
 from recsys.training.lr_finder import RateSweep, find_rate
 from recsys.training.prepare import prepare
-from recsys.training.trainer import (
-    check_objective,
-    copies_of_weights,
-    make_batches,
-    make_fabric,
-    make_loss,
-    own_determinism,
-    quiet,
-)
+from recsys.training.surroundings import own_determinism, quiet
+from recsys.training.trainer import copies_of_weights, make_batches, make_fabric, make_loss
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is to be expected of a run that has not begun.
+    """What to expect of a run that has not started.
 
     Attributes
     ----------
@@ -63,13 +57,13 @@ def estimate(
     *,
     sweep: bool = False,
 ) -> Estimate:
-    """Time, memory and, with ``sweep``, a good learning rate of a run, without running it; raises as the run does."""
+    """Estimate time, memory and, with ``sweep``, a good learning rate without running; raises what the run would raise."""
     inputs = prepare(model, log, catalog, training=training, augment=augment, users=users)
     check_objective(inputs.log, objective)
     device = pick_device(training.device)
     with quiet(), own_determinism(device), torch.random.fork_rng(enabled=True):
         torch.manual_seed(training.seed)
-        fabric = make_fabric(replace(training, devices=1), device)  # one process tells what each of them has to do
+        fabric = make_fabric(replace(training, devices=1), device)  # one process shows the cost of each
         batches = make_batches(inputs, training, augment)
         loss = make_loss(inputs, training, objective, device)
         expected = forecast(fabric, loss, batches, copies=copies_of_weights(training, judged=True))

@@ -1,4 +1,4 @@
-"""What a training will cost, told before it starts."""
+"""What a training will cost, measured before it starts."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def forecast(fabric: L.Fabric, loss: NextItemLoss, batches: WindowBatches, *, co
     loss : NextItemLoss
     batches : WindowBatches
     copies : float
-        How many times training holds the trained weights beside themselves.
+        How many more copies of the trained weights training holds.
 
     Raises
     ------
@@ -75,8 +75,8 @@ def forecast(fabric: L.Fabric, loss: NextItemLoss, batches: WindowBatches, *, co
     memory = int(kept + copies * sum(p.numel() * p.element_size() for p in trained))
     if memory > free:
         raise ConfigError(
-            f"training would need about {memory / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; "
-            f"lower batch_tokens (now {batches.tokens}), dim or max_length, or take loss='sampled'"
+            f"training would need about {memory / 2**30:.1f} GiB, but only {free / 2**30:.1f} GiB is free; "
+            f"lower batch_tokens (now {batches.tokens}), dim or max_length, or use loss='sampled'"
         )
     with loss.restored():
         seconds = list(_timed(loss, islice(batches.epoch(0), _TIMED + 1), fabric.device))
@@ -110,8 +110,8 @@ def widest_batch(batches: WindowBatches) -> Batch:
 def kept_memory(loss: NextItemLoss, batch: Batch) -> int:
     """Bytes that a batch keeps for its backward pass.
 
-    Told from an eighth and a quarter of its windows, as at a given length memory grows in a straight line with their
-    number; so a batch that would not fit is never run.
+    Extrapolated from an eighth and a quarter of its windows: at a given length, memory grows linearly with their number.
+    So a batch that would not fit is never run.
     """
     windows = len(batch.inputs)
     few, more = max(1, windows // 8), max(1, windows // 4)
@@ -157,11 +157,11 @@ def _kept(loss: NextItemLoss, batch: Batch) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be taken on a device: on a CPU, the lesser of the machine's and the container's."""
+    """Bytes that are still free on a device: on a CPU, the smaller of the machine's and the container's."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch keeps what it got
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    if not Path("/proc/meminfo").is_file():  # not Linux: all there is, as what is free cannot be told
+    if not Path("/proc/meminfo").is_file():  # not Linux: the whole memory, since the free part is not known
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     free = _numbers(Path("/proc/meminfo"))["MemAvailable:"] * 1024
     group = Path("/sys/fs/cgroup")
@@ -170,7 +170,7 @@ def free_memory(device: torch.device) -> int:
         all(file.is_file() for file in (limit, used, parts))
         and (ceiling := limit.read_text(encoding="utf-8").strip()) != "max"
     ):
-        files = _numbers(parts)["inactive_file"]  # cached files make room for whoever needs it
+        files = _numbers(parts)["inactive_file"]  # cached files are dropped when memory is needed
         free = min(free, int(ceiling) - int(used.read_text(encoding="utf-8")) + files)
     return free
 

@@ -1,4 +1,4 @@
-"""Weights that are split over processes (PyTorch's FSDP2), and tensors that may or may not be."""
+"""Weights that are split over processes (PyTorch's FSDP2), and functions for tensors that may be split."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def single_numbers(module: nn.Module) -> list[nn.Parameter]:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor itself, or gathered from all processes (which must all ask)."""
+    """The tensor itself, or gathered from all processes, which must all call this."""
     if isinstance(tensor, DTensor):
         gathered: Tensor = tensor.full_tensor()
         return gathered
@@ -53,7 +53,7 @@ def fill(targets: dict[str, Tensor], values: dict[str, Tensor]) -> None:
 
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[None]:
-    """Within the block the module's weights are whole in each process, and one process may compute with them alone."""
+    """Make the module's weights whole in each process in the block, so that one process alone can compute with them."""
     if not isinstance(module, FSDPModule):
         yield
         return
@@ -65,7 +65,7 @@ def gathered(module: nn.Module) -> Iterator[None]:
 
 
 def unsplit(module: nn.Module) -> None:
-    """Give every submodule ordinary, whole weights again; the module itself is of no more use for training."""
+    """Give every submodule ordinary, whole weights again; the module cannot be trained after this."""
     for owner in list(module.modules()):
         for name, p in list(owner.named_parameters(recurse=False)):
             if isinstance(p, DTensor):

@@ -1,4 +1,4 @@
-"""What happened in a training, and where its curves go."""
+"""The log of a training, and the loggers that draw its curves."""
 
 from __future__ import annotations
 

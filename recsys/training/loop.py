@@ -1,4 +1,4 @@
-"""The training loop and its state, all of which a checkpoint holds."""
+"""The training loop and its state; a checkpoint holds all of it."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ _PLACE = ("epoch", "place", "step", "stale", "positions")
 
 
 class Run:
-    """A training on its way.
+    """A running training.
 
     Parameters
     ----------
     fabric : Fabric
         Launched.
     towers : TwoTowerModel
-        Their network is trained in place.
+        Training changes their network in place.
     loss : NextItemLoss
         Around that network.
     batches : WindowBatches
     validation : Holdout or None
     config : Training
     identity : dict
-        What a checkpoint must agree on, as JSON knows it.
+        What a checkpoint must agree on, as JSON values.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Run:
         on_epoch: Callable[[dict[str, float]], None] | None,
         tick: Callable[[int, int], None],
     ) -> None:
-        """Train to the end, from wherever the run stands."""
+        """Train to the end, from the current state."""
         clock = _Clock(self.record)
         while self.epoch < self.config.epochs and not self._stopped():
             epoch_clock = _Clock(TrainingLog())
@@ -143,22 +143,22 @@ class Run:
         """Stop before a broken step reaches a checkpoint (on a CPU: before it reaches the weights)."""
         if not bool(self.sound):
             value = float(loss)
-            what = "the gradient is no finite number, though the loss is" if math.isfinite(value) else "the loss is"
+            what = "the gradient is not finite, though the loss is" if math.isfinite(value) else "the loss is"
             raise self._diverged(f"{what} {value:.4g}")
 
     def _check_weights(self) -> None:
-        """Stop where the last step left weights that are no numbers, which no loss has met yet."""
+        """Stop if the last step made weights that are not finite; no loss has shown it yet."""
         for name, weights in self.loss.weights().items():
             if not bool(torch.isfinite(whole(weights.detach())).all()):
-                raise self._diverged(f"weights ({name}) are no finite numbers any more")
+                raise self._diverged(f"weights ({name}) are no longer finite")
 
     def _check_vectors(self, towers: TwoTowerModel) -> None:
-        """Stop where finite weights make item vectors that are no numbers; the epoch has ended."""
+        """Stop if finite weights make item vectors that are not finite; the epoch has ended."""
         if not np.isfinite(towers.vectors).all():
-            raise self._diverged("item vectors are no finite numbers any more", self.epoch)
+            raise self._diverged("item vectors are no longer finite", self.epoch)
 
     def _diverged(self, what: str, epoch: int | None = None) -> RecsysError:
-        """What happened, when, and which option is the likely cause: the one that is furthest above its default."""
+        """Say what happened, when, and which option probably caused it: the one furthest above its default."""
         usual, now = Training(), self.config
         rates = {
             "the learning rate": now.learning_rate / usual.learning_rate,
@@ -176,7 +176,7 @@ class Run:
         advice = f"lower {likely} ({values[likely]:.6g})"
         return RecsysError(
             f"the training diverged: {what} in step {self.step}, epoch {epoch or self.epoch + 1}; {advice}; "
-            "checkpoints are from before"
+            "the checkpoints were written before it"
         )
 
     def _end_epoch(self, spent: TrainingLog, on_epoch: Callable[[dict[str, float]], None] | None) -> None:
@@ -202,7 +202,7 @@ class Run:
             on_epoch(dict(row))
 
     def _validate(self, validation: Holdout) -> dict[str, float]:
-        """Judge the weights (the averaged ones, where there are) and keep them if they are the best so far."""
+        """Evaluate the weights (the averaged ones if they exist) and keep them if they are the best so far."""
         clock = _Clock(TrainingLog())
         if self.average is None:
             figures = self._judge(validation)
@@ -235,7 +235,7 @@ class Run:
         return bool(self.config.patience) and self.stale >= self.config.patience
 
     def _finish(self) -> None:
-        """Leave the weights that are to be kept, whole, and text vectors that are theirs."""
+        """Leave the weights to keep, whole, with text vectors that belong to them."""
         if self.best is not None:
             fill(self.loss.weights(), self.best[1])
         else:
@@ -249,7 +249,7 @@ class Run:
             self._check_vectors(replace(self.towers, device=str(self.fabric.device)))  # a copy, as above
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint: all processes gather it, process 0 writes."""
+        """Write a checkpoint: all processes gather the state, process 0 writes it."""
         self._check(self.total)
         tensors = {f"state.{name}": whole(value) for name, value in self.loss.state().items()}
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self.optimizer).items()}
@@ -265,12 +265,12 @@ class Run:
             save_snapshot(Snapshot(tensors, place, self.identity), folder)
 
     def restore(self, folder: Path) -> None:
-        """Stand where the checkpoint was written.
+        """Return to where the checkpoint was written.
 
         Raises
         ------
         CheckpointError
-            It is missing, damaged, or of another run.
+            It is missing, damaged, or comes from another run.
         """
         snapshot = load_snapshot(folder, self.identity)
         try:
@@ -279,8 +279,8 @@ class Run:
             raise
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
-                f"the checkpoint in {folder} is whole, but not of a run of this version of recsys "
-                f"({type(error).__name__}: {error}); begin anew without resume=True (--resume)"
+                f"the checkpoint in {folder} is intact, but was not written by this version of recsys "
+                f"({type(error).__name__}: {error}); start again without resume=True (--resume)"
             ) from error
         log(f"resumed at epoch {self.epoch + 1}, step {self.step}")
 
@@ -297,7 +297,7 @@ class Run:
             setattr(self, name, operator.index(snapshot.place[name]))
         self.record = TrainingLog(**snapshot.place["record"])
         if not all(isinstance(row, dict) for row in self.record.epochs):
-            raise TypeError("the training log is no list of rows")
+            raise TypeError("the training log is not a list of rows")
         if snapshot.place["best"] is not None:
             weights, best = self.loss.weights(), snapshot.part("best")
             check_shapes(folder, best, weights)

@@ -22,7 +22,7 @@ _DIVERGED = 1.5
 _SKIPPED = 0.1
 """Share of the sweep at its beginning that is noise: few batches are averaged, and the rates are too low to learn."""
 _FALL = 0.01
-"""Share of the loss by which it must fall for the sweep to tell anything."""
+"""Share of the loss by which it must fall for the sweep to mean anything."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def find_rate(
     highest: float = 0.3,
     steps: int = 100,
 ) -> RateSweep:
-    """Try rising learning rates (arXiv 1506.01186) and put weights and random states back.
+    """Try rising learning rates (arXiv 1506.01186), then restore weights and random states.
 
     The suggestion is the rate of the steepest fall of the smoothed loss, as in fastai.
 
@@ -64,7 +64,7 @@ def find_rate(
     batches : WindowBatches
     config : Training
     lowest, highest : float
-        First and last rate, evenly apart on a log scale.
+        First and last rate; those between are evenly spaced on a log scale.
     steps : int
         At least 20.
 
@@ -107,8 +107,8 @@ def _steepest(rates: list[float], losses: list[float], skipped: int) -> float:
     slopes = [losses[i + 1] - losses[i - 1] for i in range(skipped + 1, len(losses) - 1)]
     if not slopes or min(losses[skipped:]) > (1.0 - _FALL) * losses[skipped]:
         raise RecsysError(
-            "the loss does not fall at any learning rate: it begins at "
-            f"{losses[0] if losses else math.nan:.4g} and is never below {min(losses, default=math.nan):.4g}; "
-            "look at the data and the objective"
+            "the loss does not fall at any learning rate: it starts at "
+            f"{losses[0] if losses else math.nan:.4g} and never falls below {min(losses, default=math.nan):.4g}; "
+            "check the data and the objective"
         )
     return rates[skipped + 1 + slopes.index(min(slopes))]

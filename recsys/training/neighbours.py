@@ -17,7 +17,7 @@ _STEPS = 100_000
 def nearest_by_text(vectors: Float32, known: Bool, m: int) -> Int32:
     """The m other items of highest cosine, for each item that has a text.
 
-    Cosines closer than about 1e-5 count as equal and stand in row order; items of the same text are each other's nearest.
+    Cosines closer than about 1e-5 count as equal and are sorted by row; items with the same text are each other's nearest.
     Time grows with the square of the items that have a text; memory does not (a few arrays of a tile's size, and a
     copy of the vectors).
 
@@ -26,15 +26,15 @@ def nearest_by_text(vectors: Float32, known: Bool, m: int) -> Int32:
     vectors : float32 (n, E)
         Text vectors, of any length but zero.
     known : bool (n,)
-        Whether an item has a text; the vectors of those without are not looked at.
+        Whether an item has a text; the vectors of the others are not read.
     m : int
         Neighbours per item.
 
     Returns
     -------
     int32 (n, m)
-        Item rows, nearest first, never the item itself, and none without a text. An item without a text has no neighbour:
-        its line repeats its own row.
+        Item rows, nearest first: never the item itself, and only items with a text. An item without a text has no
+        neighbours: its line repeats its own row.
 
     Raises
     ------

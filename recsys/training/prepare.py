@@ -1,4 +1,4 @@
-"""From options and data to what a training works on: untrained towers, and the data in their rows."""
+"""Make what a training works on: untrained towers, and the data in their rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Inputs:
     neighbours : int32 (n_items, m) or None
         Items near each item, for substitution.
     identity : dict
-        Facts that a checkpoint must agree on beyond the options of training.
+        Facts that a checkpoint must agree on, besides the options of training.
     """
 
     towers: TwoTowerModel
@@ -67,7 +67,7 @@ def prepare(
     ConfigError
         An argument is of another type, or an option does not fit the data.
     DataError, EncoderError
-        Something is missing that the options ask for.
+        The options need something that is missing.
     """
     instance(log, Interactions, "train")
     instance_or_none(catalog, Catalog, "catalog")

@@ -1,11 +1,9 @@
-"""Run a training: Lightning Fabric for devices, precision and processes; the loop itself is here to be read."""
+"""Run a training: Lightning Fabric provides devices and processes, `loop` the steps."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -15,54 +13,50 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.fabric.loggers.logger import Logger
 from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
-from tqdm import tqdm
 
 from recsys.config.augment import Augment
 from recsys.config.training import Objective, Training
 from recsys.core.destination import process_number, prove_apart, prove_folder
 from recsys.core.device import has_bf16, pick_device
-from recsys.core.progress import log, on_terminal
-from recsys.core.ragged import Bool, Float32, contained
+from recsys.core.progress import log
+from recsys.core.ragged import contained
 from recsys.core.threads import considerate
-from recsys.data.interactions import Interactions
 from recsys.data.leakage import check_leakage
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation.evaluate import warn_about_repeats
 from recsys.training.checkpoint import claimed
+from recsys.training.checks import check_objective
 from recsys.training.forecast import forecast
 from recsys.training.fsdp import split
 from recsys.training.logs import TrainingLog, make_logger
 from recsys.training.loop import Run
 from recsys.training.next_item_loss import NextItemLoss
 from recsys.training.prepare import Inputs
+from recsys.training.surroundings import closed, own_determinism, progress_bar, quiet
 from recsys.training.windows import WindowBatches
 
 _FORECAST_STEPS = 50
-"""Runs shorter than this are over before a forecast would be read."""
+"""Shorter runs end before anybody has read a forecast."""
 
 _LEAST_FREE = 2**20
-"""Bytes that a checkpoint may take beside its tensors."""
-
-_LARGEST, _LARGEST_SQUARED, _SMALLEST = 1e30, 1e15, 1e-30
-"""Weights outside these make sums over a batch infinite, or 0."""
+"""Bytes that a checkpoint may take besides its tensors."""
 
 OnEpoch = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Where a run writes, and who hears of it.
+    """Where a run writes its files, and what it calls after each epoch.
 
     Attributes
     ----------
     log_folder : Path or None
         Where the curves go.
     checkpoint : Path or None
-        Folder of the checkpoint that is written on the way.
+        Folder of the checkpoint that is written during training.
     resume : bool
         Resume from the checkpoint there.
     on_epoch : callable or None
@@ -87,7 +81,7 @@ def train(
 ) -> TrainingLog:
     """Fit the towers' network in place.
 
-    The caller's random state is left as it was found; two runs from the same seed on the same machine give the same
+    The caller's random state does not change. Two runs from the same seed on the same machine give the same
     weights, bit by bit, whether or not they were interrupted and resumed.
 
     Parameters
@@ -110,11 +104,11 @@ def train(
     DataError
         No user has two events, or the loss needs weights that the log lacks.
     LeakageError
-        What validation asks for is among what is trained on.
+        The validation targets are among the training events.
     CheckpointError
-        What there is to resume from is damaged or of another run.
+        The checkpoint to resume from is damaged or comes from another run.
     ConfigError
-        More memory is needed than there is.
+        Training needs more memory than is free.
     RecsysError
         The loss is no longer a number.
     """
@@ -160,7 +154,7 @@ def train(
         if options.resume:
             assert options.checkpoint is not None  # noqa: S101 - asked above
             run.restore(options.checkpoint)
-        with _closed(fabric.loggers), _bar(batches.steps) as tick, considerate() as share_out:
+        with closed(fabric.loggers), progress_bar(batches.steps) as tick, considerate() as share_out:
 
             def each_step(place: int, epoch: int) -> None:
                 if place == 1:
@@ -173,7 +167,7 @@ def train(
 
 @contextmanager
 def proven_places(log_folder: Path | None, checkpoint: Path | None, *, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Prove what a training writes on its way, before anything costly, and keep other runs out until the block ends.
+    """Prove that a training can write its files, before anything costly, and keep other runs out until the block ends.
 
     Parameters
     ----------
@@ -184,14 +178,14 @@ def proven_places(log_folder: Path | None, checkpoint: Path | None, *, resume: b
     Raises
     ------
     ConfigError
-        A place cannot be written, or lies in the other.
+        A folder cannot be written, or lies inside the other.
     CheckpointError, DataError
         As for :func:`recsys.training.checkpoint.claimed`.
     """
     if resume and checkpoint is None:
         raise ConfigError("resume=True needs the folder of a checkpoint (checkpoint=...)")
     if resume and overwrite:
-        raise ConfigError("resume=True goes on with a checkpoint and overwrite=True begins anew over it; choose one")
+        raise ConfigError("resume=True continues from the checkpoint and overwrite=True replaces it; choose one")
     places = {"curves": log_folder, "checkpoints": checkpoint}
     prove_apart({what: place for what, place in places.items() if place is not None})
     if process_number():  # the first process writes, and does this for all
@@ -205,7 +199,7 @@ def proven_places(log_folder: Path | None, checkpoint: Path | None, *, resume: b
 
 
 def make_fabric(config: Training, device: str, log_folder: Path | None = None) -> L.Fabric:
-    """Device, processes and logger for a run, launched.
+    """Launch device, processes and logger of a run.
 
     Raises
     ------
@@ -231,7 +225,7 @@ def make_fabric(config: Training, device: str, log_folder: Path | None = None) -
 
 
 def make_batches(inputs: Inputs, config: Training, augmentation: Augment, *, process: int = 0) -> WindowBatches:
-    """The supply of batches for a process."""
+    """Make the batches of a process."""
     batches = WindowBatches(
         inputs.log,
         length=inputs.towers.net.users.max_length,
@@ -250,7 +244,7 @@ def make_batches(inputs: Inputs, config: Training, augmentation: Augment, *, pro
 
 
 def make_loss(inputs: Inputs, config: Training, objective: Objective, device: str) -> NextItemLoss:
-    """The network with its loss on top, in training mode."""
+    """Put the loss on top of the network, in training mode."""
     able, on_gpu = has_bf16(device), torch.device(device).type == "cuda"
     loss = NextItemLoss(
         inputs.towers.net,
@@ -265,49 +259,6 @@ def make_loss(inputs: Inputs, config: Training, objective: Objective, device: st
     return loss.train()
 
 
-def check_objective(log_in: Interactions, objective: Objective) -> None:
-    """Refuse a loss that the log cannot feed.
-
-    Raises
-    ------
-    DataError
-        Weights are needed and there are none, or they are negative, no finite number, too large for 32 bits, or all 0.
-    """
-    needs = "loss='mse'" if objective.loss == "mse" else "weighted=True" if objective.weighted else None
-    if needs and log_in.weights is None:
-        raise DataError(f"{needs} needs a weight for each interaction: name the column of ratings (--weight)")
-    if needs and log_in.weights is not None:
-        _check_weights(log_in, log_in.weights, needs, squared=objective.loss == "mse", counted=objective.weighted)
-
-
-def _check_weights(log_in: Interactions, weights: Float32, needs: str, *, squared: bool, counted: bool) -> None:
-    """Refuse weights that make no loss, or one that is no finite number, before anything is trained on them."""
-
-    def refuse(wrong: Bool, what: str, remedy: str) -> None:
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            user = log_in.users.ids[int(log_in.histories.list_index()[at])]
-            item = log_in.items.ids[int(log_in.histories.rows[at])]
-            raise DataError(
-                f"{needs} reads the weights of interactions, and {wrong.sum():,} of {len(weights):,} {what}, such as "
-                f"{weights[at]:g} of user {user!r} and item {item!r}; {remedy}"
-            )
-
-    refuse(~np.isfinite(weights), "are no finite number", "mend them, or leave these rows out")
-    if counted:
-        refuse(weights < 0, "are below 0", "weights of 0 or more are needed: shift them, or leave these rows out")
-    largest = _LARGEST_SQUARED if squared else _LARGEST
-    refuse(
-        np.abs(weights) > largest, f"are above {largest:g}", "their sums do not fit into 32 bits: divide the whole column"
-    )
-    if counted and float(weights.max(initial=0)) < _SMALLEST:
-        raise DataError(
-            f"{needs} reads the weights of interactions, and all {len(weights):,} are "
-            f"{'0' if not weights.any() else f'below {_SMALLEST:g}'}, so that nothing would be learned; name another "
-            f"column (--weight), or train without weights"
-        )
-
-
 def check_processes(devices: int) -> None:
     """Refuse to train in more or fewer processes than ``torchrun`` started.
 
@@ -319,80 +270,24 @@ def check_processes(devices: int) -> None:
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if devices != started:
         raise ConfigError(
-            f"devices={devices}, but the number of processes is {started}; each device has a process of its own: "
+            f"devices={devices}, but the number of started processes is {started}; each device needs its own process: "
             f"torchrun --nproc_per_node {devices} -m recsys fit ... --devices {devices}"
         )
 
 
 def copies_of_weights(config: Training, *, judged: bool) -> float:
-    """How many times training holds the weights beside themselves: gradients, AdamW's two moments, average, best.
+    """How many more copies of the weights training holds: gradients, AdamW's two moments, average, best.
 
-    Split, a process holds its part of each, and during a step all weights and their gradients.
+    With split weights, a process holds its part of each and, during a step, all weights and their gradients.
     """
     held = 3 + bool(config.ema_decay) + judged
     return 2 + held / config.devices if config.strategy == "fsdp" and config.devices > 1 else held
 
 
 def _fingerprint(holdout: Holdout) -> str:
-    """sha256 over who is judged, by what history and on which targets."""
+    """sha256 over the held-out users, their histories and their targets."""
     digest = hashlib.sha256()
     before, asked = holdout.histories, holdout.targets
     for rows in (holdout.user_rows, before.offsets, before.rows, before.times, before.events, asked.offsets, asked.rows):
         digest.update(b"|none" if rows is None else b"|" + np.ascontiguousarray(rows).tobytes())
     return digest.hexdigest()
-
-
-@contextmanager
-def _closed(loggers: list[Logger]) -> Iterator[None]:
-    """Tell loggers how it ended."""
-    ended = "failed"
-    try:
-        yield
-        ended = "success"
-    finally:
-        for logger in loggers:
-            logger.finalize(ended)
-
-
-@contextmanager
-def _bar(steps: int) -> Iterator[Callable[[int, int], None]]:
-    """A function to call after each step with its place in the epoch and the epoch's number."""
-    if not on_terminal():
-        yield lambda place, epoch: None
-        return
-    with tqdm(total=steps, unit="step", leave=False) as bar:
-
-        def tick(place: int, epoch: int) -> None:
-            if place == 1:
-                bar.reset(total=steps)
-            bar.set_description(f"epoch {epoch}", refresh=False)
-            bar.update(place - bar.n)
-
-        yield tick
-
-
-@contextmanager
-def own_determinism(device: str) -> Iterator[None]:
-    """Deterministic kernels within; the caller's own choice after it."""
-    enabled, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=torch.device(device).type == "cuda")
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Lightning's advice about workers and devices off our users' screens."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    before: list[Any] = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        try:
-            yield
-        finally:
-            for one, level in zip(loggers, before, strict=True):
-                one.setLevel(level)

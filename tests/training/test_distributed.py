@@ -79,11 +79,12 @@ def test_process_0_alone_writes_checkpoints(two: Path) -> None:
 
 
 def test_devices_without_processes_are_refused_with_the_command(ring: Interactions) -> None:
-    with pytest.raises(ConfigError, match="devices=2, but the number of processes is 1.*torchrun --nproc_per_node 2"):
+    says = "devices=2, but the number of started processes is 1.*torchrun --nproc_per_node 2"
+    with pytest.raises(ConfigError, match=says):
         TwoTower(encoder=None, dim=8).fit(ring, training=Training(devices=2, device="cpu"))
 
 
 def test_processes_without_devices_are_refused(ring: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(ConfigError, match="devices=1, but the number of processes is 4"):
+    with pytest.raises(ConfigError, match="devices=1, but the number of started processes is 4"):
         TwoTower(encoder=None, dim=8).fit(ring, training=Training(device="cpu"))

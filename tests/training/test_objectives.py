@@ -244,6 +244,6 @@ def test_weights_that_are_missing_are_asked_for(objective: Objective, says: str,
 
 def test_negative_weights_are_refused_as_weights_but_taken_as_ratings(ring_split: Split) -> None:
     log = replace(ring_split.train, weights=np.full(len(ring_split.train), -1.0, dtype=np.float32))
-    with pytest.raises(DataError, match="weights of 0 or more"):
+    with pytest.raises(DataError, match="weights must be 0 or more"):
         small().fit(log, objective=Objective(weighted=True), training=LEARNING)
     small().fit(log, objective=Objective(loss="mse"), training=replace(LEARNING, epochs=1))

@@ -70,7 +70,7 @@ def test_the_checkpoint_of_an_earlier_run_is_not_overwritten_unasked(
 ) -> None:
     first = fit(ring_split, ring_catalog, tmp_path / "run", QUICK)
     before = (tmp_path / "run" / FILE).read_bytes()
-    with pytest.raises(CheckpointError, match=r"holds the checkpoint of an earlier run; go on with it by resume=True"):
+    with pytest.raises(CheckpointError, match=r"holds the checkpoint of an earlier run; continue it with resume=True"):
         fit(ring_split, ring_catalog, tmp_path / "run", QUICK)
     assert (tmp_path / "run" / FILE).read_bytes() == before
     assert_same(first, fit(ring_split, ring_catalog, tmp_path / "run", QUICK, resume=True))

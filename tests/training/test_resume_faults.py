@@ -45,7 +45,7 @@ def test_a_folder_is_needed_to_resume_from(ring_split: Split) -> None:
 
 
 def test_nothing_to_resume_from_is_told(ring_split: Split, ring_catalog: Catalog, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"there is no checkpoint in .*nowhere to resume from; begin anew"):
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint in .*nowhere to resume from; start again"):
         fit(ring_split, ring_catalog, tmp_path / "nowhere", resume=True)
     assert not (tmp_path / "nowhere").exists()
 
@@ -76,7 +76,7 @@ def test_no_damage_is_resumed_from(checkpoint: Path) -> None:
     damaged += [good + b"\0", b"\0" + good, good + good, bytes(len(good)), good[:-100], good[:500] + bytes(64) + good[564:]]
     for data in damaged:
         file.write_bytes(data)
-        with pytest.raises(CheckpointError, match="is damaged.*begin anew without resume=True"):
+        with pytest.raises(CheckpointError, match="is damaged.*start again without resume=True"):
             read_snapshot(checkpoint)
 
 
@@ -230,7 +230,7 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_it_survives(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "save_file", full)
-        with pytest.raises(CheckpointError, match=r"cannot be written \(.*No space left on device\); make room"):
+        with pytest.raises(CheckpointError, match=r"cannot be written \(.*No space left on device\); free some space"):
             fit(ring_split, ring_catalog, tmp_path / "run", training)
     assert contents(tmp_path / "run")[1]["step"] == 4
     assert os.listdir(tmp_path / "run") == [FILE]

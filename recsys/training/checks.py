@@ -1,0 +1,56 @@
+"""Whether a log can feed a loss, before anything is trained on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.config.training import Objective
+from recsys.core.ragged import Bool, Float32
+from recsys.data.interactions import Interactions
+from recsys.errors import DataError
+
+_LARGEST, _LARGEST_SQUARED, _SMALLEST = 1e30, 1e15, 1e-30
+"""Weights outside these make sums over a batch infinite, or 0."""
+
+
+def check_objective(log_in: Interactions, objective: Objective) -> None:
+    """Refuse a loss that the log cannot feed.
+
+    Raises
+    ------
+    DataError
+        The loss needs weights and there are none, or they are negative, not finite, too large for 32 bits, or all 0.
+    """
+    needs = "loss='mse'" if objective.loss == "mse" else "weighted=True" if objective.weighted else None
+    if needs and log_in.weights is None:
+        raise DataError(f"{needs} needs a weight for each interaction: name the column of ratings (--weight)")
+    if needs and log_in.weights is not None:
+        _check_weights(log_in, log_in.weights, needs, squared=objective.loss == "mse", counted=objective.weighted)
+
+
+def _check_weights(log_in: Interactions, weights: Float32, needs: str, *, squared: bool, counted: bool) -> None:
+    """Refuse weights from which no finite loss can be computed."""
+
+    def refuse(wrong: Bool, what: str, remedy: str) -> None:
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            user = log_in.users.ids[int(log_in.histories.list_index()[at])]
+            item = log_in.items.ids[int(log_in.histories.rows[at])]
+            raise DataError(
+                f"{needs} reads the weights of interactions, and {wrong.sum():,} of {len(weights):,} {what}, such as "
+                f"{weights[at]:g} of user {user!r} and item {item!r}; {remedy}"
+            )
+
+    refuse(~np.isfinite(weights), "are not finite", "correct them, or remove these rows")
+    if counted:
+        refuse(weights < 0, "are below 0", "weights must be 0 or more: shift them, or remove these rows")
+    largest = _LARGEST_SQUARED if squared else _LARGEST
+    refuse(
+        np.abs(weights) > largest, f"are above {largest:g}", "their sums do not fit into 32 bits: divide the whole column"
+    )
+    if counted and float(weights.max(initial=0)) < _SMALLEST:
+        raise DataError(
+            f"{needs} reads the weights of interactions, and all {len(weights):,} are "
+            f"{'0' if not weights.any() else f'below {_SMALLEST:g}'}, so nothing would be learned; name another "
+            f"column (--weight), or train without weights"
+        )
