@@ -13,7 +13,6 @@ from recsys.core.waiting import wait_passively as _wait_passively
 
 if TYPE_CHECKING:
     from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot
-    from recsys.bundle.io import load
     from recsys.config.augment import Augment
     from recsys.config.model import ModelConfig
     from recsys.config.training import Objective, Training
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from recsys.evaluation.evaluate import evaluate
     from recsys.index.spec import IndexSpec
     from recsys.serving.batch.run import recommend_to_parquet
-    from recsys.serving.retriever import Retriever
+    from recsys.serving.retriever import Retriever, load
     from recsys.serving.rules.spec import Rules
     from recsys.two_tower import Recipe, TwoTower
 
@@ -58,7 +57,7 @@ _HOMES = {
     "evaluate": "recsys.evaluation.evaluate",
     "item_split": "recsys.data.item_split",
     "leave_last_out": "recsys.data.split",
-    "load": "recsys.bundle.io",
+    "load": "recsys.serving.retriever",
     "random_split": "recsys.data.split",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",

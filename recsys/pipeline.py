@@ -52,9 +52,9 @@ def judged(retriever: Retriever) -> tuple[Evaluation | None, dict[str, Any] | No
         return None, None, None
     report = None
     try:
-        full = evaluate_held_out(retriever, retriever, more=SHOWN)
+        full = evaluate_held_out(retriever.bundle, retriever, more=SHOWN)
         report = full.up_to(SHOWN)
-        return report, build(retriever, retriever, evaluation=full, baselines=False, with_map=False).figures, None
+        return report, build(retriever.bundle, retriever, evaluation=full, baselines=False, with_map=False).figures, None
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # polars panics are no Exception
@@ -81,18 +81,18 @@ def save(
     from recsys.bundle.io import save as save_bundle  # noqa: PLC0415
 
     metrics = {} if report is None else report.means
-    failed = None
+    failed, extras = None, dict[str, str]()
     if figures is not None:
-        from recsys.report import as_json, model_card  # noqa: PLC0415
+        from recsys.report import bundle_files  # noqa: PLC0415
 
         try:
-            as_json(figures), model_card(figures)
+            extras = bundle_files(figures)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:
-            figures, failed = None, _told(error)
+            failed = _told(error)
     try:
-        save_bundle(retriever, out, overwrite=overwrite, metrics=metrics, figures=figures, held=held)
+        save_bundle(retriever.bundle, out, overwrite=overwrite, metrics=metrics, extras=extras, held=held)
     except (RecsysError, OSError) as error:
         if checkpoint.is_dir():
             warn(f"the bundle was not saved, and the training is kept in {checkpoint}: mend it, and add --resume")

@@ -257,6 +257,7 @@ class TwoTower:
         Retriever
         """
         from recsys.bundle.build import build  # noqa: PLC0415
+        from recsys.serving.retriever import Retriever  # noqa: PLC0415
 
         if isinstance(index, str) and index not in ("auto", "exact"):
             raise ConfigError(f"index must be auto, exact or an IndexSpec, not {index!r}")
@@ -265,22 +266,20 @@ class TwoTower:
         log = self._train if log is None else log
         if self._user_table is not None:  # it may know people whom the training log does not
             towers = replace(towers, users=log.users, user_codes=self._user_table.codes_for(log.users))
-        happened = asdict(self.log) if self.log else {}
-        found = build(
+        bundle = build(
             towers,
             self._catalog,
             log,
-            options=self.config.to_dict(),
-            record=happened
-            | {
-                "options": asdict(self._training),
-                "objective": asdict(self._objective),
-                "augment": asdict(self._augment),
-            },
+            config=self.config,
+            objective=self._objective,
+            augment=self._augment,
+            training=self._training,
+            record=asdict(self.log) if self.log else {},
             holdout=holdout,
             train=self._train,
             index=None if isinstance(index, str) else index,
         )
+        found = Retriever(bundle)
         if index == "auto":
             found.choose_index(recall_target=recall_target, memory_budget=memory_budget)
         return found

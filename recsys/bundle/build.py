@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from recsys.bundle.contents import Bundle
 from recsys.bundle.corpus import Corpus
+from recsys.config.augment import Augment
+from recsys.config.model import ModelConfig
+from recsys.config.training import Objective, Training
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Int64, Ragged, contained
 from recsys.data.catalog import Catalog
@@ -16,8 +20,8 @@ from recsys.data.split import Holdout
 from recsys.errors import DataError
 from recsys.index.item_index import ItemIndex
 from recsys.index.spec import IndexSpec
+from recsys.models.feature_encoder import FeatureEncoder, reads_words
 from recsys.models.towers import TwoTowerModel
-from recsys.serving.retriever import Retriever
 
 
 def build(
@@ -25,12 +29,15 @@ def build(
     catalog: Catalog,
     log: Interactions,
     *,
-    options: dict[str, Any],
-    record: dict[str, Any],
+    config: ModelConfig,
+    objective: Objective | None = None,
+    augment: Augment | None = None,
+    training: Training | None = None,
+    record: dict[str, Any] | None = None,
     holdout: Holdout | None = None,
     train: Interactions | None = None,
     index: IndexSpec | None = None,
-) -> Retriever:
+) -> Bundle:
     """Index the towers' item vectors and take over the histories of ``log``.
 
     Raises
@@ -38,28 +45,31 @@ def build(
     DataError
         The log, or the holdout, has items, users or event types that the model does not know.
     """
-    places = towers.items.find_rows(log.items.ids)
-    unknown = np.flatnonzero((places < 0) & (log.item_counts > 0))
+    new_rows = towers.items.find_rows(log.items.ids)
+    unknown = np.flatnonzero((new_rows < 0) & (log.item_counts > 0))
     if len(unknown):
         raise DataError(
             f"{len(unknown)} items of the log are unknown to the model, such as {log.items.ids[int(unknown[0])]!r}"
         )
-    told = (towers, train, log, holdout)  # the first that has any: what the towers were trained on goes before all else
-    names = next((one.event_names for one in told if one is not None and one.event_names), ())
+    named = (towers, train, log, holdout)  # what the towers were trained on comes first
+    names = next((one.event_names for one in named if one is not None and one.event_names), ())
     if towers.user_codes is not None:
         towers = replace(towers, users=log.users, user_codes=towers.codes_for(log.users))
-    histories = log.histories.remap(places).recoded(log.event_names, names)
+    histories = log.histories.remap(new_rows).recoded(log.event_names, names)
     if train is not None and not log.ordered:
         histories = _trained_first(histories, train, log.users, len(towers.items))
-    return Retriever(
-        shelf=Corpus(
-            towers, ItemIndex.build(towers.vectors, index, device=towers.device), catalog, trained=len(towers.items)
-        ),
+    words = reads_words(config, has_tokens=towers.net.items.bags is not None)
+    encoder = FeatureEncoder.of(catalog, config.categories, config.numbers, words=words)
+    vectors = ItemIndex.build(towers.vectors, index, device=towers.device)
+    return Bundle(
+        corpus=Corpus(towers, vectors, catalog, len(towers.items), encoder),
         users=log.users,
         histories=histories,
-        trained=None if train is None else _prefix_lengths(train, log.users, histories),
-        options=options,
-        record=record,
+        config=config,
+        objective=objective,
+        augment=augment,
+        training=training,
+        record=record or {},
         holdout=None if holdout is None else _in_rows_of(holdout, log.users, towers.items, names),
         data={
             "fingerprint": log.fingerprint,
@@ -69,6 +79,7 @@ def build(
             "ordered": log.ordered,
             "order": log.ordered_by,
         },
+        trained=None if train is None else _prefix_lengths(train, log.users, histories),
         event_names=names,
     )
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from recsys.config.model import ModelConfig
 from recsys.config.renamed import RENAMED
 from recsys.core.opened import Source
 from recsys.errors import BundleError, RecsysError
 
+if TYPE_CHECKING:
+    from recsys.bundle.contents import Bundle
+
 FILE = "config.json"
+T = TypeVar("T")
 
 
 def _is_names(value: Any) -> bool:
@@ -133,3 +137,36 @@ def model_of(folder: Path, options: dict[str, Any]) -> ModelConfig:
         return ModelConfig(**options)
     except (RecsysError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{folder / FILE}: model: {error}") from error
+
+
+def options_of(folder: Path, table: str, owner: type[T], options: dict[str, Any] | None) -> T | None:
+    """The other options of the training as their dataclass; None if the bundle does not have them.
+
+    Raises
+    ------
+    BundleError
+        An option is unknown, or has a value that is not allowed; the message names it.
+    """
+    if options is None:
+        return None
+    try:
+        return owner(**options)
+    except (RecsysError, TypeError, ValueError, OverflowError) as error:
+        raise BundleError(f"{folder / FILE}: {table}: {error}; fit it again, or upgrade recsys") from error
+
+
+def written(bundle: Bundle) -> dict[str, Any]:
+    """What ``config.json`` holds of a bundle."""
+    return {
+        "model": bundle.options,
+        "objective": None if bundle.objective is None else asdict(bundle.objective),
+        "augment": None if bundle.augment is None else asdict(bundle.augment),
+        "reading": bundle.reading,
+        "training": ({} if bundle.training is None else {"options": asdict(bundle.training)}) | bundle.record,
+        "catalog": {
+            "text_columns": list(bundle.catalog.text_columns),
+            "trained_items": bundle.corpus.trained_items,
+        },
+        "event_names": list(bundle.event_names),
+        "holdout": bundle.holdout.protocol if bundle.holdout else None,
+    }

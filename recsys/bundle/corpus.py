@@ -1,4 +1,4 @@
-"""What is on offer at one moment: towers, index and catalogue that belong together, and how they become others."""
+"""The items as they are at one moment: towers, index and catalogue that belong together, and how they change."""
 
 from __future__ import annotations
 
@@ -11,50 +11,44 @@ import polars as pl
 
 from recsys.bundle.new_columns import as_numbers, fitted, tell_columns
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Bool, Int32, Ragged, mask_of
+from recsys.core.ragged import Bool, Int32, mask_of
 from recsys.core.schema import ITEM, TITLE
 from recsys.data.catalog import Catalog
 from recsys.data.filters import matching
 from recsys.errors import DataError
 from recsys.index.item_index import ItemIndex
 from recsys.models.extend import extended, shortened
-from recsys.models.feature_encoder import FeatureEncoder, reads_words
+from recsys.models.feature_encoder import FeatureEncoder
 from recsys.models.towers import TwoTowerModel
-from recsys.serving.rules.apply import BoundRules
-from recsys.serving.rules.spec import Rules
 
 _REMEMBERED = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Towers, index and catalogue in the same item rows. It never changes; what changes it makes another.
+    """Towers, index and catalogue in the same item rows. It never changes; a change makes another corpus.
 
     Attributes
     ----------
     towers : TwoTowerModel
     index : ItemIndex
     catalog : Catalog
-    trained : int
+    trained_items : int
         How many of the first rows the model was trained with.
-    reader : FeatureEncoder or None
-        Reads new content by the numbers and scales of training; None: not made yet, and nothing has changed since.
-    histories : Ragged or None
-        The known users' histories in the same item rows, so that both are read, and replaced, at once.
+    encoder : FeatureEncoder
+        Reads new content by the token numbers and scales of training.
     """
 
     towers: TwoTowerModel
     index: ItemIndex
     catalog: Catalog
-    trained: int
-    reader: FeatureEncoder | None = field(default=None, repr=False)
-    histories: Ragged | None = field(default=None, repr=False)
-    _masks: dict[str, Bool] = field(default_factory=dict, repr=False)
-    _bound: dict[Rules, BoundRules] = field(default_factory=dict, repr=False)
+    trained_items: int
+    encoder: FeatureEncoder = field(default_factory=lambda: FeatureEncoder(None, None), repr=False)
+    _masks: dict[str, Bool] = field(default_factory=dict, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was remembered: it can be made again."""
-        return {one.name: getattr(self, one.name) for one in fields(self)} | {"_masks": {}, "_bound": {}}
+        return {one.name: getattr(self, one.name) for one in fields(self)} | {"_masks": {}}
 
     @property
     def items(self) -> IdMap:
@@ -64,29 +58,19 @@ class Corpus:
     def matching(self, where: str | pl.Expr) -> Bool:
         """bool (n_items,): the items for which a predicate holds; written ones are remembered."""
         if not isinstance(where, str):
-            return matching(self._typed, where)
+            return matching(self.typed, where)
         found = self._masks.get(where)
         if found is None:
-            found = matching(self._typed, where)
+            found = matching(self.typed, where)
             if len(self._masks) < _REMEMBERED:
                 self._masks[where] = found
         return found
 
     @cached_property
-    def _typed(self) -> Catalog:
+    def typed(self) -> Catalog:
         """The catalogue, its columns of numbers written as text (as a CSV file has them) read as numbers."""
         columns = [as_numbers(column) for column in self.catalog.columns.iter_columns()]
         return replace(self.catalog, columns=pl.DataFrame(columns))
-
-    def bound(self, rules: Rules) -> BoundRules:
-        """Rules with their items and columns looked up; remembered."""
-        found = self._bound.get(rules)
-        if found is None:
-            found = rules.bind(self._typed, self.towers.vectors)
-            if len(self._bound) >= _REMEMBERED:
-                self._bound.clear()
-            self._bound[rules] = found
-        return found
 
     def mask_of(self, rows: Int32) -> Bool:
         """bool (n_items,): true at these rows."""
@@ -103,14 +87,6 @@ class Corpus:
         found: Bool = self.towers.text_vectors.any(axis=1) & self.index.alive
         return found
 
-    def reader_of(self, options: dict[str, Any]) -> FeatureEncoder:
-        """Made once, before the first change, and handed on: an update must not renumber what the tower was trained on."""
-        if self.reader is not None:
-            return self.reader
-        first = self.catalog.aligned(IdMap(self.items.ids[: self.trained], self.items.kind))
-        words = reads_words(options, has_tokens=self.towers.net.items.bags is not None)
-        return FeatureEncoder.of(first, options.get("categories", ()), options.get("numbers", ()), words=words)
-
     def _read(self, frame: pl.DataFrame) -> Catalog:
         if ITEM not in frame.columns:
             raise DataError(f"a frame of items needs a column {ITEM!r}; it has {', '.join(frame.columns)}")
@@ -125,15 +101,13 @@ class Corpus:
         frame = frame.with_columns(ids.alias(ITEM))
         return Catalog.from_frame(frame, text=text, title=TITLE if TITLE in frame.columns else None)
 
-    def added(self, frame: pl.DataFrame, options: dict[str, Any]) -> Corpus:
-        """With items that are new, or that were removed before.
+    def with_items(self, frame: pl.DataFrame) -> Corpus:
+        """Add items that are new, or that were removed before.
 
         Parameters
         ----------
         frame : DataFrame
             ``item_id`` and the columns of the catalogue; what it lacks is null.
-        options : dict
-            The model's.
 
         Raises
         ------
@@ -149,60 +123,55 @@ class Corpus:
         if len(present):
             names = ", ".join(repr(one) for one in self.items.to_ids(present[:5]).to_list())
             raise DataError(f"{len(present)} items are there already, such as {names}; use update_items for these")
-        return self._with(new, options)
+        return self._with(new)
 
-    def updated(self, frame: pl.DataFrame, options: dict[str, Any]) -> Corpus:
-        """With other content of items that are there; raises as :meth:`added`, and UnknownIdError."""
+    def with_updated_items(self, frame: pl.DataFrame) -> Corpus:
+        """Replace the content of items that are there; raises as :meth:`with_items`, and UnknownIdError."""
         new = self._read(frame)
         self._present(self.items.to_rows(new.items.ids))
-        return self._with(new, options)
+        return self._with(new)
 
-    def removed(self, rows: Int32) -> Corpus:
-        """Without some items; histories still tell of them.
+    def without_items(self, rows: Int32) -> Corpus:
+        """Remove some items; histories keep them.
 
         Raises
         ------
         DataError
             An item was removed before.
         """
-        return replace(self, index=self.index.removed(self._present(rows)))._fresh()
+        return replace(self, index=self.index.removed(self._present(rows)))
 
-    def compacted(self, used: Bool, options: dict[str, Any]) -> tuple[Corpus, Int32]:
-        """Without the rows of removed items that nothing refers to, and with an index built anew of what is there.
+    def compacted(self, used: Bool) -> tuple[Corpus, Int32]:
+        """Drop the rows of removed items that nothing refers to, and build the index anew of what is there.
 
         Parameters
         ----------
         used : bool (n_items,)
-            Rows that something beside this shelf's histories refers to.
-        options : dict
-            The model's.
+            Rows that something outside refers to.
 
         Returns
         -------
         Corpus
         int32 (n_items,)
-            The new row of each old one; −1 for those that went.
+            The new row of each old one; −1 for those that were dropped.
 
         Raises
         ------
         DataError
             No item would be left.
         """
-        told = np.empty(0, dtype=np.int32) if self.histories is None else self.histories.rows
-        keep = self.index.alive | used | self.mask_of(told)
-        rows = np.flatnonzero(keep).astype(np.int32)
         if not self.index.alive.any():
             raise DataError("every item is removed; add some before the index is built anew")
-        reader = self.reader_of(options)
-        place = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
+        keep = self.index.alive | used
+        rows = np.flatnonzero(keep).astype(np.int32)
+        new_rows = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
         if len(rows) == len(keep):
-            return replace(self, index=self.index.compacted(), reader=reader)._fresh(), place
+            return replace(self, index=self.index.compacted()), new_rows
         items = IdMap(self.items.to_ids(rows), self.items.kind)
         towers = shortened(self.towers, rows, items)
         index = self.index.shortened(rows, towers.vectors)
-        histories = None if self.histories is None else self.histories.remap(place)
-        trained = int(keep[: self.trained].sum())
-        return Corpus(towers, index, self.catalog.aligned(items), trained, reader, histories), place
+        trained = int(keep[: self.trained_items].sum())
+        return Corpus(towers, index, self.catalog.aligned(items), trained, self.encoder), new_rows
 
     def _present(self, rows: Int32) -> Int32:
         gone = rows[~self.index.alive[rows]]
@@ -211,13 +180,12 @@ class Corpus:
             raise DataError(f"{len(gone)} items are not there any more, such as {names}; add_items brings them back")
         return rows
 
-    def _with(self, new: Catalog, options: dict[str, Any]) -> Corpus:
+    def _with(self, new: Catalog) -> Corpus:
         before = len(self.items)
         items = self.items.extended(new.items.ids)
         catalog = _merged(self.catalog, new, items)
         rows = items.to_rows(new.items.ids)
-        content = self.reader_of(options)
-        towers = extended(self.towers, catalog, rows, content)
+        towers = extended(self.towers, catalog, rows, self.encoder)
         vectors = towers.vectors
         index = self.index
         if len(items) > before:
@@ -225,11 +193,7 @@ class Corpus:
         old = rows[rows < before]
         if len(old):
             index = index.restored(old).updated(old, vectors[old])
-        return Corpus(towers, index, catalog, self.trained, content, self.histories)
-
-    def _fresh(self) -> Corpus:
-        """Without what was remembered of an older state."""
-        return Corpus(self.towers, self.index, self.catalog, self.trained, self.reader, self.histories)
+        return Corpus(towers, index, catalog, self.trained_items, self.encoder)
 
 
 def _merged(old: Catalog, new: Catalog, items: IdMap) -> Catalog:

@@ -1,4 +1,4 @@
-"""The bundle: one self-contained, hashed, pickle-free folder from which a retriever rises again."""
+"""The bundle: one self-contained, hashed, pickle-free folder."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from recsys.bundle import config as bundle_config
 from recsys.bundle import manifest
+from recsys.config.augment import Augment
+from recsys.config.training import Objective, Training
 from recsys.core.arguments import place
 from recsys.core.files import Held, atomic_folder, exclusive
 from recsys.core.id_map import IdMap
@@ -30,44 +32,44 @@ from recsys.data.split import Holdout
 from recsys.errors import BundleError, DamagedError, DataError, DependencyError, EncoderError, RecsysError
 
 if TYPE_CHECKING:
+    from recsys.bundle.contents import Bundle
+    from recsys.bundle.corpus import Corpus
+    from recsys.config.model import ModelConfig
     from recsys.models.towers import TwoTowerModel
-    from recsys.serving.retriever import Retriever
 
 _CHECKED_ROWS, _CHECKED_USERS = 64, 8
 _NEAR = 5e-3
 """Largest difference of a user vector made anew, as a share of its length: what processors may differ by, and no option."""
 _FIGURES, _CARD, _ENCODER, _USERS = "report.json", "MODEL_CARD.md", "encoder/", "checked_users.npy"
 _HIDDEN = (ITEM, f"_{TEXT}", f"_{TITLE}")
-_APART = ("objective", "augment", "reading")
-"""What the record of a training tells beside what happened; on its own in config.json."""
 
 
 def save(
-    retriever: Retriever,
+    bundle: Bundle,
     folder: Path,
     *,
     overwrite: bool,
     metrics: dict[str, Any] | None = None,
-    figures: dict[str, Any] | None = None,
+    extras: dict[str, str] | None = None,
     like: str | Path | None = None,
     held: Held | None = None,
 ) -> None:
     """Write a bundle under a temporary name, then exchange it for what has its name: all or nothing.
 
-    At no moment the path holds something else than a whole bundle, old or new; see :func:`recsys.core.files.atomic_folder`.
+    At every moment the path holds one whole bundle, old or new; see :func:`recsys.core.files.atomic_folder`.
 
     Parameters
     ----------
-    retriever : Retriever
+    bundle : Bundle
     folder : Path
     overwrite : bool
         Whether an older bundle there may be replaced. A folder that is not a bundle never is.
     metrics : dict, optional
-        Kept in the manifest; by default those of ``figures``.
-    figures : dict, optional
-        What :func:`recsys.report.build` found; kept as ``report.json`` and told in ``MODEL_CARD.md``.
+        Kept in the manifest.
+    extras : dict, optional
+        Name → text of more files to keep in the bundle, such as :func:`recsys.report.bundle_files` makes.
     like : path, optional
-        An older bundle of the same model, whose metrics and card are taken over.
+        An older bundle of the same model, whose metrics, report and card are taken over.
     held : Held, optional
         The lock of ``folder`` (:func:`recsys.core.files.exclusive`), if the caller has held it since loading.
 
@@ -84,24 +86,20 @@ def save(
         if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / manifest.FILE).is_file():
             raise DataError(f"{folder} holds something that is not a recsys bundle; it is not overwritten")
         with atomic_folder(folder, replace=overwrite) as target:
-            if metrics is None and figures is not None:
-                metrics = {name: value["mean"] for name, value in figures["models"][0]["metrics"].items()}
             if like is not None:
-                metrics = _taken_over(Path(like), target) if metrics is None else metrics
+                older = _taken_over(Path(like), target)
+                metrics = older if metrics is None else metrics
             with _full_disk_told(folder):
-                _write_tables(retriever, target)
-                _write_towers(retriever, target)
-                _write_encoder(retriever, target)
-            if figures is not None:
-                from recsys.report import as_json, model_card  # noqa: PLC0415
-
-                (target / _FIGURES).write_text(as_json(figures), encoding="utf-8")
-                (target / _CARD).write_text(model_card(figures), encoding="utf-8")
-            manifest.write(target, retriever.data, metrics or {})
+                _write_tables(bundle, target)
+                _write_towers(bundle, target)
+                _write_encoder(bundle, target)
+            for name, text in (extras or {}).items():
+                (target / name).write_text(text, encoding="utf-8")
+            manifest.write(target, bundle.data, metrics or {})
 
 
 def _taken_over(like: Path, target: Path) -> dict[str, Any]:
-    """Copy figures and card of an older bundle, all of one version; its metrics."""
+    """Copy report and card of an older bundle, both of one version; returns its metrics."""
 
     def read(told: dict[str, Any], source: Source) -> dict[str, Any]:
         for name in (_FIGURES, _CARD):
@@ -124,75 +122,68 @@ def _full_disk_told(folder: Path) -> Iterator[None]:
         raise OSError(f"{folder} cannot be written: {str(error).splitlines()[0]}") from error
 
 
-def _write_tables(retriever: Retriever, target: Path) -> None:
-    catalog = retriever.catalog
-    codes = retriever.towers.codes_for(retriever.users)
+def _write_tables(bundle: Bundle, target: Path) -> None:
+    catalog = bundle.catalog
+    codes = bundle.towers.codes_for(bundle.users)
     features = [] if codes is None else [pl.Series(f"feature_{i}", codes[:, i]) for i in range(codes.shape[1])]
-    retriever.users.ids.to_frame().hstack(features).write_parquet(target / "users.parquet")
-    own = {ITEM: retriever.items.ids, f"_{TEXT}": catalog.texts, f"_{TITLE}": catalog.titles}
+    bundle.users.ids.to_frame().hstack(features).write_parquet(target / "users.parquet")
+    own = {ITEM: bundle.items.ids, f"_{TEXT}": catalog.texts, f"_{TITLE}": catalog.titles}
     columns = catalog.columns.rename(
         lambda name: f"_{name}" if name.lstrip("_") in (TEXT, TITLE) and name[0] == "_" else name
     )
     pl.DataFrame(own).hstack(columns).write_parquet(target / "items.parquet")
-    histories = _nested(retriever.histories, "items", "times", "events")
-    if retriever.trained is not None:
-        histories = histories.with_columns(pl.Series("trained", retriever.trained))
+    histories = _nested(bundle.histories, "items", "times", "events")
+    if bundle.trained is not None:
+        histories = histories.with_columns(pl.Series("trained", bundle.trained))
     histories.write_parquet(target / "histories.parquet")
-    if (holdout := retriever.holdout) is not None:
+    if (holdout := bundle.holdout) is not None:
         users = holdout.users.to_ids(holdout.user_rows).alias(USER).to_frame()
         history = _nested(holdout.histories, "history", "history_times", "history_events")
         targets = _nested(replace(holdout.targets.without_events(), times=holdout.times), "targets", "times", "events")
         pl.concat([users, history, targets], how="horizontal").write_parquet(target / "holdout.parquet")
 
 
-def _write_towers(retriever: Retriever, target: Path) -> None:
+def _write_towers(bundle: Bundle, target: Path) -> None:
     from safetensors.numpy import save_file  # noqa: PLC0415
 
     from recsys.index import io as files  # noqa: PLC0415
 
-    towers = retriever.towers
+    towers = bundle.towers
     tensors = {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in towers.net.state_dict().items()}
     if towers.whitening is not None:
         tensors |= {"whitening.mean": towers.whitening.mean, "whitening.matrix": towers.whitening.matrix}
     save_file(tensors, target / "towers.safetensors")
     np.save(target / "item_vectors.npy", towers.vectors, allow_pickle=False)
-    files.write(retriever.index, target, towers.vectors)
-    retriever.shelf.reader_of(retriever.options).write(target)
-    np.save(target / _USERS, _user_vectors(retriever), allow_pickle=False)
-    config = {
-        "model": retriever.options,
-        **{name: retriever.record.get(name) for name in _APART},
-        "training": {name: value for name, value in retriever.record.items() if name not in _APART},
-        "catalog": {"text_columns": list(retriever.catalog.text_columns), "trained_items": retriever.shelf.trained},
-        "event_names": list(retriever.event_names),
-        "holdout": retriever.holdout.protocol if retriever.holdout else None,
-    }
+    files.write(bundle.index, target, towers.vectors)
+    bundle.corpus.encoder.write(target)
+    np.save(target / _USERS, _user_vectors(bundle), allow_pickle=False)
+    config = bundle_config.written(bundle)
     (target / bundle_config.FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _user_vectors(retriever: Retriever) -> Float32:
+def _user_vectors(bundle: Bundle) -> Float32:
     """float32 (m, D): vectors of a few users, by which a loader proves that the user tower is the one that was saved."""
     from recsys.models.towers import numpy_of  # noqa: PLC0415
 
-    rows = np.flatnonzero(retriever.histories.lengths)[:_CHECKED_USERS].astype(np.int32)
+    rows = np.flatnonzero(bundle.histories.lengths)[:_CHECKED_USERS].astype(np.int32)
     if not len(rows):
-        return np.empty((0, retriever.towers.vectors.shape[1]), dtype=np.float32)
-    return numpy_of(retriever.towers.user_vectors(retriever.histories.take(rows), rows))
+        return np.empty((0, bundle.towers.vectors.shape[1]), dtype=np.float32)
+    return numpy_of(bundle.towers.user_vectors(bundle.histories.take(rows), rows))
 
 
-def _write_encoder(retriever: Retriever, target: Path) -> None:
+def _write_encoder(bundle: Bundle, target: Path) -> None:
     """Write the text encoder; after a training, prove that what was written gives the vectors that were trained with."""
     from recsys.models.encoders.proof import prove_reencoding  # noqa: PLC0415
     from recsys.models.towers import numpy_of  # noqa: PLC0415
 
-    towers, folder = retriever.towers, target / _ENCODER
+    towers, folder = bundle.towers, target / _ENCODER
     if towers.held_encoder is None or towers.whitening is None:
         return
     try:
         towers.held_encoder.write(folder)
         if not towers.held_encoder.proven:
             texts = numpy_of(towers.net.items.text)
-            prove_reencoding(folder, retriever.catalog.texts, towers.whitening, texts, towers.device)
+            prove_reencoding(folder, bundle.catalog.texts, towers.whitening, texts, towers.device)
             towers.held_encoder.proven = True
     except EncoderError as error:  # the model is trained: it is not lost for this
         shutil.rmtree(folder, ignore_errors=True)
@@ -201,19 +192,20 @@ def _write_encoder(retriever: Retriever, target: Path) -> None:
         )
 
 
-def load(folder: str | Path, *, device: str = "auto") -> Retriever:
+def load(folder: str | Path, *, device: str = "auto") -> Bundle:
     """Open a bundle.
 
     Parameters
     ----------
     folder : path
-        What :meth:`recsys.serving.retriever.Retriever.save` wrote.
+        What :func:`save` wrote.
     device : str
         ``"auto"``, ``"cpu"`` or ``"cuda"``: where the towers run.
 
     Returns
     -------
-    Retriever
+    Bundle
+        It owns all that it answers from: what was read, and the opened files of the encoder.
 
     Raises
     ------
@@ -233,10 +225,9 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
     return manifest.reading(folder, lambda told, source: _loaded(told, source, device))
 
 
-def _loaded(told: dict[str, Any], source: Source, device: str) -> Retriever:
-    """A retriever that owns all that it will answer from: what was read, and the opened files of the encoder."""
+def _loaded(told: dict[str, Any], source: Source, device: str) -> Bundle:
     try:
-        retriever = _risen(told, source, device)
+        bundle = _assembled(told, source, device)
         for file in source.files.values():
             if not file.proven:  # the encoder's, and what is for people
                 file.check()
@@ -247,7 +238,7 @@ def _loaded(told: dict[str, Any], source: Source, device: str) -> Retriever:
         source.close()
         raise BundleError(f"{source.folder} is not whole: {_first_line(error)}") from error
     source.close(keep=lambda name: name.startswith(_ENCODER))
-    return retriever
+    return bundle
 
 
 def _first_line(error: BaseException) -> str:
@@ -255,66 +246,93 @@ def _first_line(error: BaseException) -> str:
     return line if isinstance(error, RecsysError | OSError) else f"{type(error).__name__}: {line}"
 
 
-def _risen(told: dict[str, Any], source: Source, device: str) -> Retriever:
-    from recsys.bundle.corpus import Corpus  # noqa: PLC0415
-    from recsys.index import io as files  # noqa: PLC0415
-    from recsys.models.feature_encoder import FeatureEncoder, reads_words  # noqa: PLC0415
-    from recsys.serving.retriever import Retriever  # noqa: PLC0415
+def _assembled(told: dict[str, Any], source: Source, device: str) -> Bundle:
+    """The bundle in a folder's files, each part proven to belong to the others."""
+    from recsys.bundle.contents import Bundle  # noqa: PLC0415
 
     config = bundle_config.parsed(source)
-    options = bundle_config.model_of(source.folder, config["model"]).to_dict()
     event_names = tuple(config.get("event_names", ()))  # bundles of older versions have none
     people = _table(source, "users.parquet", {USER})
     users = IdMap(people[USER], "user")
+    corpus = _corpus(source, config, users, people.drop(USER), device)
+    table = _table(source, "histories.parquet", {"items"})
+    histories = _lists(table, "items", "times", "events")
+    _check_rows(source, "histories.parquet", histories, len(users), len(corpus.items), len(event_names))
+    training = dict(config["training"])
+    folder = source.folder
+    bundle = Bundle(
+        corpus=corpus,
+        users=users,
+        histories=histories,
+        config=bundle_config.model_of(folder, config["model"]),
+        objective=bundle_config.options_of(folder, "objective", Objective, config.get("objective")),
+        augment=bundle_config.options_of(folder, "augment", Augment, config.get("augment")),
+        training=bundle_config.options_of(folder, "training.options", Training, training.pop("options", None)),
+        reading=config.get("reading"),
+        record=training,
+        holdout=_holdout(source, config, users, corpus.items, event_names),
+        data=told["data"],
+        trained=table["trained"].to_numpy() if "trained" in table.columns else None,
+        event_names=event_names,
+    )
+    _check_users(source, bundle)
+    return bundle
+
+
+def _corpus(source: Source, config: dict[str, Any], users: IdMap, features: pl.DataFrame, device: str) -> Corpus:
+    """The items: towers, vectors, index and catalogue."""
+    from recsys.bundle.corpus import Corpus  # noqa: PLC0415
+    from recsys.index import io as files  # noqa: PLC0415
+    from recsys.models.feature_encoder import FeatureEncoder, reads_words  # noqa: PLC0415
+
     table = _table(source, "items.parquet", set(_HIDDEN))
     items = IdMap(table[ITEM], "item")
-    towers = _load_towers(source, options, users, items, device)
+    model = bundle_config.model_of(source.folder, config["model"])
+    towers = _load_towers(source, model, users, items, device)
     bundle_config.check_items(source, config, len(items), set(table.columns))
-    towers.event_names = event_names
-    if len(people.columns) > 1:
-        towers.user_codes = people.drop(USER).to_numpy().astype(np.int32)
-    columns = table.drop(_HIDDEN)
+    towers.event_names = tuple(config.get("event_names", ()))
+    if features.width:
+        towers.user_codes = features.to_numpy().astype(np.int32)
     catalog = Catalog(
         items,
         table[f"_{TEXT}"].alias(TEXT),
         table[f"_{TITLE}"].alias(TITLE),
-        columns.rename(lambda name: name[1:] if name.lstrip("_") in (TEXT, TITLE) and name[:2] == "__" else name),
+        table.drop(_HIDDEN).rename(
+            lambda name: name[1:] if name.lstrip("_") in (TEXT, TITLE) and name[:2] == "__" else name
+        ),
         tuple(config["catalog"]["text_columns"]),
     )
-    histories = _table(source, "histories.parquet", {"items"})
-    lists = _lists(histories, "items", "times", "events")
-    _check_rows(source, "histories.parquet", lists, len(users), len(items), len(event_names))
     vectors = _checked_vectors(source, towers)
     index = files.read(source, vectors, device=towers.device)
-    words = reads_words(options, has_tokens=towers.net.items.bags is not None)
-    reader = FeatureEncoder.read(source, options["categories"], words=words)
-    retriever = Retriever(
-        shelf=Corpus(towers, index, catalog, config["catalog"].get("trained_items", len(items)), reader),
-        users=users,
-        histories=lists,
-        trained=histories["trained"].to_numpy() if "trained" in histories.columns else None,
-        options=options,
-        record=config["training"] | {name: config[name] for name in _APART if config.get(name) is not None},
-        data=told["data"],
-        event_names=event_names,
+    trained = config["catalog"].get("trained_items", len(items))
+    words = reads_words(model, has_tokens=towers.net.items.bags is not None)
+    encoder = FeatureEncoder.read(source, model.categories, words=words)
+    if encoder is None:  # bundles of older versions have no file for it
+        first = catalog.aligned(IdMap(items.ids[:trained], items.kind))
+        encoder = FeatureEncoder.of(first, model.categories, model.numbers, words=words)
+    return Corpus(towers, index, catalog, trained, encoder)
+
+
+def _holdout(
+    source: Source, config: dict[str, Any], users: IdMap, items: IdMap, event_names: tuple[str, ...]
+) -> Holdout | None:
+    """The held-out users; None if the bundle has none."""
+    if config["holdout"] is None:
+        return None
+    held = _table(source, "holdout.parquet", {USER, "history", "targets"})
+    history, targets = _lists(held, "history", "history_times", "history_events"), _lists(held, "targets", "times", "")
+    for one in (history, targets):
+        _check_rows(source, "holdout.parquet", one, len(held), len(items), len(event_names))
+    return Holdout(
+        users,
+        items,
+        users.to_rows(held[USER]),
+        history,
+        targets.without_events(),
+        config["holdout"],
+        targets.times,
+        () if history.events is None else event_names,
     )
-    _check_users(source, retriever)
-    if config["holdout"] is not None:
-        held = _table(source, "holdout.parquet", {USER, "history", "targets"})
-        history, targets = _lists(held, "history", "history_times", "history_events"), _lists(held, "targets", "times", "")
-        for one in (history, targets):
-            _check_rows(source, "holdout.parquet", one, len(held), len(items), len(event_names))
-        retriever.holdout = Holdout(
-            users,
-            items,
-            users.to_rows(held[USER]),
-            history,
-            targets.without_events(),
-            config["holdout"],
-            targets.times,
-            () if history.events is None else event_names,
-        )
-    return retriever
 
 
 def _table(source: Source, name: str, needed: set[str]) -> pl.DataFrame:
@@ -349,11 +367,11 @@ def _check_rows(source: Source, name: str, lists: Ragged, owners: int, items: in
         raise BundleError(f"{file} has event types that are none of the {events} of event_names in config.json")
 
 
-def _check_users(source: Source, retriever: Retriever) -> None:
+def _check_users(source: Source, bundle: Bundle) -> None:
     """Refuse a user tower that makes other vectors than it did when it was saved."""
     if _USERS not in source:  # bundles of older versions
         return
-    saved, made = np.load(BytesIO(source.read(_USERS)), allow_pickle=False), _user_vectors(retriever)
+    saved, made = np.load(BytesIO(source.read(_USERS)), allow_pickle=False), _user_vectors(bundle)
     far = (
         np.inf
         if saved.shape != made.shape
@@ -366,7 +384,7 @@ def _check_users(source: Source, retriever: Retriever) -> None:
         )
 
 
-def _load_towers(source: Source, options: dict[str, Any], users: IdMap, items: IdMap, device: str) -> TwoTowerModel:
+def _load_towers(source: Source, model: ModelConfig, users: IdMap, items: IdMap, device: str) -> TwoTowerModel:
     from safetensors.torch import load as tensors_of  # noqa: PLC0415
 
     from recsys.core.device import pick_device  # noqa: PLC0415
@@ -375,7 +393,7 @@ def _load_towers(source: Source, options: dict[str, Any], users: IdMap, items: I
     from recsys.models.encoders.whitening import Whitening  # noqa: PLC0415
     from recsys.models.towers import TwoTowerModel  # noqa: PLC0415
 
-    folder, model = source.folder, bundle_config.model_of(source.folder, options)
+    folder = source.folder
     state = tensors_of(source.read("towers.safetensors"))
     whitening = None
     if "whitening.mean" in state:
@@ -439,47 +457,3 @@ def _lists(frame: pl.DataFrame, rows: str, times: str, events: str) -> Ragged:
         flat(times, pl.Int64) if times in frame.columns else None,
         flat(events, pl.Int8) if events in frame.columns else None,
     )
-
-
-def _facts(told: dict[str, Any], source: Source) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
-        for file in source.files.values():
-            file.check()
-        return told, bundle_config.parsed(source)
-    finally:
-        source.close()
-
-
-def describe(folder: Path) -> dict[str, Any]:
-    """A bundle's facts, its files verified, without loading the model."""
-    told, config = manifest.reading(Path(folder), _facts)
-    size = sum(entry["bytes"] for entry in told["files"].values())
-    training = config["training"]
-    return {
-        "bundle": str(folder),
-        "created": told["created"],
-        "verified_files": len(told["files"]),
-        "bytes": size,
-        "data": told["data"],
-        "model": config["model"],
-        "holdout": config["holdout"],
-        "best_epoch": training.get("best_epoch"),
-        "training_seconds": round(training.get("seconds", 0)),
-        "test": {
-            name: f"{value:.4f}" if isinstance(value, int | float) else str(value)
-            for name, value in told["metrics"].items()
-        },
-        "library_versions": told["library_versions"],
-    }
-
-
-def describe_text(facts: dict[str, Any]) -> str:
-    """The facts as lines for people."""
-    lines = []
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            lines.append(name.replace("_", " "))
-            lines += [f"  {key:<22}{one}" for key, one in value.items()]
-        else:
-            lines.append(f"{name.replace('_', ' '):<24}{value:,}" if isinstance(value, int) else f"{name:<24}{value}")
-    return "\n".join(lines)

@@ -127,7 +127,8 @@ def _fit(recipe: Recipe, arguments: Namespace, places: FitPlaces, held: Held | N
     if rank := process_number():  # torchrun started several of us; the first one does the rest
         return Answer(f"process {rank} has done its share", {"rank": rank})
     retriever = after_fit.retriever_of(model, log, test)
-    retriever.record["reading"] = after_fit.reading_of(arguments, arguments.data_flags, _how(log, arguments))
+    reading = after_fit.reading_of(arguments, arguments.data_flags, _how(log, arguments))
+    retriever.bundle = replace(retriever.bundle, reading=reading)
     report, figures, failed = after_fit.judged(retriever)
     unwritten = after_fit.save(
         retriever, out, checkpoint, overwrite=arguments.overwrite, report=report, figures=figures, held=held
@@ -277,7 +278,7 @@ def run_evaluate(arguments: Namespace) -> Answer:
     parts, data = [str(report)], report.to_dict()
     cuts = dict[str, pl.DataFrame]()
     if arguments.segments:
-        cuts = standard_segments(report, retriever.trained_on, retriever.catalog, arguments.category)
+        cuts = standard_segments(report, retriever.bundle.trained_on, retriever.catalog, arguments.category)
     for column, table in tables.items():
         cuts[column] = by_user(report, user_column(report, table, column))
     if cuts:
@@ -307,9 +308,9 @@ def run_compare(arguments: Namespace) -> Answer:
     assert first.holdout is not None  # noqa: S101 - _judgeable saw to it
     models: list[Ranker] = list(retrievers)
     for name in arguments.baselines:
-        if first.trained_on is None:
+        if first.bundle.trained_on is None:
             raise ConfigError(f"{arguments.run_folders[0]} does not tell what it was trained on, so no baseline can be")
-        models.append(by_name(name).fit(first.trained_on, first.catalog))
+        models.append(by_name(name).fit(first.bundle.trained_on, first.catalog))
     seen = _filter_seen(arguments)
     found = recsys.compare(models, first.holdout, arguments.k, metric=metric, filter_seen=seen)
     return Answer(str(found), found.to_dict())
@@ -326,7 +327,7 @@ def run_report(arguments: Namespace) -> Answer:
     retriever = _judgeable(arguments.run_folder)
     seen = _filter_seen(arguments)
     report = build_report(
-        retriever, retriever, category=arguments.category, filter_seen=seen, baselines=not arguments.no_baselines
+        retriever.bundle, retriever, category=arguments.category, filter_seen=seen, baselines=not arguments.no_baselines
     )
     write(report.figures, out)
     figures, card = out.with_suffix(".json"), out.with_suffix(".md")
@@ -357,7 +358,7 @@ def run_inspect(arguments: Namespace) -> Answer:
         of_logs = [flag for flag in arguments.data_flags if flag.option_strings]
         if idle := [flag.option_strings[0] for flag in of_logs if getattr(arguments, flag.dest) != flag.default]:
             raise ConfigError(f"{only} is a bundle, and {idle[0]} is for reading logs; leave it out")
-        from recsys.bundle.io import describe, describe_text  # noqa: PLC0415
+        from recsys.bundle.describe import describe, describe_text  # noqa: PLC0415
 
         facts = describe(only)
         return Answer(describe_text(facts), facts)

@@ -188,7 +188,7 @@ def run_index(arguments: Namespace) -> Answer:
             kinds = None if kind == "auto" else [] if kind == "exact" else [kind]
             recall = 0.99 if arguments.recall is None else arguments.recall
             retriever.choose_index(recall_target=recall, memory_budget=budget, kinds=kinds)
-        save(retriever, folder, overwrite=True, like=folder, held=held)
+        save(retriever.bundle, folder, overwrite=True, like=folder, held=held)
     if not changes:
         shown = pl.DataFrame(retriever.index.measured).with_columns(pl.col("chosen").cast(pl.Int8))
         parts.append(as_text(shown.drop("kind", "precision")))

@@ -23,6 +23,7 @@ from recsys.evaluation.evaluate import evaluate
 from recsys.evaluation.protocol import Ranker
 from recsys.evaluation.result import DEFINITION
 from recsys.report import build as build_report
+from recsys.report import bundle_files, means_of
 from recsys.serving.retriever import Retriever
 from recsys.two_tower import TwoTower
 
@@ -68,8 +69,8 @@ def run(folder: Path, seed: int) -> tuple[str, dict[str, Any]]:
     apart = pl.DataFrame([_row(ranker, split.test.where(cold)) for ranker in rankers])
 
     retriever = model.retriever(log=events, holdout=split.test)
-    figures = build_report(retriever, retriever, baselines=False, with_map=False).figures
-    retriever.save(folder / "bundle", overwrite=True, figures=figures)
+    figures = build_report(retriever.bundle, retriever, baselines=False, with_map=False).figures
+    retriever.save(folder / "bundle", overwrite=True, metrics=means_of(figures), extras=bundle_files(figures))
     users = events.users.to_ids(split.test.user_rows[:: len(split.test) // _SHOWN_USERS][:_SHOWN_USERS])
     bundle = folder / "bundle"
     text = "\n\n".join(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
+from recsys.config.model import ModelConfig
 from recsys.core.opened import Source
 from recsys.data.catalog import Catalog
 from recsys.errors import BundleError
@@ -17,18 +17,16 @@ from recsys.models.features import Standardiser, TokenVocabulary
 TOKENS, SCALES = "tokens.parquet", "scales.parquet"
 
 
-def reads_words(options: Mapping[str, Any], *, has_tokens: bool) -> bool:
+def reads_words(config: ModelConfig, *, has_tokens: bool) -> bool:
     """Whether a fitted model reads words.
 
     Parameters
     ----------
-    options : mapping
-        Of the model.
+    config : ModelConfig
     has_tokens : bool
         Whether it learned words or categories at all.
     """
-    asked = options["word_features"]
-    return has_tokens and (asked == "on" or (asked == "auto" and options["encoder"] is not None))
+    return has_tokens and config.wants_words
 
 
 @dataclass(frozen=True, eq=False)

@@ -124,7 +124,7 @@ def _headline(bundle: Reported, own: Evaluation) -> dict[str, Any]:
         "options": bundle.options,
         "command": reproduce.command(bundle),
         "all_options": reproduce.options_of(bundle),
-        "reading_known": bundle.record.get("reading") is not None,
+        "reading_known": bundle.reading is not None,
         "versions": _versions(),
     }
 

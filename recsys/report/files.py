@@ -48,3 +48,13 @@ def check_page_name(out: Path) -> None:
 def as_json(figures: dict[str, Any]) -> str:
     """The figures as strict JSON."""
     return json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def bundle_files(figures: dict[str, Any]) -> dict[str, str]:
+    """The files that a bundle keeps of a report, name → text: the figures and the model card."""
+    return {"report.json": as_json(figures), "MODEL_CARD.md": model_card(figures)}
+
+
+def means_of(figures: dict[str, Any]) -> dict[str, float]:
+    """The model's own metrics, name → mean, as a bundle's manifest keeps them."""
+    return {name: value["mean"] for name, value in figures["models"][0]["metrics"].items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from recsys.config.augment import Augment
+from recsys.config.training import Objective, Training
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Float32
 from recsys.data.catalog import Catalog
@@ -28,8 +30,28 @@ class Reported(Protocol):
         ...
 
     @property
+    def objective(self) -> Objective | None:
+        """What was learned; None if it is not known."""
+        ...
+
+    @property
+    def augment(self) -> Augment | None:
+        """How windows were varied; None if it is not known."""
+        ...
+
+    @property
+    def training(self) -> Training | None:
+        """Options of the training; None if they are not known."""
+        ...
+
+    @property
+    def reading(self) -> dict[str, Any] | None:
+        """How ``recsys fit`` read and split the log; None if it was read in Python."""
+        ...
+
+    @property
     def record(self) -> dict[str, Any]:
-        """What happened in training, and all other options."""
+        """What happened in training."""
         ...
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from recsys.config.recipe import TABLES
@@ -36,17 +36,12 @@ def command(bundle: Reported) -> str:
 
 def options_of(bundle: Reported) -> dict[str, dict[str, Any]]:
     """All options by table of a recipe; a table is empty if its options are not known."""
-    record = bundle.record
-    return {
-        "model": bundle.options,
-        "objective": record.get("objective") or {},
-        "augment": record.get("augment") or {},
-        "training": record.get("options") or {},
-    }
+    rest = {"objective": bundle.objective, "augment": bundle.augment, "training": bundle.training}
+    return {"model": bundle.options} | {name: {} if one is None else asdict(one) for name, one in rest.items()}
 
 
 def _data_words(bundle: Reported) -> list[str]:
-    reading = bundle.record.get("reading")
+    reading = bundle.reading
     if reading is not None:
         files = [*(["--catalog", "ITEMS"] if reading.get("catalog") else [])]
         files += ["--user-table", "USERS"] if reading.get("user_table") else []

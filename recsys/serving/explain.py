@@ -7,11 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.core.schema import CONTRIBUTION, ITEM, PLACE, TITLE
 from recsys.data.catalog import Catalog
+from recsys.data.times.request_time import Instant, clock
 from recsys.errors import ConfigError, DataError
 from recsys.models.towers import TwoTowerModel, numpy_of
+from recsys.serving.context import event_code
+from recsys.serving.request import Asked
+from recsys.serving.score_breakdown import score_breakdown
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,3 +237,25 @@ def sentences(frame: pl.DataFrame, top: int = 5) -> list[str]:
         for item, title, amount in told.iter_rows()
         if round(amount, 2) != 0
     ]
+
+
+def explained(bundle: Bundle, who: tuple[Asked, Int32], *, now: Instant | None, target_event: str | None) -> pl.DataFrame:
+    """The events of one person's history and what each contributes to the score of one item, as a frame."""
+    asked, row = who
+    code = None if target_event is None else event_code(target_event, bundle.towers.net.users, bundle.event_names)
+    at = None if now is None else clock(now)
+    user = int(asked.users[0])
+    found = explain(bundle.towers, asked.histories, row, user=user, request=at, wanted=code)
+    return explanation_frame(found[0], bundle.catalog)
+
+
+def broken_down(
+    bundle: Bundle, who: tuple[Asked, Int32], *, now: Instant | None, target_event: str | None
+) -> dict[str, float]:
+    """What the parts of one item add to its score for one person, by name."""
+    asked, row = who
+    code = None if target_event is None else event_code(target_event, bundle.towers.net.users, bundle.event_names)
+    times = None if now is None else np.array([clock(now)], dtype=np.int64)
+    vector = numpy_of(bundle.towers.user_vectors(asked.histories, asked.users, times, code))[0]
+    shares = score_breakdown(bundle.towers, vector, row)
+    return {name: float(values[0]) for name, values in shares.items()}

@@ -1,8 +1,10 @@
-"""One request against one shelf: who asks, what they may get, and by which rules."""
+"""One request against one corpus: who asks, what they may get, and by which rules."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import polars as pl
@@ -20,11 +22,12 @@ from recsys.serving.rules.apply import BoundRules, Ruled
 from recsys.serving.rules.spec import Rules
 
 _BLOCK = 4096
+_REMEMBERED = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What is asked of a shelf.
+    """What is asked of a corpus.
 
     Attributes
     ----------
@@ -53,7 +56,7 @@ class Request:
     @classmethod
     def of(
         cls,
-        shelf: Corpus,
+        corpus: Corpus,
         asked: Asked,
         event_names: tuple[str, ...],
         *,
@@ -73,50 +76,50 @@ class Request:
         )
         passed = asked.left_out
         if exclude is not None:
-            never, missed = known_rows(exclude, shelf.items, "exclude", unknown)
+            never, missed = known_rows(exclude, corpus.items, "exclude", unknown)
             hidden, passed = hidden.merged(repeated(never, len(hidden))), passed + LeftOut(unknown_items=missed)
-        eligible, missed = eligible_items(shelf, allow, where, unknown)
+        eligible, missed = eligible_items(corpus, allow, where, unknown)
         if rules is not None:
             instance(rules, Rules, "rules", "read a file with recsys.Rules.read, or a mapping with recsys.Rules.of")
         return cls(
             asked,
             hidden,
             eligible,
-            min(check_k(k), len(shelf.items)),
+            min(check_k(k), len(corpus.items)),
             clock(now),
-            None if target_event is None else event_code(target_event, shelf.towers.net.users, event_names),
+            None if target_event is None else event_code(target_event, corpus.towers.net.users, event_names),
             rules,
             passed + LeftOut(unknown_items=missed),
         )
 
-    def answer(self, shelf: Corpus, able: Int64) -> tuple[Ranked, pl.DataFrame | None]:
+    def answer(self, corpus: Corpus, able: Int64) -> tuple[Ranked, pl.DataFrame | None]:
         """Lists for those of the people, int64 (m,), who have a history, and what the rules moved."""
-        hidden, bound = self.hidden.take(able), None if self.rules is None else shelf.bound(self.rules)
-        if bound is None:
-            return self._ranked(shelf, able, self.k, hidden, self.eligible), None
-        ruled = self._ruled(shelf, able, hidden, bound)
+        hidden = self.hidden.take(able)
+        if self.rules is None:
+            return self._ranked(corpus, able, self.k, hidden, self.eligible), None
+        ruled = self._ruled(corpus, able, hidden, bound(corpus, self.rules))
         return ruled.ranked, ruled.moves
 
-    def there(self, shelf: Corpus) -> Bool:
+    def there(self, corpus: Corpus) -> Bool:
         """bool (n_items,): what anybody may get and is not removed."""
-        return shelf.index.alive if self.eligible is None else shelf.index.alive & self.eligible
+        return corpus.index.alive if self.eligible is None else corpus.index.alive & self.eligible
 
-    def _ranked(self, shelf: Corpus, able: Int64, k: int, hidden: Ragged, eligible: Bool | None) -> Ranked:
+    def _ranked(self, corpus: Corpus, able: Int64, k: int, hidden: Ragged, eligible: Bool | None) -> Ranked:
         clocks = np.full(len(able), self.clock, dtype=np.int64)
         read, users = self.asked.histories.take(able), self.asked.users[able]
         return rank(
-            shelf, read, k, hidden=hidden, users=users, clocks=clocks, target_event=self.target_event, eligible=eligible
+            corpus, read, k, hidden=hidden, users=users, clocks=clocks, target_event=self.target_event, eligible=eligible
         )
 
-    def _ruled(self, shelf: Corpus, able: Int64, hidden: Ragged, bound: BoundRules) -> Ruled:
+    def _ruled(self, corpus: Corpus, able: Int64, hidden: Ragged, bound: BoundRules) -> Ruled:
         """By the rules, from ever more candidates while caps leave lists short that could be longer."""
         eligible = overlap(self.eligible, bound.eligible)
-        there = self.there(shelf) if bound.eligible is None else self.there(shelf) & bound.eligible
+        there = self.there(corpus) if bound.eligible is None else self.there(corpus) & bound.eligible
         never = bound.pinned[~there[bound.pinned]]
         most = max(1, int(there.sum()))
         pool = min(bound.pool(self.k), most)
         while True:
-            ranked = self._ranked(shelf, able, pool, hidden, eligible)
+            ranked = self._ranked(corpus, able, pool, hidden, eligible)
             ruled = bound.apply(ranked, self.k, now=self.clock, exclude=hidden.merged(repeated(never, len(hidden))))
             short = ruled.ranked.lists.lengths < np.minimum(self.k, ranked.lists.lengths)
             if pool >= most or not short.any():
@@ -125,7 +128,7 @@ class Request:
 
 
 def rank(
-    shelf: Corpus,
+    corpus: Corpus,
     histories: Ragged,
     k: int,
     *,
@@ -140,19 +143,37 @@ def rank(
     for start in range(0, len(histories), _BLOCK):
         part, stop = slice(start, start + _BLOCK), start + _BLOCK
         known, asked = None if users is None else users[part], None if clocks is None else clocks[part]
-        vectors = shelf.towers.user_vectors(histories.block(start, stop), known, asked, target_event)
+        vectors = corpus.towers.user_vectors(histories.block(start, stop), known, asked, target_event)
         own = None if hidden is None else hidden.block(start, stop)
-        parts.append(shelf.index.search(numpy_of(vectors), k, own, eligible=eligible))
+        parts.append(corpus.index.search(numpy_of(vectors), k, own, eligible=eligible))
     return Ranked.joined(parts)
 
 
 def eligible_items(
-    shelf: Corpus, allow: RawIds | None, where: str | pl.Expr | None, unknown: Unknown = "error"
+    corpus: Corpus, allow: RawIds | None, where: str | pl.Expr | None, unknown: Unknown = "error"
 ) -> tuple[Bool | None, int]:
     """bool (n_items,): what a list of ids and a predicate leave (None: everything), and how many ids are unknown."""
     check_where(where)
     allowed, missed = None, 0
     if allow is not None:
-        rows, missed = known_rows(allow, shelf.items, "allow", unknown)
-        allowed = shelf.mask_of(rows)
-    return overlap(allowed, None if where is None else shelf.matching(where)), missed
+        rows, missed = known_rows(allow, corpus.items, "allow", unknown)
+        allowed = corpus.mask_of(rows)
+    return overlap(allowed, None if where is None else corpus.matching(where)), missed
+
+
+_BOUND: WeakKeyDictionary[Corpus, dict[Rules, BoundRules]] = WeakKeyDictionary()
+_BINDING = Lock()
+
+
+def bound(corpus: Corpus, rules: Rules) -> BoundRules:
+    """Rules with their items and columns looked up in a corpus; remembered as long as the corpus lives."""
+    with _BINDING:
+        known = _BOUND.setdefault(corpus, {})
+        found = known.get(rules)
+    if found is None:
+        found = rules.bind(corpus.typed, corpus.towers.vectors)
+        with _BINDING:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[rules] = found
+    return found

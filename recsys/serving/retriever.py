@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from recsys.bundle.contents import Bundle
 from recsys.bundle.corpus import Corpus
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads, check_process, note_threads
@@ -34,51 +33,41 @@ from recsys.core.schema import (
     USER,
 )
 from recsys.data.catalog import Catalog
-from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.data.times.request_time import Instant, clock
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, UnknownIdError
 from recsys.evaluation.protocol import Traits
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.serving.answer import Answered, Form, as_form, check_form, filled_by_popularity, frame_of, spread
 from recsys.serving.context import event_code
-from recsys.serving.explaining import Explaining
-from recsys.serving.living import Living
+from recsys.serving.explain import broken_down, explained
 from recsys.serving.ranking import Request, eligible_items, rank
 from recsys.serving.request import Asked, LeftOut, Unknown, anonymous, known_rows, known_users
-from recsys.serving.request_arguments import RawId, RawIds, check_where, search_texts, single
+from recsys.serving.request_arguments import RawId, RawIds, check_where, item_frame, search_texts, single
 from recsys.serving.rules.spec import Rules
 
+_TRIES = 3
+"""How often an index is built while others may change the items."""
 
-@dataclass(eq=False)
-class Retriever(Explaining, Living):
-    """Towers, index, histories and catalogue, as one thing to ask.
+
+class Retriever:
+    """Answers requests in raw ids from a bundle.
 
     Made by :meth:`recsys.TwoTower.retriever` or :func:`recsys.load`. Every answer is a polars frame of raw ids, scores and
-    ranks (from 1); an answer has fewer than k rows where fewer items are eligible, and never a placeholder.
+    ranks (from 1); an answer has fewer than k rows if fewer items are eligible, and never a placeholder.
 
-    Any number of threads may ask at once, also while items are added or removed: each request is answered from the state
+    Any number of threads may ask at once, also while items are added or removed: each request is answered from the bundle
     that it found. From asyncio, call ``await asyncio.to_thread(retriever.recommend, ...)``.
+
+    Parameters
+    ----------
+    bundle : Bundle
 
     Attributes
     ----------
-    shelf : Corpus
-        Towers, index and catalogue as they are now.
-    users : IdMap
-        The users that can be asked for by name.
-    histories : Ragged
-        Their histories, in the towers' item rows; with the times and types of their events where the log tells them.
-    options, record : dict
-        The model's configuration, and what happened in training; for the bundle.
-    holdout : Holdout or None
-        Users and targets kept from training, for ``recsys evaluate``.
-    data : dict
-        Fingerprint and size of the log.
-    trained : int64 (n_users,) or None
-        How many events from the start of each history the model was trained on; None where it was trained on others.
-    event_names : tuple of str
-        The event types that ``histories.events`` refers to: those that the model was trained on, in the same order.
+    bundle : Bundle
+        What it answers from; swapped as a whole.
 
     Examples
     --------
@@ -88,121 +77,98 @@ class Retriever(Explaining, Living):
     ['query', 'item_id', 'score', 'rank']
     """
 
-    shelf: Corpus
-    users: IdMap
-    histories: Ragged
-    options: dict[str, Any] = field(default_factory=dict)
-    record: dict[str, Any] = field(default_factory=dict)
-    holdout: Holdout | None = None
-    data: dict[str, Any] = field(default_factory=dict)
-    trained: Int64 | None = None
-    event_names: tuple[str, ...] = ()
-    _changing: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
-    _made: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False)
-
-    name = "two towers"
-
-    def __post_init__(self) -> None:
+    def __init__(self, bundle: Bundle) -> None:
         begin_threads()
-        self.shelf = replace(self.shelf, histories=self.histories)
+        self.bundle = bundle
+        self.name = "two towers"
+        self._changing = threading.Lock()
+        self._made: dict[str, tuple[Any, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """All that it answers from, and none of what it remembers; processes of one machine may load the bundle instead."""
         check_process()
-        kept = vars(self.snapshot()).copy()
-        del kept["_changing"], kept["_made"]
-        return kept
+        return {"bundle": self.bundle, "name": self.name}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         note_threads()  # an error here would end the worker of a pool, whose parent then waits for ever
-        self.__dict__ |= kept | {"_changing": threading.Lock(), "_made": {}}
+        self.bundle, self.name = kept["bundle"], kept["name"]
+        self._changing, self._made = threading.Lock(), {}
 
     def __copy__(self) -> Retriever:
         return self.snapshot()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Retriever:
         """A retriever that changes apart from this one; what never changes is shared."""
-        own = {name: copy.deepcopy(getattr(self, name), memo) for name in ("options", "record", "data")}
-        return replace(self.snapshot(), **own)
+        return self.snapshot()
 
-    def _state(self) -> tuple[Corpus, Ragged]:
-        """What is on offer and the histories in its rows, read once: whoever works on them sees no change in between."""
+    def _state(self) -> Bundle:
+        """The bundle, read once: whoever works on it sees no change in between."""
         check_process()
-        shelf = self.shelf
-        return shelf, self.histories if shelf.histories is None else shelf.histories
+        return self.bundle
 
     def _remembered(self, name: str, of: Any, make: Callable[[], Any]) -> Any:
-        """What was made of an immutable object; made anew where that is another one than before."""
+        """What was made of an immutable object; made anew for another object."""
         found = self._made.get(name)
         if found is None or found[0] is not of:
             self._made[name] = found = of, make()
         return found[1]
 
     @property
+    def users(self) -> IdMap:
+        """The users that can be asked for by id."""
+        return self.bundle.users
+
+    @property
+    def histories(self) -> Ragged:
+        """The users' histories."""
+        return self.bundle.histories
+
+    @property
     def items(self) -> IdMap:
         """All items in row order, removed ones too."""
-        return self.shelf.items
+        return self.bundle.items
 
     @property
     def towers(self) -> TwoTowerModel:
         """The fitted towers."""
-        return self.shelf.towers
+        return self.bundle.towers
 
     @property
     def index(self) -> ItemIndex:
         """The index of the item vectors."""
-        return self.shelf.index
+        return self.bundle.index
 
     @property
     def catalog(self) -> Catalog:
-        """What is known of the items, in row order."""
-        return self.shelf.catalog
+        """What is known about the items, in row order."""
+        return self.bundle.catalog
 
     @property
-    def trained_on(self) -> Interactions | None:
-        """The part of the histories that the model was trained on, in its own item rows."""
-        shelf, histories = self._state()
-        if self.trained is None:
-            return None
-        lengths = self.trained
-
-        def made() -> Interactions:
-            names = () if histories.events is None else self.event_names
-            return Interactions(self.users, shelf.items, histories.head(lengths), event_names=names, ordered=self.ordered)
-
-        found: Interactions = self._remembered("trained_on", shelf.towers, made)
-        return found
+    def holdout(self) -> Holdout | None:
+        """Users and targets kept from training, to evaluate on."""
+        return self.bundle.holdout
 
     @property
-    def traits(self) -> Traits:
-        """What evaluation should know about the model."""
-        return Traits(
-            trained_on=self.trained_on,
-            vectors=self.vectors,
-            reads_request_time=self.reads_request_time,
-            event_names=self.event_names,
-            keep_seen=self.keep_seen,
-        )
-
-    @property
-    def ordered(self) -> bool:
-        """Whether the log told what came before what; if not, positions in a history mean nothing."""
-        return bool(self.data.get("ordered", True))
-
-    @property
-    def keep_seen(self) -> bool:
-        """Whether the model was validated with items of the history left in the ranking, and is to be judged so."""
-        return bool(self.record.get("options", {}).get("keep_seen", False))
-
-    @property
-    def reads_request_time(self) -> bool:
-        """Whether recommendations depend on when they are asked for."""
-        return self.towers.reads_request_time
+    def event_names(self) -> tuple[str, ...]:
+        """The event types that the model was trained on."""
+        return self.bundle.event_names
 
     @property
     def vectors(self) -> Float32:
         """float32 (n_items, D): item vectors as they are compared and indexed."""
-        return self.towers.vectors
+        return self.bundle.vectors
+
+    @property
+    def traits(self) -> Traits:
+        """What evaluation should know about the model."""
+        bundle = self.bundle
+        return Traits(
+            trained_on=bundle.trained_on,
+            vectors=bundle.vectors,
+            reads_request_time=bundle.towers.reads_request_time,
+            event_names=bundle.event_names,
+            keep_seen=bundle.keep_seen,
+        )
 
     def __repr__(self) -> str:
         return f"Retriever({len(self.users):,} users, {len(self.items):,} items, {self.index.dim} dimensions)"
@@ -222,9 +188,9 @@ class Retriever(Explaining, Living):
 
         ``target_event`` is the code of an event type.
         """
-        shelf, _ = self._state()
+        corpus = self._state().corpus
         return rank(
-            shelf,
+            corpus,
             histories,
             k,
             hidden=exclude,
@@ -330,22 +296,23 @@ class Retriever(Explaining, Living):
 
         Takes what :meth:`recommend` takes, save for ``form``, and raises the same.
         """
-        shelf, known = self._state()
+        bundle = self._state()
+        corpus, known = bundle.corpus, bundle.histories
         k = check_k(k)
         if fallback not in ("error", "popular"):
             raise ConfigError(f"fallback must be error or popular, not {fallback!r}")
         popular = fallback == "popular"
-        asked = self._asked(shelf, known, users, histories, times, events, cold=popular, unknown=unknown)
-        request = Request.of(shelf, asked, self.event_names, k=k, unknown=unknown, **filters)
+        asked = self._asked(bundle, users, histories, times, events, cold=popular, unknown=unknown)
+        request = Request.of(corpus, asked, self.event_names, k=k, unknown=unknown, **filters)
         able, source, n = np.flatnonzero(asked.readable), None, len(asked.owners)
-        ranked, moves = request.answer(shelf, able)
+        ranked, moves = request.answer(corpus, able)
         if popular:
             counts = self._remembered("popularity", known, lambda: np.bincount(known.rows))
-            counts = np.pad(counts, (0, len(shelf.items) - len(counts)))
-            ranked, source = filled_by_popularity(ranked, able, counts, request.there(shelf), request.hidden, request.k)
+            counts = np.pad(counts, (0, len(corpus.items) - len(counts)))
+            ranked, source = filled_by_popularity(ranked, able, counts, request.there(corpus), request.hidden, request.k)
         elif len(able) < n:
             ranked = spread(ranked, able, n)
-        frame = frame_of(ranked, asked.owners, shelf.items, ITEM)
+        frame = frame_of(ranked, asked.owners, corpus.items, ITEM)
         if source is not None:
             frame = frame.with_columns(source.gather(pl.Series(ranked.lists.list_index(), dtype=pl.UInt32)))
         nothing = (ranked.lists.lengths == 0) & (asked.readable | popular)
@@ -353,7 +320,7 @@ class Retriever(Explaining, Living):
             frame,
             ranked.lists.lengths,
             request.left_out + LeftOut(nothing_left=int(nothing.sum())),
-            None if moves is None else self._told_moves(shelf, asked, able, moves),
+            None if moves is None else self._told_moves(corpus, asked, able, moves),
         )
 
     def moves(self, users: RawIds | None = None, *, rules: Rules, k: int = 10, **request: Any) -> pl.DataFrame:
@@ -368,17 +335,16 @@ class Retriever(Explaining, Living):
         return moves
 
     @staticmethod
-    def _told_moves(shelf: Corpus, asked: Asked, able: Int64, moves: pl.DataFrame) -> pl.DataFrame:
+    def _told_moves(corpus: Corpus, asked: Asked, able: Int64, moves: pl.DataFrame) -> pl.DataFrame:
         return moves.select(
             asked.owners.gather(pl.Series(able[moves[REQUEST].to_numpy()], dtype=pl.UInt32)),
-            shelf.items.to_ids(moves[ROW].to_numpy()).alias(ITEM),
+            corpus.items.to_ids(moves[ROW].to_numpy()).alias(ITEM),
             *(moves[name] for name in (RULE, CHANGE, RANK_BEFORE, RANK_AFTER)),
         )
 
+    @staticmethod
     def _asked(
-        self,
-        shelf: Corpus,
-        known: Ragged,
+        bundle: Bundle,
         users: Any,
         histories: Any,
         times: Any = None,
@@ -393,9 +359,9 @@ class Retriever(Explaining, Living):
             for name, given in (("times", times), ("events", events)):
                 if given is not None:
                     raise ConfigError(f"{name} belongs to histories; of known users the stored {name} are read")
-            return known_users(users, self.users, known, cold=cold, unknown=unknown)
-        tower = shelf.towers.net.users
-        return anonymous(histories, shelf.items, tower, self.event_names, times, events, cold=cold, unknown=unknown)
+            return known_users(users, bundle.users, bundle.histories, cold=cold, unknown=unknown)
+        tower = bundle.towers.net.users
+        return anonymous(histories, bundle.items, tower, bundle.event_names, times, events, cold=cold, unknown=unknown)
 
     def score(
         self,
@@ -413,16 +379,17 @@ class Retriever(Explaining, Living):
 
         Items come in the order of asking; arguments and errors as of :meth:`recommend`.
         """
-        shelf, known = self._state()
-        asked = self._asked(shelf, known, users, histories, times, events, unknown=unknown)
-        rows, missed = known_rows(items, shelf.items, "items", unknown)
+        bundle = self._state()
+        corpus = bundle.corpus
+        asked = self._asked(bundle, users, histories, times, events, unknown=unknown)
+        rows, missed = known_rows(items, corpus.items, "items", unknown)
         able = np.flatnonzero(asked.readable)
         n, m = len(able), len(rows)
         clocks = np.full(n, clock(now), dtype=np.int64)
-        code = None if target_event is None else event_code(target_event, shelf.towers.net.users, self.event_names)
+        code = None if target_event is None else event_code(target_event, corpus.towers.net.users, self.event_names)
         read = asked.histories.take(able)
         vectors = (
-            numpy_of(shelf.towers.user_vectors(read, asked.users[able], clocks, code)) if n else shelf.towers.vectors[:0]
+            numpy_of(corpus.towers.user_vectors(read, asked.users[able], clocks, code)) if n else corpus.towers.vectors[:0]
         )
         if sentence := (asked.left_out + LeftOut(unknown_items=missed)).sentence(len(asked.owners)):
             warn(sentence)
@@ -430,8 +397,8 @@ class Retriever(Explaining, Living):
         return pl.DataFrame(
             {
                 asked.owners.name: asked.owners.gather(pl.Series(able[owners], dtype=pl.UInt32)),
-                ITEM: shelf.items.to_ids(np.tile(rows, n)),
-                SCORE: shelf.index.scores(vectors, owners, np.tile(rows, n).astype(np.int64)),
+                ITEM: corpus.items.to_ids(np.tile(rows, n)),
+                SCORE: corpus.index.scores(vectors, owners, np.tile(rows, n).astype(np.int64)),
             }
         )
 
@@ -442,17 +409,17 @@ class Retriever(Explaining, Living):
 
         Gives ``item_id``, ``similar_item_id``, ``score``, ``rank``; raises as :meth:`recommend`.
         """
-        shelf, _ = self._state()
+        corpus = self._state().corpus
         k = check_k(k)
-        rows, missed = known_rows(items, shelf.items, "items", unknown)
+        rows, missed = known_rows(items, corpus.items, "items", unknown)
         if len(rows) + missed == 0:
             raise ConfigError("there is nothing to compare with: items is empty")
         if missed:
             warn(LeftOut(unknown_items=missed).sentence(len(rows)))
-        eligible, _ = eligible_items(shelf, None, where)
+        eligible, _ = eligible_items(corpus, None, where)
         itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
-        ranked = shelf.index.search(shelf.towers.vectors[rows], k, itself, eligible=eligible)
-        return frame_of(ranked, shelf.items.to_ids(rows).alias(ITEM), shelf.items, SIMILAR)
+        ranked = corpus.index.search(corpus.towers.vectors[rows], k, itself, eligible=eligible)
+        return frame_of(ranked, corpus.items.to_ids(rows).alias(ITEM), corpus.items, SIMILAR)
 
     def similar_users(self, users: RawIds, *, k: int = 10, unknown: Unknown = "error") -> pl.DataFrame:
         """The users whose vectors are nearest, by cosine: ``user_id``, ``similar_user_id``, ``score``, ``rank``.
@@ -460,13 +427,14 @@ class Retriever(Explaining, Living):
         All users with a history are encoded at the first call, and again after items were added or updated, whose vectors
         the histories are read by; raises as :meth:`recommend`.
         """
-        shelf, known = self._state()
+        bundle = self._state()
+        corpus, known = bundle.corpus, bundle.histories
         k = check_k(k)
         asked = known_users(users, self.users, known, unknown=unknown)
         if told := asked.left_out.sentence(len(asked.owners)):
             warn(told)
         rows = asked.users[asked.readable]
-        index, places = self._remembered("users_index", shelf.towers, lambda: users_index(shelf.towers, known))
+        index, places = self._remembered("users_index", corpus.towers, lambda: users_index(corpus.towers, known))
         at = np.searchsorted(places, rows)
         itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), at.astype(np.int32))
         found = index.search(index.vectors()[at], k, itself)
@@ -490,31 +458,155 @@ class Retriever(Explaining, Living):
         DataError, ConfigError
             A text is blank; there is none; a k below 1.
         """
-        shelf, _ = self._state()
+        corpus = self._state().corpus
         k = check_k(k)
         check_where(where)
         asked = search_texts(texts)
-        queries = shelf.towers.query_vectors(asked)
-        eligible = shelf.searchable if where is None else shelf.searchable & shelf.matching(where)
-        ranked = shelf.text_index.search(queries, k, eligible=eligible)
-        return frame_of(ranked, pl.Series(QUERY, asked), shelf.items, ITEM)
+        queries = corpus.towers.query_vectors(asked)
+        eligible = corpus.searchable if where is None else corpus.searchable & corpus.matching(where)
+        ranked = corpus.text_index.search(queries, k, eligible=eligible)
+        return frame_of(ranked, pl.Series(QUERY, asked), corpus.items, ITEM)
 
     def with_titles(self, frame: pl.DataFrame, column: str = ITEM) -> pl.DataFrame:
         """The same frame with the title of each item in ``column`` beside it, for people to read."""
-        shelf, _ = self._state()
-        return frame.with_columns(shelf.catalog.title_of(shelf.items.to_rows(frame[column])))
+        corpus = self._state().corpus
+        return frame.with_columns(corpus.catalog.title_of(corpus.items.to_rows(frame[column])))
 
     def history(self, user: RawId) -> pl.DataFrame:
         """A known user's history, oldest first: ``item_id``, ``title``."""
-        shelf, known = self._state()
+        bundle = self._state()
+        corpus, known = bundle.corpus, bundle.histories
         rows = known[int(known_rows(single(user, "user"), self.users, "user")[0][0])]
-        return pl.DataFrame({ITEM: shelf.items.to_ids(rows), TITLE: shelf.catalog.title_of(rows)})
+        return pl.DataFrame({ITEM: corpus.items.to_ids(rows), TITLE: corpus.catalog.title_of(rows)})
+
+    def explain(
+        self,
+        user: RawId | None = None,
+        item: RawId = "",
+        *,
+        history: Sequence[RawId] | None = None,
+        times: Sequence[Instant] | None = None,
+        events: Sequence[str] | None = None,
+        now: Instant | None = None,
+        target_event: str | None = None,
+        unknown: Unknown = "error",
+    ) -> pl.DataFrame:
+        """Which events of a history move an item's score, and by how much; see :func:`recsys.serving.explain.occlusion`.
+
+        Takes a known user, or the ``history`` of somebody else, oldest first, with ``times`` and ``events`` if the model
+        reads them; ``unknown="skip"`` passes over unknown items of the history. Gives ``item_id`` and ``title`` of each
+        event's item, its ``contribution`` and its ``place``; the largest contribution first.
+        """
+        bundle = self._state()
+        given = (user, item, history, times, events)
+        return explained(bundle, self._one(bundle, *given, unknown), now=now, target_event=target_event)
+
+    def score_breakdown(
+        self,
+        user: RawId | None = None,
+        item: RawId = "",
+        *,
+        history: Sequence[RawId] | None = None,
+        times: Sequence[Instant] | None = None,
+        events: Sequence[str] | None = None,
+        now: Instant | None = None,
+        target_event: str | None = None,
+        unknown: Unknown = "error",
+    ) -> dict[str, float]:
+        """What id, text and other content of an item add to its score, by name, with ``"bias"``; the sum is the score.
+
+        Takes what :meth:`explain` takes; see :func:`recsys.serving.score_breakdown.score_breakdown`.
+        """
+        bundle = self._state()
+        given = (user, item, history, times, events)
+        return broken_down(bundle, self._one(bundle, *given, unknown), now=now, target_event=target_event)
+
+    def _one(
+        self, bundle: Bundle, user: Any, item: Any, history: Any, times: Any, events: Any, unknown: Unknown
+    ) -> tuple[Asked, Int32]:
+        """One person and one item; unknown items of the history may be passed over, but the item and the user may not."""
+        one = [[given] if given is not None else None for given in (history, times, events)]
+        asked = self._asked(bundle, None if user is None else single(user, "user"), *one, unknown=unknown)
+        if not asked.readable.all():
+            raise UnknownIdError("there is nothing to explain: the user, or every item of the history, is unknown")
+        if passed_over := asked.left_out.sentence(1, "histories"):
+            warn(passed_over)
+        return asked, known_rows(single(item, "item"), bundle.items, "item")[0]
+
+    def add_items(self, frame: pl.DataFrame) -> None:
+        """Add new items: the item tower makes their vectors from what the frame says about them.
+
+        Whoever is asking meanwhile is answered from the state before. A bundle on disk stays as it is until :meth:`save`.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            ``item_id`` and columns of the catalogue, the text columns among them.
+
+        Raises
+        ------
+        DataError
+            An item is there already, an id is null or repeated, or a column does not fit.
+        UnsupportedError
+            The model knows items by their ids alone, or reads images.
+        """
+        self._change(Bundle.with_items, item_frame(frame))
+
+    def update_items(self, frame: pl.DataFrame) -> None:
+        """Replace the content of items that are there; takes and raises what :meth:`add_items` does."""
+        self._change(Bundle.with_updated_items, item_frame(frame))
+
+    def remove_items(self, items: RawIds) -> None:
+        """Remove items: nobody gets them any more. Histories keep them, and the user tower still reads them.
+
+        Raises
+        ------
+        UnknownIdError, DataError
+            An item is unknown, or was removed before.
+        """
+        self._change(lambda bundle: bundle.without_items(known_rows(items, bundle.items, "items")[0]))
+
+    def compact(self) -> None:
+        """Drop the rows of removed items that no history refers to, and build the index anew of the items that are there.
+
+        A removed item that a history, or a held-out user, refers to stays known; the others become unknown.
+
+        Raises
+        ------
+        DataError
+            No item would be left.
+        """
+        self._change(Bundle.compacted)
+
+    def _change(self, change: Callable[..., Bundle], *given: Any) -> None:
+        """Swap the bundle for a changed one; writers wait for each other."""
+        check_process()
+        with self._changing:
+            self.bundle = change(self.bundle, *given)
+
+    def choose_index(self, **bounds: Any) -> None:
+        """Build the index that answers fastest within bounds, measured on this retriever's own user vectors.
+
+        Takes ``recall_target``, ``memory_budget`` and ``kinds``, and raises, as :func:`recsys.index.choose.choose`. Others
+        may add and remove items meanwhile; if they did, it is chosen once more.
+        """
+        check_process()
+        for _ in range(_TRIES):
+            before = self.bundle
+            after = with_chosen_index(before, **bounds)
+            with self._changing:
+                if self.bundle is before:
+                    self.bundle = after
+                    return
+        with self._changing:  # others change it again and again: let them wait this time
+            self.bundle = with_chosen_index(self.bundle, **bounds)
 
     def snapshot(self) -> Retriever:
         """This retriever as it is now, which no change to this one reaches; it shares what never changes."""
         check_process()
-        with self._changing:
-            return replace(self)
+        found = Retriever(self.bundle)
+        found.name = self.name
+        return found
 
     def save(
         self,
@@ -522,13 +614,32 @@ class Retriever(Explaining, Living):
         *,
         overwrite: bool = False,
         metrics: dict[str, Any] | None = None,
-        figures: dict[str, Any] | None = None,
+        extras: dict[str, str] | None = None,
         like: str | Path | None = None,
     ) -> None:
         """Write the bundle, all or nothing; see :func:`recsys.bundle.io.save`."""
-        from recsys.bundle.io import save  # noqa: PLC0415 - the bundle knows the retriever, not the other way round
+        from recsys.bundle.io import save  # noqa: PLC0415
 
-        save(self.snapshot(), Path(folder), overwrite=overwrite, metrics=metrics, figures=figures, like=like)
+        check_process()
+        save(self.bundle, Path(folder), overwrite=overwrite, metrics=metrics, extras=extras, like=like)
+
+
+def load(folder: str | Path, *, device: str = "auto") -> Retriever:
+    """Open a bundle to ask it; takes and raises what :func:`recsys.bundle.io.load` does."""
+    from recsys.bundle.io import load as load_bundle  # noqa: PLC0415
+
+    return Retriever(load_bundle(folder, device=device))
+
+
+def with_chosen_index(bundle: Bundle, **bounds: Any) -> Bundle:
+    """The bundle with the index that answers fastest within bounds; see :meth:`Retriever.choose_index`."""
+    from recsys.index.choose import SAMPLE, choose  # noqa: PLC0415
+
+    rows = np.flatnonzero(bundle.histories.lengths).astype(np.int32)
+    if len(rows) > SAMPLE:
+        rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
+    queries = numpy_of(bundle.towers.user_vectors(bundle.histories.take(rows), rows))
+    return bundle.with_index(choose(bundle.index, queries, **bounds))
 
 
 def users_index(towers: TwoTowerModel, histories: Ragged) -> tuple[ItemIndex, Int32]:

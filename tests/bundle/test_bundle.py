@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 import recsys
+from recsys.bundle import describe, manifest
 from recsys.bundle import io as bundle
-from recsys.bundle import manifest
 from recsys.bundle.build import build
 from recsys.config.training import Training
 from recsys.core.files import sha256_of
@@ -181,14 +181,14 @@ def test_a_failure_while_saving_leaves_the_old_bundle_and_no_litter(
 
 
 def test_inspecting_verifies_too(folder: Path) -> None:
-    assert bundle.describe(folder)["test"] == {"recall@10": "0.5000"}
+    assert describe.describe(folder)["test"] == {"recall@10": "0.5000"}
     (folder / "config.json").write_text("{}")
     with pytest.raises(BundleError, match=r"config\.json is damaged"):
-        bundle.describe(folder)
+        describe.describe(folder)
 
 
 def test_the_bundle_knows_what_its_model_was_trained_on(folder: Path, ring_split: Split) -> None:
-    trained_on = recsys.load(folder).trained_on
+    trained_on = recsys.load(folder).bundle.trained_on
     assert trained_on is not None
     assert trained_on.histories.to_lists() == ring_split.train.histories.to_lists()
     assert trained_on.items.ids[:30].equals(ring_split.train.items.ids)
@@ -215,9 +215,7 @@ def typed(ring: Interactions) -> Interactions:
 def built(
     fitted: Retriever, log: Interactions, holdout: Holdout | None = None, train: Interactions | None = None
 ) -> Retriever:
-    return build(
-        fitted.towers, fitted.catalog, log, options=fitted.options, record=fitted.record, holdout=holdout, train=train
-    )
+    return Retriever(build(fitted.towers, fitted.catalog, log, config=fitted.bundle.config, holdout=holdout, train=train))
 
 
 def events_of(retriever: Retriever, lists: Ragged) -> list[tuple]:
@@ -231,8 +229,8 @@ def test_histories_keep_the_time_and_the_type_of_each_event(fitted: Retriever, t
     retriever = built(fitted, typed, split.test, split.train)
     told = typed.frame().select("item_id", "timestamp", "event_type").rows()
     assert events_of(retriever, retriever.histories) == told
-    assert retriever.trained_on is not None
-    assert retriever.trained_on.frame().equals(split.train.frame())
+    assert retriever.bundle.trained_on is not None
+    assert retriever.bundle.trained_on.frame().equals(split.train.frame())
 
 
 def test_times_and_event_types_travel_with_the_bundle(fitted: Retriever, typed: Interactions, tmp_path: Path) -> None:
@@ -254,7 +252,7 @@ def test_times_and_event_types_travel_with_the_bundle(fitted: Retriever, typed: 
             one, other = getattr(before, name), getattr(after, name)
             assert (one is None) == (other is None)
             assert one is None or (one.dtype == other.dtype and one.tolist() == other.tolist())
-    assert loaded.trained_on.frame().equals(split.train.frame())
+    assert loaded.bundle.trained_on.frame().equals(split.train.frame())
     assert loaded.recommend(["u1"], k=7, exclude="i3").equals(retriever.recommend(["u1"], k=7, exclude="i3"))
 
 
@@ -332,19 +330,19 @@ def test_a_bundle_from_before_there_were_more_options_still_loads(fitted: Retrie
 
     with safe_open(folder / "towers.safetensors", "np") as file:
         assert set(file.keys()) == FIRST_TENSORS
-    change_options(folder, **{name: fitted.options[name] for name in FIRST_OPTIONS})
+    change_options(folder, **{name: fitted.bundle.options[name] for name in FIRST_OPTIONS})
     loaded = recsys.load(folder)
     assert loaded.recommend(["u1", "u2"], k=7).equals(fitted.recommend(["u1", "u2"], k=7))
     assert loaded.search("a red car", k=7)["item_id"].equals(fitted.search("a red car", k=7)["item_id"])
 
 
 def test_options_of_a_later_version_are_named(fitted: Retriever, folder: Path) -> None:
-    change_options(folder, **fitted.options, gravity=9.81, flavour="up")
+    change_options(folder, **fitted.bundle.options, gravity=9.81, flavour="up")
     with pytest.raises(BundleError, match=r"options that this recsys does not know \(flavour, gravity\); upgrade recsys"):
         recsys.load(folder)
 
 
 def test_tensors_of_another_model_are_refused(fitted: Retriever, folder: Path) -> None:
-    change_options(folder, **(fitted.options | {"positions": "rotary"}))
+    change_options(folder, **(fitted.bundle.options | {"positions": "rotary"}))
     with pytest.raises(BundleError, match=r"towers\.safetensors does not fit config\.json"):
         recsys.load(folder)

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 import recsys
-from recsys.bundle import io as bundle
-from recsys.bundle import manifest
+from recsys.bundle import describe, manifest
 from recsys.config.training import Training
 from recsys.core.files import sha256_of
 from recsys.data.catalog import Catalog
@@ -106,7 +105,7 @@ def test_every_flipped_byte_of_a_manifest_is_found(made: tuple[Path, Retriever],
 def test_an_edited_figure_of_a_manifest_is_found(folder: Path, path: tuple) -> None:
     told = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(changed(told, path, "0.9"), indent=2))
-    for read in (recsys.load, bundle.describe):
+    for read in (recsys.load, describe.describe):
         with pytest.raises(BundleError, match=r"manifest\.json is damaged: it is not what was saved"):
             read(folder)
 
@@ -151,7 +150,7 @@ def test_a_configuration_with_odd_values_is_refused_or_answers_as_before(
             tried += 1
             refused += answers_or_refuses(folder, expected)
             with contextlib.suppress(BundleError):
-                bundle.describe_text(bundle.describe(folder))
+                describe.describe_text(describe.describe(folder))
     print(f"{tried} edits, {refused} refused")
     assert refused > tried / 4
 

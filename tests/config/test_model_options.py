@@ -74,7 +74,7 @@ def same_after_loading(retriever: Retriever, folder: Path, **asked: Any) -> Retr
         retriever.recommend(["u1", "u2", "u0"], k=30, **asked)
     )
     assert loaded.similar_items("i3", k=9).equals(retriever.similar_items("i3", k=9))
-    assert loaded.options == retriever.options
+    assert loaded.bundle.options == retriever.bundle.options
     return loaded
 
 

@@ -59,7 +59,7 @@ def retriever(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> R
 
 @pytest.fixture(scope="module")
 def figures(retriever: Retriever) -> dict[str, Any]:
-    return build(retriever, retriever).figures
+    return build(retriever.bundle, retriever).figures
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,8 @@ def html(figures: dict[str, Any]) -> str:
 def plain_figures() -> dict[str, Any]:
     """Of a model of ids alone, without catalogue, timestamps and training log."""
     bare = fitted(None, timestamps=False)
-    bare = replace(bare, trained=None)
-    return build(bare, bare).figures
+    bare = Retriever(replace(bare.bundle, trained=None))
+    return build(bare.bundle, bare).figures
 
 
 class Elements(HTMLParser):
@@ -239,7 +239,7 @@ def test_examples_tell_places_that_the_recommendations_bear_out(figures: dict[st
 
 
 def test_the_same_seed_gives_the_same_figures(retriever: Retriever, figures: dict[str, Any]) -> None:
-    again = build(retriever, retriever).figures
+    again = build(retriever.bundle, retriever).figures
     for changing in (again, figures):
         changing["headline"] = changing["headline"] | {"made": ""}
     assert again == figures
@@ -263,14 +263,14 @@ def test_what_is_missing_is_left_out_and_said(plain_figures: dict[str, Any], tmp
 
 
 def test_baselines_can_be_declined_and_a_missing_column_is_refused(retriever: Retriever) -> None:
-    alone = build(retriever, retriever, k=(10,), baselines=False).figures
+    alone = build(retriever.bundle, retriever, k=(10,), baselines=False).figures
     assert alone["left_out"] == {"baselines": "not asked for"}
     assert alone["tests"]["rows"] == []
     assert "two towers" in model_card(alone)
     with pytest.raises(ConfigError, match="no column 'colour'; it has title, category"):
-        build(retriever, retriever, category="colour")
+        build(retriever.bundle, retriever, category="colour")
     with pytest.raises(ConfigError, match="keeps no holdout"):
-        build(replace(retriever, holdout=None), retriever)
+        build(replace(retriever.bundle, holdout=None), retriever)
 
 
 def test_the_card_holds_metrics_baselines_groups_and_the_command(figures: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ def fitted(events: pl.DataFrame | None = None, **options: Any) -> Retriever:
     retriever = model.retriever()
     lengths = retriever.histories.lengths.copy()
     lengths[retriever.users.to_rows(NEW)] = 0
-    return replace(retriever, histories=retriever.histories.head(lengths), trained=None)
+    return Retriever(replace(retriever.bundle, histories=retriever.histories.head(lengths), trained=None))
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -126,7 +126,7 @@ def test_another_plan_is_refused_and_begun_anew_on_demand(
 
 def test_another_model_is_another_plan(retriever: Retriever, bundle: Path, tmp_path: Path) -> None:
     recommend_to_parquet(retriever, tmp_path / "out", k=5)
-    shorter = replace(retriever, histories=retriever.histories.tail(3))
+    shorter = Retriever(replace(retriever.bundle, histories=retriever.histories.tail(3)))
     with pytest.raises(DataError, match="bundle is .* there and .* here"):
         recommend_to_parquet(shorter, tmp_path / "out", k=5)
     with pytest.raises(DataError, match="bundle is .* there and .* here"):
@@ -135,10 +135,12 @@ def test_another_model_is_another_plan(retriever: Retriever, bundle: Path, tmp_p
 
 def test_a_fingerprint_tells_models_apart_by_all_that_they_answer_with(retriever: Retriever, bundle: Path) -> None:
     def named(*ids: str) -> Retriever:
-        return replace(retriever, users=IdMap(pl.Series([*ids, *retriever.users.ids[len(ids) :]]), "user"))
+        return Retriever(
+            replace(retriever.bundle, users=IdMap(pl.Series([*ids, *retriever.users.ids[len(ids) :]]), "user"))
+        )
 
     histories = retriever.histories
-    fewer = replace(retriever)
+    fewer = retriever.snapshot()
     fewer.remove_items("i1")
     models = [
         retriever,
@@ -146,13 +148,13 @@ def test_a_fingerprint_tells_models_apart_by_all_that_they_answer_with(retriever
         named("a", "bc"),
         fitted(make_events().with_columns(pl.col("item_id") + "!")),
         fewer,
-        replace(retriever, histories=histories.tail(3)),
-        replace(retriever, histories=replace(histories, rows=histories.rows[::-1])),
+        Retriever(replace(retriever.bundle, histories=histories.tail(3))),
+        Retriever(replace(retriever.bundle, histories=replace(histories, rows=histories.rows[::-1]))),
         fitted(max_length=3),
     ]
     prints = [fingerprint(model) for model in models] + [fingerprint(retriever, bundle)]
     assert all(one != other for one, other in itertools.combinations(prints, 2))
-    assert fingerprint(replace(retriever)) == prints[0]
+    assert fingerprint(retriever.snapshot()) == prints[0]
 
 
 # What goes wrong.

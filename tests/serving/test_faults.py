@@ -86,11 +86,9 @@ def test_a_full_disk_leaves_the_old_bundle_as_it_was(run: Path) -> None:
 
 
 def test_a_bundle_keeps_its_approximate_index(run: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     retriever = recsys.load(run)
     index = ItemIndex.build(retriever.vectors, IndexSpec("ivf", lists=3, nprobe=3))
-    retriever.shelf = replace(retriever.shelf, index=index)
+    retriever.bundle = retriever.bundle.with_index(index)
     retriever.save(tmp_path / "ivf")
     again = recsys.load(tmp_path / "ivf")
     assert str(again.index.spec) == "ivf, lists 3, nprobe 3"

@@ -96,7 +96,7 @@ def test_a_saved_bundle_follows_and_an_unsaved_one_is_untouched(source: Path, tm
     again = recsys.load(tmp_path / "run")
     users = retriever.users.ids[:9]
     assert again.recommend(users, k=12).equals(retriever.recommend(users, k=12))
-    assert again.shelf.trained == retriever.shelf.trained < len(again.items)
+    assert again.bundle.corpus.trained_items == retriever.bundle.corpus.trained_items < len(again.items)
     again.add_items(new_items(again, "three"))
     retriever.add_items(new_items(retriever, "three"))
     np.testing.assert_allclose(again.vectors[-1], retriever.vectors[-1], atol=1e-5)
@@ -112,8 +112,8 @@ def test_readers_see_the_old_state_or_the_new_one_and_nothing_between(retriever:
             frame = retriever.recommend(users, k=5)
             assert frame.height == 30
             assert frame["item_id"].null_count() == 0
-            assert len(retriever.shelf.items) in valid
-            shelf = retriever.shelf
+            assert len(retriever.bundle.corpus.items) in valid
+            shelf = retriever.bundle.corpus
             assert len(shelf.index) == len(shelf.catalog) == len(shelf.towers.vectors) == len(shelf.items)
             asked += 1
         return asked
@@ -144,7 +144,7 @@ def test_an_approximate_index_takes_changes_too(source: Path) -> None:
 
 
 def test_what_cannot_be_added_is_refused_and_nothing_changes(retriever: Retriever) -> None:
-    shelf = retriever.shelf
+    shelf = retriever.bundle.corpus
     known = str(retriever.items.ids[0])
     with pytest.raises(DataError, match=f"there already, such as '{known}'; use update_items"):
         retriever.add_items(new_items(retriever, "fresh", known))
@@ -159,7 +159,7 @@ def test_what_cannot_be_added_is_refused_and_nothing_changes(retriever: Retrieve
     retriever.remove_items(known)
     with pytest.raises(DataError, match="not there any more"):
         retriever.remove_items(known)
-    assert retriever.shelf.towers is shelf.towers
+    assert retriever.bundle.corpus.towers is shelf.towers
 
 
 def test_a_model_of_ids_alone_cannot_take_new_items(ring: Interactions, ring_catalog: Catalog) -> None:

@@ -27,7 +27,7 @@ calls = {
     "explain": lambda: retriever.explain("u1", "i1"), "save": lambda: retriever.save("never"),
     "remove_items": lambda: retriever.remove_items("i1"), "compact": retriever.compact,
     "history": lambda: retriever.history("u1"),
-    "fit": lambda: recsys.TwoTower(encoder=None).fit(retriever.trained_on),
+    "fit": lambda: recsys.TwoTower(encoder=None).fit(retriever.bundle.trained_on),
     "read": lambda: recsys.read_interactions(sys.argv[1] + "/histories.parquet"),
     "pool": None,
 }

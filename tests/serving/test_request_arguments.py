@@ -99,7 +99,7 @@ def test_what_is_no_id_is_refused_everywhere(retriever: Retriever, call: str, wr
 @pytest.mark.parametrize("wrong", [wrong for wrong in WRONG if wrong != "nobody"])
 @pytest.mark.parametrize("name", ["exclude", "allow", "remove"])
 def test_filters_and_removals_refuse_the_same(retriever: Retriever, name: str, wrong: str, tmp_path: Path) -> None:
-    before, given = retriever.shelf, {name: WRONG[wrong]}
+    before, given = retriever.bundle.corpus, {name: WRONG[wrong]}
     ask = partial(retriever.remove_items, WRONG[wrong]) if name == "remove" else partial(retriever.recommend, "u1", **given)
     with pytest.raises((ConfigError, DataError)):
         ask()
@@ -107,7 +107,7 @@ def test_filters_and_removals_refuse_the_same(retriever: Retriever, name: str, w
         with pytest.raises((ConfigError, DataError)):
             recommend_to_parquet(retriever, tmp_path / "out", **{name: WRONG[wrong]})
         assert not (tmp_path / "out").exists()
-    assert retriever.shelf is before
+    assert retriever.bundle.corpus is before
 
 
 def test_filters_may_be_sets_and_empty_lists(retriever: Retriever) -> None:

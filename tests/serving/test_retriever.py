@@ -5,6 +5,7 @@ import pytest
 
 import recsys
 from recsys.bundle.build import build
+from recsys.config.model import ModelConfig
 from recsys.config.training import Training
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -128,7 +129,7 @@ def test_a_model_without_text_cannot_search(ring_split: Split) -> None:
 def test_a_log_with_items_unknown_to_the_model_is_refused(retriever: Retriever, ring: Interactions) -> None:
     foreign = Interactions.from_frame(ring.frame().with_columns(item_id=pl.lit("other")))
     with pytest.raises(DataError, match="1 items of the log are unknown to the model, such as 'other'"):
-        build(retriever.towers, retriever.catalog, foreign, options={}, record={})
+        build(retriever.towers, retriever.catalog, foreign, config=ModelConfig())
 
 
 def test_batch_gives_every_user_what_a_single_request_gives(retriever: Retriever, tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_nobody_to_recommend_to_is_refused(retriever: Retriever, tmp_path: Path)
 
 def test_a_holdout_in_other_rows_is_kept_by_its_ids(retriever: Retriever, ring: Interactions, tmp_path: Path) -> None:
     other = leave_last_out(Interactions.from_frame(ring.frame().reverse().sort("timestamp"))).test
-    built = build(retriever.towers, retriever.catalog, ring, options=retriever.options, record={}, holdout=other)
+    built = Retriever(build(retriever.towers, retriever.catalog, ring, config=retriever.bundle.config, holdout=other))
     assert built.holdout is not None
     assert (
         built.holdout.items.to_ids(built.holdout.targets.rows).to_list() == other.items.to_ids(other.targets.rows).to_list()

@@ -45,14 +45,14 @@ def test_a_request_is_answered_from_the_state_that_it_found(wordy: Retriever, mo
     ]
     expected, asked, n = [one() for one in ask], Retriever._asked, 0
 
-    def interrupted(self: Retriever, *given: object, **options: object) -> object:
+    def interrupted(*given: object, **options: object) -> object:
         nonlocal n
-        found = asked(self, *given, **options)  # type: ignore[arg-type]
+        found = asked(*given, **options)  # type: ignore[arg-type]
         n += 1
         wordy.add_items(fresh(f"late {n}"))
         return found
 
-    monkeypatch.setattr(Retriever, "_asked", interrupted)
+    monkeypatch.setattr(Retriever, "_asked", staticmethod(interrupted))
     assert ask[0]() == expected[0]
     assert [one() for one in ask[1:]] == expected[1:]
     assert n == 4
@@ -96,10 +96,10 @@ def test_rules_bound_by_one_thread_survive_another_that_clears_them(
         def __setitem__(self, key: object, value: object) -> None:
             self.clear()
 
-    wordy.shelf.__dict__["_bound"] = Forgetful()
+    monkeypatch.setattr("recsys.serving.ranking._BOUND", {wordy.bundle.corpus: Forgetful()})
     rules = recsys.Rules.of({"pin": [{"item": "i3", "position": 1}]})
     assert wordy.recommend("u1", k=2, rules=rules)["item_id"][0] == "i3"
-    assert isinstance(wordy.shelf, Corpus)
+    assert isinstance(wordy.bundle.corpus, Corpus)
 
 
 def test_rows_of_removed_items_go_when_the_index_is_compacted(wordy: Retriever, tmp_path: Path) -> None:

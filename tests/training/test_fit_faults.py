@@ -1,5 +1,6 @@
 """After a training: one evaluation, every option in the bundle, a command that trains it again, and nothing lost."""
 
+import dataclasses
 import json
 import shlex
 import subprocess
@@ -66,7 +67,7 @@ def test_the_bundle_keeps_every_option(run: Path) -> None:
     assert config["reading"]["split"] == "last"
     assert set(DATA) <= {*config["reading"]["words"]}
     loaded = recsys.load(run)
-    assert loaded.record["objective"]["loss"] == "gbce"
+    assert loaded.bundle.objective.loss == "gbce"
     loaded.save(run.parent / "copy")
     assert json.loads((run.parent / "copy" / "config.json").read_text()) == config
 
@@ -102,14 +103,15 @@ def test_every_option_survives_the_card_s_command(flags: list[str]) -> None:
 
     parsed = build_parser().parse_args(["fit", "a.csv", "--catalog", "b.csv", *flags])
     recipe = Recipe.read(**given_tables(parsed, TABLES))
-    record = {
-        "options": recipe.training.__dict__,
-        "objective": recipe.objective.__dict__,
-        "augment": recipe.augment.__dict__,
-        "reading": after_fit.reading_of(parsed, parsed.data_flags, parsed.split or "last"),
-    }
-    retriever: Any = SimpleNamespace(options=recipe.model.to_dict(), record=json.loads(json.dumps(record)))
-    words = shlex.split(reproduce.command(retriever).replace("\\\n", " ").splitlines()[0])
+    reading = after_fit.reading_of(parsed, parsed.data_flags, parsed.split or "last")
+    bundle: Any = SimpleNamespace(
+        options=json.loads(json.dumps(recipe.model.to_dict())),
+        objective=recipe.objective,
+        augment=recipe.augment,
+        training=recipe.training,
+        reading=json.loads(json.dumps(reading)),
+    )
+    words = shlex.split(reproduce.command(bundle).replace("\\\n", " ").splitlines()[0])
     second = build_parser().parse_args(words[1:])
     made = Recipe.read(**given_tables(second, TABLES))
     assert made.model == recipe.model
@@ -122,8 +124,8 @@ def test_every_option_survives_the_card_s_command(flags: list[str]) -> None:
 
 def test_a_model_fitted_in_python_says_that_its_log_s_flags_are_not_known(run: Path, tmp_path: Path) -> None:
     retriever = recsys.load(run)
-    del retriever.record["reading"]
-    report = report_module.build(retriever, retriever, baselines=False, with_map=False)
+    retriever.bundle = dataclasses.replace(retriever.bundle, reading=None)
+    report = report_module.build(retriever.bundle, retriever, baselines=False, with_map=False)
     card = report_module.model_card(report.figures)
     assert "read from Python" in card
     assert "--catalog ITEMS --text title sort" in card

@@ -67,7 +67,7 @@ def test_a_saved_bundle_remembers_and_answers_alike(log: Interactions, tmp_path:
     made = model.retriever(log=log, holdout=split.test)
     made.save(tmp_path / "bundle")
     loaded = recsys.load(tmp_path / "bundle")
-    assert not loaded.ordered
+    assert not loaded.bundle.ordered
     assert made.recommend(["u1", "u2"], k=5).equals(loaded.recommend(["u1", "u2"], k=5))
     assert recsys.evaluate(loaded, split.test).means == pytest.approx(recsys.evaluate(model, split.test).means, rel=1e-5)
 
@@ -75,7 +75,7 @@ def test_a_saved_bundle_remembers_and_answers_alike(log: Interactions, tmp_path:
 def test_what_it_was_trained_on_is_known_so_that_baselines_can_be_fitted_on_the_same(log: Interactions) -> None:
     split = recsys.random_split(log)
     retriever = small().fit(split.train, training=QUICK).retriever(log=log, holdout=split.test)
-    trained = retriever.trained_on
+    trained = retriever.bundle.trained_on
     assert trained is not None
     assert not trained.ordered
     assert trained.frame().sort("user_id", "item_id").equals(split.train.frame().sort("user_id", "item_id"))

@@ -33,6 +33,7 @@ def retriever_of(run: Path, n_users: int, n_items: int) -> Any:
     import torch
 
     import recsys
+    from recsys.bundle.contents import Bundle
     from recsys.bundle.corpus import Corpus
     from recsys.core.id_map import IdMap
     from recsys.core.ragged import Ragged
@@ -51,8 +52,8 @@ def retriever_of(run: Path, n_users: int, n_items: int) -> Any:
     }
     lengths = rng.integers(5, 51, n_users)
     histories = Ragged.from_lengths(lengths, rng.integers(0, n_items, int(lengths.sum())).astype(np.int32))
-    shelf = Corpus(large, ItemIndex.build(vectors), Catalog.without_text(items), trained=n_items)
-    return Retriever(shelf, users, histories)
+    corpus = Corpus(large, ItemIndex.build(vectors), Catalog.without_text(items), n_items)
+    return Retriever(Bundle(corpus, users, histories))
 
 
 def work(run: str, users: str, items: str, k: str, out: str) -> None:

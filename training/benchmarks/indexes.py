@@ -99,7 +99,8 @@ def request(run: Path, items: np.ndarray, index: Any) -> list[str]:
         "table": torch.from_numpy(jittered(towers.table.numpy(), len(items), 0)),
         "item_vectors": torch.from_numpy(items),
     }
-    retriever.shelf = Corpus(large, index, Catalog.without_text(ids), trained=len(items))
+    corpus = Corpus(large, index, Catalog.without_text(ids), len(items))
+    retriever.bundle = replace(retriever.bundle, corpus=corpus)
     rng = np.random.default_rng(3)
     histories = [[f"item-{n}" for n in rng.integers(0, len(items), HISTORY)] for _ in range(REQUESTS + 20)]
     rows = [ids.to_rows(one) for one in histories]

@@ -52,8 +52,8 @@ class Worker:
         DataError
             The bundle under this path is not the one that the plan was made for.
         """
-        from recsys.bundle.io import load  # noqa: PLC0415
         from recsys.serving.batch.run import fingerprint, one_thread  # noqa: PLC0415
+        from recsys.serving.retriever import load  # noqa: PLC0415
 
         one_thread()
         self.retriever = load(bundle, device="cpu")

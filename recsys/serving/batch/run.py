@@ -290,9 +290,9 @@ def make_shard(
 
 def _eligible(retriever: Retriever, plan: Plan) -> Bool | None:
     """bool (n_items,): what the plan's filters leave; None: everything."""
-    shelf = retriever.shelf
-    rest = None if plan.exclude is None else ~shelf.mask_of(shelf.items.to_rows(plan.exclude))
-    return overlap(eligible_items(shelf, plan.allow, plan.where)[0], rest)
+    corpus = retriever.bundle.corpus
+    rest = None if plan.exclude is None else ~corpus.mask_of(corpus.items.to_rows(plan.exclude))
+    return overlap(eligible_items(corpus, plan.allow, plan.where)[0], rest)
 
 
 def _ranked(retriever: Retriever, plan: Plan, rows: Int32, histories: Ragged, eligible: Bool | None) -> pl.DataFrame:
@@ -350,7 +350,7 @@ def _known_ids(retriever: Retriever, ids: RawIds | None, name: str, unknown: Unk
 
 def _clock(retriever: Retriever, folder: Path, now: Instant | None, overwrite: bool) -> int | None:
     """The clock of the requests; a run that is gone on with keeps the one it was begun with."""
-    if not retriever.reads_request_time:
+    if not retriever.towers.reads_request_time:
         return None
     begun = None if overwrite else shards.read_plan(folder)
     if now is None and begun is not None:

@@ -1,0 +1,54 @@
+"""A bundle's facts, without loading its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recsys.bundle import config as bundle_config
+from recsys.bundle import manifest
+from recsys.core.opened import Source
+
+
+def _facts(told: dict[str, Any], source: Source) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        for file in source.files.values():
+            file.check()
+        return told, bundle_config.parsed(source)
+    finally:
+        source.close()
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """A bundle's facts, its files verified, without loading the model."""
+    told, config = manifest.reading(Path(folder), _facts)
+    size = sum(entry["bytes"] for entry in told["files"].values())
+    training = config["training"]
+    return {
+        "bundle": str(folder),
+        "created": told["created"],
+        "verified_files": len(told["files"]),
+        "bytes": size,
+        "data": told["data"],
+        "model": config["model"],
+        "holdout": config["holdout"],
+        "best_epoch": training.get("best_epoch"),
+        "training_seconds": round(training.get("seconds", 0)),
+        "test": {
+            name: f"{value:.4f}" if isinstance(value, int | float) else str(value)
+            for name, value in told["metrics"].items()
+        },
+        "library_versions": told["library_versions"],
+    }
+
+
+def describe_text(facts: dict[str, Any]) -> str:
+    """The facts as lines for people."""
+    lines = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            lines.append(name.replace("_", " "))
+            lines += [f"  {key:<22}{one}" for key, one in value.items()]
+        else:
+            lines.append(f"{name.replace('_', ' '):<24}{value:,}" if isinstance(value, int) else f"{name:<24}{value}")
+    return "\n".join(lines)
