@@ -625,7 +625,13 @@ class Retriever:
 
 
 def load(folder: str | Path, *, device: str = "auto") -> Retriever:
-    """Open a bundle to ask it; takes and raises what :func:`recsys.bundle.io.load` does."""
+    """Open a bundle to ask it; takes and raises what :func:`recsys.bundle.io.load` does.
+
+    Examples
+    --------
+    >>> recsys.load(run).recommend("u1", k=3)["rank"].to_list()
+    [1, 2, 3]
+    """
     from recsys.bundle.io import load as load_bundle  # noqa: PLC0415
 
     return Retriever(load_bundle(folder, device=device))

@@ -156,7 +156,7 @@ class PanicError(BaseException):
 
 
 @pytest.mark.parametrize("error", [ValueError("year 55841 is out of range"), PanicError("called unwrap on None")])
-@pytest.mark.parametrize("where", ["evaluate_held_out", "build", "model_card"])
+@pytest.mark.parametrize("where", ["evaluate_held_out", "build", "bundle_files"])
 def test_a_report_that_fails_never_costs_the_model(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str, error: Any
 ) -> None:
