@@ -629,7 +629,8 @@ def load(folder: str | Path, *, device: str = "auto") -> Retriever:
 
     Examples
     --------
-    >>> recsys.load(run).recommend("u1", k=3)["rank"].to_list()
+    >>> retriever.save("saved")
+    >>> recsys.load("saved").recommend("u7", k=3)["rank"].to_list()
     [1, 2, 3]
     """
     from recsys.bundle.io import load as load_bundle  # noqa: PLC0415
