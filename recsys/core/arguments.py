@@ -144,7 +144,7 @@ def instance(value: object, kind: type[T], name: str, hint: str | None = None) -
     name : str
         Of the argument.
     hint : str, optional
-        What to pass, as the end of a sentence: ``"pass split.test"``; needed for kinds that ``HOW`` does not tell of.
+        What to pass, as the end of a sentence: ``"pass split.test"``; needed for kinds that ``HOW`` lacks.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def text_or_none(value: object, name: str) -> str | None:
 
 
 def texts(value: object, name: str) -> list[str]:
-    """A list of texts, such as names of columns; a single text is refused, lest its letters be taken for a list.
+    """A list of texts, such as names of columns; a single text is refused, as its letters would be taken for a list.
 
     Raises
     ------

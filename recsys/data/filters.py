@@ -46,18 +46,18 @@ _WHOLE = (pl.Int64, pl.Int128)
 
 
 def matching(catalog: Catalog, where: str | pl.Expr) -> Bool:
-    """Which items of a catalogue a predicate holds for.
+    """Find the items of a catalogue that match a predicate.
 
     Three-valued logic, as in SQL: a comparison with an unknown value (a null, or a float that is NaN) is neither true nor
-    false, so that an item without a price matches neither ``price < 20`` nor ``not (price < 20)`` nor ``price != 20``. What
-    is unknown in the end does not match. ``price is None`` asks for it.
+    false, so an item without a price matches neither ``price < 20`` nor ``not (price < 20)`` nor ``price != 20``. An item
+    with an unknown result does not match. ``price is None`` matches items without a price.
 
     Parameters
     ----------
     catalog : Catalog
     where : str or polars expression
         A predicate as :func:`parse` reads it, or an expression that gives one truth value per item. Either may use the
-        catalogue's columns, ``item_id``, and ``title`` (the file's own column where it has one of that name).
+        catalogue's columns, ``item_id``, and ``title`` (the file's own column if it has one).
 
     Returns
     -------
@@ -66,7 +66,7 @@ def matching(catalog: Catalog, where: str | pl.Expr) -> Bool:
     Raises
     ------
     ConfigError
-        The predicate is not allowed, names a column that is not there, or does not give one truth value per item.
+        The predicate is not allowed, names an unknown column, or does not give one truth value per item.
     """
     own = [column for column in catalog.columns.iter_columns() if column.name != ITEM]
     title = [] if TITLE in catalog.columns.columns else [catalog.titles.alias(TITLE)]
@@ -92,7 +92,7 @@ def matching(catalog: Catalog, where: str | pl.Expr) -> Bool:
 
 
 def parse(text: str, columns: Mapping[str, pl.DataType]) -> pl.Expr:
-    """Read a predicate written as a Python comparison into a polars expression; nothing of it is ever evaluated as Python.
+    """Convert a predicate written as a Python comparison to a polars expression; it is never run as Python.
 
     ``category == "Books" and 5 <= price < 20``, ``brand in ["A", "B"]``, ``"Comedy" in genres``, ``not (stock is None)``,
     ``published >= "2024-05-31"``, ``for_children`` (a column of truth values).
@@ -116,8 +116,8 @@ def parse(text: str, columns: Mapping[str, pl.DataType]) -> pl.Expr:
     Raises
     ------
     ConfigError
-        Something else than comparisons of columns with literals (or of two columns); a column that is not there; a column
-        compared with a value of another kind. The message names the piece.
+        The predicate has other parts than comparisons of columns with literals (or of two columns), an unknown column, or
+        a column compared with a value of another kind. The message names the part.
     """
     if len(text) > _LONGEST:
         raise ConfigError(f"a predicate of {len(text):,} characters is too long: at most {_LONGEST:,} are read")
@@ -311,7 +311,7 @@ class _Reader:
         if number and (abs(value) >= 2**64 if isinstance(value, int) else not math.isfinite(value)):
             raise self._refused(node, "a number must be finite, and a whole one fit into 64 bits")
         if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise self._refused(node, "half a surrogate pair is no text")
+            raise self._refused(node, "half a surrogate pair is not text")
         made: Literal = -value if negative else value
         return made
 
@@ -335,7 +335,7 @@ class _Reader:
         if name not in self.columns:
             near = get_close_matches(name, self.columns, n=1)
             meant = f" (did you mean {near[0]}?)" if near else ""
-            raise self._error(f"there is no column {_short(name)}{meant}; there are {_names(self.columns)}")
+            raise self._error(f"the catalogue has no column {_short(name)}{meant}; it has {_names(self.columns)}")
         return _Column.of(name, self.columns[name], pl.col(name))
 
     def _refused(self, node: ast.AST, why: str) -> ConfigError:
@@ -368,7 +368,7 @@ def _plainly(dtype: pl.DataType, values: pl.Expr) -> tuple[str, Any, pl.Expr]:
 
 
 def _whole(value: Any) -> int | None:
-    """A number as a whole one; None where it has a fraction, or is a float beyond 64 bits."""
+    """Convert a number to a whole one; None if it has a fraction, or is a float beyond 64 bits."""
     return int(value) if isinstance(value, int) or (abs(value) <= 2**64 and value.is_integer()) else None
 
 

@@ -335,17 +335,17 @@ def cut_at(log: Interactions, start: int, name: str, *, end: int | None = None) 
         raise DataError(f"{name}: all events lie on one side of the instant {start}; choose another quantile or horizon")
     within = ~before if end is None else ~before & (times < end)
     span = "after it" if end is None else f"between it and {end}"
-    nobody = f"no user has a history before the instant {start} and a new item {span}; choose another quantile or horizon"
-    return log.select(before), hold_out(log, before, within, name, nobody)
+    refusal = f"no user has a history before the instant {start} and a new item {span}; choose another quantile or horizon"
+    return log.select(before), hold_out(log, before, within, name, refusal)
 
 
-def hold_out(log: Interactions, past: Bool, future: Bool, name: str, nobody: str) -> Holdout:
+def hold_out(log: Interactions, past: Bool, future: Bool, name: str, refusal: str) -> Holdout:
     """Hold out the users who have a past, bool (len(log),); targets are the items of their future, alike, that it lacks.
 
     Raises
     ------
     DataError
-        No user can be held out; the message ends with ``nobody``.
+        No user can be held out; the message ends with ``refusal``.
     """
     seen, later = log.histories.where(past), log.histories.where(future)
     fresh = first_of_pair(later, len(log.items)) & ~contained(later, seen, len(log.items))
@@ -353,7 +353,7 @@ def hold_out(log: Interactions, past: Bool, future: Bool, name: str, nobody: str
     able = (seen.lengths > 0) & (targets.lengths > 0)
     chosen = np.flatnonzero(able)
     if len(chosen) == 0:
-        raise DataError(f"{name}: {nobody}")
+        raise DataError(f"{name}: {refusal}")
     times = None if log.timestamps is None else log.timestamps[future][fresh][able[targets.list_index()]]
     rows, histories = chosen.astype(np.int32), seen.take(chosen)
     return Holdout(log.users, log.items, rows, histories, targets.take(chosen), name, times, log.event_names)

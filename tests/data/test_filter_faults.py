@@ -56,7 +56,7 @@ def test_what_is_neither_text_nor_expression_is_refused() -> None:
         ("None in tags", ["tags"]),
         ("price", ["'price' of type Float64", "neither true nor false"]),
         ("prise < 20", ["no column 'prise'", "did you mean price?", "stock", "title", "item_id"]),
-        ('col("nothing like it") == 1', ["no column 'nothing like it'", "there are item_id"]),
+        ('col("nothing like it") == 1', ["no column 'nothing like it'", "it has item_id"]),
     ],
 )
 def test_a_column_and_a_value_that_do_not_fit_are_both_named(where: str, words: list[str]) -> None:

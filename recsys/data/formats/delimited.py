@@ -121,7 +121,7 @@ class Delimited:
         if frame.height != proof.rows - 1:
             raise DataError(
                 f"{self.text.file} cannot be read as {self.kind}: it holds {proof.rows - 1:,} rows, but {frame.height:,} "
-                f"were read; does it hold quotes or line ends that belong to a text? Say quote= (--quote), or write it anew"
+                f"were read; does it hold quotes or line ends that belong to a text? Say quote= (--quote), or rewrite it"
             )
         if self.quote is None and self.kind == "tsv" and b'"' in self.text.head(_HEAD):
             self._warn_of_quotes(frame, wanted)
@@ -195,7 +195,7 @@ class Delimited:
         )
 
     def _rewritten(self, text: TextBytes, flaw: Flaw) -> tuple[TextBytes, Proof]:
-        """Quote the whole table anew, so that quotes within unquoted fields (``15" screen``) are ordinary characters.
+        """Quote all fields again, so that quotes within unquoted fields (``15" screen``) are ordinary characters.
 
         This works row by row; few files need it.
         """
