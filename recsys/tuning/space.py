@@ -123,15 +123,19 @@ def read_space(file: Path, tables: dict[str, type]) -> Space:
 
     Examples
     --------
-    ::
-
-        [training]
-        epochs = 20
-        [search.model]
-        dim = [64, 128]
-        dropout = { low = 0.1, high = 0.6 }
-        [search.training]
-        learning_rate = { low = 1e-4, high = 5e-3, log = true }
+    >>> written = '''
+    ... [training]
+    ... epochs = 20
+    ... [search.model]
+    ... dim = [64, 128]
+    ... dropout = { low = 0.1, high = 0.6 }
+    ... [search.training]
+    ... learning_rate = { low = 1e-4, high = 5e-3, log = true }
+    ... '''
+    >>> _ = Path("space.toml").write_text(written)
+    >>> space = read_space(Path("space.toml"), {"model": recsys.ModelConfig, "training": recsys.Training})
+    >>> sorted(space.searched)
+    ['model.dim', 'model.dropout', 'training.learning_rate']
     """
     found = read_recipe(file, tables | {"search": make_dataclass("Search", tables.items())})
     asked = found.pop("search")

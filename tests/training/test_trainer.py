@@ -166,8 +166,8 @@ def test_a_log_without_a_next_item_is_refused(ring: Interactions) -> None:
         small().fit(lone, training=QUICK)
 
 
-def test_a_loss_that_is_no_number_stops_with_advice(ring_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recsys.training import next_item_loss as module
+def test_a_loss_that_is_not_a_number_stops_with_advice(ring_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recsys.training.losses import softmax as module
 
     monkeypatch.setattr(module, "softmax_loss", lambda queries, *_, **__: queries.sum() * float("nan"))
     model = small()
@@ -276,7 +276,7 @@ def test_every_batch_of_every_epoch_is_trained_on(ring_split: Split, monkeypatch
 
 
 def test_an_interrupt_reaches_the_caller_as_one(ring_split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
-    from recsys.training import next_item_loss as module
+    from recsys.training.losses import softmax as module
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -70,38 +70,42 @@ class Rules:
 
         Examples
         --------
-        ::
-
-            pool = 500
-
-            [[exclude]]
-            where = "stock == 0 or for_adults"
-
-            [[boost]]
-            name = "own brand"
-            where = 'brand == "Acme" and price < 20'
-            times = 1.2
-
-            [[boost]]
-            items = ["i7", "i9"]
-            add = 0.1
-
-            [[pin]]
-            item = "i42"
-            position = 1
-
-            [[cap]]
-            column = "brand"
-            at_most = 2
-
-            [diversity]
-            lambda = 0.7
-            pool = 100
-
-            [freshness]
-            column = "published"
-            half_life_days = 30
-            weight = 0.5
+        >>> written = '''
+        ... pool = 500
+        ...
+        ... [[exclude]]
+        ... where = "stock == 0 or for_adults"
+        ...
+        ... [[boost]]
+        ... name = "own brand"
+        ... where = 'brand == "Acme" and price < 20'
+        ... times = 1.2
+        ...
+        ... [[boost]]
+        ... items = ["i7", "i9"]
+        ... add = 0.1
+        ...
+        ... [[pin]]
+        ... item = "i42"
+        ... position = 1
+        ...
+        ... [[cap]]
+        ... column = "brand"
+        ... at_most = 2
+        ...
+        ... [diversity]
+        ... lambda = 0.7
+        ... pool = 100
+        ...
+        ... [freshness]
+        ... column = "published"
+        ... half_life_days = 30
+        ... weight = 0.5
+        ... '''
+        >>> _ = Path("rules.toml").write_text(written)
+        >>> rules = Rules.read("rules.toml")
+        >>> len(rules.boost), rules.pin[0].item
+        (2, 'i42')
         """
         return cls.of(read_file(Path(path)), str(path))
 
