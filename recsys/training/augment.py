@@ -1,4 +1,4 @@
-"""Sequence augmentation: histories that might as well have happened, made anew for every batch."""
+"""Sequence augmentation: plausible variants of the windows, new ones for every batch."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def _nearest(neighbours: Int32 | None, options: Augment) -> Int32:
     """The first columns of the table of neighbours, as many as substitution draws from."""
     if neighbours is None:
         raise ConfigError(
-            f"substitute={options.substitute} needs the nearest texts of each item, so it needs a text encoder: set encoder"
+            f"substitute={options.substitute} needs the neighbours of each item by text, "
+            "which only a text encoder can give: set encoder"
         )
     if neighbours.shape[1] < options.neighbours:
         raise ConfigError(f"neighbours={options.neighbours}, but the table holds {neighbours.shape[1]} per item")
@@ -100,7 +101,7 @@ def _nearest(neighbours: Int32 | None, options: Augment) -> Int32:
 
 
 def _crop(lists: Ragged, probability: float, generator: np.random.Generator) -> Ragged:
-    """Some lists of n > 2 elements cut to 2 .. n − 1 in a row; every length and every place is as likely as another."""
+    """Some lists of n > 2 elements cut to 2 .. n − 1 in a row; every length and every place is equally likely."""
     lengths = lists.lengths
     chosen = (generator.random(len(lists)) < probability) & (lengths > 2)
     kept = np.where(chosen, generator.integers(2, np.maximum(lengths, 3)), lengths)
@@ -109,7 +110,7 @@ def _crop(lists: Ragged, probability: float, generator: np.random.Generator) -> 
 
 
 def _delete(lists: Ragged, probability: float, generator: np.random.Generator) -> Ragged:
-    """Each element left out with a probability, save the two of each list that drew highest."""
+    """Drop each element with a probability, except the two of each list with the highest draws."""
     draws = generator.random(len(lists.rows))
     keep = draws >= probability
     ascending = np.lexsort((draws, lists.list_index()))
@@ -136,7 +137,7 @@ def _substitute(
 ) -> Ragged:
     """Inputs with some items replaced by a neighbour drawn evenly.
 
-    A neighbour that the window holds anyway is not put in: the model would be shown a target before it has to predict it.
+    A neighbour that is in the window already is not used: the model would see a target before it has to predict it.
     """
     places = np.flatnonzero(generator.random(len(inputs.rows)) < probability)
     drawn = neighbours[inputs.rows[places], generator.integers(0, neighbours.shape[1], len(places))]

@@ -1,4 +1,4 @@
-"""One training step of the two towers: from a batch to its loss."""
+"""From a batch to its loss, through both towers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recsys.training.windows import Batch
 
 
 class NextItemLoss(nn.Module):
-    """Next-item prediction at every position of a window.
+    """Predict the next item at every position of a window.
 
     Parameters
     ----------
@@ -70,14 +70,14 @@ class NextItemLoss(nn.Module):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def state(self) -> dict[str, Tensor]:
-        """All tensors that training changes: the weights and, with a trained encoder, the text vectors it last gave."""
+        """All tensors that training changes: the weights and, with a trained encoder, its latest text vectors."""
         if self.net.items.encoder is None:
             return self.weights()
         return self.weights() | {"net.items.text": self.net.items.text}
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Weights, text vectors and random states are put back after the block, and gradients dropped."""
+        """Restore weights, text vectors and random states after the block, and drop gradients."""
         before, draws = {name: value.detach().clone() for name, value in self.state().items()}, self.draws.get_state()
         try:
             with torch.random.fork_rng(enabled=True):
@@ -95,12 +95,12 @@ class NextItemLoss(nn.Module):
         Parameters
         ----------
         batch : Batch
-            Negatives are drawn for the targets of all shares, alike in every process.
+            Negatives are drawn for the targets of all shares, the same in every process.
 
         Returns
         -------
         float ()
-            Its mean over processes is the (weighted) mean over all positions of all shares; 0 where none has a weight.
+            Its mean over processes is the (weighted) mean over all positions of all shares; 0 if all weights are 0.
         """
         with torch.autocast(batch.targets.device.type, torch.bfloat16, enabled=self.autocast):
             rows, log_q = self._candidates(batch)
@@ -159,7 +159,7 @@ class NextItemLoss(nn.Module):
         return torch.stack(losses).mean()
 
     def _nothing(self, part: nn.Module) -> Tensor:
-        """Zero, with a gradient of zeros: all processes must have one for the same weights, or they wait for ever."""
+        """Zero, with a gradient of zeros: processes wait for ever unless all have gradients for the same weights."""
         return torch.stack([p.sum() * 0.0 for p in part.parameters() if p.requires_grad]).sum()
 
 

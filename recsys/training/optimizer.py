@@ -18,9 +18,9 @@ _LOWEST = 0.02
 
 
 def make_optimizer(module: nn.Module, config: Training) -> torch.optim.AdamW:
-    """AdamW with decay on matrices alone and a rate of its own for a text encoder.
+    """Make AdamW with weight decay on matrices only and a separate rate for a text encoder.
 
-    Each group carries its ``peak`` rate, which the schedule multiplies, and ``matrices``: whether it is decayed.
+    Each group has its ``peak`` rate, which the schedule multiplies, and ``matrices``: whether it is decayed.
     """
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, p in module.named_parameters():
@@ -35,7 +35,7 @@ def make_optimizer(module: nn.Module, config: Training) -> torch.optim.AdamW:
 
 
 def warmup_cosine(total: int, warmup: float) -> Callable[[int], float]:
-    """A factor on the learning rate: a straight rise over ``warmup · total`` steps, then half a cosine down to 0.02.
+    """A factor on the learning rate: a linear rise over ``warmup · total`` steps, then half a cosine down to 0.02.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def warmup_cosine(total: int, warmup: float) -> Callable[[int], float]:
 
 @torch.no_grad()
 def shrink(optimizer: torch.optim.Optimizer, l1: float) -> None:
-    """Soft threshold on the matrices, the proximal step of an L1 penalty: w ← sign(w) · max(|w| − rate · l1, 0)."""
+    """Apply a soft threshold to the matrices, the proximal step of an L1 penalty: w ← sign(w) · max(|w| − rate · l1, 0)."""
     for group in optimizer.param_groups:
         if group["matrices"]:
             for p in group["params"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from recsys.training.augment import augment
 
 @dataclass(frozen=True)
 class Batch:
-    """Some windows of histories: one process's share of a step.
+    """Some windows of histories: the share that one process has of a step.
 
     Attributes
     ----------
@@ -33,7 +32,7 @@ class Batch:
     all_targets : int64 (N',)
         The targets of all processes' shares.
     weights, all_weights : float32 (N,), float32 (N',), or None
-        What the log says each target is worth.
+        Weight of each target in the log.
     context : Context or None
         Times, event types and user features besides the inputs, where there are any.
     processes : int
@@ -50,31 +49,35 @@ class Batch:
     processes: int = 1
 
     def share(self, *, weighted: bool = False) -> float:
-        """What a mean over this share's positions is multiplied by, so that the mean over processes is that of all."""
+        """Factor on the mean over this share: with it, the mean over processes is the mean over all positions."""
         if weighted and self.weights is not None and self.all_weights is not None:
             return self.processes * float(self.weights.sum() / self.all_weights.sum())
         return self.processes * len(self.targets) / len(self.all_targets)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        moved: dict[str, Any] = {
-            name: value.to(device)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor | Context)  # the rest stays as it is
-        }
-        return replace(self, **moved)
+        return replace(
+            self,
+            inputs=self.inputs.to(device),
+            targets=self.targets.to(device),
+            positions=self.positions.to(device),
+            all_targets=self.all_targets.to(device),
+            weights=None if self.weights is None else self.weights.to(device),
+            all_weights=None if self.all_weights is None else self.all_weights.to(device),
+            context=None if self.context is None else self.context.to(device),
+        )
 
 
 def cut_windows(lengths: Int64, length: int, generator: np.random.Generator) -> tuple[Int64, Int64, Int64]:
     """Cut each history into windows of at most ``length`` inputs so that every event but the first is a target once.
 
-    The first cut of a history longer than a window falls anywhere, so that over the epochs each event is predicted from
+    A history longer than a window is first cut at a random place, so that over the epochs each event is predicted from
     contexts of every length.
 
     Parameters
     ----------
     lengths : int64 (U,)
-        Events per history; those with fewer than two give no window.
+        Events per history; a history of fewer than two events gives no window.
     length : int
         Longest window, in inputs.
     generator : numpy Generator
@@ -98,10 +101,10 @@ def cut_windows(lengths: Int64, length: int, generator: np.random.Generator) -> 
 
 @dataclass(eq=False)
 class WindowBatches:
-    """Epochs of batches, each cut, grouped and augmented anew from the seed and its number.
+    """Epochs of batches; each epoch is cut, grouped and augmented from the seed and its number.
 
-    Any batch of any epoch can be made again from these two numbers and its place, in any process, which is what lets a
-    killed run continue exactly and lets processes share a batch without talking.
+    Every process can make any batch of any epoch from these two numbers and the batch's place. So a killed run continues
+    exactly, and processes share a batch without communication.
 
     Parameters
     ----------
@@ -109,17 +112,17 @@ class WindowBatches:
     length : int
         Longest window, in inputs.
     tokens : int
-        Padded positions per batch over all processes, at most (one window per process at least).
+        Most padded positions per batch, over all processes; a batch has at least one window per process.
     seed : int
     options : Augment
     neighbours : int32 (n_items, m), optional
-        For substitution.
+        Nearest items of each item, for substitution.
     features : int64 (n_users, F), optional
         Codes of the user features that the tower reads.
     target_event : bool
-        Tell the tower which type of event comes next at each position.
+        Whether to give the tower the type of the next event at each position.
     processes, process : int
-        How many share each batch, and which this is.
+        How many processes share each batch, and the number of this one.
     """
 
     log: Interactions
@@ -135,11 +138,11 @@ class WindowBatches:
 
     @cached_property
     def steps(self) -> int:
-        """Batches of the first epoch; later ones differ by a few, as each cuts the histories elsewhere."""
+        """Batches of the first epoch; later epochs have a few more or fewer, since each cuts the histories elsewhere."""
         return len(self.plan(0)[1])
 
     def plan(self, epoch: int) -> tuple[tuple[Int64, Int64, Int64], list[Int64]]:
-        """Windows of an epoch and, batch by batch, which of them belong together."""
+        """Windows of an epoch, and the windows of each of its batches."""
         generator = np.random.default_rng((self.seed, epoch))
         owners, starts, sizes = cut_windows(self.log.histories.lengths, self.length, generator)
         order = generator.permutation(len(sizes))
