@@ -149,7 +149,7 @@ def test_whether_there_is_an_order_goes_with_the_log_wherever_it_goes(tmp_path: 
         log.k_core(user_min=1, item_min=1),
     ]
     for one in [*kin, Interactions.load(tmp_path / "saved"), recsys.random_split(log, validation=False).train]:
-        assert not one.bundle.ordered
+        assert not one.ordered
         assert "unordered" in repr(one)
     assert Interactions.load(tmp_path / "saved").fingerprint == log.fingerprint
     same_rows = Interactions(log.users, log.items, log.histories)
