@@ -249,9 +249,9 @@ class ItemIndex:
         """
         self._check(vectors)
         more = np.ones(len(vectors), dtype=np.bool_)
-        stored = self.dense.stored.joined(torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)))
+        dense = self.dense.appended(torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)))
         stale, alive = np.concatenate([self.stale, more]), np.concatenate([self.alive, more])
-        return replace(self, dense=VectorTable.of(stored), stale=stale, alive=alive)._rebuilt_if_needed()
+        return replace(self, dense=dense, stale=stale, alive=alive)._rebuilt_if_needed()
 
     def updated(self, rows: Int32, vectors: Float32) -> ItemIndex:
         """With other vectors for some rows, float32 (len(rows), D)."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from recsys.core.growing import GrowingTensor
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Int32
 from recsys.data.catalog import Catalog
 from recsys.errors import UnsupportedError
 from recsys.models.feature_encoder import FeatureEncoder
-from recsys.models.features import TokenVocabulary
+from recsys.models.networks.content import ItemContent, TokenBags
 from recsys.models.networks.item_tower import ItemTower, TokenEmbedding
-from recsys.models.towers import TwoTowerModel
+from recsys.models.towers import ItemTables, TwoTowerModel
 
 
 def extended(towers: TwoTowerModel, catalog: Catalog, rows: Int32, reader: FeatureEncoder) -> TwoTowerModel:
@@ -48,21 +48,69 @@ def extended(towers: TwoTowerModel, catalog: Catalog, rows: Int32, reader: Featu
         raise UnsupportedError("this model knows items by their ids alone; fit it with text, words, categories or numbers")
     if tower.project_images is not None:
         raise UnsupportedError("this model reads images; new items need another fit")
-    where = torch.from_numpy(rows.astype(np.int64))
-    of_rows = _taken(catalog, rows)
-    net = copy.copy(towers.net)
-    net._modules = dict(towers.net._modules)
-    net.items = _with_content(tower, towers, of_rows, where, len(catalog), reader)
-    new = replace(towers, net=net, items=catalog.items)
-    net.eval()
+    where = torch.from_numpy(rows.astype(np.int64)).to(tower.has_id.device)
+    before = towers.tables or ItemTables.of(towers.table, towers.item_vectors)
+    tables = _Grown(where, tower.n_items, before.inputs, {})
+    net = towers.net.with_items(_with_content(tower, towers, _taken(catalog, rows), tables, reader)).eval()
     with torch.inference_mode():
         made = net.items(where.to(towers.device)).float()
-        table = _grown(towers.table, len(catalog))
-        table[where] = made
-        compared = _grown(towers.item_vectors, len(catalog))
-        compared[where] = net.for_score(made)
-    new.__dict__ |= {"table": table, "item_vectors": compared.contiguous()}  # what was known need not be made again
-    return new
+        compared = net.for_score(made)
+    grown = ItemTables(
+        tables.placed(before.table, made), tables.placed(before.item_vectors, compared.contiguous()), tables.after
+    )
+    return replace(towers, net=net, items=catalog.items, tables=grown)
+
+
+@dataclass(frozen=True)
+class _Grown:
+    """Tables by item that get values for some rows, old ones or new ones at the end.
+
+    Attributes
+    ----------
+    where : int64 (m,)
+        The rows.
+    n_before : int
+    before, after : dict of GrowingTensor
+        The tables as they were, where they grew before, and as they become.
+    """
+
+    where: Tensor
+    n_before: int
+    before: dict[str, GrowingTensor]
+    after: dict[str, GrowingTensor]
+
+    @property
+    def new(self) -> Tensor:
+        """bool (m,): the rows that were not there."""
+        return self.where >= self.n_before
+
+    def placed(self, table: GrowingTensor, values: Tensor) -> GrowingTensor:
+        """The table with values (m, ...) in the rows; without a copy if all rows are new."""
+        new = self.new.to(values.device)
+        if not bool(new.all()):
+            table = table.replaced(self.where[~self.new], values[~new])
+        return table.appended(values[new]) if bool(new.any()) else table
+
+    def held(self, name: str, table: Tensor) -> GrowingTensor:
+        """A table of the tower, in the room where it grew if it did."""
+        held = self.before.get(name)
+        same = held is not None and len(held) == len(table) and held.rows.data_ptr() == table.data_ptr()
+        return held if same and held is not None else GrowingTensor.of(table)
+
+    def table(self, name: str, table: Tensor, values: Tensor | None) -> Tensor:
+        """A table of the tower with values (m, ...) in the rows; None: zeros in new rows, old ones as they are."""
+        grown = self.held(name, table)
+        if values is None:
+            count = int(self.new.sum())
+            grown = grown.appended(table.new_zeros(count, *table.shape[1:])) if count else grown
+        else:
+            grown = self.placed(grown, values)
+        return self.kept(name, grown)
+
+    def kept(self, name: str, grown: GrowingTensor) -> Tensor:
+        """Remember where a table can grow on."""
+        self.after[name] = grown
+        return grown.rows
 
 
 def shortened(towers: TwoTowerModel, rows: Int32, items: IdMap) -> TwoTowerModel:
@@ -79,33 +127,25 @@ def shortened(towers: TwoTowerModel, rows: Int32, items: IdMap) -> TwoTowerModel
     where = torch.from_numpy(rows.astype(np.int64))
     tower = towers.net.items
     own = where.to(tower.has_id.device)
-    net, new = copy.copy(towers.net), copy.copy(tower)
-    net._modules = dict(towers.net._modules)
-    new._parameters, new._buffers, new._modules = dict(tower._parameters), dict(tower._buffers), dict(tower._modules)
-    new.n_items = len(rows)
-    new.has_id = tower.has_id[own]
-    if tower.id is not None:
-        new.id = nn.Embedding(len(rows), tower.id.embedding_dim, _weight=tower.id.weight.detach()[own])
-    new.text, new.numbers, new.images = (one[own] if len(one) else one for one in (tower.text, tower.numbers, tower.images))
-    if tower.bags is not None:
-        new.bags = _some_bags(tower.bags, own)
-    net.items = new
-    net.eval()
-    few = replace(towers, net=net, items=items)
-    few.__dict__ |= {"table": towers.table[own], "item_vectors": towers.item_vectors[own].contiguous()}
-    return few
+    content = ItemContent(
+        text=None if tower.project is None else tower.text[own],
+        images=None if tower.project_images is None else tower.images[own],
+        numbers=None if tower.project_numbers is None else tower.numbers[own],
+        bags=None if tower.bags is None else _some_bags(tower.bags, own),
+    )
+    ids = None if tower.id is None else tower.id.weight.detach()[own]
+    net = towers.net.with_items(tower.with_rows(content, tower.has_id[own], ids)).eval()
+    tables = ItemTables.of(towers.table[own], towers.item_vectors[own].contiguous())
+    return replace(towers, net=net, items=items, tables=tables)
 
 
-def _some_bags(bags: TokenEmbedding, where: Tensor) -> TokenEmbedding:
+def _some_bags(bags: TokenEmbedding, where: Tensor) -> TokenBags:
     lengths = bags.offsets.diff()
     kept = torch.zeros(len(lengths), dtype=torch.bool, device=lengths.device)
     kept[where] = True
     tokens = torch.repeat_interleave(kept, lengths)
-    new = copy.copy(bags)
-    new._parameters, new._buffers, new._modules = dict(bags._parameters), dict(bags._buffers), dict(bags._modules)
-    new.offsets = torch.cat([lengths.new_zeros(1), lengths[where].cumsum(0)])
-    new.tokens, new.weights = bags.tokens[tokens], bags.weights[tokens]
-    return new
+    offsets = torch.cat([lengths.new_zeros(1), lengths[where].cumsum(0)])
+    return TokenBags(offsets, bags.tokens[tokens], bags.weights[tokens], bags.vectors.num_embeddings)
 
 
 def _taken(catalog: Catalog, rows: Int32) -> Catalog:
@@ -113,31 +153,22 @@ def _taken(catalog: Catalog, rows: Int32) -> Catalog:
     return catalog.aligned(items)
 
 
-def _grown(table: Tensor, n: int) -> Tensor:
-    """A copy with rows of zeros after it."""
-    return torch.cat([table, table.new_zeros(n - len(table), *table.shape[1:])])
-
-
 def _with_content(
-    tower: ItemTower, towers: TwoTowerModel, few: Catalog, where: Tensor, n: int, reader: FeatureEncoder
+    tower: ItemTower, towers: TwoTowerModel, few: Catalog, tables: _Grown, reader: FeatureEncoder
 ) -> ItemTower:
-    """A copy of the item tower that shares all that is trained, save for the table of ids, which grows."""
-    new = copy.copy(tower)
-    new._parameters, new._buffers, new._modules = dict(tower._parameters), dict(tower._buffers), dict(tower._modules)
-    new.n_items = n
-    new.has_id = _grown(tower.has_id, n)
-    if tower.id is not None:
-        new.id = nn.Embedding(n, tower.id.embedding_dim, _weight=_grown(tower.id.weight.detach(), n))
-    new.text, new.numbers, new.images = (_grown(one, n) for one in (tower.text, tower.numbers, tower.images))
+    """The item tower of more rows, which shares all that is trained, save for the table of ids, which grows."""
+    text = numbers = bags = None
     if tower.project is not None:
-        new.text[where] = _whitened(towers, few).to(new.text)
+        text = tables.table("text", tower.text, _whitened(towers, few))
     if tower.project_numbers is not None:
         assert reader.scales is not None  # noqa: S101 - read from the same options
-        new.numbers[where] = reader.scales.table(few).to(new.numbers)
+        numbers = tables.table("numbers", tower.numbers, reader.scales.table(few))
     if tower.bags is not None:
         assert reader.tokens is not None  # noqa: S101 - read from the same options
-        new.bags = _with_bags(tower.bags, reader.tokens, few, where, n)
-    return new
+        bags = _with_bags(tower.bags, reader.tokens.bags(few), tables)
+    ids = None if tower.id is None else tables.table("id", tower.id.weight.detach(), None)
+    has_id = tables.table("has_id", tower.has_id, None)
+    return tower.with_rows(ItemContent(text=text, numbers=numbers, bags=bags), has_id, ids)
 
 
 def _whitened(towers: TwoTowerModel, few: Catalog) -> Tensor:
@@ -149,20 +180,28 @@ def _whitened(towers: TwoTowerModel, few: Catalog) -> Tensor:
     return torch.from_numpy(towers.whitening.table(vectors, known.to_numpy()))
 
 
-def _with_bags(bags: TokenEmbedding, tokens: TokenVocabulary, few: Catalog, where: Tensor, n: int) -> TokenEmbedding:
-    made = tokens.bags(few)
-    lengths = torch.zeros(n, dtype=torch.int64, device=bags.offsets.device)
-    lengths[: len(bags.offsets) - 1] = bags.offsets.diff()
-    where = where.to(lengths.device)
-    kept = torch.ones(n, dtype=torch.bool, device=lengths.device)
-    kept[where] = False
-    owners = torch.repeat_interleave(torch.arange(len(bags.offsets) - 1, device=lengths.device), bags.offsets.diff())
-    lengths[where] = made.offsets.diff().to(lengths.device)
-    fresh = torch.repeat_interleave(where, made.offsets.diff().to(lengths.device))
+def _with_bags(bags: TokenEmbedding, made: TokenBags, tables: _Grown) -> TokenBags:
+    """The bags of all items, with those just made in their rows."""
+    device, size = bags.offsets.device, bags.vectors.num_embeddings
+    if bool(tables.new.all()):
+        offsets = tables.held("offsets", bags.offsets).appended(bags.offsets[-1] + made.offsets[1:].to(device))
+        tokens = tables.held("tokens", bags.tokens).appended(made.tokens)
+        weights = tables.held("weights", bags.weights).appended(made.weights)
+        return TokenBags(
+            tables.kept("offsets", offsets), tables.kept("tokens", tokens), tables.kept("weights", weights), size
+        )
+    n_before = len(bags.offsets) - 1
+    lengths = torch.zeros(n_before + int(tables.new.sum()), dtype=torch.int64, device=device)
+    lengths[:n_before] = bags.offsets.diff()
+    kept = torch.ones(len(lengths), dtype=torch.bool, device=device)
+    kept[tables.where] = False
+    owners = torch.repeat_interleave(torch.arange(n_before, device=device), bags.offsets.diff())
+    lengths[tables.where] = made.offsets.diff().to(device)
+    fresh = torch.repeat_interleave(tables.where, made.offsets.diff().to(device))
     order = torch.argsort(torch.cat([owners[kept[owners]], fresh]), stable=True)
-    new = copy.copy(bags)
-    new._parameters, new._buffers, new._modules = dict(bags._parameters), dict(bags._buffers), dict(bags._modules)
-    new.offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-    new.tokens = torch.cat([bags.tokens[kept[owners]], made.tokens.to(bags.tokens.device)])[order]
-    new.weights = torch.cat([bags.weights[kept[owners]], made.weights.to(bags.weights.device)])[order]
-    return new
+    return TokenBags(
+        offsets=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]),
+        tokens=torch.cat([bags.tokens[kept[owners]], made.tokens.to(device)])[order],
+        weights=torch.cat([bags.weights[kept[owners]], made.weights.to(device)])[order],
+        size=size,
+    )

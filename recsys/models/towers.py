@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys.core.growing import GrowingTensor
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked, check_k
@@ -130,6 +131,30 @@ def _context(
     return context
 
 
+@dataclass(frozen=True, eq=False)
+class ItemTables:
+    """Tables that follow from the item tower and were made already.
+
+    Attributes
+    ----------
+    table : GrowingTensor float32 (n_items, D)
+        Item vectors as the user tower reads them.
+    item_vectors : GrowingTensor float32 (n_items, D)
+        Item vectors as they are compared and indexed.
+    inputs : dict of GrowingTensor
+        The buffers of the item tower that grew, by name.
+    """
+
+    table: GrowingTensor
+    item_vectors: GrowingTensor
+    inputs: dict[str, GrowingTensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: Tensor, item_vectors: Tensor) -> ItemTables:
+        """Hold two tables, float32 (n_items, D)."""
+        return cls(GrowingTensor.of(table), GrowingTensor.of(item_vectors))
+
+
 @dataclass(eq=False)
 class TwoTowerModel:
     """A network with everything that turns raw input into its input.
@@ -146,6 +171,8 @@ class TwoTowerModel:
         The event types that the user tower knows, by code.
     user_codes : int32 (n_users, F) or None
         Features of the users, by row.
+    tables : ItemTables or None
+        Item vectors that need not be made again; None: they are made at first use.
     """
 
     net: TwoTowerNetwork
@@ -156,12 +183,14 @@ class TwoTowerModel:
     device: str = "cpu"
     event_names: tuple[str, ...] = ()
     user_codes: Int32 | None = None
+    tables: ItemTables | None = field(default=None, repr=False)
 
     name = "two towers"
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what follows from the rest: a loaded encoder, and copies of vectors."""
-        return {name: value for name, value in vars(self).items() if name not in _REMADE}
+        held = () if self.tables is None else ("table", "item_vectors")
+        return {name: value for name, value in vars(self).items() if name not in (*_REMADE, *held)}
 
     @cached_property
     def vectors(self) -> Float32:
@@ -171,6 +200,8 @@ class TwoTowerModel:
     @cached_property
     def table(self) -> Tensor:
         """float32 (n_items, D): item vectors as the user tower reads them."""
+        if self.tables is not None:
+            return self.tables.table.rows
         self.net.eval()
         with torch.inference_mode():
             table: Tensor = self.net.items().float()
@@ -179,6 +210,8 @@ class TwoTowerModel:
     @cached_property
     def item_vectors(self) -> Tensor:
         """float32 (n_items, D): item vectors as they are compared and indexed."""
+        if self.tables is not None:
+            return self.tables.item_vectors.rows
         with torch.inference_mode():
             vectors: Tensor = self.net.for_score(self.table).contiguous()
         return vectors

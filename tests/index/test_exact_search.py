@@ -82,8 +82,8 @@ def test_no_first_pass_score_is_further_from_the_truth_than_the_margin(dtype: to
     error = float((table.to(dtype).float() - table).norm(dim=1).max())
     items = VectorTable(items.stored, table.to(dtype), dtype, items.norm, error)
     queries = torch.from_numpy(clustered(7, 16))
-    coarse = queries.to(dtype).double() @ table.to(dtype).double().T
-    apart = (coarse - queries.double() @ table.double().T).abs().amax(dim=1)
+    first_pass = queries.to(dtype).double() @ table.to(dtype).double().T
+    apart = (first_pass - queries.double() @ table.double().T).abs().amax(dim=1)
     assert bool((apart <= items.margin(queries, queries.to(dtype))).all())
 
 
@@ -167,10 +167,10 @@ def test_fewer_bytes_are_searched_exactly_as_they_are_stored(precision: Precisio
     assert found.lists.to_lists() == expected(decoded, queries, 15, Ragged.empty(6), np.ones(N, dtype=np.bool_))
 
 
-def test_stored_vectors_that_are_joined_stay_as_they_were() -> None:
+def test_stored_vectors_that_are_appended_stay_as_they_were() -> None:
     vectors = torch.from_numpy(clustered(17, 30))
     for precision in ("float32", "int8"):
-        stored = VectorStorage.of(vectors[:20], precision).joined(vectors[20:])
+        stored = VectorStorage.of(vectors[:20], precision).appended(vectors[20:])
         assert torch.equal(stored.decoded(slice(None)), VectorStorage.of(vectors, precision).decoded(slice(None)))
 
 

@@ -39,17 +39,15 @@ def retriever_of(run: Path, n_users: int, n_items: int) -> Any:
     from recsys.core.ragged import Ragged
     from recsys.data.catalog import Catalog
     from recsys.index.item_index import ItemIndex
+    from recsys.models.towers import ItemTables
     from recsys.serving.retriever import Retriever
 
     towers, rng = recsys.load(run).towers, np.random.default_rng(0)
     items = IdMap(pl.Series(np.arange(n_items)), "item")
     users = IdMap(pl.Series(np.arange(n_users)), "user")
     vectors = jittered(towers.vectors, n_items, 0)
-    large = replace(towers, users=users, items=items)
-    large.__dict__ |= {
-        "table": torch.from_numpy(jittered(towers.table.numpy(), n_items, 0)),
-        "item_vectors": torch.from_numpy(vectors),
-    }
+    tables = ItemTables.of(torch.from_numpy(jittered(towers.table.numpy(), n_items, 0)), torch.from_numpy(vectors))
+    large = replace(towers, users=users, items=items, tables=tables)
     lengths = rng.integers(5, 51, n_users)
     histories = Ragged.from_lengths(lengths, rng.integers(0, n_items, int(lengths.sum())).astype(np.int32))
     corpus = Corpus(large, ItemIndex.build(vectors), Catalog.without_text(items), n_items)

@@ -90,15 +90,13 @@ def request(run: Path, items: np.ndarray, index: Any) -> list[str]:
     from recsys.bundle.corpus import Corpus
     from recsys.core.id_map import IdMap
     from recsys.data.catalog import Catalog
+    from recsys.models.towers import ItemTables
 
     retriever = recsys.load(run)
     towers = retriever.towers
     ids = IdMap(pl.Series([f"item-{n}" for n in range(len(items))]), "item")
-    large = replace(towers, items=ids)
-    large.__dict__ |= {
-        "table": torch.from_numpy(jittered(towers.table.numpy(), len(items), 0)),
-        "item_vectors": torch.from_numpy(items),
-    }
+    tables = ItemTables.of(torch.from_numpy(jittered(towers.table.numpy(), len(items), 0)), torch.from_numpy(items))
+    large = replace(towers, items=ids, tables=tables)
     corpus = Corpus(large, index, Catalog.without_text(ids), len(items))
     retriever.bundle = replace(retriever.bundle, corpus=corpus)
     rng = np.random.default_rng(3)

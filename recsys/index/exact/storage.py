@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
+from recsys.core.growing import GrowingTensor
 from recsys.errors import ConfigError
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16", "int8"]
@@ -23,10 +24,20 @@ class VectorStorage:
     codes : float32, bfloat16, float16 or int8 (n, D)
     scales : float32 (n,) or None
         What each row of int8 codes is multiplied by.
+    growing, growing_scales : GrowingTensor or None
+        Where both can grow on, if they grew before.
     """
 
     codes: Tensor
     scales: Tensor | None = None
+    growing: GrowingTensor | None = field(default=None, repr=False)
+    growing_scales: GrowingTensor | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the spare room."""
+        scales = None if self.scales is None else self.scales.clone()
+        codes = self.codes if self.growing is None else self.codes.clone()
+        return {"codes": codes, "scales": scales, "growing": None, "growing_scales": None}
 
     @classmethod
     def of(cls, vectors: Tensor, precision: Precision = "float32") -> VectorStorage:
@@ -78,8 +89,11 @@ class VectorStorage:
             return codes.float()
         return codes.float() * self.scales[rows][:, None]
 
-    def joined(self, vectors: Tensor) -> VectorStorage:
-        """These and more float32 vectors (m, D) after them, stored alike."""
+    def appended(self, vectors: Tensor) -> VectorStorage:
+        """These and more float32 vectors (m, D) behind them, stored alike and without a copy where there is room."""
         more = VectorStorage.of(vectors.to(self.device), self.precision)
-        scales = None if self.scales is None or more.scales is None else torch.cat([self.scales, more.scales])
-        return VectorStorage(torch.cat([self.codes, more.codes]), scales)
+        codes = (self.growing or GrowingTensor.of(self.codes)).appended(more.codes)
+        if self.scales is None or more.scales is None:
+            return VectorStorage(codes.rows, None, codes)
+        scales = (self.growing_scales or GrowingTensor.of(self.scales)).appended(more.scales)
+        return VectorStorage(codes.rows, scales.rows, codes, scales)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from recsys.core.device import has_bf16
+from recsys.core.growing import GrowingTensor
 from recsys.core.ragged import Float32, Int64, Ragged, ragged_positions
 from recsys.core.ranking import Ranked
 from recsys.errors import DataError
@@ -17,7 +19,7 @@ from recsys.index.faiss_library import faiss
 
 _CHUNK = 1 << 16
 _OWNER_BITS, _ROW_BITS = 10, 22
-_COARSE_ITEMS = 1024
+_FIRST_PASS_ITEMS = 1024
 """Below this a copy in bfloat16 saves nothing."""
 HALF = {torch.bfloat16: 2.0**-9, torch.float32: 2.0**-24}
 """Largest relative error of rounding to the nearest."""
@@ -31,7 +33,7 @@ class VectorTable:
     Attributes
     ----------
     stored : VectorStorage (n, D)
-    coarse : bfloat16 or float32 (n, D), or None
+    first_pass : bfloat16 or float32 (n, D), or None
         What the first pass reads: the vectors in bfloat16, or float32 where the device has no products in bfloat16 or the
         items are few; None: decoded tile by tile, for less memory.
     dtype : torch.dtype
@@ -41,10 +43,19 @@ class VectorTable:
     """
 
     stored: VectorStorage
-    coarse: Tensor | None
+    first_pass: Tensor | None
     dtype: torch.dtype
     norm: float
     error: float
+    growing: GrowingTensor | None = field(default=None, repr=False)
+    """Where ``first_pass`` can grow on, if it grew before."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the spare room."""
+        return {**vars(self), "first_pass": self._without_room(), "growing": None}
+
+    def _without_room(self) -> Tensor | None:
+        return self.first_pass if self.growing is None or self.first_pass is None else self.first_pass.clone()
 
     @classmethod
     def of(cls, stored: VectorStorage | Tensor) -> VectorTable:
@@ -57,7 +68,7 @@ class VectorTable:
         """
         if isinstance(stored, Tensor):
             stored = VectorStorage.of(stored)
-        half = len(stored) >= _COARSE_ITEMS and has_bf16(str(stored.device))
+        half = len(stored) >= _FIRST_PASS_ITEMS and has_bf16(str(stored.device))
         dtype = torch.bfloat16 if half else torch.float32
         norm = error = 0.0
         for start in range(0, len(stored), _CHUNK):
@@ -67,10 +78,34 @@ class VectorTable:
                 raise DataError(f"an item vector is not finite: row {start + int(broken[0])}")
             norm = max(norm, float(part.norm(dim=1).max()))
             error = max(error, float((part.to(dtype).float() - part).norm(dim=1).max()))
-        coarse = stored.codes if stored.codes.dtype == dtype else None
-        if coarse is None and stored.precision == "float32":
-            coarse = stored.codes.to(dtype)
-        return cls(stored, coarse, dtype, norm, error)
+        first_pass = stored.codes if stored.codes.dtype == dtype else None
+        if first_pass is None and stored.precision == "float32":
+            first_pass = stored.codes.to(dtype)
+        return cls(stored, first_pass, dtype, norm, error)
+
+    def appended(self, vectors: Tensor) -> VectorTable:
+        """These and more float32 vectors (m, D) behind them; only these are read.
+
+        Raises
+        ------
+        DataError
+            A vector is not finite.
+        """
+        stored = self.stored.appended(vectors)
+        if len(self) < _FIRST_PASS_ITEMS:  # the first pass may become another
+            return VectorTable.of(stored)
+        n = len(self)
+        part = stored.decoded(slice(n, None))
+        more = VectorTable.of(part)
+        rounded = part.to(self.dtype)
+        error = max(self.error, float((rounded.float() - part).norm(dim=1).max())) if len(part) else self.error
+        norm = max(self.norm, more.norm)
+        if self.first_pass is None:
+            return VectorTable(stored, None, self.dtype, norm, error)
+        if stored.codes.dtype == self.dtype:
+            return VectorTable(stored, stored.codes, self.dtype, norm, error)
+        growing = (self.growing or GrowingTensor.of(self.first_pass)).appended(rounded)
+        return VectorTable(stored, growing.rows, self.dtype, norm, error, growing)
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -78,13 +113,13 @@ class VectorTable:
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        own = self.coarse is not None and self.coarse is not self.stored.codes
-        return self.stored.nbytes + (self.coarse.nbytes if own and self.coarse is not None else 0)
+        own = self.first_pass is not None and self.first_pass is not self.stored.codes
+        return self.stored.nbytes + (self.first_pass.nbytes if own and self.first_pass is not None else 0)
 
     def tile(self, start: int, stop: int, rows: Tensor | None) -> Tensor:
         """What the first pass reads of a slice of the items, or of a slice of ``rows``; (stop − start, D)."""
         part = slice(start, stop) if rows is None else rows[start:stop]
-        return self.stored.decoded(part).to(self.dtype) if self.coarse is None else self.coarse[part]
+        return self.stored.decoded(part).to(self.dtype) if self.first_pass is None else self.first_pass[part]
 
     def margin(self, queries: Tensor, rounded: Tensor) -> Tensor:
         """float32 (n,): how far the first pass's score of any item may be from the second's, before it is rounded.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import reduce
 from typing import Final
 
@@ -31,17 +32,29 @@ class TokenEmbedding(nn.Module):
         Probability that a word is left out in training.
     ensemble_size : int
         How many towers share the ``dim`` directions.
+    vectors : Embedding (bags.size, dim), optional
+        Trained vectors to take over; by default new ones.
     """
 
     offsets: Tensor
     tokens: Tensor
     weights: Tensor
 
-    def __init__(self, bags: TokenBags, dim: int, dropout: float, ensemble_size: int = 1) -> None:
+    def __init__(
+        self,
+        bags: TokenBags,
+        dim: int,
+        dropout: float,
+        ensemble_size: int = 1,
+        *,
+        vectors: nn.Embedding | None = None,
+    ) -> None:
         super().__init__()
         self.dropout = dropout
-        self.vectors = nn.Embedding(bags.size, dim)
-        nn.init.normal_(self.vectors.weight, std=(dim // ensemble_size) ** -0.5)
+        if vectors is None:
+            vectors = nn.Embedding(bags.size, dim)
+            nn.init.normal_(vectors.weight, std=(dim // ensemble_size) ** -0.5)
+        self.vectors = vectors
         self.register_buffer("offsets", bags.offsets)
         self.register_buffer("tokens", bags.tokens)
         self.register_buffer("weights", bags.weights)
@@ -81,6 +94,28 @@ class NormByMember(nn.LayerNorm):
         return torch.addcmul(self.bias, normed, self.weight)
 
 
+@dataclass(frozen=True, eq=False)
+class ItemWeights:
+    """The trained modules of an item tower; None where it has none of the kind.
+
+    Attributes
+    ----------
+    id : Embedding (n_items, dim)
+    project, project_images, project_numbers : Linear
+        From text vectors, image vectors and numbers to ``dim``.
+    norm : NormByMember
+    tokens : Embedding (n_tokens, dim)
+        Of words and categories.
+    """
+
+    id: nn.Embedding | None
+    project: nn.Linear | None
+    project_images: nn.Linear | None
+    project_numbers: nn.Linear | None
+    norm: NormByMember
+    tokens: nn.Embedding | None = None
+
+
 class ItemTower(nn.Module):
     """``LayerNorm(id + P · text + Q · image + N · numbers + Σ words and categories)``.
 
@@ -103,6 +138,8 @@ class ItemTower(nn.Module):
         Trains along and supplies ``text``; ``content.text`` is then only where it starts.
     ensemble_size : int
         How many user towers there are; each has its own share of the ``dim`` directions, and they are normed apart.
+    weights : ItemWeights, optional
+        Trained modules to take over; by default new ones, initialised at random.
 
     Raises
     ------
@@ -127,31 +164,66 @@ class ItemTower(nn.Module):
         word_dropout: float = 0.0,
         encoder: LiveText | None = None,
         ensemble_size: int = 1,
+        weights: ItemWeights | None = None,
     ) -> None:
         super().__init__()
         if not content and not use_id:
             raise ConfigError("an item tower needs ids, text or other content")
         self.n_items = n_items
         self.use_id = use_id
-        share = dim // ensemble_size
         self.id_dropout = id_dropout
-        self.id = nn.Embedding(n_items, dim) if use_id else None
-        self.project = _projection(content.text, dim)
-        self.project_images = _projection(content.images, dim)
-        self.project_numbers = _projection(content.numbers, dim)
-        if self.project_numbers is not None:  # at the start numbers shall weigh as much as an id, however many there are
-            nn.init.normal_(self.project_numbers.weight, std=(share * self.project_numbers.in_features) ** -0.5)
-        self.norm = NormByMember(dim, ensemble_size)
-        self.bags = TokenEmbedding(content.bags, dim, word_dropout, ensemble_size) if content.bags is not None else None
+        new = weights is None
+        weights = weights or _new_weights(n_items, dim, content, use_id=use_id, ensemble_size=ensemble_size)
+        self.id = weights.id
+        self.project = weights.project
+        self.project_images = weights.project_images
+        self.project_numbers = weights.project_numbers
+        self.norm = weights.norm
+        self.bags = None
+        if content.bags is not None:
+            self.bags = TokenEmbedding(content.bags, dim, word_dropout, ensemble_size, vectors=weights.tokens)
         self.encoder = encoder
         nothing = torch.empty(n_items, 0)
         self.register_buffer("text", nothing if content.text is None else content.text)
         for name, table in (("images", content.images), ("numbers", content.numbers)):  # older bundles know neither
             self.register_buffer(name, nothing if table is None else table, persistent=table is not None)
         self.register_buffer("has_id", has_id)
-        if self.id is not None:
-            nn.init.normal_(self.id.weight, std=share**-0.5)
+        if new and self.id is not None:
+            nn.init.normal_(self.id.weight, std=(dim // ensemble_size) ** -0.5)
             self.id.weight.data[~has_id] = 0.0
+
+    def with_rows(self, content: ItemContent, has_id: Tensor, ids: Tensor | None) -> ItemTower:
+        """A tower of other items with the same trained weights, which both towers share.
+
+        Parameters
+        ----------
+        content : ItemContent
+            What is known of the items, of the same kinds as before.
+        has_id : bool (n_items,)
+        ids : float32 (n_items, dim) or None
+            A vector for each item's id; None in a tower without ids.
+        """
+        dim = int(self.norm.normalized_shape[0])
+        weights = ItemWeights(
+            None if ids is None else nn.Embedding(len(ids), dim, _weight=ids),
+            self.project,
+            self.project_images,
+            self.project_numbers,
+            self.norm,
+            None if self.bags is None else self.bags.vectors,
+        )
+        return ItemTower(
+            len(has_id),
+            dim,
+            content,
+            has_id,
+            use_id=self.use_id,
+            id_dropout=self.id_dropout,
+            word_dropout=0.0 if self.bags is None else self.bags.dropout,
+            encoder=self.encoder,
+            ensemble_size=self.norm.ensemble_size,
+            weights=weights,
+        )
 
     def content_digest(self) -> str:
         """sha256 over everything that is known of the items besides what is trained."""
@@ -244,6 +316,15 @@ class ItemTower(nn.Module):
             raise UnsupportedError("this model was trained without text (encoder=None); it cannot read any")
         vectors: Tensor = self.norm(self.project(text))
         return vectors
+
+
+def _new_weights(n_items: int, dim: int, content: ItemContent, *, use_id: bool, ensemble_size: int) -> ItemWeights:
+    """Modules as PyTorch initialises them; those of ids and of tokens get their values from whoever holds them."""
+    ids = nn.Embedding(n_items, dim) if use_id else None
+    project, images, numbers = (_projection(one, dim) for one in (content.text, content.images, content.numbers))
+    if numbers is not None:  # at the start numbers shall weigh as much as an id, however many there are
+        nn.init.normal_(numbers.weight, std=(dim // ensemble_size * numbers.in_features) ** -0.5)
+    return ItemWeights(ids, project, images, numbers, NormByMember(dim, ensemble_size))
 
 
 def _projection(content: Tensor | None, dim: int) -> nn.Linear | None:

@@ -37,6 +37,12 @@ class TwoTowerNetwork(nn.Module):
         self.cosine = cosine
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=cosine)
 
+    def with_items(self, items: ItemTower) -> TwoTowerNetwork:
+        """A network with another item tower; it shares everything else with this one."""
+        new = TwoTowerNetwork(items, self.users, cosine=self.cosine)
+        new.log_scale = self.log_scale
+        return new
+
     def for_score(self, vectors: Tensor) -> Tensor:
         """Vectors as they are compared and indexed: of unit length under cosine.
 
