@@ -164,5 +164,5 @@ class NextItemLoss(nn.Module):
 
 
 def _weights(weights: Tensor | None) -> Tensor:
-    assert weights is not None  # noqa: S101 - recsys.training.trainer.check_objective saw to it
+    assert weights is not None  # noqa: S101 - recsys.training.checks.check_objective saw to it
     return weights
