@@ -62,7 +62,7 @@ def test_the_model_is_judged_as_it_was_validated_and_can_be_judged_otherwise(mod
 def test_a_saved_bundle_remembers_it(model: TwoTower, split: Split, tmp_path: Path) -> None:
     model.retriever(holdout=split.test).save(tmp_path / "bundle")
     retriever = recsys.load(tmp_path / "bundle")
-    assert retriever.keep_seen
+    assert retriever.traits.keep_seen
     assert not recsys.evaluate(retriever, split.test, 1).seen_filtered
 
 
@@ -108,7 +108,7 @@ def test_every_command_follows_what_fit_was_told(tmp_path: Path, capsys: pytest.
     assert [one["seen_filtered"] for one in compared["models"]] == [False, False]
     asked("report", run, "--out", str(tmp_path / "report.html"), "--no-baselines")
     assert not json.loads((tmp_path / "report.json").read_text())["headline"]["seen_filtered"]
-    assert "seen items not filtered" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
+    assert "seen items kept" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
 
 
 def test_a_search_ranks_seen_items_where_it_is_told_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
