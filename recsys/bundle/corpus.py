@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.bundle.new_columns import as_numbers, fitted, tell_columns
+from recsys.bundle.new_columns import as_numbers, fitted, tell_columns, text_of_numbers
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Int32, mask_of
 from recsys.core.schema import ITEM, TITLE
-from recsys.data.catalog import Catalog
+from recsys.data.catalog import Catalog, stacked
 from recsys.data.filters import matching
 from recsys.errors import DataError
 from recsys.index.item_index import ItemIndex
@@ -198,6 +198,8 @@ class Corpus:
 
 def _merged(old: Catalog, new: Catalog, items: IdMap) -> Catalog:
     """The old catalogue, longer, with the new one's rows in their places; its columns stay what they are."""
+    if len(items) == len(old) + len(new):
+        return _appended(old, new, items)
     grown = old.aligned(items)
     rows = items.to_rows(new.items.ids)
     place = pl.Series(rows, dtype=pl.UInt32)
@@ -217,6 +219,25 @@ def _merged(old: Catalog, new: Catalog, items: IdMap) -> Catalog:
         columns,
         old.text_columns,
     )
+
+
+def _appended(old: Catalog, new: Catalog, items: IdMap) -> Catalog:
+    """The old catalogue with items behind it that it lacks."""
+    tell_columns(old.columns, new.columns, (TITLE,))
+    columns, numbers = dict[str, pl.Series](), dict[str, bool]()
+    for column in old.columns.iter_columns():
+        name = column.name
+        known = old.text_of_numbers.get(name)
+        if known is None:
+            known = text_of_numbers(column)
+        if known is not None:
+            numbers[name] = known
+        if name in new.columns.columns:
+            before, values = fitted(column, new.columns[name], new.items.ids, numbers=known)
+        else:
+            before, values = column, pl.Series(name, [None] * len(new), dtype=column.dtype)
+        columns[name] = stacked(before, values)
+    return old.appended(items, new, pl.DataFrame(columns), numbers)
 
 
 def _scattered(column: pl.Series, place: pl.Series, values: pl.Series) -> pl.Series:

@@ -38,7 +38,16 @@ def tell_columns(old: pl.DataFrame, new: pl.DataFrame, known: tuple[str, ...]) -
         warn(f"the new items have no {', '.join(map(repr, absent))}; their values are missing from now on")
 
 
-def fitted(old: pl.Series, new: pl.Series, ids: pl.Series) -> tuple[pl.Series, pl.Series]:
+def text_of_numbers(column: pl.Series) -> bool | None:
+    """Whether all values of a text column are numbers; None where all are blank, so that new values will decide."""
+    if column.dtype != pl.String:
+        return False
+    if _tidy(column, ("",)).null_count() == len(column):
+        return None
+    return as_numbers(column).dtype.is_numeric()
+
+
+def fitted(old: pl.Series, new: pl.Series, ids: pl.Series, *, numbers: bool | None = None) -> tuple[pl.Series, pl.Series]:
     """A column of the catalogue and that of new items, in one type; whole numbers become floats where a fraction comes.
 
     Parameters
@@ -47,6 +56,8 @@ def fitted(old: pl.Series, new: pl.Series, ids: pl.Series) -> tuple[pl.Series, p
     new : Series (n_new,)
     ids : Series (n_new,)
         Of the new items, for messages.
+    numbers : bool, optional
+        What :func:`text_of_numbers` says of ``old``, if that is known.
 
     Raises
     ------
@@ -55,8 +66,7 @@ def fitted(old: pl.Series, new: pl.Series, ids: pl.Series) -> tuple[pl.Series, p
     """
     if new.dtype == pl.Null or new.null_count() == len(new):
         return old, pl.Series(new.name, [None] * len(new), dtype=old.dtype)
-    text = as_numbers(old)
-    if old.dtype == pl.String and text.dtype.is_numeric():
+    if old.dtype == pl.String and (text_of_numbers(old) if numbers is None else numbers):
         return old, _numbers(old, new, ids, codes=True).cast(pl.String)
     if old.dtype.is_numeric():
         return _in_one_type(old, _numbers(old, new, ids, codes=False))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,8 +20,47 @@ from recsys.errors import DataError, UnknownIdError
 _UNKNOWN = -1
 _FEW = 1000
 """Up to so many ids are looked up one by one."""
+_MOST_CHUNKS = 64
+_TAIL_SHARE = 0.25
+"""A map that has grown by more than this share is looked up as a new one."""
 _DICT = 100_000
 """Maps of more ids are not held in a dict, which takes ten times the memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Tail:
+    """Ids that were appended to a map; longer maps of the same origin share the look-up.
+
+    Attributes
+    ----------
+    base : IdMap
+        The map that was first extended.
+    row_of : dict
+        The row of each id after those of ``base``; rows beyond the end of a map belong to longer ones.
+    """
+
+    base: IdMap
+    row_of: dict[Any, int] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def rows(self, wanted: pl.Series, length: int) -> Int32:
+        """The rows of ids in a map of this length; −1 for those it lacks."""
+        found = self.base.find_rows(wanted)
+        for place in np.flatnonzero(found == _UNKNOWN):
+            row = self.row_of.get(wanted[int(place)], length)
+            if row < length:
+                found[place] = row
+        return found
+
+    def extended(self, ids: pl.Series, length: int) -> _Tail:
+        """With more ids behind those of a map of this length; a copy if another map has taken these rows."""
+        new = dict(zip(ids.to_list(), range(length, length + len(ids)), strict=True))
+        with self.lock:
+            if len(self.base) + len(self.row_of) == length:
+                self.row_of.update(new)
+                return self
+            mine = {raw: row for raw, row in self.row_of.items() if row < length}
+        return _Tail(self.base, mine | new)
 
 
 class IdMap:
@@ -42,6 +83,7 @@ class IdMap:
 
     def __init__(self, ids: pl.Series, kind: str, *, checked: bool = False) -> None:
         self.kind = kind
+        self._tail: _Tail | None = None
         if checked:
             self.ids = ids.alias(f"{kind}_id")
             return
@@ -65,7 +107,7 @@ class IdMap:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the look-up tables, which are made again."""
-        return {"ids": self.ids, "kind": self.kind}
+        return {"ids": self.ids, "kind": self.kind, "_tail": None}
 
     @cached_property
     def _row_of(self) -> dict[Any, int]:
@@ -104,6 +146,8 @@ class IdMap:
         """
         wanted = self.cast(raw)
         if len(wanted) < _FEW:
+            if self._tail is not None:
+                return self._tail.rows(wanted, len(self))
             if len(self) <= _DICT:
                 return np.array([self._row_of.get(one, _UNKNOWN) for one in wanted.to_list()], dtype=np.int32)
             found = self._by_hash(wanted)
@@ -164,6 +208,10 @@ class IdMap:
 
     def extended(self, ids: pl.Series) -> IdMap:
         """Append those of the raw ``ids`` that this map lacks; existing rows stay as they are."""
+        if len(self) and ids.dtype == self.ids.dtype and len(ids) < _FEW:
+            fresh = ids.filter(pl.Series(self.find_rows(ids) == _UNKNOWN))
+            if fresh.null_count() == 0 and fresh.n_unique() == len(fresh):
+                return self._appended(fresh) if len(fresh) else self
         if ids.dtype != self.ids.dtype:
             mine, theirs = self.ids.cast(pl.String), ids.cast(pl.String)
         else:
@@ -172,6 +220,15 @@ class IdMap:
         if len(fresh) == 0:
             return self
         return IdMap(pl.concat([mine, fresh.alias(mine.name)]), self.kind)
+
+    def _appended(self, fresh: pl.Series) -> IdMap:
+        """A longer map, of ids of the same type that this one lacks, whose look-up is shared with this one's."""
+        ids = pl.concat([self.ids, fresh.alias(self.ids.name)], rechunk=False)
+        longer = IdMap(ids.rechunk() if ids.n_chunks() > _MOST_CHUNKS else ids, self.kind, checked=True)
+        tail = self._tail or _Tail(self)
+        if len(longer) <= len(tail.base) + max(_FEW, _TAIL_SHARE * len(tail.base)):
+            longer._tail = tail.extended(fresh, len(self))
+        return longer
 
 
 def _written(raw: Hashable) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,8 @@ from recsys.core.id_map import IdMap
 from recsys.core.schema import ITEM, TEXT, TITLE
 from recsys.data.parse import unique_ids
 from recsys.errors import ConfigError, DataError
+
+_MOST_CHUNKS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,8 @@ class Catalog:
         The file's columns as read, for display, filters and segments.
     text_columns : tuple of str
         The columns that ``texts`` is made of.
+    text_of_numbers : dict of bool
+        For text columns of a catalogue that grew: whether every value is a number.
 
     Examples
     --------
@@ -45,6 +49,7 @@ class Catalog:
     titles: pl.Series
     columns: pl.DataFrame
     text_columns: tuple[str, ...]
+    text_of_numbers: dict[str, bool] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame, *, text: Sequence[str], title: str | None = None) -> Catalog:
@@ -116,6 +121,30 @@ class Catalog:
         columns = pl.DataFrame([gather(column) for column in self.columns.iter_columns()])
         return Catalog(items, gather(self.texts), gather(self.titles), columns, self.text_columns)
 
+    def appended(
+        self, items: IdMap, new: Catalog, columns: pl.DataFrame, text_of_numbers: dict[str, bool] | None = None
+    ) -> Catalog:
+        """Add the rows of a catalogue of other items behind these.
+
+        Parameters
+        ----------
+        items : IdMap
+            These items, then those of ``new``.
+        new : Catalog
+        columns : DataFrame
+            What ``columns`` becomes, old rows and new ones.
+        text_of_numbers : dict of bool, optional
+            As the attribute.
+        """
+        return Catalog(
+            items,
+            stacked(self.texts, new.texts),
+            stacked(self.titles, new.titles),
+            columns,
+            self.text_columns,
+            text_of_numbers or {},
+        )
+
     def column(self, name: str) -> pl.Series:
         """A column as it was read.
 
@@ -176,6 +205,12 @@ class Catalog:
         """Titles of item rows; the raw id if an item has no title."""
         titles = self.titles.gather(pl.Series(rows, dtype=pl.UInt32))
         return titles.fill_null(self.items.to_ids(rows).cast(pl.String)).alias(TITLE)
+
+
+def stacked(column: pl.Series, values: pl.Series) -> pl.Series:
+    """A column with more values behind it, in its type; chunks are joined only now and then, so that a row is cheap."""
+    both = pl.concat([column, values.cast(column.dtype).alias(column.name)], rechunk=False)
+    return both.rechunk() if both.n_chunks() > _MOST_CHUNKS else both
 
 
 def check_text(dtype: pl.DataType, name: str) -> None:

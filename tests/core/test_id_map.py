@@ -184,3 +184,19 @@ def test_an_id_that_occurs_twice_is_refused():
 
 def test_repr_says_how_many_of_what():
     assert repr(items(["a", "b"])) == "IdMap(2 items, String)"
+
+
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.String])
+def test_maps_that_grow_from_one_another_know_their_own_ids_alone(dtype):
+    """A random tree of maps, each one's look-up against a plain list."""
+    rng = np.random.default_rng(0)
+    first = pl.Series([f"{n}" if dtype == pl.Int64 else f"id {n}" for n in range(5)]).cast(dtype)
+    states = [(items(first), first.to_list())]
+    everything = pl.Series([f"{n}" if dtype == pl.Int64 else f"id {n}" for n in range(400)]).cast(dtype)
+    for _ in range(200):
+        id_map, ids = states[rng.integers(max(0, len(states) - 4), len(states))]
+        more = everything.gather(rng.choice(400, rng.integers(1, 6), replace=False))
+        states.append((id_map.extended(more), ids + [one for one in more.to_list() if one not in ids]))
+    for id_map, ids in states:
+        assert id_map.ids.to_list() == ids
+        np.testing.assert_array_equal(id_map.find_rows(everything), [ids.index(o) if o in ids else -1 for o in everything])

@@ -201,3 +201,27 @@ def test_an_update_does_not_renumber_the_words_that_the_tower_was_trained_on(
     assert bags is not None
     twin, first = (bags.tokens[bags.offsets[i] : bags.offsets[i + 1]].tolist() for i in (len(retriever.items) - 1, 9))
     assert twin == first
+
+
+def test_single_additions_are_one_addition_and_old_states_stay(source: Path) -> None:
+    apart, at_once = recsys.load(source), recsys.load(source)
+    frame = new_items(apart, *(f"n{number}" for number in range(1000)))
+    asked = [apart.users.ids[0], apart.users.ids[3]]
+    old, answer = apart.bundle, apart.recommend(asked, k=8)
+    for number in range(1000):
+        apart.add_items(frame[number : number + 1])
+    at_once.add_items(frame)
+    np.testing.assert_allclose(apart.vectors, at_once.vectors, atol=1e-5)
+    np.testing.assert_array_equal(apart.towers.net.items.bags.tokens, at_once.towers.net.items.bags.tokens)
+    np.testing.assert_array_equal(apart.towers.net.items.bags.offsets, at_once.towers.net.items.bags.offsets)
+    assert apart.items.ids.equals(at_once.items.ids)
+    assert apart.catalog.columns.equals(at_once.catalog.columns)
+    assert apart.catalog.texts.equals(at_once.catalog.texts)
+    one, other = (each.recommend(asked, k=8, filter_seen=False) for each in (apart, at_once))
+    np.testing.assert_allclose(one["score"], other["score"], atol=1e-4)
+    snapshot = Retriever(old)
+    assert snapshot.recommend(asked, k=8).equals(answer)
+    snapshot.add_items(frame[:1].with_columns(item_id=pl.lit("another")))  # grows from where the other one grew
+    assert snapshot.items.ids[-1] == "another"
+    assert apart.items.ids[len(old.corpus.items)] == "n0"
+    np.testing.assert_allclose(apart.vectors, at_once.vectors, atol=1e-5)
