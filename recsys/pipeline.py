@@ -1,105 +1,248 @@
-"""What ``recsys fit`` does once the model is trained: judge it once, save it whatever happens, and say what comes next."""
+"""What the commands do, as functions for Python too: each takes plain arguments and returns a result object."""
 
 from __future__ import annotations
 
-from argparse import Action, Namespace
-from collections.abc import Callable
+import contextlib
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from recsys.cli.words import command
-from recsys.core.files import Held
+import polars as pl
+
+from recsys.core.destination import FitPlaces, process_number, prove_file
+from recsys.core.files import Held, atomic_file, exclusive
+from recsys.core.progress import log as say
 from recsys.core.progress import warn
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.split import Holdout
+from recsys.data.split import Holdout, leave_last_out, random_split, time_split
 from recsys.data.user_table import UserTable
-from recsys.errors import RecsysError
-from recsys.two_tower import TwoTower
+from recsys.errors import ConfigError, RecsysError
+from recsys.evaluation.protocol import Ranker
+from recsys.two_tower import Recipe, TwoTower
 
 if TYPE_CHECKING:
+    from recsys.evaluation.compare import Comparison
     from recsys.evaluation.result import Evaluation
     from recsys.serving.retriever import Retriever
+    from recsys.training.estimate import Estimate
     from recsys.training.logs import TrainingLog
 
-SHOWN = (10, 20, 50)
-"""List lengths of the figures that are printed, and kept in the manifest."""
-_FILES = ("log", "catalog", "user_table")
+SplitName: TypeAlias = Literal["last", "time", "random", "none"]
+
+CUTS = (10, 20, 50)
+"""List lengths of the figures that a fit reports, and keeps in the manifest."""
+_WAIT = 60.0
+"""Seconds for which a change of a bundle waits for another one."""
 
 
 class UnreportedError(RecsysError):
     """A model that is trained and saved, and whose report failed."""
 
 
-def retriever_of(model: TwoTower, log: Interactions, holdout: Holdout | None) -> Retriever:
-    """What answers requests; with the exact index where choosing one fails, so that no training is lost for it."""
+def split_for(log: Interactions, asked: str | None) -> SplitName:
+    """The split that was asked for; by default the last events, or random items of a log without an order."""
+    name = asked or ("last" if log.ordered else "random")
+    if name not in ("last", "time", "random", "none"):
+        raise ConfigError(f"split must be last, time, random or none, not {asked!r}")
+    return name  # type: ignore[return-value]
+
+
+def split_log(log: Interactions, name: SplitName) -> tuple[Interactions, Holdout | None, Holdout | None]:
+    """Training part, validation and test of a log; the last two are None without a split."""
+    if name == "none":
+        return log, None, None
+    if name == "random":
+        say("random split: two random items of each user are held out, one for validation and one for test")
+        if log.ordered:
+            warn("the log has an order: histories of a random split hold events from after what is to be found")
+    split = {"last": leave_last_out, "time": time_split, "random": random_split}[name](log)
+    return split.train, split.validation, split.test
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What a fit made.
+
+    Attributes
+    ----------
+    bundle, logs : Path
+        The saved bundle, and the folder of the training curves.
+    training : TrainingLog
+    retriever : Retriever or None
+        None in all processes but the first one that ``torchrun`` started.
+    evaluation : Evaluation or None
+        Of the held-out users; None without any.
+    """
+
+    bundle: Path
+    logs: Path
+    training: TrainingLog
+    retriever: Retriever | None = None
+    evaluation: Evaluation | None = None
+
+
+def fit_bundle(
+    recipe: Recipe,
+    log: Interactions,
+    catalog: Catalog | None = None,
+    *,
+    places: FitPlaces,
+    users: UserTable | None = None,
+    split: str | None = None,
+    reading: dict[str, Any] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    held: Held | None = None,
+) -> FitResult:
+    """Split a log, train on it, evaluate the model once, and save it with its report, whatever goes wrong after training.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    log : Interactions
+    catalog : Catalog, optional
+    places : FitPlaces
+        Claimed already if ``held`` is given.
+    users : UserTable, optional
+    split : {"last", "time", "random", "none"}, optional
+        What to hold out; see :func:`split_for`.
+    reading : dict, optional
+        How the log was read, for the model card; kept in the bundle.
+    resume, overwrite : bool
+        Resume from the last checkpoint; replace an older bundle.
+    held : Held, optional
+        The lock of the bundle's place.
+
+    Raises
+    ------
+    RecsysError
+        Something is wrong with the data or options (before training), or the bundle cannot be written.
+    UnreportedError
+        The model is trained and saved, and evaluating it or writing its report failed.
+    """
+    from recsys.index.faiss_library import faiss  # noqa: PLC0415
+
+    faiss()  # a missing or double build is reported before the training
+    train, validation, test = split_log(log, split_for(log, split))
+    model = recipe.fit(
+        train,
+        catalog,
+        validation=validation,
+        users=users,
+        log_folder=places.logs,
+        checkpoint=places.checkpoint,
+        resume=resume,
+        overwrite=overwrite and not resume,
+    )
+    assert model.log is not None  # noqa: S101 - fit has just set it
+    if process_number():  # torchrun started several of us; the first one does the rest
+        return FitResult(places.out, places.logs, model.log)
+    retriever = _retriever_of(model, log, test)
+    retriever.bundle = replace(retriever.bundle, reading=reading)
+    evaluation, figures, failed = _evaluated(retriever)
+    unwritten = _save(retriever, places, overwrite=overwrite, evaluation=evaluation, figures=figures, held=held)
+    shutil.rmtree(places.checkpoint, ignore_errors=True)  # the bundle is saved: nothing is left to resume
+    with contextlib.suppress(OSError):  # another run's checkpoint may be beside it
+        places.checkpoint.parent.rmdir()
+    if failed or unwritten:
+        again = ["recsys", "report", str(places.out), "--out", str(places.out.parent / f"{places.out.name}-report.html")]
+        raise UnreportedError(
+            f"the model is trained and saved in {places.out}, but evaluating it failed, so its report is not complete "
+            f"({failed or unwritten}); try {shlex.join(again)}"
+        )
+    return FitResult(places.out, places.logs, model.log, retriever, evaluation)
+
+
+def _retriever_of(model: TwoTower, log: Interactions, holdout: Holdout | None) -> Retriever:
+    """With the exact index if choosing one fails, so that no training is lost for it."""
     try:
         return model.retriever(log=log, holdout=holdout)
     except (RecsysError, RuntimeError, MemoryError) as error:
         found = model.retriever(log=log, holdout=holdout, index="exact")
-        warn(f"no index could be chosen ({_told(error)}); the bundle has the exact one: choose again with recsys index")
+        warn(
+            f"no index could be chosen ({_first_line(error)}); the bundle has the exact one: choose again with recsys index"
+        )
         return found
 
 
-def judged(retriever: Retriever) -> tuple[Evaluation | None, dict[str, Any] | None, str | None]:
-    """The one evaluation of the users kept apart, the figures of the report made of it, and what went wrong.
+def _evaluated(retriever: Retriever) -> tuple[Evaluation | None, dict[str, Any] | None, str | None]:
+    """The one evaluation of the held-out users, the figures of the report made of it, and what went wrong.
 
-    Whatever goes wrong, panics of a library too, is told as text: the model is trained, and is still to be saved.
+    Whatever goes wrong, panics of a library too, becomes text: the model is trained, and is still to be saved.
     """
     from recsys.report import build, evaluate_held_out  # noqa: PLC0415
 
     if retriever.holdout is None:
         return None, None, None
-    report = None
+    evaluation = None
     try:
-        full = evaluate_held_out(retriever.bundle, retriever, more=SHOWN)
-        report = full.up_to(SHOWN)
-        return report, build(retriever.bundle, retriever, evaluation=full, baselines=False, with_map=False).figures, None
+        full = evaluate_held_out(retriever.bundle, retriever, more=CUTS)
+        evaluation = full.up_to(CUTS)
+        report = build(retriever.bundle, retriever, evaluation=full, baselines=False, with_map=False)
+        return evaluation, report.figures, None
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # polars panics are no Exception
-        return report, None, _told(error)
+    except BaseException as error:  # panics of polars are not an Exception
+        return evaluation, None, _first_line(error)
 
 
-def save(
+def _save(
     retriever: Retriever,
-    out: Path,
-    checkpoint: Path,
+    places: FitPlaces,
     *,
     overwrite: bool,
-    report: Evaluation | None,
-    figures: Any,
-    held: Held | None = None,
+    evaluation: Evaluation | None,
+    figures: dict[str, Any] | None,
+    held: Held | None,
 ) -> str | None:
-    """Save the bundle, with its report where that can be written; what went wrong with the report alone.
+    """Save the bundle, with its report if that can be written; returns what went wrong with the report alone."""
+    from recsys.bundle.io import save  # noqa: PLC0415
+    from recsys.report import bundle_files  # noqa: PLC0415
 
-    Raises
-    ------
-    RecsysError, OSError
-        The bundle itself cannot be written; the message says how to go on from the checkpoint.
-    """
-    from recsys.bundle.io import save as save_bundle  # noqa: PLC0415
-
-    metrics = {} if report is None else report.means
     failed, extras = None, dict[str, str]()
     if figures is not None:
-        from recsys.report import bundle_files  # noqa: PLC0415
-
         try:
             extras = bundle_files(figures)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:
-            failed = _told(error)
+            failed = _first_line(error)
+    metrics = {} if evaluation is None else evaluation.means
     try:
-        save_bundle(retriever.bundle, out, overwrite=overwrite, metrics=metrics, extras=extras, held=held)
+        save(retriever.bundle, places.out, overwrite=overwrite, metrics=metrics, extras=extras, held=held)
     except (RecsysError, OSError) as error:
-        if checkpoint.is_dir():
-            warn(f"the bundle was not saved, and the training is kept in {checkpoint}: mend it, and add --resume")
+        if places.checkpoint.is_dir():
+            warn(f"the bundle was not saved; the training is kept in {places.checkpoint}: mend the cause, and add --resume")
         if isinstance(error, OSError) and error.filename is None:
-            raise OSError(error.errno, str(error), str(out)) from error
+            raise OSError(error.errno, str(error), str(places.out)) from error
         raise
     return failed
+
+
+def _first_line(error: BaseException) -> str:
+    line = (str(error).splitlines() or [""])[0]
+    return line if isinstance(error, RecsysError) and line else f"{type(error).__name__}: {line}"
+
+
+def estimate_fit(
+    recipe: Recipe,
+    log: Interactions,
+    catalog: Catalog | None = None,
+    *,
+    users: UserTable | None = None,
+    split: str | None = None,
+    sweep: bool = False,
+) -> Estimate:
+    """What a fit would cost and, with ``sweep``, a learning rate for it; nothing is written."""
+    from recsys.training.estimate import estimate  # noqa: PLC0415
+
+    train, _, _ = split_log(log, split_for(log, split))
+    options = (recipe.model, recipe.objective, recipe.augment, recipe.training)
+    return estimate(*options, train, catalog, users, sweep=sweep)
 
 
 def fit_trial(
@@ -118,39 +261,173 @@ def fit_trial(
     return model.log
 
 
-def refuse_silence(failed: str | None, out: Path) -> None:
-    """Say that the model is saved and its report is not.
+def load_held_out(folder: str | Path) -> tuple[Retriever, Holdout]:
+    """A bundle's retriever and its held-out users.
 
     Raises
     ------
-    UnreportedError
-        ``failed`` tells of something.
+    ConfigError
+        It has none.
     """
-    if failed is not None:
-        again = command("report", out, "--out", out.parent / f"{out.name}-report.html")
-        raise UnreportedError(
-            f"the model is trained and saved in {out}, without a whole report: judging it failed ({failed}); try {again}"
-        )
+    from recsys.serving.retriever import load  # noqa: PLC0415
+
+    retriever = load(folder)
+    if retriever.holdout is None:
+        raise ConfigError(f"{folder} was fitted with --split none: it has no held-out users to evaluate it on")
+    return retriever, retriever.holdout
 
 
-def reading_of(arguments: Namespace, flags: list[Action], split: str) -> dict[str, Any]:
-    """How the log was read and split, as the bundle keeps it: flags of the data, without the names of files."""
-    from recsys.cli.commands import written  # noqa: PLC0415
+@dataclass(frozen=True, eq=False)
+class EvaluationResult:
+    """An evaluation, and the same by groups of users or items, name of the grouping → table."""
 
-    words = [word for flag in flags if flag.dest not in _FILES for word in written(flag, getattr(arguments, flag.dest))]
-    files = {name: getattr(arguments, name) is not None for name in _FILES[1:]}
-    return {"words": words, "split": split} | files
-
-
-def next_commands(retriever: Retriever, out: Path) -> list[str]:
-    """Commands that this bundle will answer."""
-    found = [command("evaluate", out)] if retriever.holdout is not None else []
-    found.append(command("recommend", out, "--out", out.parent / f"{out.name}-recommendations.parquet"))
-    if retriever.towers.held_encoder is not None:
-        found.append(command("search", out, "..."))
-    return found
+    evaluation: Evaluation
+    groups: dict[str, pl.DataFrame]
 
 
-def _told(error: BaseException) -> str:
-    line = (str(error).splitlines() or [""])[0]
-    return line if isinstance(error, RecsysError) and line else f"{type(error).__name__}: {line}"
+def evaluate_bundle(
+    folder: str | Path,
+    k: Sequence[int] = CUTS,
+    *,
+    filter_seen: bool | None = None,
+    category: str | None = None,
+    segments: bool = False,
+    user_groups: dict[str, pl.DataFrame] | None = None,
+) -> EvaluationResult:
+    """Evaluate a bundle on its held-out users.
+
+    Parameters
+    ----------
+    folder : path
+    k : sequence of int
+        List lengths.
+    filter_seen : bool, optional
+        Whether items of the history are left out; by default as the model was validated.
+    category : str, optional
+        Catalogue column for diversity, calibration and groups.
+    segments : bool
+        Also by history length, popularity, time and category.
+    user_groups : dict, optional
+        Name of a grouping → table of users and their group; see :func:`recsys.data.read.read_users`.
+    """
+    from recsys.evaluation.evaluate import evaluate  # noqa: PLC0415
+    from recsys.evaluation.segments import by_user, standard_segments, user_column  # noqa: PLC0415
+
+    retriever, holdout = load_held_out(folder)
+    found = evaluate(retriever, holdout, k, filter_seen=filter_seen, catalog=retriever.catalog, category=category)
+    groups = dict[str, pl.DataFrame]()
+    if segments:
+        groups = standard_segments(found, retriever.bundle.trained_on, retriever.catalog, category)
+    for name, table in (user_groups or {}).items():
+        groups[name] = by_user(found, user_column(found, table, name))
+    return EvaluationResult(found, groups)
+
+
+def compare_bundles(
+    folders: Sequence[str | Path],
+    baselines: Sequence[str] = (),
+    k: Sequence[int] = CUTS,
+    *,
+    metric: str | None = None,
+    filter_seen: bool | None = None,
+) -> Comparison:
+    """Compare bundles, and baselines fitted on what the first bundle was trained on, on the same users."""
+    from recsys.baselines import by_name  # noqa: PLC0415
+    from recsys.evaluation.compare import check_metric, compare  # noqa: PLC0415
+
+    metric = metric or f"ndcg@{10 if 10 in k else k[0]}"
+    if min(k) > 0:
+        check_metric(metric, k)
+    loaded = [load_held_out(folder) for folder in folders]
+    names = [Path(folder).resolve().name for folder in folders]
+    for name, folder, (retriever, _) in zip(names, folders, loaded, strict=True):
+        retriever.name = name if names.count(name) == 1 else str(Path(folder))
+    first, holdout = loaded[0]
+    models: list[Ranker] = [retriever for retriever, _ in loaded]
+    for name in baselines:
+        if first.bundle.trained_on is None:
+            raise ConfigError(f"{folders[0]} has no record of its training data, so baselines cannot be fitted on it")
+        models.append(by_name(name).fit(first.bundle.trained_on, first.catalog))
+    return compare(models, holdout, k, metric=metric, filter_seen=filter_seen)
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """The page, the same figures as JSON, and the model card."""
+
+    page: Path
+    figures: Path
+    card: Path
+
+
+def report_bundle(
+    folder: str | Path,
+    out: Path,
+    *,
+    category: str | None = None,
+    filter_seen: bool | None = None,
+    baselines: bool = True,
+) -> ReportFiles:
+    """Evaluate a bundle and write the page, and the other files beside it."""
+    from recsys.report import build, check_page_name, write  # noqa: PLC0415
+
+    check_page_name(out)
+    prove_file(out)
+    retriever, _ = load_held_out(folder)
+    report = build(retriever.bundle, retriever, category=category, filter_seen=filter_seen, baselines=baselines)
+    write(report.figures, out)
+    return ReportFiles(out, out.with_suffix(".json"), out.with_suffix(".md"))
+
+
+@dataclass(frozen=True, eq=False)
+class ItemChanges:
+    """Tables of items to add and to update, ids to remove, and whether to compact the bundle after that."""
+
+    add: pl.DataFrame | None = None
+    update: pl.DataFrame | None = None
+    remove: Sequence[Any] = ()
+    compact: bool = False
+
+    def __bool__(self) -> bool:
+        return self.add is not None or self.update is not None or bool(self.remove) or self.compact
+
+
+def change_bundle(folder: Path, changes: ItemChanges | None = None, **bounds: Any) -> Retriever:
+    """Change the items of a saved bundle or, without changes, choose its index anew; the bundle is replaced as a whole.
+
+    Parameters
+    ----------
+    folder : Path
+    changes : ItemChanges, optional
+    **bounds
+        ``recall_target``, ``memory_budget`` and ``kinds`` of :meth:`Retriever.choose_index`.
+    """
+    from recsys.bundle.io import save  # noqa: PLC0415
+    from recsys.bundle.manifest import read_manifest  # noqa: PLC0415
+    from recsys.serving.retriever import load  # noqa: PLC0415
+
+    read_manifest(folder)  # what is not a bundle is refused before anything is locked
+    with exclusive(folder, wait=_WAIT) as held:  # from loading to saving: two changes at once are made one after the other
+        retriever = load(folder)
+        if not changes:
+            retriever.choose_index(**bounds)
+        else:
+            if changes.add is not None:
+                retriever.add_items(changes.add)
+            if changes.update is not None:
+                retriever.update_items(changes.update)
+            if changes.remove:
+                retriever.remove_items(list(changes.remove))
+            if changes.compact:
+                retriever.compact()
+        save(retriever.bundle, folder, overwrite=True, like=folder, held=held)
+    return retriever
+
+
+def write_index_page(folder: Path, retriever: Retriever, page: Path) -> None:
+    """Write the page with the trade-off that was measured when the index was chosen."""
+    from recsys.report.index_page import index_page  # noqa: PLC0415
+
+    html = index_page(folder.resolve().name, len(retriever.index), retriever.index.measured)
+    with atomic_file(page) as temporary:
+        temporary.write_text(html, encoding="utf-8")

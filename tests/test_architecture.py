@@ -155,7 +155,6 @@ ARROWS = graph()
 RANK = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 
-@pytest.mark.xfail(strict=True, reason="knots that are still to be cut")
 def test_imports_follow_the_layers() -> None:
     wrong = [
         f"{module} imports {other}"
@@ -216,13 +215,7 @@ def test_networks_know_torch_and_core_alone() -> None:
             } == set()
 
 
-@pytest.mark.parametrize(
-    "package",
-    [
-        pytest.param("argparse", marks=pytest.mark.xfail(strict=True, reason="knots that are still to be cut")),
-        *sorted(ONLY_IN.keys() - {"argparse"}),
-    ],
-)
+@pytest.mark.parametrize("package", sorted(ONLY_IN))
 def test_a_package_is_imported_where_it_belongs_and_nowhere_else(package: str) -> None:
     wrong = [
         module
@@ -242,7 +235,6 @@ def test_few_modules_read_the_environment() -> None:
     assert reading <= READS_ENVIRONMENT
 
 
-@pytest.mark.xfail(strict=True, reason="knots that are still to be cut")
 def test_nothing_is_looked_up_by_a_name_made_on_the_spot() -> None:
     wrong = [
         f"{module}:{node.lineno}"

@@ -21,7 +21,7 @@ def ids_of(arguments: Namespace, name: str, column: str = ITEM) -> list[str] | N
     DataError
         The file cannot be used.
     """
-    words, file = getattr(arguments, name), getattr(arguments, f"{name}_file")
+    words, file = getattr(arguments, name), vars(arguments)[f"{name}_file"]
     if file is None:
         return list(words) if words else None
     return [*(words or []), *read_ids(file, column)]

@@ -67,22 +67,22 @@ def tell(stopped: KeyboardInterrupt, arguments: Namespace) -> int:
 
 
 def what_is_left(arguments: Namespace) -> str:
-    """How to go on with a command that was stopped; nothing where it must begin anew."""
-    out, command = getattr(arguments, "out", None), getattr(arguments.run, "__name__", "")
+    """How to go on with a command that was stopped; nothing if it must start over."""
+    out, command = getattr(arguments, "out", None), arguments.command
     if out is None:
         return ""
-    if command == "run_fit" and not (arguments.dry_run or arguments.find_rate):
+    if command == "fit" and not (arguments.dry_run or arguments.find_rate):
         places = FitPlaces.of(out)
         if places.state.is_file():
             return (
                 f", and the run's last checkpoint is in {places.checkpoint}: the same command with --resume goes on from it"
             )
         return "; there was no checkpoint yet (one is written after each epoch, or every --checkpoint-steps steps)"
-    if command == "run_tune":
+    if command == "tune":
         storage = Path(arguments.storage or Path(out) / "study.db")
         if storage.is_file():
             return f", and the trials that came to an end are in {storage}: the same command goes on with the search"
-    if command == "run_recommend":
+    if command == "recommend":
         folder = Path(f"{out}.shards") if out.endswith(".parquet") else Path(out)
         if (folder / "plan.json").is_file():
             return f", and the shards that are whole stay in {folder}: the same command goes on with the others"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Callable, Sequence
+from typing import Final, get_args
 
 from recsys.baselines import REGISTRY
-from recsys.cli import commands, commands_serving, interrupted, screen
+from recsys.cli import commands, interrupted, screen
+from recsys.cli.answers import Answer
 from recsys.cli.text_flags import add_text_flags
 from recsys.cli.words import Parser, free_text, raw_id
 from recsys.config.options import Gather, add_flags
@@ -33,13 +34,13 @@ def _name_and_weight(text: str) -> tuple[str, float]:
 def _log_flags(parser: argparse.ArgumentParser, *, needed: bool) -> None:
     parser.add_argument("log", nargs="+" if needed else "*", help="interaction files, globs or folders")
     group = parser.add_argument_group("columns of the log")
-    group.add_argument("--format", choices=get_args(Format), help="by default told from the file's ending")
+    group.add_argument("--format", choices=get_args(Format), help="file format (default: from the file's ending)")
     group.add_argument("--user", default="user_id", help="column of user ids (default: user_id)")
     group.add_argument("--item", default="item_id", help="column of item ids (default: item_id)")
     group.add_argument("--timestamp", help="column of instants (default: timestamp, where there is one)")
     group.add_argument(
         "--time-unit", choices=get_args(TimeUnit),
-        help="unit of instants that are numbers since 1970 (default: told from the values of all files)",
+        help="unit of instants that are numbers since 1970 (default: inferred from the values of all files)",
     )  # fmt: skip
     group.add_argument("--order", help="column that orders each user's events, instead of a timestamp")
     group.add_argument("--weight", help="column with an event's strength, such as a rating")
@@ -58,7 +59,7 @@ def _log_flags(parser: argparse.ArgumentParser, *, needed: bool) -> None:
     )
     group = parser.add_argument_group("the catalogue")
     group.add_argument("--catalog", nargs="+", action=Gather, help="item files, globs or folders")
-    group.add_argument("--catalog-format", choices=get_args(Format), help="by default told from the file's ending")
+    group.add_argument("--catalog-format", choices=get_args(Format), help="file format (default: from the file's ending)")
     group.add_argument("--catalog-item", help="column of item ids in the catalogue (default: that of the log)")
     group.add_argument(
         "--text", nargs="+", action=Gather, help="columns that make an item's text (default: title, description, ...)"
@@ -93,14 +94,29 @@ def _seen_flag(parser: argparse.ArgumentParser) -> None:
 def _unknown_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unknown", choices=["error", "skip"],
-        help="for ids that the model does not know: an error, or they are passed over and counted (default: error)",
+        help="what to do with ids that the model does not know: fail, or skip and count them (default: error)",
     )  # fmt: skip
 
 
-def _command(
-    commands_: argparse._SubParsersAction[Parser], name: str, summary: str, example: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands_.add_parser(
+COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
+    "demo": commands.demo,
+    "fit": commands.fit,
+    "tune": commands.tune,
+    "evaluate": commands.evaluate,
+    "compare": commands.compare,
+    "report": commands.report,
+    "recommend": commands.recommend,
+    "similar": commands.similar,
+    "search": commands.search,
+    "explain": commands.explain,
+    "index": commands.index,
+    "inspect": commands.inspect,
+}
+"""Name of a command → what it does."""
+
+
+def _command(subs: argparse._SubParsersAction[Parser], name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subs.add_parser(
         name,
         help=summary,
         description=summary,
@@ -108,7 +124,7 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print JSON for programs to read")
-    parser.set_defaults(run=getattr(commands, f"run_{name}", None) or getattr(commands_serving, f"run_{name}"))
+    parser.set_defaults(run=COMMANDS[name], command=name)
     return parser
 
 
@@ -119,8 +135,8 @@ def build_parser() -> argparse.ArgumentParser:
     subs = parser.add_subparsers(required=True, metavar="command", parser_class=Parser)
 
     demo = _command(subs, "demo", "make a shop, train on it, compare and recommend", "recsys demo --out runs/demo")
-    demo.add_argument("--out", default="runs/demo", help="where data and bundle go (default: runs/demo)")
-    demo.add_argument("--seed", type=int, default=0, help="everything random follows from it (default: 0)")
+    demo.add_argument("--out", default="runs/demo", help="folder for the data and the bundle (default: runs/demo)")
+    demo.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
 
     fit = _command(
         subs, "fit", "train two towers on a log and save the bundle",
@@ -134,14 +150,14 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument("--overwrite", action="store_true", help="replace an older bundle there")
     fit.add_argument(
         "--split", choices=["last", "time", "random", "none"],
-        help="what to keep for validation and test: each user's last two events, what comes after the 0.9 quantile of "
+        help="what to hold out for validation and test: each user's last two events, what comes after the 0.9 quantile of "
         "time, two random items of each user, or nothing (default: last; random with --unordered)",
     )  # fmt: skip
     fit.add_argument("--recipe", help="TOML file with [model], [objective], [augment] and [training]; flags win over it")
-    fit.add_argument("--resume", action="store_true", help="go on with a run that was killed, exactly where it was")
-    fit.add_argument("--dry-run", action="store_true", help="tell time per epoch and memory, and write nothing")
+    fit.add_argument("--resume", action="store_true", help="resume an interrupted run from its last checkpoint")
+    fit.add_argument("--dry-run", action="store_true", help="print time per epoch and memory, and write nothing")
     fit.add_argument(
-        "--find-rate", action="store_true", help="try rising learning rates too, suggest one, and write nothing"
+        "--find-rate", action="store_true", help="also try rising learning rates and suggest one; write nothing"
     )
     for title, owner in TABLES.items():
         add_flags(fit, owner, title)
@@ -157,18 +173,18 @@ def build_parser() -> argparse.ArgumentParser:
     tune.add_argument("--space", required=True, help="TOML file: a recipe with lists and ranges under [search.model] etc.")
     tune.add_argument("--out", required=True, help="folder for best.toml, trials.csv, search.html and the study")
     tune.add_argument("--trials", type=int, default=50, help="trials in all, earlier runs included (default: 50)")
-    tune.add_argument("--minutes", type=float, help="begin no further trial after so long (default: no limit)")
+    tune.add_argument("--minutes", type=float, help="start no further trial after this many minutes (default: no limit)")
     tune.add_argument(
         "--split", choices=["last", "time", "random"],
-        help="what to keep for validation and test, as for fit (default: last; random with --unordered)",
+        help="what to hold out for validation and test, as for fit (default: last; random with --unordered)",
     )  # fmt: skip
     tune.add_argument(
         "--keep-seen", action="store_true", help="rank items of the history too, as [training] keep_seen = true does"
     )
-    tune.add_argument("--storage", help="SQLite file of the study, to go on with (default: study.db in --out)")
-    tune.add_argument("--seed", type=int, default=0, help="of what is proposed (default: 0)")
+    tune.add_argument("--storage", help="SQLite file of the study, to resume it (default: study.db in --out)")
+    tune.add_argument("--seed", type=int, default=0, help="seed of the proposals (default: 0)")
 
-    evaluate = _command(subs, "evaluate", "judge a bundle on the users it kept apart", "recsys evaluate runs/ml --k 10 50")
+    evaluate = _command(subs, "evaluate", "evaluate a bundle on its held-out users", "recsys evaluate runs/ml --k 10 50")
     evaluate.add_argument("run_folder", metavar="RUN", help="a bundle")
     evaluate.add_argument(
         "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50], help="list lengths (default: 10 20 50)"
@@ -186,7 +202,7 @@ def build_parser() -> argparse.ArgumentParser:
     compare = _command(
         subs,
         "compare",
-        "several bundles and baselines on the same users",
+        "compare bundles and baselines on the same users",
         "recsys compare runs/a runs/b --baselines ease als",
     )
     compare.add_argument("run_folders", metavar="RUN", nargs="+", help="bundles fitted on the same split")
@@ -196,7 +212,7 @@ def build_parser() -> argparse.ArgumentParser:
         action=Gather,
         default=[],
         choices=tuple(REGISTRY),
-        help="fitted on what the first bundle was",
+        help="baselines to fit on what the first bundle was fitted on",
     )
     compare.add_argument(
         "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50], help="list lengths (default: 10 20 50)"
@@ -204,7 +220,7 @@ def build_parser() -> argparse.ArgumentParser:
     _seen_flag(compare)
     compare.add_argument("--metric", help="what to rank and test by (default: ndcg@10, or at the first of the ks)")
 
-    report = _command(subs, "report", "an evaluation as one HTML page", "recsys report runs/ml --out report.html")
+    report = _command(subs, "report", "write an evaluation as one HTML page", "recsys report runs/ml --out report.html")
     report.add_argument("run_folder", metavar="RUN", help="a bundle")
     report.add_argument("--out", required=True, help="the page; figures (.json) and model card (.md) go beside it")
     report.add_argument("--category", help="catalogue column for groups, diversity, calibration and the map's colours")
@@ -221,10 +237,10 @@ def build_parser() -> argparse.ArgumentParser:
     _id_flag(recommend, "--users", "USER", "user ids, or the word all (default: all, which needs --out)")
     _id_flag(recommend, "--history", "ITEM", "item ids of somebody new, oldest first")
     recommend.add_argument("--k", type=int, default=10, help="items per user (default: 10)")
-    recommend.add_argument("--out", help="folder of Parquet shards to write, or to go on with; or one FILE.parquet")
-    recommend.add_argument("--keep-seen", action="store_true", help="do not filter items of the history")
-    recommend.add_argument("--shard-users", type=int, help="users of a shard, which fits into memory (default: 100000)")
-    recommend.add_argument("--overwrite", action="store_true", help="begin anew where a batch of another plan lies")
+    recommend.add_argument("--out", help="folder of Parquet shards to write or to resume; or one FILE.parquet")
+    recommend.add_argument("--keep-seen", action="store_true", help="also recommend items of the history")
+    recommend.add_argument("--shard-users", type=int, help="users per shard, which fits into memory (default: 100000)")
+    recommend.add_argument("--overwrite", action="store_true", help="discard an existing batch of other settings")
     recommend.add_argument("--engine", choices=["local", "ray"], help="compute here, or on a Ray cluster (default: local)")
     recommend.add_argument(
         "--workers", type=int, help="threads, or processes of Ray (default: as many as there are processors)"
@@ -242,7 +258,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _unknown_flag(recommend)
 
-    similar = _command(subs, "similar", "items like these", "recsys similar runs/ml 1 --k 5")
+    similar = _command(subs, "similar", "find items like these", "recsys similar runs/ml 1 --k 5")
     similar.add_argument("run_folder", metavar="RUN", help="a bundle")
     similar.add_argument("items", nargs="*", metavar="ITEM", type=raw_id, help="item ids")
     similar.add_argument("--items-file", metavar="FILE", help=_FILE_HELP.format("more item ids"))
@@ -251,26 +267,26 @@ def build_parser() -> argparse.ArgumentParser:
 
     _unknown_flag(similar)
 
-    search = _command(subs, "search", "items that a text describes", 'recsys search runs/ml "animated films about toys"')
+    search = _command(subs, "search", "find items by a text", 'recsys search runs/ml "animated films about toys"')
     search.add_argument("run_folder", metavar="RUN", help="a bundle")
     search.add_argument("texts", nargs="+", metavar="TEXT", type=free_text, help="what to look for")
     search.add_argument("--k", type=int, default=10, help="items per text (default: 10)")
     search.add_argument("--where", metavar="PREDICATE", help="only items for which it holds, as for recommend")
 
     explain = _command(
-        subs, "explain", "which events of a history move an item's score", "recsys explain runs/ml 1196 --user 42"
+        subs, "explain", "explain which events of a history move an item's score", "recsys explain runs/ml 1196 --user 42"
     )
     explain.add_argument("run_folder", metavar="RUN", help="a bundle")
     explain.add_argument("items", nargs="*", metavar="ITEM", type=raw_id, help="item ids to explain")
     explain.add_argument("--items-file", metavar="FILE", help=_FILE_HELP.format("more item ids"))
     explain.add_argument("--user", type=raw_id, help="a known user")
     _id_flag(explain, "--history", "ITEM", "item ids of somebody new, oldest first")
-    explain.add_argument("--top", type=int, default=5, help="events to tell of (default: 5)")
+    explain.add_argument("--top", type=int, default=5, help="number of events to show (default: 5)")
 
     _unknown_flag(explain)
 
     index = _command(
-        subs, "index", "choose the index of a bundle by measuring, or change what is on offer",
+        subs, "index", "choose the index of a bundle by measuring, or change its items",
         "recsys index runs/ml --recall 0.95 --memory 2GiB",
     )  # fmt: skip
     index.add_argument("run_folder", metavar="RUN", help="a bundle; it is replaced as a whole")
@@ -283,11 +299,11 @@ def build_parser() -> argparse.ArgumentParser:
     index.add_argument("--out", metavar="FILE", help="page with the trade-off (default: RUN-index.html)")
     index.add_argument("--add", metavar="FILE", help="table of new items: item_id and the catalogue's columns")
     index.add_argument("--update", metavar="FILE", help="table of items whose text or columns have changed")
-    _id_flag(index, "--remove", "ITEM", "never recommend these items any more")
+    _id_flag(index, "--remove", "ITEM", "remove these items: never recommend them again")
     index.add_argument("--compact", action="store_true", help="build the index anew, of the items that are there")
     add_text_flags(index)
 
-    inspect = _command(subs, "inspect", "what is in a log or a bundle", "recsys inspect runs/ml")
+    inspect = _command(subs, "inspect", "show what is in a log or a bundle", "recsys inspect runs/ml")
     before = len(inspect._actions)
     _log_flags(inspect, needed=True)
     inspect.set_defaults(data_flags=inspect._actions[before:])

@@ -48,7 +48,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("index RUN --remove i1 --kind hnsw", "--kind is for choosing an index"),
         ("index RUN --compact --out DIR/x.html", "--out is for choosing an index"),
         ("index RUN --out DIR", "is a folder; name a file for the page"),
-        ("index RUN --memory much", "'much' is no size"),
+        ("index RUN --memory much", "'much' is not a valid size"),
         ("inspect RUN --user who", "is a bundle, and --user is for reading logs"),
         ("inspect RUN --catalog DIR/items.csv", "is a bundle, and --catalog is for reading logs"),
         ("inspect DIR/log.csv --text title", "--text is of the catalogue"),

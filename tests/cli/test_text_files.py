@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recsys.cli.commands import written
 from recsys.cli.parser import build_parser
+from recsys.cli.reading import written
 from tests.cli.test_cli import answer, refused
 
 LOG = "user_id^item_id^note^timestamp\n1^1^'Zoé ^ x'^5\n1^2^NA^6\n2^1^x^7\n"

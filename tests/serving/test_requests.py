@@ -258,7 +258,7 @@ def test_the_command_line_chooses_an_index_and_changes_what_is_on_offer(
     assert not {"i1", "i2"} & set(everything)
     assert json.loads((folder / "manifest.json").read_text())["metrics"] == {"recall@10": 0.25}
     for arguments, message in (
-        (["--memory", "much"], "'much' is no size"),
+        (["--memory", "much"], "'much' is not a valid size"),
         (["--memory", "10"], "no index reaches recall 0.99"),
         (["--remove", "i1"], "not there any more"),
     ):
@@ -273,6 +273,6 @@ def test_the_command_line_chooses_an_index_and_changes_what_is_on_offer(
     ("text", "count"), [("2GiB", 2**31), ("500 MB", 500_000_000), ("1048576", 2**20), ("1.5kib", 1536)]
 )
 def test_sizes_are_read_as_they_are_written(text: str, count: int) -> None:
-    from recsys.cli.commands_serving import size
+    from recsys.cli.checks import size
 
     assert size(text) == count

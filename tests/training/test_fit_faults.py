@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 import recsys
-from recsys import pipeline as after_fit
 from recsys import report as report_module
 from recsys.cli.parser import build_parser, main
+from recsys.cli.reading import reading_of
 from recsys.config.options import given_tables
 from recsys.config.recipe import TABLES
 from recsys.two_tower import Recipe, TwoTower
@@ -103,7 +103,7 @@ def test_every_option_survives_the_card_s_command(flags: list[str]) -> None:
 
     parsed = build_parser().parse_args(["fit", "a.csv", "--catalog", "b.csv", *flags])
     recipe = Recipe.read(**given_tables(parsed, TABLES))
-    reading = after_fit.reading_of(parsed, parsed.data_flags, parsed.split or "last")
+    reading = reading_of(parsed, parsed.data_flags, parsed.split or "last")
     bundle: Any = SimpleNamespace(
         options=json.loads(json.dumps(recipe.model.to_dict())),
         objective=recipe.objective,

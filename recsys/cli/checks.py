@@ -1,0 +1,127 @@
+"""What the flags of a command must not be together, checked before anything costly."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from recsys.cli.given_ids import ids_of
+from recsys.core.destination import prove_file, prove_folder
+from recsys.errors import ConfigError
+
+_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def check_tune(arguments: Namespace) -> Path:
+    """The folder of a search, proven to be writable."""
+    out = Path(arguments.out)
+    prove_folder(out)
+    if arguments.storage:
+        prove_file(Path(arguments.storage), option="--storage")
+    return out
+
+
+def check_compare(arguments: Namespace) -> None:
+    """Refuse fewer than two models, and a baseline named twice."""
+    if twice := [name for name in arguments.baselines if arguments.baselines.count(name) > 1]:
+        raise ConfigError(f"--baselines names {twice[0]} twice; a model is compared with others")
+    if len(arguments.run_folders) + len(arguments.baselines) < 2:
+        raise ConfigError("compare needs two models or more: name more bundles, or some --baselines")
+
+
+def is_bundle(arguments: Namespace) -> bool:
+    """Whether ``inspect`` was given a bundle; flags for reading logs are then refused."""
+    only = Path(arguments.log[0])
+    files = (only / "manifest.json", only / "config.json")
+    if len(arguments.log) > 1 or not only.is_dir() or not any(file.exists() for file in files):
+        return False
+    of_logs = [flag for flag in arguments.data_flags if flag.option_strings]
+    if idle := [flag.option_strings[0] for flag in of_logs if getattr(arguments, flag.dest) != flag.default]:
+        raise ConfigError(f"{only} is a bundle, and {idle[0]} is for reading logs; leave it out")
+    return True
+
+
+def recommend_options(arguments: Namespace, new: list[str] | None, users: list[str] | None) -> dict[str, Any]:
+    """The filters and rules of ``recommend``; combinations that say nothing are refused, and ``--out`` is proven."""
+    if new and (arguments.users is not None or arguments.users_file is not None or arguments.out):
+        raise ConfigError("--history stands alone: it goes with neither --users nor --out")
+    if new and arguments.fallback:
+        raise ConfigError("--fallback is for users without a history; it does not go with --history")
+    if not new and users is None and not arguments.out:
+        raise ConfigError("recommending to all users needs --out FILE; or name some with --users")
+    if (idle := batch_options(arguments)) and not arguments.out:
+        raise ConfigError(f"--{next(iter(idle)).replace('_', '-')} belongs to --out")
+    found = _filters(arguments)
+    if arguments.out and (strange := {"rules", "fallback"} & set(found)):
+        raise ConfigError(f"--{min(strange)} is not supported with --out")
+    if arguments.out:
+        out = Path(arguments.out)
+        prove_file(out) if out.suffix == ".parquet" else prove_folder(out)
+    return {"k": arguments.k, "filter_seen": not arguments.keep_seen} | found
+
+
+def batch_options(arguments: Namespace) -> dict[str, Any]:
+    """How a batch is made, as far as it was given."""
+    given = {name: getattr(arguments, name) for name in ("shard_users", "overwrite", "engine", "workers")}
+    return {name: value for name, value in given.items() if value is not None and value is not False}
+
+
+def _filters(arguments: Namespace) -> dict[str, Any]:
+    from recsys.serving.rules.spec import Rules  # noqa: PLC0415
+
+    found: dict[str, Any] = {name: getattr(arguments, name) for name in ("where", "fallback", "unknown")}
+    found |= {name: ids_of(arguments, name) for name in ("exclude", "allow")}
+    if arguments.rules:
+        found["rules"] = Rules.read(arguments.rules)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def explain_options(arguments: Namespace, history: list[str] | None) -> dict[str, Any]:
+    """Whose score ``explain`` explains."""
+    if (arguments.user is None) == (history is None):
+        raise ConfigError("explain needs either --user or --history")
+    if arguments.top < 1:
+        raise ConfigError(f"--top must be at least 1, not {arguments.top}")
+    who = {"user": arguments.user} if arguments.user is not None else {"history": history}
+    return who | {"unknown": arguments.unknown or "error"}
+
+
+def index_page_of(arguments: Namespace, *, changes: bool) -> Path | None:
+    """Where the page of ``index`` goes; None if it changes items, which flags for choosing an index do not go with."""
+    measuring = [name for name in ("recall", "memory", "kind", "out") if getattr(arguments, name) is not None]
+    if changes and measuring:
+        raise ConfigError(
+            f"--{measuring[0]} is for choosing an index; --add, --update, --remove and --compact change what is on offer: "
+            f"make it two commands"
+        )
+    folder = Path(arguments.run_folder)
+    page = Path(arguments.out) if arguments.out else folder.parent / f"{folder.resolve().name}-index.html"
+    if page.is_dir():
+        raise ConfigError(f"{page} is a folder; name a file for the page (--out)")
+    return None if changes else page
+
+
+def index_bounds(arguments: Namespace) -> dict[str, Any]:
+    """The bounds within which ``index`` chooses."""
+    kind = arguments.kind or "auto"
+    return {
+        "recall_target": 0.99 if arguments.recall is None else arguments.recall,
+        "memory_budget": None if arguments.memory is None else size(arguments.memory),
+        "kinds": None if kind == "auto" else [] if kind == "exact" else [kind],
+    }
+
+
+def size(text: str) -> int:
+    """Bytes of a size such as ``2GiB``, ``500MB`` or ``1048576``.
+
+    Raises
+    ------
+    ConfigError
+        It is written otherwise.
+    """
+    found = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
+    if found is None or found[2].upper() not in _UNITS or found[1].count(".") > 1 or not found[1].strip("."):
+        raise ConfigError(f"{text!r} is not a valid size; write it like 2GiB, 500MB or 1048576")
+    return int(float(found[1]) * _UNITS[found[2].upper()])

@@ -1,0 +1,116 @@
+"""What a command reads: the log, the catalogue and the table of users that its flags name."""
+
+from __future__ import annotations
+
+from argparse import Action, Namespace
+from typing import Any
+
+import polars as pl
+
+from recsys.cli.text_flags import Source, check_text_flags, text_options
+from recsys.core.schema import USER
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.read import read_catalog, read_interactions, read_user_table, read_users
+from recsys.data.user_table import UserTable
+from recsys.errors import ConfigError
+
+_FILES = ("log", "catalog", "user_table")
+
+
+def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
+    """The log, and the catalogue if one is named."""
+    of_catalog = ("catalog_format", "catalog_item", "text", "title")
+    if arguments.catalog is None and (idle := [name for name in of_catalog if getattr(arguments, name) is not None]):
+        raise ConfigError(
+            f"--{idle[0].replace('_', '-')} is of the catalogue, which --catalog FILE names, and there is none"
+        )
+    sources: list[Source] = [(arguments.log, arguments.format)]
+    if arguments.catalog is not None:
+        sources.append((arguments.catalog, arguments.catalog_format))
+    if getattr(arguments, "user_table", None) is not None:
+        sources.append((arguments.user_table, None))
+    check_text_flags(arguments, *sources)
+    log = read_interactions(
+        arguments.log,
+        format=arguments.format,
+        user=arguments.user,
+        item=arguments.item,
+        timestamp=arguments.timestamp,
+        time_unit=arguments.time_unit,
+        order=arguments.order,
+        weight=arguments.weight,
+        event=arguments.event,
+        event_weights=_event_weights(arguments.event_weights),
+        drop_unordered=arguments.drop_unordered,
+        unordered=arguments.unordered,
+        drop_duplicates=arguments.drop_duplicates,
+        **text_options(arguments, arguments.log, arguments.format),
+    )
+    if arguments.catalog is None:
+        return log, None
+    return log, read_catalog(
+        arguments.catalog,
+        format=arguments.catalog_format,
+        item=arguments.catalog_item or arguments.item,
+        text=arguments.text,
+        title=arguments.title,
+        **text_options(arguments, arguments.catalog, arguments.catalog_format),
+    )
+
+
+def _event_weights(given_: list[tuple[str, float]] | None) -> dict[str, float] | None:
+    if given_ is None:
+        return None
+    if len(weights := dict(given_)) != len(given_):
+        raise ConfigError("--event-weights names an event type twice; name each once")
+    return weights
+
+
+def user_features(arguments: Namespace) -> UserTable | None:
+    """The features of users that ``--user-table`` names."""
+    if arguments.user_table is None:
+        if arguments.user_columns or arguments.user_numbers:
+            raise ConfigError("--user-columns and --user-numbers need --user-table FILE, a table with one row per user")
+        return None
+    if not arguments.user_columns and not arguments.user_numbers:
+        raise ConfigError("--user-table needs --user-columns or --user-numbers, the columns to read as features")
+    return read_user_table(
+        arguments.user_table,
+        user=arguments.user,
+        categorical=arguments.user_columns,
+        numeric=arguments.user_numbers,
+        **text_options(arguments, arguments.user_table),
+    )
+
+
+def user_groups(arguments: Namespace) -> dict[str, pl.DataFrame]:
+    """The tables of users that ``--user-table`` and ``--user-columns`` name, by column."""
+    if arguments.user_table is None and (arguments.user_columns or arguments.user is not None):
+        raise ConfigError("--user-columns and --user need --user-table FILE, a table with one row per user")
+    if arguments.user_table is not None and not arguments.user_columns:
+        raise ConfigError("--user-table needs --user-columns, the columns to group users by")
+    check_text_flags(arguments, *([(arguments.user_table, None)] if arguments.user_table is not None else []))
+    return {
+        column: read_users(
+            arguments.user_table, arguments.user or USER, column, **text_options(arguments, arguments.user_table)
+        )
+        for column in dict.fromkeys(arguments.user_columns)
+    }
+
+
+def written(flag: Action, value: Any) -> list[str]:
+    """How a flag of the data is written on a command line; nothing where it has its default."""
+    if value == flag.default:
+        return []
+    if isinstance(value, str) and value.startswith("-"):
+        return [f"{flag.option_strings[0]}={value}"]
+    values = [] if value is True else value if isinstance(value, list) else [value]
+    return [*flag.option_strings[:1], *(f"{one[0]}={one[1]:g}" if isinstance(one, tuple) else str(one) for one in values)]
+
+
+def reading_of(arguments: Namespace, flags: list[Action], split: str) -> dict[str, Any]:
+    """How the log was read and split, as the bundle keeps it: flags of the data, without the names of files."""
+    words = [word for flag in flags if flag.dest not in _FILES for word in written(flag, getattr(arguments, flag.dest))]
+    files = {name: getattr(arguments, name) is not None for name in _FILES[1:]}
+    return {"words": words, "split": split} | files
