@@ -73,7 +73,7 @@ class Objective:
         if self.label_smoothing and self.loss not in ("auto", "softmax", "sampled"):
             raise ConfigError(f"label_smoothing belongs to the softmax losses; leave it out with loss={self.loss!r}")
         if self.label_smoothing and self.loss == "sampled" and self.sampler == "uniform":
-            raise ConfigError("label_smoothing needs candidates that are rivals of every position; take sampler='mixed'")
+            raise ConfigError("label_smoothing needs candidates that are negatives of every position; use sampler='mixed'")
         if not 0.0 <= self.calibration <= 1.0:
             raise ConfigError(f"calibration is gBCE's t in [0, 1], not {self.calibration}")
 
