@@ -25,24 +25,24 @@ def measure(n_items: int, additions: int) -> float:
     import recsys
 
     rng = np.random.default_rng(0)
-    n_events = 20_000
+    fitted, n_events = 2000, 5000  # a small fit; the other items are added at once
     log = recsys.Interactions.from_frame(
         pl.DataFrame(
             {
                 "user_id": rng.integers(0, 2000, n_events),
-                "item_id": rng.integers(0, n_items, n_events),
+                "item_id": rng.integers(0, fitted, n_events),
                 "timestamp": np.arange(n_events),
             }
         )
     )
     words = np.array([f"word{n}" for n in range(500)])
     texts = [" ".join(row) for row in words[rng.integers(0, 500, (n_items, 4))]]
-    catalog = recsys.Catalog.from_frame(
-        pl.DataFrame({"item_id": np.arange(n_items), "title": texts, "price": rng.random(n_items)}), text=["title"]
-    )
+    items = pl.DataFrame({"item_id": np.arange(n_items), "title": texts, "price": rng.random(n_items)})
+    catalog = recsys.Catalog.from_frame(items[:fitted], text=["title"])
     model = recsys.TwoTower(dim=DIM, blocks=1, heads=2, max_length=8, encoder=None, word_features="on")
     training = recsys.Training(epochs=1, device="cpu")
     retriever = model.fit(log, catalog, training=training).retriever()
+    retriever.add_items(items[fitted:])
     seconds = []
     for number in range(additions + 3):
         row = pl.DataFrame({"item_id": [n_items + number], "title": ["word1 word2 word3"], "price": [0.5]})
