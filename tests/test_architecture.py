@@ -165,7 +165,6 @@ def test_imports_follow_the_layers() -> None:
     assert not wrong
 
 
-@pytest.mark.xfail(strict=True, reason="knots that are still to be cut")
 def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circles(ARROWS) == []
 

@@ -19,6 +19,7 @@ from recsys.serving.context import event_code
 from recsys.serving.request import Asked, LeftOut, Unknown, known_rows, repeated
 from recsys.serving.request_arguments import RawIds, check_where
 from recsys.serving.rules.apply import BoundRules, Ruled
+from recsys.serving.rules.bind import bind
 from recsys.serving.rules.spec import Rules
 
 _BLOCK = 4096
@@ -171,7 +172,7 @@ def bound(corpus: Corpus, rules: Rules) -> BoundRules:
         known = _BOUND.setdefault(corpus, {})
         found = known.get(rules)
     if found is None:
-        found = rules.bind(corpus.typed, corpus.towers.vectors)
+        found = bind(rules, corpus.typed, corpus.towers.vectors)
         with _BINDING:
             if len(known) >= _REMEMBERED:
                 known.clear()

@@ -18,6 +18,7 @@ import polars as pl
 
 from recsys.data.catalog import Catalog
 from recsys.data.filters import matching
+from recsys.serving.rules.bind import bind
 from recsys.serving.rules.spec import Rules
 from tests.faults.tally import Tally, by_hand, judged
 
@@ -188,7 +189,7 @@ def run(folder: Path, rounds: int, seed: int = 0) -> Tally:
         else:
             tables = rules(random)
             with _in_time():
-                outcome = judged(lambda tables=tables: Rules.of(tables).bind(items, vectors))  # type: ignore[misc]
+                outcome = judged(lambda tables=tables: bind(Rules.of(tables), items, vectors))  # type: ignore[misc]
             tally.add("rules", outcome.replace("same", "answered"), repr(tables))
     tally.add("code", "RAN" if CANARY in os.environ else "none ran")
     return tally

@@ -11,6 +11,7 @@ from recsys.data.filters import matching
 from recsys.data.interactions import Interactions
 from recsys.data.read import read_interactions
 from recsys.errors import ConfigError, DataError
+from recsys.serving.rules.bind import bind
 from recsys.serving.rules.spec import Rules
 from tests.faults import flips, kills, loads, logs, predicates
 from tests.faults.tally import Tally
@@ -50,7 +51,7 @@ def test_the_ends_of_the_calendar_and_of_numbers_are_refused() -> None:
     with pytest.raises(ConfigError, match="must be a finite number"):
         Rules.of({"boost": [{"items": ["i1"], "times": 10**400}]})
     with pytest.raises(ConfigError, match="a cap needs text, numbers"):
-        Rules.of({"cap": [{"column": "gap", "at_most": 1}]}).bind(items, np.zeros((len(items), 2), dtype=np.float32))
+        bind(Rules.of({"cap": [{"column": "gap", "at_most": 1}]}), items, np.zeros((len(items), 2), dtype=np.float32))
 
 
 def test_damaged_files_give_no_other_results(tmp_path: Path) -> None:

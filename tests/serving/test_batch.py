@@ -113,7 +113,7 @@ def test_no_block_and_no_shard_is_larger_than_it_may_be(
         written.append(frame.height)
         write(folder, plan, shard, frame)
 
-    monkeypatch.setattr(batch, "_BLOCK", 4)
+    monkeypatch.setattr("recsys.serving.batch.shard_job._BLOCK", 4)
     monkeypatch.setattr(Retriever, "recommend_rows", lambda _, *given, **options: ranked(*given, **options))
     monkeypatch.setattr(shards, "write_shard", wrote)
     recommend_to_parquet(retriever, tmp_path / "out", k=5, shard_users=10, workers=1)
@@ -145,7 +145,7 @@ def test_each_block_is_ranked_by_one_thread_and_their_number_changes_nothing(
     try:
         monkeypatch.setattr(Retriever, "recommend_rows", lambda _, *given, **options: ranked(*given, **options))
         with monkeypatch.context() as patch:
-            patch.setattr(batch, "_BLOCK", 4)
+            patch.setattr("recsys.serving.batch.shard_job._BLOCK", 4)
             recommend_to_parquet(retriever, tmp_path / "small", k=5, shard_users=30, workers=3)
         recommend_to_parquet(retriever, tmp_path / "again", k=5, shard_users=30)
         assert torch.get_num_threads() == threads

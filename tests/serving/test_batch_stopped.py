@@ -17,7 +17,8 @@ from recsys.cli.parser import main
 from recsys.core.id_map import IdMap
 from recsys.errors import ConfigError, DataError, UnknownIdError
 from recsys.serving.batch import shards
-from recsys.serving.batch.run import BatchResult, fingerprint, recommend_to_parquet
+from recsys.serving.batch.run import BatchResult, recommend_to_parquet
+from recsys.serving.batch.shard_job import fingerprint
 from recsys.serving.retriever import Retriever
 from tests.conftest import make_events
 from tests.serving.ring_batches import content, fitted, in_subprocess, read

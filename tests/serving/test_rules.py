@@ -17,6 +17,7 @@ from recsys.core.ranking import Ranked
 from recsys.data.catalog import Catalog
 from recsys.errors import ConfigError
 from recsys.index.exact.topk import top_k
+from recsys.serving.rules.bind import bind
 from recsys.serving.rules.spec import Rules
 
 DAY = 86_400
@@ -59,7 +60,7 @@ def apply(
     tables: dict[str, Any], *requests: Candidates, k: int = 5, exclude: list[list[int]] | None = None, now: int = NOW
 ) -> tuple[list[list[int]], list[list[float]], Moves]:
     hidden = None if exclude is None else Ragged.from_lists(exclude)
-    ruled = Rules.of(tables).bind(CATALOG, VECTORS).apply(ranked_of(*requests), k, now=now, exclude=hidden)
+    ruled = bind(Rules.of(tables), CATALOG, VECTORS).apply(ranked_of(*requests), k, now=now, exclude=hidden)
     lists = ruled.ranked.lists
     scores = [ruled.ranked.scores[lists.offsets[i] : lists.offsets[i + 1]].tolist() for i in range(len(lists))]
     return lists.to_lists(), scores, ruled.moves.rows()
@@ -68,7 +69,7 @@ def apply(
 def test_no_rules_change_not_a_bit() -> None:
     generator = np.random.default_rng(0)
     given = Ranked(Ragged.from_lists([[3, 1, 7], [], [0, 2]]), np.sort(generator.random(5, dtype=np.float32))[::-1])
-    bound = Rules.of({}).bind(CATALOG, VECTORS)
+    bound = bind(Rules.of({}), CATALOG, VECTORS)
     ruled = bound.apply(given, 3, now=NOW)
     assert ruled.ranked.lists.offsets.tolist() == given.lists.offsets.tolist()
     assert ruled.ranked.lists.rows.tobytes() == given.lists.rows.tobytes()
@@ -88,13 +89,13 @@ def test_moves_have_the_same_columns_whether_or_not_something_moved() -> None:
         "rank_after": pl.Int32,
     }
     for tables in ({}, {"boost": [{"items": ["i3"], "add": 1}]}, {"pin": [{"item": "i9", "position": 1}]}):
-        moves = Rules.of(tables).bind(CATALOG, VECTORS).apply(ranked_of(falling(1, 2, 3)), 3, now=NOW).moves
+        moves = bind(Rules.of(tables), CATALOG, VECTORS).apply(ranked_of(falling(1, 2, 3)), 3, now=NOW).moves
         assert dict(moves.schema) == schema
 
 
 def test_what_rules_exclude_nobody_gets() -> None:
     tables = {"exclude": [{"where": "price > 9"}, {"name": "recalled", "items": ["i8"]}]}
-    bound = Rules.of(tables).bind(CATALOG, VECTORS)
+    bound = bind(Rules.of(tables), CATALOG, VECTORS)
     assert bound.eligible is not None
     assert np.flatnonzero(~bound.eligible).tolist() == [1, 3, 5, 8, 9, 10]
     lists, scores, moves = apply(tables, falling(0, 1, 2), falling(8, 6))
@@ -171,13 +172,13 @@ def test_freshness_halves_with_every_half_life() -> None:
 def test_freshness_reads_dates_as_it_reads_seconds() -> None:
     tables = {"freshness": {"column": "published", "half_life_days": 7.5, "weight": 2.0}}
     candidates = ranked_of([(row, 0.0) for row in range(12)])
-    seconds = Rules.of(tables).bind(CATALOG, VECTORS).apply(candidates, 12, now=NOW).ranked
+    seconds = bind(Rules.of(tables), CATALOG, VECTORS).apply(candidates, 12, now=NOW).ranked
     for change in (
         pl.from_epoch(pl.col("published"), time_unit="s"),
         pl.from_epoch(pl.col("published"), time_unit="s").dt.strftime("%Y-%m-%dT%H:%M:%S"),
     ):
         other = Catalog.from_frame(ITEMS.with_columns(change.alias("published")), text=[])
-        found = Rules.of(tables).bind(other, VECTORS).apply(candidates, 12, now=NOW).ranked
+        found = bind(Rules.of(tables), other, VECTORS).apply(candidates, 12, now=NOW).ranked
         assert found.lists.to_lists() == seconds.lists.to_lists()
         assert found.scores.tolist() == seconds.scores.tolist()
 
@@ -211,7 +212,7 @@ def test_an_item_pinned_below_the_last_place_is_in_no_shorter_list() -> None:
     lists, _, moves = apply(tables, candidates, k=3)
     assert lists == [[0, 2, 3]]
     assert moves == [(0, 1, "pin 1", None, 2, None)]
-    assert Rules.of(tables).bind(CATALOG, VECTORS).pool(3) == 4
+    assert bind(Rules.of(tables), CATALOG, VECTORS).pool(3) == 4
 
 
 def test_a_cap_passes_over_what_there_is_enough_of() -> None:
@@ -227,7 +228,7 @@ def test_items_without_a_value_are_not_capped() -> None:
 def test_an_item_counts_for_each_of_its_values() -> None:
     assert apply({"cap": [{"column": "genres", "at_most": 1}]}, falling(0, 1, 7, 3, 4, 6), k=5)[0] == [[0, 3, 4, 6]]
     bars = ITEMS.with_columns(pl.col("genres").list.eval(pl.element().drop_nulls()).list.join(" | "))
-    rules = Rules.of({"cap": [{"column": "genres", "at_most": 1}]}).bind(Catalog.from_frame(bars, text=[]), VECTORS)
+    rules = bind(Rules.of({"cap": [{"column": "genres", "at_most": 1}]}), Catalog.from_frame(bars, text=[]), VECTORS)
     assert rules.apply(ranked_of(falling(0, 1, 7, 3, 4, 6)), 5, now=NOW).ranked.lists.to_lists() == [[0, 3, 4, 6]]
 
 
@@ -276,14 +277,14 @@ def test_rules_leave_what_they_are_given_as_it_was() -> None:
     given, hidden = ranked_of(falling(0, 1, 3, 4), falling(2, 5)), Ragged.from_lists([[3], []])
     before = given.lists.rows.copy(), given.scores.copy()
     tables = {"boost": [{"items": ["i4"], "add": 1}], "diversity": {}, "pin": [{"item": "i2", "position": 1}]}
-    Rules.of(tables).bind(CATALOG, VECTORS).apply(given, 3, now=NOW, exclude=hidden)
+    bind(Rules.of(tables), CATALOG, VECTORS).apply(given, 3, now=NOW, exclude=hidden)
     assert given.lists.rows.tolist() == before[0].tolist()
     assert given.scores.tolist() == before[1].tolist()
 
 
 def test_no_requests_get_no_lists() -> None:
     tables = {"diversity": {}, "cap": [{"column": "brand", "at_most": 1}], "pin": [{"item": "i2", "position": 1}]}
-    ruled = Rules.of(tables).bind(CATALOG, VECTORS).apply(Ranked.nothing(), 3, now=NOW, exclude=Ragged.empty(0))
+    ruled = bind(Rules.of(tables), CATALOG, VECTORS).apply(Ranked.nothing(), 3, now=NOW, exclude=Ragged.empty(0))
     assert len(ruled.ranked) == 0
     assert ruled.moves.height == 0
 
@@ -303,13 +304,13 @@ def test_no_requests_get_no_lists() -> None:
     ],
 )
 def test_the_pool_is_what_the_rules_choose_from(tables: dict[str, Any], pool: int) -> None:
-    assert Rules.of(tables).bind(CATALOG, VECTORS).pool(3) == pool
+    assert bind(Rules.of(tables), CATALOG, VECTORS).pool(3) == pool
 
 
 def test_boosts_choose_from_ten_candidates_for_each_place_and_a_hundred_at_least() -> None:
     frame = pl.DataFrame({"item_id": range(1000)})
     rules = Rules.of({"boost": [{"items": [3], "add": 1}]})
-    bound = rules.bind(Catalog.from_frame(frame, text=[]), np.ones((1000, 2), dtype=np.float32))
+    bound = bind(rules, Catalog.from_frame(frame, text=[]), np.ones((1000, 2), dtype=np.float32))
     assert [bound.pool(k) for k in (3, 20, 500)] == [100, 200, 1000]
 
 
@@ -319,7 +320,7 @@ def test_ranking_the_eligible_alone_gives_what_ranking_all_of_them_gives() -> No
         "boost": [{"where": "price < 10", "add": 0.5}],
         "cap": [{"column": "brand", "at_most": 2}],
     }
-    bound = Rules.of(tables).bind(CATALOG, VECTORS)
+    bound = bind(Rules.of(tables), CATALOG, VECTORS)
     queries = np.random.default_rng(1).standard_normal((5, 4)).astype(np.float32)
     among = top_k(torch.from_numpy(queries @ VECTORS.T), bound.pool(3), eligible=bound.eligible)
     found = bound.apply(among, 3, now=NOW).ranked

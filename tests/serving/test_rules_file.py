@@ -12,6 +12,7 @@ import pytest
 from recsys.core.ragged import Ragged
 from recsys.data.catalog import Catalog
 from recsys.errors import ConfigError, DataError, UnknownIdError
+from recsys.serving.rules.bind import bind
 from recsys.serving.rules.file import Boost, Cap, Diversity, Exclude, Freshness, Pin
 from recsys.serving.rules.spec import Rules
 from tests.serving.test_rules import CATALOG, NOW, VECTORS, falling, ranked_of
@@ -71,7 +72,7 @@ def test_a_file_says_everything_that_rules_can_say(tmp_path: Path) -> None:
         pool=500,
         source=str(file),
     )
-    Rules.read(file).bind(CATALOG, VECTORS)
+    bind(Rules.read(file), CATALOG, VECTORS)
 
 
 def test_an_empty_file_is_no_rules(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_rules_that_do_not_fit_the_catalogue_are_refused_by_file_and_rule(
     tables: dict[str, Any], error: type[Exception], words: list[str]
 ) -> None:
     with pytest.raises(error) as caught:
-        Rules.of(tables, "shop.toml").bind(CATALOG, VECTORS)
+        bind(Rules.of(tables, "shop.toml"), CATALOG, VECTORS)
     for word in ["shop.toml: rule", *words]:
         assert word in str(caught.value)
 
@@ -166,22 +167,22 @@ def test_one_item_pinned_by_two_writings_of_its_id_is_refused() -> None:
     numbers = Catalog.from_frame(pl.DataFrame({"item_id": [1, 2]}), text=[])
     rules = Rules.of({"pin": [{"item": 2, "position": 1}, {"item": "2", "position": 2}]})
     with pytest.raises(ConfigError, match="pinned twice"):
-        rules.bind(numbers, np.ones((2, 3), dtype=np.float32))
+        bind(rules, numbers, np.ones((2, 3), dtype=np.float32))
 
 
 def test_a_cap_on_a_column_of_structures_is_refused_by_its_type() -> None:
     odd = Catalog.from_frame(pl.DataFrame({"item_id": [1], "size": [{"w": 1}]}), text=[])
     with pytest.raises(ConfigError, match="'size' is of type Struct"):
-        Rules.of({"cap": [{"column": "size", "at_most": 1}]}).bind(odd, np.ones((1, 3), dtype=np.float32))
+        bind(Rules.of({"cap": [{"column": "size", "at_most": 1}]}), odd, np.ones((1, 3), dtype=np.float32))
 
 
 def test_vectors_of_another_catalogue_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"shape \(5, 4\) do not fit a catalogue of 12 items"):
-        Rules.of({}).bind(CATALOG, VECTORS[:5])
+        bind(Rules.of({}), CATALOG, VECTORS[:5])
 
 
 def test_a_k_below_1_and_the_wrong_number_of_exclusions_are_refused() -> None:
-    bound = Rules.of({}).bind(CATALOG, VECTORS)
+    bound = bind(Rules.of({}), CATALOG, VECTORS)
     with pytest.raises(ConfigError, match="k must be at least 1"):
         bound.apply(ranked_of(falling(1)), 0, now=NOW)
     with pytest.raises(ConfigError, match="k must be at least 1"):

@@ -1,6 +1,6 @@
 """The batch job on a Ray cluster: each worker holds the model once and makes one shard after the other.
 
-Workers compute on the processor with one thread each, as :mod:`recsys.serving.batch.run` does; folder and bundle
+Workers compute on the processor with one thread each, as :mod:`recsys.serving.batch.shard_job` does; folder and bundle
 must lie where all nodes of the cluster see them under the same path.
 """
 
@@ -52,7 +52,7 @@ class Worker:
         DataError
             The bundle under this path is not the one that the plan was made for.
         """
-        from recsys.serving.batch.run import fingerprint, one_thread  # noqa: PLC0415
+        from recsys.serving.batch.shard_job import fingerprint, one_thread  # noqa: PLC0415
         from recsys.serving.retriever import load  # noqa: PLC0415
 
         one_thread()
@@ -62,7 +62,7 @@ class Worker:
 
     def make(self, folder: Path, plan: Plan, shard: int, rows: Int32) -> int:
         """Make one shard; returns its rows."""
-        from recsys.serving.batch.run import make_shard  # noqa: PLC0415
+        from recsys.serving.batch.shard_job import make_shard  # noqa: PLC0415
 
         return make_shard(self.retriever, folder, plan, shard, rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +15,14 @@ import numpy as np
 import polars as pl
 
 from recsys.core.arguments import described, flag, whole_number
-from recsys.core.files import sha256_of
 from recsys.core.progress import counting, log, warn
-from recsys.core.ragged import Bool, Int32, Ragged, overlap
-from recsys.core.ranking import Ranked, check_k
-from recsys.core.schema import ITEM, USER
+from recsys.core.ragged import Int32
+from recsys.core.ranking import check_k
 from recsys.data.times.request_time import Instant, clock
 from recsys.errors import ConfigError, DataError
-from recsys.serving.answer import frame_of
 from recsys.serving.batch import shards
+from recsys.serving.batch.shard_job import eligible_of, fingerprint, make_shard, one_thread, ranked_block
 from recsys.serving.batch.shards import Plan
-from recsys.serving.ranking import eligible_items
 from recsys.serving.request import LeftOut, Unknown, known_rows
 
 if TYPE_CHECKING:
@@ -35,9 +32,6 @@ if TYPE_CHECKING:
 Engine: TypeAlias = Literal["local", "ray"]
 
 SHARD_USERS = 100_000
-_BLOCK = 2048
-"""Users ranked at once. The last bit of a score can depend on who is ranked together and by how many threads: blocks begin
-at fixed places of a shard, and each is ranked by one thread, so that no engine and no machine of a kind changes a bit."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +162,7 @@ def recommend_to_parquet(
         exclude=never,
         allow=only,
     )
-    _eligible(retriever, plan)  # a predicate or an id that is not known is told before anything is written
+    eligible_of(retriever, plan)  # a predicate or an id that is not known is told before anything is written
     without = int((retriever.histories.lengths[rows] == 0).sum())
     if without:
         log(f"{without:,} users have no history and get no recommendations")
@@ -227,107 +221,10 @@ def _make_here(
         try:
             first = rows[retriever.histories.lengths[rows] > 0][:1]
             if todo:  # what a model makes at its first request is made once, before all of them ask for it
-                pool.submit(_ranked, retriever, plan, first, retriever.histories.take(first), None).result()
+                pool.submit(ranked_block, retriever, plan, first, retriever.histories.take(first), None).result()
             return [make_shard(retriever, folder, plan, i, rows[plan.slice_of(i)], pool.map, advance) for i in todo]
         finally:
             torch.set_num_threads(threads)
-
-
-def one_thread() -> None:
-    """Let whatever the calling thread computes be computed by it alone."""
-    import torch  # noqa: PLC0415
-
-    from recsys.index.faiss_library import faiss  # noqa: PLC0415
-
-    torch.set_num_threads(1)
-    faiss().omp_set_num_threads(1)
-
-
-def make_shard(
-    retriever: Retriever,
-    folder: Path,
-    plan: Plan,
-    shard: int,
-    rows: Int32,
-    each: Callable[..., Iterable[pl.DataFrame]] = map,
-    advance: Callable[[int], None] | None = None,
-) -> int:
-    """Rank for the users of one shard and write it.
-
-    Parameters
-    ----------
-    retriever : Retriever
-    folder : Path
-    plan : Plan
-    shard : int
-    rows : int32 (plan.size_of(shard),)
-        User rows.
-    each : function
-        Maps a function over the blocks, in order: ``map``, or that of an executor.
-    advance : function, optional
-        Told how many users more are done.
-
-    Returns
-    -------
-    int
-        Rows written.
-    """
-    histories, eligible = retriever.histories.take(rows), _eligible(retriever, plan)
-    blocks = [slice(start, min(start + _BLOCK, len(rows))) for start in range(0, len(rows), _BLOCK)]
-
-    def rank(block: slice) -> pl.DataFrame:
-        return _ranked(retriever, plan, rows[block], histories.block(block.start, block.stop), eligible)
-
-    frames = []
-    for block, frame in zip(blocks, each(rank, blocks), strict=True):
-        frames.append(frame)
-        if advance is not None:
-            advance(block.stop - block.start)
-    whole = pl.concat(frames, rechunk=False)
-    shards.write_shard(folder, plan, shard, whole)
-    return whole.height
-
-
-def _eligible(retriever: Retriever, plan: Plan) -> Bool | None:
-    """bool (n_items,): what the plan's filters leave; None: everything."""
-    corpus = retriever.bundle.corpus
-    rest = None if plan.exclude is None else ~corpus.mask_of(corpus.items.to_rows(plan.exclude))
-    return overlap(eligible_items(corpus, plan.allow, plan.where)[0], rest)
-
-
-def _ranked(retriever: Retriever, plan: Plan, rows: Int32, histories: Ragged, eligible: Bool | None) -> pl.DataFrame:
-    """What one block of users is recommended."""
-    known = np.flatnonzero(histories.lengths)
-    if len(known) < len(rows):
-        rows, histories = rows[known], histories.take(known)
-    ranked = Ranked.nothing()
-    if len(rows):
-        seen = histories.without_events() if plan.filter_seen else None
-        times = None if plan.now is None else np.full(len(rows), plan.now, dtype=np.int64)
-        ranked = retriever.recommend_rows(
-            histories, plan.k, exclude=seen, users=rows, request_times=times, eligible=eligible
-        )
-    return frame_of(ranked, retriever.users.to_ids(rows).alias(USER), retriever.items, ITEM)
-
-
-def fingerprint(retriever: Retriever, bundle: str | Path | None = None) -> str:
-    """Hexadecimal sha256 of a bundle's manifest, which names all its files; without a bundle of vectors, ids, histories."""
-    if bundle is not None:
-        return sha256_of(Path(bundle) / "manifest.json")
-    digest = hashlib.sha256()
-    for ids in (retriever.users.ids, retriever.items.ids):
-        digest.update(f"{ids.dtype} {len(ids)}".encode())
-        if ids.dtype == pl.String:
-            digest.update(ids.str.len_bytes().to_numpy().tobytes())  # else "ab", "c" and "a", "bc" would be the same
-            for part in ids.to_frame().iter_slices(_BLOCK):
-                digest.update("".join(part.to_series().to_list()).encode())
-        else:
-            digest.update(ids.to_numpy().tobytes())
-    histories = retriever.histories
-    lists = (histories.offsets, histories.rows, histories.times, histories.events)
-    for array in (retriever.vectors, retriever.index.alive, *lists):
-        digest.update(b"absent" if array is None else array.tobytes())
-    return digest.hexdigest()
 
 
 def _asked(retriever: Retriever, users: RawIds | None, unknown: Unknown) -> tuple[Int32, int]:

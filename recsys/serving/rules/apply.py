@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -14,9 +13,7 @@ from recsys.core.ranking import Ranked, check_exclude, check_k
 from recsys.core.schema import CHANGE, RANK_AFTER, RANK_BEFORE, REQUEST, ROW, RULE
 from recsys.errors import ConfigError
 from recsys.serving.rules.diversity import Float64, Members, first_under_caps, marginal_relevance
-
-if TYPE_CHECKING:
-    from recsys.serving.rules.spec import Rules
+from recsys.serving.rules.spec import Rules
 
 _DAY = 86_400
 _SPARE = 10
