@@ -104,8 +104,8 @@ def recommended(retriever: Retriever, found: Answered, unknown: str | None) -> A
         known = retriever.users.find_rows([user])[0] >= 0
         last = ", ".join(retriever.history(user).tail(3)[TITLE].to_list()) if known else "nothing"
         parts.append(f"user {user}, last: {last}\n{as_text(own.drop(USER))}")
-    if found.moves is not None:
-        parts.append(f"what the rules moved\n{as_text(retriever.with_titles(found.moves))}")
+    if found.rule_effects is not None:
+        parts.append(f"what the rules changed\n{as_text(retriever.with_titles(found.rule_effects))}")
     return Answer("\n\n".join(parts) or NOTHING, data)
 
 

@@ -72,7 +72,7 @@ def _filters(arguments: Namespace) -> dict[str, Any]:
     from recsys.serving.rules.spec import Rules  # noqa: PLC0415
 
     found: dict[str, Any] = {name: getattr(arguments, name) for name in ("where", "fallback", "unknown")}
-    found |= {name: ids_of(arguments, name) for name in ("exclude", "allow")}
+    found |= {name: ids_of(arguments, name) for name in ("exclude", "eligible")}
     if arguments.rules:
         found["rules"] = Rules.read(arguments.rules)
     return {name: value for name, value in found.items() if value is not None}

@@ -250,7 +250,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--where", metavar="PREDICATE", help="""only items such as 'category == "Books" and price < 20'"""
     )
     _id_flag(recommend, "--exclude", "ITEM", "never recommend these items")
-    _id_flag(recommend, "--allow", "ITEM", "recommend these items only")
+    _id_flag(recommend, "--eligible", "ITEM", "recommend these items only")
     recommend.add_argument("--rules", metavar="FILE", help="TOML file with boosts, pins, caps, diversity and freshness")
     recommend.add_argument(
         "--fallback", choices=["error", "popular"], help="for users without a history (default: an error)"

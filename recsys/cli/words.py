@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from recsys.cli.screen import show
+from recsys.config.renamed import FLAGS
 from recsys.core.progress import log, warn
 
 _MARK: Final = "\0"
@@ -138,6 +139,8 @@ def marked(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
             fresh = True
             found.append(word)
             continue
+        if name in FLAGS and FLAGS[name].split()[0] in flags:
+            parser.error(f"there is no flag {name}; it is now called {FLAGS[name]}")
         place = owner or (positionals[min(len(last), len(positionals) - 1)] if positionals else None)
         into = last if owner is None else found
         if word.startswith("-") and len(word) > 1 and not _is_value(word):

@@ -17,7 +17,7 @@ from recsys.errors import ConfigError, DependencyError
 from recsys.index.item_index import distinct_eligible
 from recsys.serving.request import LeftOut
 
-Form: TypeAlias = Literal["polars", "arrow", "lists"]
+Output: TypeAlias = Literal["polars", "arrow", "lists"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +32,14 @@ class Answered:
         Rows of each who asked, in the order of asking.
     left_out : LeftOut
         What could not be heeded, in numbers.
-    moves : DataFrame or None
+    rule_effects : DataFrame or None
         What the rules moved.
     """
 
     frame: pl.DataFrame
     lengths: Int64
     left_out: LeftOut
-    moves: pl.DataFrame | None
+    rule_effects: pl.DataFrame | None
 
 
 def spread(ranked: Ranked, able: Int64, n: int) -> Ranked:
@@ -122,20 +122,20 @@ def filled_by_popularity(
     return both, pl.Series(SOURCE, np.where(by_model, "model", "popular"))
 
 
-def check_form(form: object) -> None:
-    """Refuse a form that there is not (ConfigError)."""
-    if form not in get_args(Form):
-        raise ConfigError(f"form must be one of {', '.join(get_args(Form))}, not {form!r}")
+def check_output(output: object) -> None:
+    """Refuse an output that does not exist (ConfigError)."""
+    if output not in get_args(Output):
+        raise ConfigError(f"output must be one of {', '.join(get_args(Output))}, not {output!r}")
 
 
-def as_form(frame: pl.DataFrame, form: Form, lengths: Int64) -> Any:
-    """An answer in the form that was asked for.
+def as_output(frame: pl.DataFrame, output: Output, lengths: Int64) -> Any:
+    """An answer in the type that was asked for.
 
     Parameters
     ----------
     frame : DataFrame
         Whose first column tells who asked.
-    form : {"polars", "arrow", "lists"}
+    output : {"polars", "arrow", "lists"}
     lengths : int64 (n,)
         Rows of each who asked; in ``"lists"``, whoever gets nothing has an empty list.
 
@@ -144,12 +144,12 @@ def as_form(frame: pl.DataFrame, form: Form, lengths: Int64) -> Any:
     DependencyError
         An Arrow table without the package pyarrow.
     """
-    if form == "polars":
+    if output == "polars":
         return frame
-    if form == "arrow":
+    if output == "arrow":
         try:
             return frame.to_arrow()
         except ModuleNotFoundError as error:
-            raise DependencyError("form='arrow' needs the package pyarrow: pip install 'recsys[arrow]'") from error
+            raise DependencyError("output='arrow' needs the package pyarrow: pip install 'recsys[arrow]'") from error
     rows = iter(frame.drop(frame.columns[0]).to_dicts())
     return [list(islice(rows, int(length))) for length in lengths]

@@ -239,23 +239,25 @@ def sentences(frame: pl.DataFrame, top: int = 5) -> list[str]:
     ]
 
 
-def explained(bundle: Bundle, who: tuple[Asked, Int32], *, now: Instant | None, target_event: str | None) -> pl.DataFrame:
+def explained(
+    bundle: Bundle, who: tuple[Asked, Int32], *, request_time: Instant | None, target_event: str | None
+) -> pl.DataFrame:
     """The events of one person's history and what each contributes to the score of one item, as a frame."""
     asked, row = who
     code = None if target_event is None else event_code(target_event, bundle.towers.net.users, bundle.event_names)
-    at = None if now is None else clock(now)
+    at = None if request_time is None else clock(request_time)
     user = int(asked.users[0])
     found = explain(bundle.towers, asked.histories, row, user=user, request=at, wanted=code)
     return explanation_frame(found[0], bundle.catalog)
 
 
 def broken_down(
-    bundle: Bundle, who: tuple[Asked, Int32], *, now: Instant | None, target_event: str | None
+    bundle: Bundle, who: tuple[Asked, Int32], *, request_time: Instant | None, target_event: str | None
 ) -> dict[str, float]:
     """What the parts of one item add to its score for one person, by name."""
     asked, row = who
     code = None if target_event is None else event_code(target_event, bundle.towers.net.users, bundle.event_names)
-    times = None if now is None else np.array([clock(now)], dtype=np.int64)
+    times = None if request_time is None else np.array([clock(request_time)], dtype=np.int64)
     vector = numpy_of(bundle.towers.user_vectors(asked.histories, asked.users, times, code))[0]
     shares = score_breakdown(bundle.towers, vector, row)
     return {name: float(values[0]) for name, values in shares.items()}

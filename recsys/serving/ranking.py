@@ -64,9 +64,9 @@ class Request:
         k: int,
         filter_seen: bool = True,
         exclude: RawIds | None = None,
-        allow: RawIds | None = None,
+        eligible: RawIds | None = None,
         where: str | pl.Expr | None = None,
-        now: Instant | None = None,
+        request_time: Instant | None = None,
         target_event: str | None = None,
         rules: Rules | None = None,
         unknown: Unknown = "error",
@@ -79,15 +79,15 @@ class Request:
         if exclude is not None:
             never, missed = known_rows(exclude, corpus.items, "exclude", unknown)
             hidden, passed = hidden.merged(repeated(never, len(hidden))), passed + LeftOut(unknown_items=missed)
-        eligible, missed = eligible_items(corpus, allow, where, unknown)
+        mask, missed = eligible_items(corpus, eligible, where, unknown)
         if rules is not None:
             instance(rules, Rules, "rules", "read a file with recsys.Rules.read, or a mapping with recsys.Rules.of")
         return cls(
             asked,
             hidden,
-            eligible,
+            mask,
             min(check_k(k), len(corpus.items)),
-            clock(now),
+            clock(request_time),
             None if target_event is None else event_code(target_event, corpus.towers.net.users, event_names),
             rules,
             passed + LeftOut(unknown_items=missed),
@@ -151,13 +151,13 @@ def rank(
 
 
 def eligible_items(
-    corpus: Corpus, allow: RawIds | None, where: str | pl.Expr | None, unknown: Unknown = "error"
+    corpus: Corpus, eligible: RawIds | None, where: str | pl.Expr | None, unknown: Unknown = "error"
 ) -> tuple[Bool | None, int]:
     """bool (n_items,): what a list of ids and a predicate leave (None: everything), and how many ids are unknown."""
     check_where(where)
     allowed, missed = None, 0
-    if allow is not None:
-        rows, missed = known_rows(allow, corpus.items, "allow", unknown)
+    if eligible is not None:
+        rows, missed = known_rows(eligible, corpus.items, "eligible", unknown)
         allowed = corpus.mask_of(rows)
     return overlap(allowed, None if where is None else corpus.matching(where)), missed
 

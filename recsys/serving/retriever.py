@@ -12,6 +12,7 @@ import polars as pl
 
 from recsys.bundle.contents import Bundle
 from recsys.bundle.corpus import Corpus
+from recsys.core.arguments import renamed
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads, check_process, note_threads
 from recsys.core.progress import warn
@@ -39,7 +40,7 @@ from recsys.errors import ConfigError, UnknownIdError
 from recsys.evaluation.protocol import Traits
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import TwoTowerModel, numpy_of
-from recsys.serving.answer import Answered, Form, as_form, check_form, filled_by_popularity, frame_of, spread
+from recsys.serving.answer import Answered, Output, as_output, check_output, filled_by_popularity, frame_of, spread
 from recsys.serving.context import event_code
 from recsys.serving.explain import broken_down, explained
 from recsys.serving.ranking import Request, eligible_items, rank
@@ -200,6 +201,7 @@ class Retriever:
             eligible=eligible,
         )
 
+    @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
     def recommend(
         self,
         users: RawIds | None = None,
@@ -207,17 +209,17 @@ class Retriever:
         histories: Sequence[Sequence[RawId]] | None = None,
         times: Sequence[Sequence[Instant]] | None = None,
         events: Sequence[Sequence[str]] | None = None,
-        now: Instant | None = None,
+        request_time: Instant | None = None,
         target_event: str | None = None,
         k: int = 10,
         filter_seen: bool = True,
         exclude: RawIds | None = None,
-        allow: RawIds | None = None,
+        eligible: RawIds | None = None,
         where: str | pl.Expr | None = None,
         rules: Rules | None = None,
         fallback: Literal["error", "popular"] = "error",
         unknown: Unknown = "error",
-        form: Form = "polars",
+        output: Output = "polars",
     ) -> Any:
         """Items for known users, or for histories of people never seen before.
 
@@ -228,29 +230,29 @@ class Retriever:
         histories : sequence of sequences of item ids
             Instead of ``users``: each in time order, oldest first.
         times, events : sequence of sequences, optional
-            Time (as ``now``) and type of each event of ``histories``; only models that read them need them.
-        now : number, text, date or datetime, optional
-            Clock of the request, for models and rules that read it: since 1970, or ISO 8601; by default now.
+            Time (as ``request_time``) and type of each event of ``histories``; only models that read them need them.
+        request_time : number, text, date or datetime, optional
+            Time of the request, for models and rules that read it: since 1970, or ISO 8601; by default now.
         target_event : str, optional
             Type of the event to come, such as ``"buy"``, of a model with ``event_heads``; by default any.
         k : int
             Most items per user; fewer where fewer are eligible.
         filter_seen : bool
             Whether items of the history are left out.
-        exclude, allow : item id or ids, optional
+        exclude, eligible : item id or ids, optional
             Items that nobody gets; the only items that anybody gets. All filters hold at once.
         where : str or polars expression, optional
             Such as ``'category == "Books" and price < 20'``; see :func:`recsys.data.filters.matching`.
         rules : Rules, optional
-            Boosts, pins, caps and so on; scores are then those that the rules make. :meth:`moves` tells what they did.
+            Boosts, pins, caps and so on, which change scores too. :meth:`rule_effects` says what they did.
         fallback : {"error", "popular"}
             For people who are unknown or have no history: an error, or the most popular items that the filters leave, their
             score being a number of interactions. The column ``source`` then says ``"model"`` or ``"popular"``.
         unknown : {"error", "skip"}
-            For ids that the model does not know, in ``users``, ``histories``, ``exclude`` and ``allow``: an error, or they
-            are passed over, and so are people without a history. How many gets told in one line, as is in either case
-            how many get nothing because no item is left for them; :meth:`answered` has the numbers.
-        form : {"polars", "arrow", "lists"}
+            What to do with ids that the model does not know, in ``users``, ``histories``, ``exclude`` and ``eligible``, and
+            with people without a history: fail, or skip them. One line says how many were skipped and, in either case, how
+            many people get nothing because no item is left for them; :meth:`answered` has the numbers.
+        output : {"polars", "arrow", "lists"}
             A frame, an Arrow table, or one list of dicts per person, in the order of asking.
 
         Returns
@@ -270,16 +272,17 @@ class Retriever:
         ForkError
             This process was forked from the one that made the retriever.
         """
-        check_form(form)
+        check_output(output)
         found = self.answered(
-            users, histories=histories, times=times, events=events, now=now, target_event=target_event, k=k,
-            filter_seen=filter_seen, exclude=exclude, allow=allow, where=where, rules=rules, fallback=fallback,
+            users, histories=histories, times=times, events=events, request_time=request_time, target_event=target_event,
+            k=k, filter_seen=filter_seen, exclude=exclude, eligible=eligible, where=where, rules=rules, fallback=fallback,
             unknown=unknown,
         )  # fmt: skip
         if told := found.left_out.sentence(len(found.lengths), "users" if histories is None else "histories"):
             warn(told)
-        return as_form(found.frame, form, found.lengths)
+        return as_output(found.frame, output, found.lengths)
 
+    @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
     def answered(
         self,
         users: RawIds | None = None,
@@ -294,7 +297,7 @@ class Retriever:
     ) -> Answered:
         """The answer of :meth:`recommend` with what was left out, in numbers, and what the rules moved.
 
-        Takes what :meth:`recommend` takes, save for ``form``, and raises the same.
+        Takes what :meth:`recommend` takes, save for ``output``, and raises the same.
         """
         bundle = self._state()
         corpus, known = bundle.corpus, bundle.histories
@@ -305,7 +308,7 @@ class Retriever:
         asked = self._asked(bundle, users, histories, times, events, cold=popular, unknown=unknown)
         request = Request.of(corpus, asked, self.event_names, k=k, unknown=unknown, **filters)
         able, source, n = np.flatnonzero(asked.readable), None, len(asked.owners)
-        ranked, moves = request.answer(corpus, able)
+        ranked, effects = request.answer(corpus, able)
         if popular:
             counts = self._remembered("popularity", known, lambda: np.bincount(known.rows))
             counts = np.pad(counts, (0, len(corpus.items) - len(counts)))
@@ -320,26 +323,26 @@ class Retriever:
             frame,
             ranked.lists.lengths,
             request.left_out + LeftOut(nothing_left=int(nothing.sum())),
-            None if moves is None else self._told_moves(corpus, asked, able, moves),
+            None if effects is None else self._in_raw_ids(corpus, asked, able, effects),
         )
 
-    def moves(self, users: RawIds | None = None, *, rules: Rules, k: int = 10, **request: Any) -> pl.DataFrame:
+    def rule_effects(self, users: RawIds | None = None, *, rules: Rules, k: int = 10, **request: Any) -> pl.DataFrame:
         """What each rule did to whose items: a row for every item that a rule moved.
 
-        Takes what :meth:`recommend` takes, save for ``fallback`` and ``form``, and gives ``user_id`` (or ``query``),
+        Takes what :meth:`recommend` takes, save for ``fallback`` and ``output``, and gives ``user_id`` (or ``query``),
         ``item_id``, ``rule``, ``change`` (of the score), ``rank_before``, ``rank_after``.
         """
-        moves = self.answered(users, rules=rules, k=k, **request).moves
-        if moves is None:
-            raise ConfigError("moves needs rules=, such as recsys.Rules.read('rules.toml')")
-        return moves
+        effects = self.answered(users, rules=rules, k=k, **request).rule_effects
+        if effects is None:
+            raise ConfigError("rule_effects needs rules=, such as recsys.Rules.read('rules.toml')")
+        return effects
 
     @staticmethod
-    def _told_moves(corpus: Corpus, asked: Asked, able: Int64, moves: pl.DataFrame) -> pl.DataFrame:
-        return moves.select(
-            asked.owners.gather(pl.Series(able[moves[REQUEST].to_numpy()], dtype=pl.UInt32)),
-            corpus.items.to_ids(moves[ROW].to_numpy()).alias(ITEM),
-            *(moves[name] for name in (RULE, CHANGE, RANK_BEFORE, RANK_AFTER)),
+    def _in_raw_ids(corpus: Corpus, asked: Asked, able: Int64, effects: pl.DataFrame) -> pl.DataFrame:
+        return effects.select(
+            asked.owners.gather(pl.Series(able[effects[REQUEST].to_numpy()], dtype=pl.UInt32)),
+            corpus.items.to_ids(effects[ROW].to_numpy()).alias(ITEM),
+            *(effects[name] for name in (RULE, CHANGE, RANK_BEFORE, RANK_AFTER)),
         )
 
     @staticmethod
@@ -363,6 +366,7 @@ class Retriever:
         tower = bundle.towers.net.users
         return anonymous(histories, bundle.items, tower, bundle.event_names, times, events, cold=cold, unknown=unknown)
 
+    @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
     def score(
         self,
         users: RawIds | None = None,
@@ -371,7 +375,7 @@ class Retriever:
         histories: Sequence[Sequence[RawId]] | None = None,
         times: Sequence[Sequence[Instant]] | None = None,
         events: Sequence[Sequence[str]] | None = None,
-        now: Instant | None = None,
+        request_time: Instant | None = None,
         target_event: str | None = None,
         unknown: Unknown = "error",
     ) -> pl.DataFrame:
@@ -385,7 +389,7 @@ class Retriever:
         rows, missed = known_rows(items, corpus.items, "items", unknown)
         able = np.flatnonzero(asked.readable)
         n, m = len(able), len(rows)
-        clocks = np.full(n, clock(now), dtype=np.int64)
+        clocks = np.full(n, clock(request_time), dtype=np.int64)
         code = None if target_event is None else event_code(target_event, corpus.towers.net.users, self.event_names)
         read = asked.histories.take(able)
         vectors = (
@@ -479,6 +483,7 @@ class Retriever:
         rows = known[int(known_rows(single(user, "user"), self.users, "user")[0][0])]
         return pl.DataFrame({ITEM: corpus.items.to_ids(rows), TITLE: corpus.catalog.title_of(rows)})
 
+    @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
     def explain(
         self,
         user: RawId | None = None,
@@ -487,7 +492,7 @@ class Retriever:
         history: Sequence[RawId] | None = None,
         times: Sequence[Instant] | None = None,
         events: Sequence[str] | None = None,
-        now: Instant | None = None,
+        request_time: Instant | None = None,
         target_event: str | None = None,
         unknown: Unknown = "error",
     ) -> pl.DataFrame:
@@ -499,8 +504,9 @@ class Retriever:
         """
         bundle = self._state()
         given = (user, item, history, times, events)
-        return explained(bundle, self._one(bundle, *given, unknown), now=now, target_event=target_event)
+        return explained(bundle, self._one(bundle, *given, unknown), request_time=request_time, target_event=target_event)
 
+    @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
     def score_breakdown(
         self,
         user: RawId | None = None,
@@ -509,7 +515,7 @@ class Retriever:
         history: Sequence[RawId] | None = None,
         times: Sequence[Instant] | None = None,
         events: Sequence[str] | None = None,
-        now: Instant | None = None,
+        request_time: Instant | None = None,
         target_event: str | None = None,
         unknown: Unknown = "error",
     ) -> dict[str, float]:
@@ -519,7 +525,7 @@ class Retriever:
         """
         bundle = self._state()
         given = (user, item, history, times, events)
-        return broken_down(bundle, self._one(bundle, *given, unknown), now=now, target_event=target_event)
+        return broken_down(bundle, self._one(bundle, *given, unknown), request_time=request_time, target_event=target_event)
 
     def _one(
         self, bundle: Bundle, user: Any, item: Any, history: Any, times: Any, events: Any, unknown: Unknown

@@ -64,7 +64,7 @@ def test_items_that_begin_with_a_dash(world: Path, capsys: pytest.CaptureFixture
     assert [row["item_id"] for row in json.loads(out)] == ["-v5", "--w1"]
     code, out, err = answer(capsys, "explain", run, "-v5", "--history", "-v1", "--w1", "--json")
     assert code == 0, err
-    asked = ["recommend", run, "--history", "-v1", "-v2", "--exclude", "-v3", "--w1", "--allow", "-v3", "-v4", "--json"]
+    asked = ["recommend", run, "--history", "-v1", "-v2", "--exclude", "-v3", "--w1", "--eligible", "-v3", "-v4", "--json"]
     code, out, err = answer(capsys, *asked)
     assert code == 0, err
     assert [row["item_id"] for row in json.loads(out)] == ["-v4"]
@@ -76,11 +76,11 @@ def test_files_of_items(world: Path, capsys: pytest.CaptureFixture[str]) -> None
     pl.DataFrame({"film": ["-v3"], "item_id": ["-v4"]}).write_csv(world / "two.csv")
     history = ["--history-file", str(world / "seen")]
     for file, kept in ((f"{world}/two.csv", "-v4"), (f"{world}/two.csv::film", "-v3")):
-        code, out, err = answer(capsys, "recommend", run, *history, "--allow-file", file, "--json")
+        code, out, err = answer(capsys, "recommend", run, *history, "--eligible-file", file, "--json")
         assert code == 0, err
         assert [row["item_id"] for row in json.loads(out)] == [kept]
         rest = ["-v3", "-v4", "--exclude-file", file]
-        code, out, err = answer(capsys, "recommend", run, *history, "--allow", *rest, "--json")
+        code, out, err = answer(capsys, "recommend", run, *history, "--eligible", *rest, "--json")
         assert code == 0, err
         assert [row["item_id"] for row in json.loads(out)] == [{"-v3": "-v4", "-v4": "-v3"}[kept]]
     code, out, err = answer(capsys, "similar", run, "--items-file", f"{world}/two.csv", "--k", "1", "--json")
@@ -162,7 +162,7 @@ def stopped(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["recommend", "run", "--users", "u1", "-json"], "--json"),
         (["recommend", "run", "--user", "u1"], "--users"),
         (["recommend", "run", "--history", "i1", "--exlude", "i2"], "--exclude"),
-        (["recommend", "run", "--history", "i1", "--exclude=i1", "--alow=i2"], "--allow"),
+        (["recommend", "run", "--history", "i1", "--exclude=i1", "--elligible=i2"], "--eligible"),
         (["recommend", "run", "--keep-sen"], "--keep-seen"),
         (["similar", "run", "i1", "--wheer", "x"], "--where"),
         (["similar", "run", "--jsn", "i1"], "--json"),

@@ -167,3 +167,22 @@ def test_commands_are_told_as_a_shell_reads_them() -> None:
 
     words = command("recommend", Path("-runs/it's [1]"), "--out", Path("a b"))
     assert shlex.split(words) == ["recsys", "recommend", "./-runs/it's [1]", "--out", "a b"]
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new"),
+    [
+        ("fit LOG --out x", "--members 2", "--ensemble-size"),
+        ("fit LOG --out x", "--words", "--word-features"),
+        ("fit LOG --out x", "--no-words", "--word-features off"),
+        ("fit LOG --out x", "--clip-norm 2", "--max-grad-norm"),
+        ("fit LOG --out x", "--average=0.9", "--ema-decay"),
+        ("recommend RUN --users u1", "--allow i1", "--eligible"),
+        ("recommend RUN --users u1", "--allow-file x", "--eligible-file"),
+    ],
+)
+def test_an_old_flag_is_refused_with_its_new_name(
+    command: str, old: str, new: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = stopped(capsys, *command.split(), *old.split())
+    assert f"there is no flag {old.split(maxsplit=1)[0].split('=', maxsplit=1)[0]}; it is now called {new} (see" in said

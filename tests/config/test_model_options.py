@@ -233,16 +233,16 @@ def test_order_and_time_are_read_again_after_loading(fit: Fit, options: dict[str
     model, retriever = fit(**options)
     same_after_loading(retriever, tmp_path / "run")
     assert not model.reads_request_time
-    assert retriever.recommend("u1", k=9, now=0).equals(retriever.recommend("u1", k=9, now=10**9))
+    assert retriever.recommend("u1", k=9, request_time=0).equals(retriever.recommend("u1", k=9, request_time=10**9))
 
 
 def test_the_clock_of_the_request_changes_the_answer_where_it_is_read(fit: Fit, split: Split, tmp_path: Path) -> None:
     model, retriever = fit(time_bias="request")
     last = int(retriever.histories.times.max())
-    soon, late = (retriever.recommend("u39", k=9, now=last + wait)["score"] for wait in (60, 400 * 24 * HOUR))
+    soon, late = (retriever.recommend("u39", k=9, request_time=last + wait)["score"] for wait in (60, 400 * 24 * HOUR))
     assert not np.allclose(soon, late, atol=1e-4)
-    loaded = same_after_loading(retriever, tmp_path / "run", now=last + 60)
-    assert loaded.reads_request_time
+    loaded = same_after_loading(retriever, tmp_path / "run", request_time=last + 60)
+    assert loaded.traits.reads_request_time
     for one in (model, retriever, loaded):
         assert "request time known" in recsys.evaluate(one, split.test, 5).protocol
     before, after = (recsys.evaluate(one, split.test, 5).means for one in (retriever, loaded))

@@ -82,17 +82,17 @@ def test_a_model_that_reads_the_clock_is_asked_at_one_time_by_all_sessions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = fitted(time_bias="request")
-    recommend_to_parquet(reader, tmp_path / "at", k=3, now=5_000, shard_users=9)
+    recommend_to_parquet(reader, tmp_path / "at", k=3, request_time=5_000, shard_users=9)
     monkeypatch.setattr(batch.time, "time", lambda: 5_000.7)
     recommend_to_parquet(reader, tmp_path / "begun", k=3, shard_users=9)
     (tmp_path / "begun" / "part-00002.parquet").unlink()
     monkeypatch.setattr(batch.time, "time", lambda: 9_000_000.0)
     assert recommend_to_parquet(reader, tmp_path / "begun", k=3, shard_users=9).resumed_shards == 4
     assert content(tmp_path / "begun") == content(tmp_path / "at")
-    single = reader.recommend("u8", k=3, now=5_000)
+    single = reader.recommend("u8", k=3, request_time=5_000)
     assert read(tmp_path / "at").filter(user_id="u8").drop("score").equals(single.drop("score"))
-    with pytest.raises(DataError, match="now is 5000 there and 6000 here"):
-        recommend_to_parquet(reader, tmp_path / "at", k=3, now=6_000, shard_users=9)
+    with pytest.raises(DataError, match="request_time is 5000 there and 6000 here"):
+        recommend_to_parquet(reader, tmp_path / "at", k=3, request_time=6_000, shard_users=9)
 
 
 # Within what memory.
@@ -220,9 +220,9 @@ def test_flags_of_the_batch_need_somewhere_to_write(flags: list[str], capsys: py
 
 def test_filters_hold_in_every_shard_and_are_part_of_the_plan(retriever: Retriever, tmp_path: Path) -> None:
     allow = retriever.items.ids[:12].to_list()
-    recommend_to_parquet(retriever, tmp_path / "few", k=5, allow=allow, exclude=allow[:2], shard_users=7)
+    recommend_to_parquet(retriever, tmp_path / "few", k=5, eligible=allow, exclude=allow[:2], shard_users=7)
     assert set(read(tmp_path / "few")["item_id"]) <= set(allow[2:])
-    with pytest.raises(DataError, match="allow is"):
+    with pytest.raises(DataError, match="eligible is"):
         recommend_to_parquet(retriever, tmp_path / "few", k=5, exclude=allow[:2], shard_users=7)
     with pytest.raises(ConfigError, match="no column 'colour'|colour"):
         recommend_to_parquet(retriever, tmp_path / "other", where="colour == 1")

@@ -113,7 +113,7 @@ def test_filters_and_removals_refuse_the_same(retriever: Retriever, name: str, w
 def test_filters_may_be_sets_and_empty_lists(retriever: Retriever) -> None:
     assert retriever.recommend("u1", exclude={"i9"}).equals(retriever.recommend("u1", exclude="i9"))
     assert retriever.recommend("u1", exclude=[]).equals(retriever.recommend("u1"))
-    assert retriever.recommend("u1", allow=[]).height == 0
+    assert retriever.recommend("u1", eligible=[]).height == 0
     retriever.remove_items([])
 
 
@@ -140,11 +140,11 @@ def test_what_is_no_list_of_histories_is_refused(retriever: Retriever, histories
 
 
 @pytest.mark.parametrize("k", [2.5, True, "10", None, 0, -1, [10], float("nan"), np.float64(3)])
-@pytest.mark.parametrize("call", ["recommend", "moves", "similar_items", "similar_users", "batch", "index"])
+@pytest.mark.parametrize("call", ["recommend", "rule_effects", "similar_items", "similar_users", "batch", "index"])
 def test_a_k_is_a_whole_number(retriever: Retriever, call: str, k: Any, tmp_path: Path) -> None:
     calls = {
         "recommend": partial(retriever.recommend, "u1"),
-        "moves": partial(retriever.moves, "u1", rules=Rules()),
+        "rule_effects": partial(retriever.rule_effects, "u1", rules=Rules()),
         "similar_items": partial(retriever.similar_items, "i1"),
         "similar_users": partial(retriever.similar_users, "u1"),
         "batch": partial(recommend_to_parquet, retriever, tmp_path / "out"),
@@ -167,12 +167,12 @@ def test_a_k_above_the_catalogue_means_what_there_is(retriever: Retriever, k: in
 @pytest.mark.parametrize(
     ("request_", "says"),
     [
-        ({"now": [1, 2]}, "now= must be one time"),
-        ({"now": "soon"}, "now="),
+        ({"request_time": [1, 2]}, "request_time= must be one time"),
+        ({"request_time": "soon"}, "request_time="),
         ({"where": 3}, "where must be"),
         ({"rules": {}}, "recsys.Rules.of"),
         ({"filter_seen": "no"}, "filter_seen must be"),
-        ({"form": "pandas"}, "form must be"),
+        ({"output": "pandas"}, "output must be"),
         ({"fallback": None}, "fallback must be"),
         ({"times": [[1]]}, "belongs to histories"),
     ],
@@ -204,16 +204,16 @@ def clocked() -> Retriever:
 
 def test_a_model_that_reads_times_is_told_them_in_every_request(clocked: Retriever) -> None:
     history, times = ["i4", "i5", "i6"], [100, 101, 102]
-    score = clocked.score(histories=[history], times=[times], items=["i7"], now=200)["score"][0]
-    ranked = clocked.recommend(histories=[history], times=[times], now=200, k=30, filter_seen=False)
+    score = clocked.score(histories=[history], times=[times], items=["i7"], request_time=200)["score"][0]
+    ranked = clocked.recommend(histories=[history], times=[times], request_time=200, k=30, filter_seen=False)
     assert ranked.filter(pl.col("item_id") == "i7")["score"][0] == pytest.approx(score, abs=1e-6)
-    shares = clocked.score_breakdown(history=history, times=times, item="i7", now=200)
+    shares = clocked.score_breakdown(history=history, times=times, item="i7", request_time=200)
     assert sum(shares.values()) == pytest.approx(score, abs=1e-4)
-    told = clocked.explain(history=history, times=(at for at in times), item="i7", now=200)
-    without = clocked.score(histories=[["i4", "i6"]], times=[[100, 102]], items=["i7"], now=200)["score"][0]
+    told = clocked.explain(history=history, times=(at for at in times), item="i7", request_time=200)
+    without = clocked.score(histories=[["i4", "i6"]], times=[[100, 102]], items=["i7"], request_time=200)["score"][0]
     assert told.filter(pl.col("item_id") == "i5")["contribution"][0] == pytest.approx(score - without, abs=1e-5)
     skipped = clocked.score(
-        histories=[["i4", "gone", "i5", "i6"]], times=[[100, 100, 101, 102]], items=["i7"], now=200, unknown="skip"
+        histories=[["i4", "gone", "i5", "i6"]], times=[[100, 100, 101, 102]], items=["i7"], request_time=200, unknown="skip"
     )
     assert skipped["score"][0] == pytest.approx(score, abs=1e-6)
     for ask in (

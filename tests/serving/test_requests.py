@@ -57,7 +57,7 @@ def test_a_predicate_leaves_what_it_holds_for_even_where_numbers_came_as_text(re
 
 def test_filters_hold_all_at_once(retriever: Retriever) -> None:
     allow = [f"i{n}" for n in range(20)]
-    frame = retriever.recommend("u1", k=30, where="price >= 20", allow=allow, exclude=["i12"])
+    frame = retriever.recommend("u1", k=30, where="price >= 20", eligible=allow, exclude=["i12"])
     seen = set(retriever.history("u1")["item_id"])
     expected = {f"i{n}" for n in range(10, 20)} - {"i12"} - seen
     assert set(frame["item_id"]) == expected
@@ -88,14 +88,14 @@ def test_a_predicate_that_cannot_be_read_is_refused(retriever: Retriever, where:
 def test_arrow_and_lists_say_the_same_as_the_frame(retriever: Retriever) -> None:
     users = ["u3", "u1", "u3"]
     frame = retriever.recommend(users, k=4)
-    table, lists = retriever.recommend(users, k=4, form="arrow"), retriever.recommend(users, k=4, form="lists")
+    table, lists = retriever.recommend(users, k=4, output="arrow"), retriever.recommend(users, k=4, output="lists")
     assert pl.DataFrame(pl.from_arrow(table)).equals(frame)
     assert [[row["item_id"] for row in one] for one in lists] == [
         frame["item_id"][start : start + 4].to_list() for start in (0, 4, 8)
     ]
-    assert retriever.recommend("u1", exclude=retriever.items.ids, form="lists") == [[]]
-    with pytest.raises(ConfigError, match="form must be one of polars, arrow, lists"):
-        retriever.recommend("u1", form="pandas")  # type: ignore[arg-type]
+    assert retriever.recommend("u1", exclude=retriever.items.ids, output="lists") == [[]]
+    with pytest.raises(ConfigError, match="output must be one of polars, arrow, lists"):
+        retriever.recommend("u1", output="pandas")  # type: ignore[arg-type]
 
 
 def test_cold_users_get_popular_items_only_if_asked_for_and_are_marked(retriever: Retriever) -> None:
@@ -159,7 +159,7 @@ def test_rules_are_kept_and_their_moves_told(retriever: Retriever) -> None:
     assert frame["item_id"][1] == "new1"
     assert "i9" not in frame["item_id"].to_list()
     assert max(frame["item_id"].replace_strict(kinds).value_counts()["count"]) <= 2
-    moves = retriever.moves("u1", rules=rules, k=4)
+    moves = retriever.rule_effects("u1", rules=rules, k=4)
     assert set(moves["rule"]) <= {"boost 1", "exclude 1", "cap 1", "pin 1"}
     assert moves.filter(pl.col("item_id") == "new1", pl.col("rule") == "pin 1")["rank_after"].to_list() == [2]
 
@@ -222,7 +222,7 @@ def test_the_command_line_filters_ranks_by_rules_and_explains(
     (tmp_path / "rules.toml").write_text('[[pin]]\nitem = "new1"\nposition = 1\n')
     code, out, _ = told(capsys, "recommend", str(run), "--users", "u1", "--rules", str(tmp_path / "rules.toml"), "--k", "3")
     assert code == 0
-    assert "what the rules moved" in out
+    assert "what the rules changed" in out
     code, out, _ = told(capsys, "recommend", str(run), "--users", "nobody", "--fallback", "popular", "--k", "2")
     assert code == 0
     assert out.count("popular") == 2

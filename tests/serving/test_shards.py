@@ -114,7 +114,7 @@ def test_a_shard_that_is_not_what_the_plan_wants_is_made_again(spoil: Any, tmp_p
         ({"users": 6, "user_list": "c" * 64}, "users is 5 there and 6 here, user_list is bbbbbbbb there and cccccccc here"),
         ({"shard_users": 3}, "shard_users is 2 there and 3 here"),
         ({"bundle": "d" * 64}, "bundle is aaaaaaaa there and dddddddd here"),
-        ({"now": 7}, "now is None there and 7 here"),
+        ({"request_time": 7}, "request_time is None there and 7 here"),
         ({"version": 2}, "version is 1 there and 2 here"),
     ],
 )

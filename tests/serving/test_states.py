@@ -37,11 +37,12 @@ def fresh(name: str) -> pl.DataFrame:
 
 
 def test_a_request_is_answered_from_the_state_that_it_found(wordy: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = recsys.Rules.of({"pin": [{"item": "i3", "position": 1}]})
     ask = [
         lambda: wordy.recommend("u1", k=40, filter_seen=False)["item_id"].to_list(),
         lambda: wordy.score("u1", "i3")["score"].to_list(),
         lambda: wordy.explain("u1", "i3")["item_id"].to_list(),
-        lambda: wordy.moves("u1", rules=recsys.Rules.of({"pin": [{"item": "i3", "position": 1}]}))["item_id"].to_list(),
+        lambda: wordy.rule_effects("u1", rules=rules)["item_id"].to_list(),
     ]
     expected, asked, n = [one() for one in ask], Retriever._asked, 0
 

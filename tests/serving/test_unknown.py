@@ -33,27 +33,27 @@ def test_unknown_users_and_those_without_history_are_skipped_and_told_apart(
     assert frame.equals(retriever.recommend(["u1", "u2"], k=3))
     told = "1 of 4 users is unknown and gets nothing; 1 of 4 users has no history to read"
     assert (logging.WARNING, told) in [(one.levelno, one.getMessage()) for one in caplog.records]
-    lists = retriever.recommend(asked, k=3, unknown="skip", form="lists")
+    lists = retriever.recommend(asked, k=3, unknown="skip", output="lists")
     assert [len(one) for one in lists] == [3, 0, 0, 3]
     assert retriever.answered(asked, k=3, unknown="skip").left_out == LeftOut(unknown_users=1, without_history=1)
 
 
 def test_who_has_nothing_left_is_counted_apart(retriever: Retriever, caplog: pytest.LogCaptureFixture) -> None:
     seen = retriever.history("u1")["item_id"].to_list()
-    found = retriever.answered(["u1", "u20"], k=3, allow=seen)
+    found = retriever.answered(["u1", "u20"], k=3, eligible=seen)
     assert set(found.frame["user_id"]) <= {"u20"}
     assert found.left_out.nothing_left == 2 - found.frame["user_id"].n_unique()
-    assert retriever.recommend("u1", allow=seen).height == 0
+    assert retriever.recommend("u1", eligible=seen).height == 0
     assert "1 of 1 users gets nothing: no item is left for it" in caplog.messages
 
 
 def test_unknown_items_of_histories_and_filters_are_skipped(retriever: Retriever) -> None:
     frame = retriever.recommend(histories=[["i1", "gone", "i2"], ["gone"]], k=4, unknown="skip", exclude=["i9", "gone2"])
     assert frame.equals(retriever.recommend(histories=[["i1", "i2"]], k=4, exclude=["i9"]))
-    found = retriever.answered(histories=[["i1", "gone"], ["gone"]], unknown="skip", allow=["gone3", "i5"])
+    found = retriever.answered(histories=[["i1", "gone"], ["gone"]], unknown="skip", eligible=["gone3", "i5"])
     assert found.left_out == LeftOut(without_history=1, unknown_items=3)
     assert found.frame["item_id"].to_list() == ["i5"]
-    for name in ("exclude", "allow"):
+    for name in ("exclude", "eligible"):
         with pytest.raises(UnknownIdError, match=f"unknown item 'gone': 1 of 2 ids in {name}"):
             retriever.recommend("u1", **{name: ["i1", "gone"]})
 
@@ -79,7 +79,7 @@ def test_scores_explanations_and_similar_things_skip_too(retriever: Retriever) -
 def test_a_batch_skips_and_counts(retriever: Retriever, tmp_path: Path) -> None:
     seen = retriever.history("u1")["item_id"].to_list()
     done = recommend_to_parquet(
-        retriever, tmp_path / "out", users=["u1", "ghost", "u1", NEW[0]], k=3, unknown="skip", allow=[*seen, "gone"]
+        retriever, tmp_path / "out", users=["u1", "ghost", "u1", NEW[0]], k=3, unknown="skip", eligible=[*seen, "gone"]
     )
     assert (done.users, done.unknown_users, done.without_history, done.nothing_left, done.unknown_items) == (4, 1, 1, 2, 1)
     assert read(tmp_path / "out").height == done.rows == 0

@@ -73,7 +73,7 @@ def clock(now: Instant | None) -> int:
     """
     if now is None:
         return int(time.time())
-    given = seconds_of(now, "now=")
+    given = seconds_of(now, "request_time=")
     if len(given) != 1:
-        raise DataError(f"now= must be one time, not {len(given)}; expected {WANTED}")
+        raise DataError(f"request_time= must be one time, not {len(given)}; expected {WANTED}")
     return int(given[0])

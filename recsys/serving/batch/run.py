@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
-from recsys.core.arguments import described, flag, whole_number
+from recsys.core.arguments import described, flag, renamed, whole_number
 from recsys.core.progress import counting, log, warn
 from recsys.core.ragged import Int32
 from recsys.core.ranking import check_k
@@ -49,7 +49,7 @@ class BatchResult:
     without_history, nothing_left, unknown_users : int
         Users asked for who have no rows: there is no history of them; no item is left for them; they are unknown.
     unknown_items : int
-        Ids of ``exclude`` and ``allow`` that are unknown and were passed over.
+        Ids of ``exclude`` and ``eligible`` that are unknown and were passed over.
     """
 
     rows: int
@@ -62,6 +62,7 @@ class BatchResult:
     unknown_items: int = 0
 
 
+@renamed(now="request_time", allow="eligible")
 def recommend_to_parquet(
     retriever: Retriever,
     out: str | Path,
@@ -71,8 +72,8 @@ def recommend_to_parquet(
     filter_seen: bool = True,
     where: str | None = None,
     exclude: RawIds | None = None,
-    allow: RawIds | None = None,
-    now: Instant | None = None,
+    eligible: RawIds | None = None,
+    request_time: Instant | None = None,
     unknown: Unknown = "error",
     shard_users: int = SHARD_USERS,
     overwrite: bool = False,
@@ -94,13 +95,13 @@ def recommend_to_parquet(
         By default all known users. Those without a history get no rows.
     k : int
     filter_seen : bool
-    where, exclude, allow
+    where, exclude, eligible
         As for :meth:`Retriever.recommend`; a predicate must be written as text, so that the plan can hold it.
-    now : number, text, date or datetime, optional
+    request_time : number, text, date or datetime, optional
         Clock of the requests, since 1970 or ISO 8601, for a model that reads it; by default this machine's
         when the run was begun.
     unknown : {"error", "skip"}
-        Whether unknown ids of users, ``exclude`` and ``allow`` are an error, or passed over and counted.
+        Whether unknown ids of users, ``exclude`` and ``eligible`` are an error, or passed over and counted.
     shard_users : int
         Users of a shard; no more than one shard's rows are held at once (by each process of Ray).
     overwrite : bool
@@ -142,7 +143,7 @@ def recommend_to_parquet(
         raise ConfigError(f"where must be a text, so that the plan can hold it, not {described(where)}")
     rows, unknown_users = _asked(retriever, users, unknown)
     never, missed = _known_ids(retriever, exclude, "exclude", unknown)
-    only, more_missed = _known_ids(retriever, allow, "allow", unknown)
+    only, more_missed = _known_ids(retriever, eligible, "eligible", unknown)
     out = Path(out).absolute()
     one_file = out.suffix == ".parquet"
     if one_file and out.is_dir():
@@ -157,10 +158,10 @@ def recommend_to_parquet(
         users=len(rows),
         user_list=hashlib.sha256(rows.tobytes()).hexdigest(),
         shard_users=shard_users,
-        now=_clock(retriever, folder, now, overwrite),
+        request_time=_clock(retriever, folder, request_time, overwrite),
         where=where,
         exclude=never,
-        allow=only,
+        eligible=only,
     )
     eligible_of(retriever, plan)  # a predicate or an id that is not known is told before anything is written
     without = int((retriever.histories.lengths[rows] == 0).sum())
@@ -245,14 +246,14 @@ def _known_ids(retriever: Retriever, ids: RawIds | None, name: str, unknown: Unk
     return retriever.items.to_ids(rows).cast(pl.String).to_list(), missed
 
 
-def _clock(retriever: Retriever, folder: Path, now: Instant | None, overwrite: bool) -> int | None:
+def _clock(retriever: Retriever, folder: Path, request_time: Instant | None, overwrite: bool) -> int | None:
     """The clock of the requests; a run that is gone on with keeps the one it was begun with."""
     if not retriever.towers.reads_request_time:
         return None
     begun = None if overwrite else shards.read_plan(folder)
-    if now is None and begun is not None:
-        now = begun.get("now")
-    return clock(now)
+    if request_time is None and begun is not None:
+        request_time = begun.get("request_time")
+    return clock(request_time)
 
 
 def _check_engine(engine: str, workers: int | None, bundle: str | Path | None) -> None:

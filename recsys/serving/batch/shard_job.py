@@ -83,7 +83,7 @@ def eligible_of(retriever: Retriever, plan: Plan) -> Bool | None:
     """bool (n_items,): what the plan's filters leave; None: everything."""
     corpus = retriever.bundle.corpus
     rest = None if plan.exclude is None else ~corpus.mask_of(corpus.items.to_rows(plan.exclude))
-    return overlap(eligible_items(corpus, plan.allow, plan.where)[0], rest)
+    return overlap(eligible_items(corpus, plan.eligible, plan.where)[0], rest)
 
 
 def ranked_block(retriever: Retriever, plan: Plan, rows: Int32, histories: Ragged, eligible: Bool | None) -> pl.DataFrame:
@@ -94,7 +94,7 @@ def ranked_block(retriever: Retriever, plan: Plan, rows: Int32, histories: Ragge
     ranked = Ranked.nothing()
     if len(rows):
         seen = histories.without_events() if plan.filter_seen else None
-        times = None if plan.now is None else np.full(len(rows), plan.now, dtype=np.int64)
+        times = None if plan.request_time is None else np.full(len(rows), plan.request_time, dtype=np.int64)
         ranked = retriever.recommend_rows(
             histories, plan.k, exclude=seen, users=rows, request_times=times, eligible=eligible
         )

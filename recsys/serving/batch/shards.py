@@ -51,11 +51,11 @@ class Plan:
         Digest of who they are, in which order.
     shard_users : int
         Users of a shard; the last one may have fewer.
-    now : int or None
+    request_time : int or None
         Clock of the requests in seconds, of a model that reads it.
     where : str or None
         A predicate that the items must satisfy.
-    exclude, allow : list of str or None
+    exclude, eligible : list of str or None
         Items that nobody gets; the only items that anybody gets.
     version : int
         Of this format.
@@ -72,10 +72,10 @@ class Plan:
     users: int
     user_list: str
     shard_users: int
-    now: int | None = None
+    request_time: int | None = None
     where: str | None = None
     exclude: list[str] | None = None
-    allow: list[str] | None = None
+    eligible: list[str] | None = None
     version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:

@@ -226,7 +226,7 @@ def test_a_clock_of_small_numbers_stays_as_it_is():
 
 @pytest.mark.parametrize("now", ["soon", [1, 2], True, [None], {"a": 1}, 10**17, b"1"], ids=str)
 def test_what_is_no_clock_is_refused(now):
-    with refused("now="):
+    with refused("request_time="):
         clock(now)
 
 
