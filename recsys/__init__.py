@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from recsys.evaluation.evaluate import evaluate
     from recsys.index.spec import IndexSpec
     from recsys.serving.batch.run import recommend_to_parquet
-    from recsys.serving.retriever import Retriever, load
+    from recsys.serving.load import load
+    from recsys.serving.retriever import Retriever
     from recsys.serving.rules.spec import Rules
     from recsys.two_tower import Recipe, TwoTower
 
@@ -57,7 +58,7 @@ _HOMES = {
     "evaluate": "recsys.evaluation.evaluate",
     "item_split": "recsys.data.item_split",
     "leave_last_out": "recsys.data.split",
-    "load": "recsys.serving.retriever",
+    "load": "recsys.serving.load",
     "random_split": "recsys.data.split",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",

@@ -269,7 +269,7 @@ def load_held_out(folder: str | Path) -> tuple[Retriever, Holdout]:
     ConfigError
         It has none.
     """
-    from recsys.serving.retriever import load  # noqa: PLC0415
+    from recsys.serving.load import load  # noqa: PLC0415
 
     retriever = load(folder)
     if retriever.holdout is None:
@@ -404,7 +404,7 @@ def change_bundle(folder: Path, changes: ItemChanges | None = None, **bounds: An
     """
     from recsys.bundle.io import save  # noqa: PLC0415
     from recsys.bundle.manifest import read_manifest  # noqa: PLC0415
-    from recsys.serving.retriever import load  # noqa: PLC0415
+    from recsys.serving.load import load  # noqa: PLC0415
 
     read_manifest(folder)  # what is not a bundle is refused before anything is locked
     with exclusive(folder, wait=_WAIT) as held:  # from loading to saving: two changes at once are made one after the other

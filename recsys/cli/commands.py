@@ -97,7 +97,7 @@ def _filter_seen(arguments: Namespace) -> bool | None:
 def recommend(arguments: Namespace) -> Answer:
     """``recsys recommend``."""
     from recsys.serving.batch.run import recommend_to_parquet  # noqa: PLC0415
-    from recsys.serving.retriever import load  # noqa: PLC0415
+    from recsys.serving.load import load  # noqa: PLC0415
 
     new, users = history_of(arguments), users_of(arguments)
     options = checks.recommend_options(arguments, new, users)
@@ -115,7 +115,7 @@ def recommend(arguments: Namespace) -> Answer:
 
 def similar(arguments: Namespace) -> Answer:
     """``recsys similar``."""
-    from recsys.serving.retriever import load  # noqa: PLC0415
+    from recsys.serving.load import load  # noqa: PLC0415
 
     items = items_of(arguments)
     how = {"k": arguments.k, "where": arguments.where, "unknown": arguments.unknown or "error"}
@@ -125,7 +125,7 @@ def similar(arguments: Namespace) -> Answer:
 
 def search(arguments: Namespace) -> Answer:
     """``recsys search``."""
-    from recsys.serving.retriever import load  # noqa: PLC0415
+    from recsys.serving.load import load  # noqa: PLC0415
 
     retriever = load(arguments.run_folder)
     found = retriever.search(arguments.texts, k=arguments.k, where=arguments.where)
@@ -134,7 +134,7 @@ def search(arguments: Namespace) -> Answer:
 
 def explain(arguments: Namespace) -> Answer:
     """``recsys explain``."""
-    from recsys.serving.retriever import load  # noqa: PLC0415
+    from recsys.serving.load import load  # noqa: PLC0415
 
     items, history = items_of(arguments), history_of(arguments)
     who = checks.explain_options(arguments, history)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.core.arguments import whole_number
-from recsys.core.ragged import Float32, Ragged, ragged_positions
+from recsys.core.ragged import Bool, Float32, Int64, Ragged, ragged_positions
 from recsys.errors import ConfigError
 
 
@@ -73,3 +73,11 @@ def check_exclude(exclude: Ragged, n: int) -> None:
     """
     if len(exclude) != n:
         raise ConfigError(f"exclude has {len(exclude)} lists for {n} requests; it needs one for each")
+
+
+def distinct_eligible(exclude: Ragged, mask: Bool | None, n_items: int) -> Int64:
+    """int64 (n,): how many eligible items each query excludes, each counted once."""
+    keys = np.unique(exclude.list_index() * n_items + exclude.rows)
+    owners, rows = np.divmod(keys, n_items)
+    counted = owners if mask is None else owners[mask[rows]]
+    return np.bincount(counted, minlength=len(exclude))

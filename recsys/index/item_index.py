@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, overlap
-from recsys.core.ranking import Ranked, check_exclude, check_k
+from recsys.core.ranking import Ranked, check_exclude, check_k, distinct_eligible
 from recsys.errors import ConfigError, DataError
 from recsys.index.approximate import ApproximateIndex, build_approximate
 from recsys.index.exact.search import search
@@ -305,11 +305,3 @@ class ItemIndex:
             raise ConfigError(f"vectors of shape {vectors.shape} do not fit an index of {self.dim} dimensions")
         if not np.isfinite(vectors).all():
             raise DataError("a new vector is not finite")
-
-
-def distinct_eligible(exclude: Ragged, mask: Bool | None, n_items: int) -> Int64:
-    """int64 (n,): how many eligible items each query excludes, each counted once."""
-    keys = np.unique(exclude.list_index() * n_items + exclude.rows)
-    owners, rows = np.divmod(keys, n_items)
-    counted = owners if mask is None else owners[mask[rows]]
-    return np.bincount(counted, minlength=len(exclude))

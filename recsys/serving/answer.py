@@ -11,10 +11,9 @@ import polars as pl
 
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Int64, Ragged
-from recsys.core.ranking import Ranked
+from recsys.core.ranking import Ranked, distinct_eligible
 from recsys.core.schema import RANK, SCORE, SOURCE
 from recsys.errors import ConfigError, DependencyError
-from recsys.index.item_index import distinct_eligible
 from recsys.serving.request import LeftOut
 
 Output: TypeAlias = Literal["polars", "arrow", "lists"]

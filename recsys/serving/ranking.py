@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import polars as pl
 
+from recsys.bundle.contents import Bundle
 from recsys.bundle.corpus import Corpus
 from recsys.core.arguments import flag, instance
+from recsys.core.progress import warn
 from recsys.core.ragged import Bool, Int32, Int64, Ragged, overlap
 from recsys.core.ranking import Ranked, check_k
+from recsys.core.schema import CHANGE, ITEM, RANK_AFTER, RANK_BEFORE, REQUEST, ROW, RULE, SCORE
 from recsys.data.times.request_time import Instant, clock
 from recsys.models.towers import numpy_of
+from recsys.serving.answer import Answered, filled_by_popularity, frame_of, spread
 from recsys.serving.context import event_code
 from recsys.serving.request import Asked, LeftOut, Unknown, known_rows, repeated
 from recsys.serving.request_arguments import RawIds, check_where
@@ -126,6 +131,82 @@ class Request:
             if pool >= most or not short.any():
                 return ruled
             pool = min(most, 8 * pool)
+
+
+def answer(bundle: Bundle, asked: Asked, *, k: int, unknown: Unknown, popularity: Int64 | None, **filters: Any) -> Answered:
+    """The answer to one request, with what was left out and what the rules did.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    asked : Asked (n)
+        Who asks.
+    k : int
+    unknown : {"error", "skip"}
+    popularity : int64 (m,) or None
+        Interactions of the first m items, to fill the lists of people without a history; None: their lists stay empty.
+    **filters
+        As :meth:`Request.of` takes them.
+    """
+    corpus = bundle.corpus
+    request = Request.of(corpus, asked, bundle.event_names, k=k, unknown=unknown, **filters)
+    able, source, n = np.flatnonzero(asked.readable), None, len(asked.owners)
+    ranked, effects = request.answer(corpus, able)
+    if popularity is not None:
+        counts = np.pad(popularity, (0, len(corpus.items) - len(popularity)))
+        ranked, source = filled_by_popularity(ranked, able, counts, request.there(corpus), request.hidden, request.k)
+    elif len(able) < n:
+        ranked = spread(ranked, able, n)
+    frame = frame_of(ranked, asked.owners, corpus.items, ITEM)
+    if source is not None:
+        frame = frame.with_columns(source.gather(pl.Series(ranked.lists.list_index(), dtype=pl.UInt32)))
+    nothing = (ranked.lists.lengths == 0) & (asked.readable | (popularity is not None))
+    return Answered(
+        frame,
+        ranked.lists.lengths,
+        request.left_out + LeftOut(nothing_left=int(nothing.sum())),
+        None if effects is None else _in_raw_ids(corpus, asked, able, effects),
+    )
+
+
+def _in_raw_ids(corpus: Corpus, asked: Asked, able: Int64, effects: pl.DataFrame) -> pl.DataFrame:
+    """What the rules did, by raw ids instead of rows."""
+    return effects.select(
+        asked.owners.gather(pl.Series(able[effects[REQUEST].to_numpy()], dtype=pl.UInt32)),
+        corpus.items.to_ids(effects[ROW].to_numpy()).alias(ITEM),
+        *(effects[name] for name in (RULE, CHANGE, RANK_BEFORE, RANK_AFTER)),
+    )
+
+
+def scores(
+    bundle: Bundle,
+    asked: Asked,
+    items: RawIds,
+    *,
+    request_time: Instant | None,
+    target_event: str | None,
+    unknown: Unknown,
+) -> pl.DataFrame:
+    """The score of each item for each of the people who have a history; see :meth:`Retriever.score`."""
+    corpus = bundle.corpus
+    rows, missed = known_rows(items, corpus.items, "items", unknown)
+    able = np.flatnonzero(asked.readable)
+    n, m = len(able), len(rows)
+    times = np.full(n, clock(request_time), dtype=np.int64)
+    code = None if target_event is None else event_code(target_event, corpus.towers.net.users, bundle.event_names)
+    vectors = corpus.towers.vectors[:0]
+    if n:
+        vectors = numpy_of(corpus.towers.user_vectors(asked.histories.take(able), asked.users[able], times, code))
+    if sentence := (asked.left_out + LeftOut(unknown_items=missed)).sentence(len(asked.owners)):
+        warn(sentence)
+    owners = np.repeat(np.arange(n), m)
+    return pl.DataFrame(
+        {
+            asked.owners.name: asked.owners.gather(pl.Series(able[owners], dtype=pl.UInt32)),
+            ITEM: corpus.items.to_ids(np.tile(rows, n)),
+            SCORE: corpus.index.scores(vectors, owners, np.tile(rows, n).astype(np.int64)),
+        }
+    )
 
 
 def rank(

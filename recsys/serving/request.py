@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
 
+from recsys.bundle.contents import Bundle
 from recsys.core.id_map import IdMap
+from recsys.core.progress import warn
 from recsys.core.ragged import Bool, Int32, Ragged
 from recsys.core.schema import QUERY, USER
 from recsys.data.times.request_time import Instant
@@ -17,7 +19,7 @@ from recsys.errors import ConfigError, DataError, UnknownIdError
 from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.user_tower import UserTower
 from recsys.serving.context import with_side
-from recsys.serving.request_arguments import RawId, RawIds, id_list, id_lists
+from recsys.serving.request_arguments import RawId, RawIds, id_list, id_lists, single
 
 Unknown: TypeAlias = Literal["error", "skip"]
 
@@ -254,3 +256,45 @@ def anonymous(
 def repeated(rows: Int32, times: int) -> Ragged:
     """The same list of rows, ``times`` times."""
     return Ragged.from_lengths(np.full(times, len(rows), dtype=np.int64), np.tile(rows, times))
+
+
+def people_of(
+    bundle: Bundle,
+    users: RawIds | None,
+    histories: Sequence[Sequence[RawId]] | None,
+    times: Sequence[Sequence[Instant]] | None = None,
+    events: Sequence[Sequence[str]] | None = None,
+    *,
+    cold: bool = False,
+    unknown: Unknown = "error",
+) -> Asked:
+    """Who asks: known users, or histories of new people; raises as :func:`known_users` and :func:`anonymous`."""
+    if (users is None) == (histories is None):
+        raise ConfigError("give either users or histories")
+    if users is not None:
+        for name, given in (("times", times), ("events", events)):
+            if given is not None:
+                raise ConfigError(f"{name} belongs to histories; of known users the stored {name} are read")
+        return known_users(users, bundle.users, bundle.histories, cold=cold, unknown=unknown)
+    assert histories is not None  # noqa: S101 - one of the two is given
+    tower = bundle.towers.net.users
+    return anonymous(histories, bundle.items, tower, bundle.event_names, times, events, cold=cold, unknown=unknown)
+
+
+def person_of(
+    bundle: Bundle, user: Any, item: Any, history: Any, times: Any, events: Any, unknown: Unknown
+) -> tuple[Asked, Int32]:
+    """One person and one item; unknown items of the history may be skipped, but not the item and the user.
+
+    Raises
+    ------
+    UnknownIdError
+        The user, the item, or every item of the history is unknown.
+    """
+    one = [[given] if given is not None else None for given in (history, times, events)]
+    asked = people_of(bundle, None if user is None else single(user, "user"), *one, unknown=unknown)
+    if not asked.readable.all():
+        raise UnknownIdError("there is nothing to explain: the user, or every item of the history, is unknown")
+    if passed_over := asked.left_out.sentence(1, "histories"):
+        warn(passed_over)
+    return asked, known_rows(single(item, "item"), bundle.items, "item")[0]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from recsys.bundle.choice import with_chosen_index
 from recsys.bundle.contents import Bundle
-from recsys.bundle.corpus import Corpus
 from recsys.core.arguments import renamed
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads, check_process, note_threads
@@ -19,32 +20,23 @@ from recsys.core.progress import warn
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked, check_k
 from recsys.core.schema import (
-    CHANGE,
     ITEM,
     QUERY,
-    RANK_AFTER,
-    RANK_BEFORE,
-    REQUEST,
-    ROW,
-    RULE,
-    SCORE,
-    SIMILAR,
-    SIMILAR_USER,
     TITLE,
-    USER,
 )
 from recsys.data.catalog import Catalog
 from recsys.data.split import Holdout
-from recsys.data.times.request_time import Instant, clock
-from recsys.errors import ConfigError, UnknownIdError
+from recsys.data.times.request_time import Instant
+from recsys.errors import ConfigError
 from recsys.evaluation.protocol import Traits
 from recsys.index.item_index import ItemIndex
-from recsys.models.towers import TwoTowerModel, numpy_of
-from recsys.serving.answer import Answered, Output, as_output, check_output, filled_by_popularity, frame_of, spread
-from recsys.serving.context import event_code
+from recsys.models.towers import TwoTowerModel
+from recsys.serving import request
+from recsys.serving.answer import Answered, Output, as_output, check_output, frame_of
 from recsys.serving.explain import broken_down, explained
-from recsys.serving.ranking import Request, eligible_items, rank
-from recsys.serving.request import Asked, LeftOut, Unknown, anonymous, known_rows, known_users
+from recsys.serving.nearest import nearest_items, nearest_users, users_index
+from recsys.serving.ranking import answer, rank, scores
+from recsys.serving.request import Unknown, known_rows
 from recsys.serving.request_arguments import RawId, RawIds, check_where, item_frame, search_texts, single
 from recsys.serving.rules.spec import Rules
 
@@ -300,71 +292,26 @@ class Retriever:
         Takes what :meth:`recommend` takes, save for ``output``, and raises the same.
         """
         bundle = self._state()
-        corpus, known = bundle.corpus, bundle.histories
         k = check_k(k)
         if fallback not in ("error", "popular"):
             raise ConfigError(f"fallback must be error or popular, not {fallback!r}")
         popular = fallback == "popular"
-        asked = self._asked(bundle, users, histories, times, events, cold=popular, unknown=unknown)
-        request = Request.of(corpus, asked, self.event_names, k=k, unknown=unknown, **filters)
-        able, source, n = np.flatnonzero(asked.readable), None, len(asked.owners)
-        ranked, effects = request.answer(corpus, able)
+        asked = request.people_of(bundle, users, histories, times, events, cold=popular, unknown=unknown)
+        counts = None
         if popular:
-            counts = self._remembered("popularity", known, lambda: np.bincount(known.rows))
-            counts = np.pad(counts, (0, len(corpus.items) - len(counts)))
-            ranked, source = filled_by_popularity(ranked, able, counts, request.there(corpus), request.hidden, request.k)
-        elif len(able) < n:
-            ranked = spread(ranked, able, n)
-        frame = frame_of(ranked, asked.owners, corpus.items, ITEM)
-        if source is not None:
-            frame = frame.with_columns(source.gather(pl.Series(ranked.lists.list_index(), dtype=pl.UInt32)))
-        nothing = (ranked.lists.lengths == 0) & (asked.readable | popular)
-        return Answered(
-            frame,
-            ranked.lists.lengths,
-            request.left_out + LeftOut(nothing_left=int(nothing.sum())),
-            None if effects is None else self._in_raw_ids(corpus, asked, able, effects),
-        )
+            counts = self._remembered("popularity", bundle.histories, lambda: np.bincount(bundle.histories.rows))
+        return answer(bundle, asked, k=k, unknown=unknown, popularity=counts, **filters)
 
-    def rule_effects(self, users: RawIds | None = None, *, rules: Rules, k: int = 10, **request: Any) -> pl.DataFrame:
+    def rule_effects(self, users: RawIds | None = None, *, rules: Rules, k: int = 10, **filters: Any) -> pl.DataFrame:
         """What each rule did to whose items: a row for every item that a rule moved.
 
         Takes what :meth:`recommend` takes, save for ``fallback`` and ``output``, and gives ``user_id`` (or ``query``),
         ``item_id``, ``rule``, ``change`` (of the score), ``rank_before``, ``rank_after``.
         """
-        effects = self.answered(users, rules=rules, k=k, **request).rule_effects
+        effects = self.answered(users, rules=rules, k=k, **filters).rule_effects
         if effects is None:
             raise ConfigError("rule_effects needs rules=, such as recsys.Rules.read('rules.toml')")
         return effects
-
-    @staticmethod
-    def _in_raw_ids(corpus: Corpus, asked: Asked, able: Int64, effects: pl.DataFrame) -> pl.DataFrame:
-        return effects.select(
-            asked.owners.gather(pl.Series(able[effects[REQUEST].to_numpy()], dtype=pl.UInt32)),
-            corpus.items.to_ids(effects[ROW].to_numpy()).alias(ITEM),
-            *(effects[name] for name in (RULE, CHANGE, RANK_BEFORE, RANK_AFTER)),
-        )
-
-    @staticmethod
-    def _asked(
-        bundle: Bundle,
-        users: Any,
-        histories: Any,
-        times: Any = None,
-        events: Any = None,
-        *,
-        cold: bool = False,
-        unknown: Unknown = "error",
-    ) -> Asked:
-        if (users is None) == (histories is None):
-            raise ConfigError("give either users or histories")
-        if users is not None:
-            for name, given in (("times", times), ("events", events)):
-                if given is not None:
-                    raise ConfigError(f"{name} belongs to histories; of known users the stored {name} are read")
-            return known_users(users, bundle.users, bundle.histories, cold=cold, unknown=unknown)
-        tower = bundle.towers.net.users
-        return anonymous(histories, bundle.items, tower, bundle.event_names, times, events, cold=cold, unknown=unknown)
 
     @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
     def score(
@@ -384,27 +331,8 @@ class Retriever:
         Items come in the order of asking; arguments and errors as of :meth:`recommend`.
         """
         bundle = self._state()
-        corpus = bundle.corpus
-        asked = self._asked(bundle, users, histories, times, events, unknown=unknown)
-        rows, missed = known_rows(items, corpus.items, "items", unknown)
-        able = np.flatnonzero(asked.readable)
-        n, m = len(able), len(rows)
-        clocks = np.full(n, clock(request_time), dtype=np.int64)
-        code = None if target_event is None else event_code(target_event, corpus.towers.net.users, self.event_names)
-        read = asked.histories.take(able)
-        vectors = (
-            numpy_of(corpus.towers.user_vectors(read, asked.users[able], clocks, code)) if n else corpus.towers.vectors[:0]
-        )
-        if sentence := (asked.left_out + LeftOut(unknown_items=missed)).sentence(len(asked.owners)):
-            warn(sentence)
-        owners = np.repeat(np.arange(n), m)
-        return pl.DataFrame(
-            {
-                asked.owners.name: asked.owners.gather(pl.Series(able[owners], dtype=pl.UInt32)),
-                ITEM: corpus.items.to_ids(np.tile(rows, n)),
-                SCORE: corpus.index.scores(vectors, owners, np.tile(rows, n).astype(np.int64)),
-            }
-        )
+        asked = request.people_of(bundle, users, histories, times, events, unknown=unknown)
+        return scores(bundle, asked, items, request_time=request_time, target_event=target_event, unknown=unknown)
 
     def similar_items(
         self, items: RawIds, *, k: int = 10, where: str | pl.Expr | None = None, unknown: Unknown = "error"
@@ -413,17 +341,7 @@ class Retriever:
 
         Gives ``item_id``, ``similar_item_id``, ``score``, ``rank``; raises as :meth:`recommend`.
         """
-        corpus = self._state().corpus
-        k = check_k(k)
-        rows, missed = known_rows(items, corpus.items, "items", unknown)
-        if len(rows) + missed == 0:
-            raise ConfigError("there is nothing to compare with: items is empty")
-        if missed:
-            warn(LeftOut(unknown_items=missed).sentence(len(rows)))
-        eligible, _ = eligible_items(corpus, None, where)
-        itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
-        ranked = corpus.index.search(corpus.towers.vectors[rows], k, itself, eligible=eligible)
-        return frame_of(ranked, corpus.items.to_ids(rows).alias(ITEM), corpus.items, SIMILAR)
+        return nearest_items(self._state(), items, check_k(k), where, unknown)
 
     def similar_users(self, users: RawIds, *, k: int = 10, unknown: Unknown = "error") -> pl.DataFrame:
         """The users whose vectors are nearest, by cosine: ``user_id``, ``similar_user_id``, ``score``, ``rank``.
@@ -431,19 +349,9 @@ class Retriever:
         All users with a history are encoded at the first call, and again after items were added or updated, whose vectors
         the histories are read by; raises as :meth:`recommend`.
         """
-        bundle = self._state()
-        corpus, known = bundle.corpus, bundle.histories
-        k = check_k(k)
-        asked = known_users(users, self.users, known, unknown=unknown)
-        if told := asked.left_out.sentence(len(asked.owners)):
-            warn(told)
-        rows = asked.users[asked.readable]
-        index, places = self._remembered("users_index", corpus.towers, lambda: users_index(corpus.towers, known))
-        at = np.searchsorted(places, rows)
-        itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), at.astype(np.int32))
-        found = index.search(index.vectors()[at], k, itself)
-        ranked = Ranked(Ragged(found.lists.offsets, places[found.lists.rows]), found.scores)
-        return frame_of(ranked, self.users.to_ids(rows).alias(USER), self.users, SIMILAR_USER)
+        bundle, k = self._state(), check_k(k)
+        index = partial(self._remembered, "users_index", bundle.towers, lambda: users_index(bundle))
+        return nearest_users(bundle, users, k, index, unknown)
 
     def search(self, texts: str | Sequence[str], *, k: int = 10, where: str | pl.Expr | None = None) -> pl.DataFrame:
         """Items that free text describes: the item tower's text encoder compares it with the items' own texts.
@@ -504,7 +412,9 @@ class Retriever:
         """
         bundle = self._state()
         given = (user, item, history, times, events)
-        return explained(bundle, self._one(bundle, *given, unknown), request_time=request_time, target_event=target_event)
+        return explained(
+            bundle, request.person_of(bundle, *given, unknown), request_time=request_time, target_event=target_event
+        )
 
     @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
     def score_breakdown(
@@ -525,19 +435,9 @@ class Retriever:
         """
         bundle = self._state()
         given = (user, item, history, times, events)
-        return broken_down(bundle, self._one(bundle, *given, unknown), request_time=request_time, target_event=target_event)
-
-    def _one(
-        self, bundle: Bundle, user: Any, item: Any, history: Any, times: Any, events: Any, unknown: Unknown
-    ) -> tuple[Asked, Int32]:
-        """One person and one item; unknown items of the history may be passed over, but the item and the user may not."""
-        one = [[given] if given is not None else None for given in (history, times, events)]
-        asked = self._asked(bundle, None if user is None else single(user, "user"), *one, unknown=unknown)
-        if not asked.readable.all():
-            raise UnknownIdError("there is nothing to explain: the user, or every item of the history, is unknown")
-        if passed_over := asked.left_out.sentence(1, "histories"):
-            warn(passed_over)
-        return asked, known_rows(single(item, "item"), bundle.items, "item")[0]
+        return broken_down(
+            bundle, request.person_of(bundle, *given, unknown), request_time=request_time, target_event=target_event
+        )
 
     def add_items(self, frame: pl.DataFrame) -> None:
         """Add new items: the item tower makes their vectors from what the frame says about them.
@@ -628,35 +528,3 @@ class Retriever:
 
         check_process()
         save(self.bundle, Path(folder), overwrite=overwrite, metrics=metrics, extras=extras, like=like)
-
-
-def load(folder: str | Path, *, device: str = "auto") -> Retriever:
-    """Open a bundle to ask it; takes and raises what :func:`recsys.bundle.io.load` does.
-
-    Examples
-    --------
-    >>> retriever.save("saved")
-    >>> recsys.load("saved").recommend("u7", k=3)["rank"].to_list()
-    [1, 2, 3]
-    """
-    from recsys.bundle.io import load as load_bundle  # noqa: PLC0415
-
-    return Retriever(load_bundle(folder, device=device))
-
-
-def with_chosen_index(bundle: Bundle, **bounds: Any) -> Bundle:
-    """The bundle with the index that answers fastest within bounds; see :meth:`Retriever.choose_index`."""
-    from recsys.index.choose import SAMPLE, choose  # noqa: PLC0415
-
-    rows = np.flatnonzero(bundle.histories.lengths).astype(np.int32)
-    if len(rows) > SAMPLE:
-        rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
-    queries = numpy_of(bundle.towers.user_vectors(bundle.histories.take(rows), rows))
-    return bundle.with_index(choose(bundle.index, queries, **bounds))
-
-
-def users_index(towers: TwoTowerModel, histories: Ragged) -> tuple[ItemIndex, Int32]:
-    """The vectors of all users with a history, by cosine, and whose they are: int32 (m,)."""
-    rows = np.flatnonzero(histories.lengths).astype(np.int32)
-    vectors = numpy_of(towers.user_vectors(histories.take(rows), rows))
-    return ItemIndex.build(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)), rows

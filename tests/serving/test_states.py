@@ -16,6 +16,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out
 from recsys.errors import DataError, UnknownIdError
 from recsys.index import choose
+from recsys.serving import request
 from recsys.serving.batch import run as batch
 from recsys.serving.batch import shards
 from recsys.serving.batch.run import recommend_to_parquet
@@ -44,7 +45,7 @@ def test_a_request_is_answered_from_the_state_that_it_found(wordy: Retriever, mo
         lambda: wordy.explain("u1", "i3")["item_id"].to_list(),
         lambda: wordy.rule_effects("u1", rules=rules)["item_id"].to_list(),
     ]
-    expected, asked, n = [one() for one in ask], Retriever._asked, 0
+    expected, asked, n = [one() for one in ask], request.people_of, 0
 
     def interrupted(*given: object, **options: object) -> object:
         nonlocal n
@@ -53,7 +54,7 @@ def test_a_request_is_answered_from_the_state_that_it_found(wordy: Retriever, mo
         wordy.add_items(fresh(f"late {n}"))
         return found
 
-    monkeypatch.setattr(Retriever, "_asked", staticmethod(interrupted))
+    monkeypatch.setattr(request, "people_of", interrupted)
     assert ask[0]() == expected[0]
     assert [one() for one in ask[1:]] == expected[1:]
     assert n == 4

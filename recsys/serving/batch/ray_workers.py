@@ -53,7 +53,7 @@ class Worker:
             The bundle under this path is not the one that the plan was made for.
         """
         from recsys.serving.batch.shard_job import fingerprint, one_thread  # noqa: PLC0415
-        from recsys.serving.retriever import load  # noqa: PLC0415
+        from recsys.serving.load import load  # noqa: PLC0415
 
         one_thread()
         self.retriever = load(bundle, device="cpu")

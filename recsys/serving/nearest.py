@@ -1,0 +1,58 @@
+"""The nearest items of items, and the nearest users of users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+
+from recsys.bundle.contents import Bundle
+from recsys.core.progress import warn
+from recsys.core.ragged import Int32, Ragged
+from recsys.core.ranking import Ranked
+from recsys.core.schema import ITEM, SIMILAR, SIMILAR_USER, USER
+from recsys.errors import ConfigError
+from recsys.index.item_index import ItemIndex
+from recsys.models.towers import numpy_of
+from recsys.serving.answer import frame_of
+from recsys.serving.ranking import eligible_items
+from recsys.serving.request import LeftOut, Unknown, known_rows, known_users
+from recsys.serving.request_arguments import RawIds
+
+
+def nearest_items(bundle: Bundle, items: RawIds, k: int, where: str | pl.Expr | None, unknown: Unknown) -> pl.DataFrame:
+    """The items whose vectors are nearest, each item itself left out; see :meth:`Retriever.similar_items`."""
+    corpus = bundle.corpus
+    rows, missed = known_rows(items, corpus.items, "items", unknown)
+    if len(rows) + missed == 0:
+        raise ConfigError("there is nothing to compare with: items is empty")
+    if missed:
+        warn(LeftOut(unknown_items=missed).sentence(len(rows)))
+    eligible, _ = eligible_items(corpus, None, where)
+    itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
+    ranked = corpus.index.search(corpus.towers.vectors[rows], k, itself, eligible=eligible)
+    return frame_of(ranked, corpus.items.to_ids(rows).alias(ITEM), corpus.items, SIMILAR)
+
+
+def nearest_users(
+    bundle: Bundle, users: RawIds, k: int, index: Callable[[], tuple[ItemIndex, Int32]], unknown: Unknown
+) -> pl.DataFrame:
+    """The users whose vectors are nearest; ``index`` gives what :func:`users_index` made."""
+    asked = known_users(users, bundle.users, bundle.histories, unknown=unknown)
+    if passed_over := asked.left_out.sentence(len(asked.owners)):
+        warn(passed_over)
+    rows = asked.users[asked.readable]
+    vectors, owners = index()
+    at = np.searchsorted(owners, rows)
+    itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), at.astype(np.int32))
+    found = vectors.search(vectors.vectors()[at], k, itself)
+    ranked = Ranked(Ragged(found.lists.offsets, owners[found.lists.rows]), found.scores)
+    return frame_of(ranked, bundle.users.to_ids(rows).alias(USER), bundle.users, SIMILAR_USER)
+
+
+def users_index(bundle: Bundle) -> tuple[ItemIndex, Int32]:
+    """The vectors of all users with a history, by cosine, and the rows of these users: int32 (m,)."""
+    rows = np.flatnonzero(bundle.histories.lengths).astype(np.int32)
+    vectors = numpy_of(bundle.towers.user_vectors(bundle.histories.take(rows), rows))
+    return ItemIndex.build(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)), rows
