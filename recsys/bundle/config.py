@@ -118,41 +118,38 @@ def check_items(source: Source, config: dict[str, Any], items: int, columns: set
 
 
 def model_of(folder: Path, options: dict[str, Any]) -> ModelConfig:
-    """The model's options.
-
-    Raises
-    ------
-    BundleError
-        An option is unknown, or has a value that is not allowed; the message names it.
-    """
-    for name in options:
-        if name in RENAMED:
-            raise BundleError(
-                f"{folder} was written by an older recsys (model option {name!r}, now {RENAMED[name]!r}): fit it again"
-            )
-    if strange := options.keys() - {field.name for field in fields(ModelConfig)}:
-        names = ", ".join(sorted(strange))
-        raise BundleError(f"{folder}: the model has options that this recsys does not know ({names}); upgrade recsys")
-    try:
-        return ModelConfig(**options)
-    except (RecsysError, TypeError, ValueError, OverflowError) as error:
-        raise BundleError(f"{folder / FILE}: model: {error}") from error
+    """The model's options; raises as :func:`options_of`."""
+    return _made(folder, "model", ModelConfig, options)
 
 
 def options_of(folder: Path, table: str, owner: type[T], options: dict[str, Any] | None) -> T | None:
-    """The other options of the training as their dataclass; None if the bundle does not have them.
+    """The options of one table as their dataclass; None if the bundle does not have them.
 
     Raises
     ------
     BundleError
-        An option is unknown, or has a value that is not allowed; the message names it.
+        An option has an old name, is unknown, or has a value that is not allowed; the message names it.
     """
-    if options is None:
-        return None
+    return None if options is None else _made(folder, table, owner, options)
+
+
+def _made(folder: Path, table: str, owner: type[T], options: dict[str, Any]) -> T:
+    known = {field.name for field in fields(owner)}  # type: ignore[arg-type]
+    strange = sorted(options.keys() - known)
+    for name in strange:
+        if name in RENAMED:
+            raise BundleError(
+                f"{folder} was written by an older recsys ({table} option {name!r}, now {RENAMED[name]!r}): fit it again"
+            )
+    if strange:
+        what = "the model" if table == "model" else table
+        raise BundleError(
+            f"{folder}: {what} has options that this recsys does not know ({', '.join(strange)}); upgrade recsys"
+        )
     try:
         return owner(**options)
     except (RecsysError, TypeError, ValueError, OverflowError) as error:
-        raise BundleError(f"{folder / FILE}: {table}: {error}; fit it again, or upgrade recsys") from error
+        raise BundleError(f"{folder / FILE}: {table}: {error}") from error
 
 
 def written(bundle: Bundle) -> dict[str, Any]:

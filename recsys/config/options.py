@@ -167,6 +167,21 @@ def _or_none(kind: type) -> Any:
     return parse
 
 
+def _in_terminal(text: str) -> str:
+    """A field's sentence in the style of all help texts: a small letter first, no full stop."""
+    first = text[0].lower() if text[1:2].islower() else text[0]  # "L1" stays
+    return first + text[1:].removesuffix(".")
+
+
+def _default(value: Any) -> str:
+    """A default as the command line says it."""
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
 def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
     """Give a parser one flag per field of a dataclass; a flag that is not given leaves no trace.
 
@@ -183,9 +198,9 @@ def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
     for field in fields(owner):
         hint = hints[field.name]
         flag = f"--{field.name.replace('_', '-')}"
-        shown = texts[field.name].replace("%", "%%").removesuffix(".")
+        shown = _in_terminal(texts[field.name]).replace("%", "%%")
         if "(default:" not in shown:
-            shown += f" (default: {'none' if field.default in (None, ()) else field.default})"
+            shown += f" (default: {_default(field.default)})"
         if hint is bool or bool in get_args(hint):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=shown)
         elif get_origin(hint) is tuple:
@@ -272,5 +287,5 @@ def build(owner: type, options: dict[str, Any]) -> Any:
     hints, known = _hints(owner), [field.name for field in fields(owner)]
     for name in options:
         if name not in known:
-            raise ConfigError(f"there is no option {name!r}; {now_called(name) or nearest(name, known)}")
+            raise ConfigError(f"{owner.__name__} has no option {name!r}; {now_called(name) or nearest(name, known)}")
     return owner(**{name: as_option(name, hints[name], value) for name, value in options.items()})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from recsys.config.options import build, nearest, read_recipe
+from recsys.config.renamed import now_called
 from recsys.errors import ConfigError
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -150,7 +151,7 @@ def read_space(file: Path, tables: dict[str, type]) -> Space:
         known = [field.name for field in fields(tables[table])]
         for key, given in domains.items():
             if key not in known:
-                raise ConfigError(f"{where} has no option {key!r}; {nearest(key, known)}")
+                raise ConfigError(f"{where} has no option {key!r}; {now_called(key) or nearest(key, known)}")
             if key in found[table]:
                 raise ConfigError(f"{where} {key} is fixed by [{table}] as well; keep one of them")
             if key in _JUDGES:

@@ -1,7 +1,9 @@
 """Options are plain values of their types from the moment they are made; what is misspelt is told with the likely name."""
 
+import argparse
 import enum
 import json
+import re
 from dataclasses import FrozenInstanceError, asdict, fields
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ import polars as pl
 import pytest
 import torch
 
+import recsys
 from recsys.config.augment import Augment
 from recsys.config.model import ModelConfig
-from recsys.config.options import build
+from recsys.config.options import add_flags, build, field_docs
+from recsys.config.recipe import TABLES
 from recsys.config.training import Objective, Training
 from recsys.data.catalog import Catalog
 from recsys.data.split import Split
@@ -175,3 +179,44 @@ def test_options_of_a_fitted_model_train_the_same_model_again(
     again = TwoTower(**asked.config.to_dict()).fit(ring_split.train, ring_catalog, training=training)
     np.testing.assert_array_equal(asked.vectors, again.vectors)
     assert asked.reads_words is again.reads_words is (words != "off")
+
+
+def test_the_fields_of_a_config_make_the_same_config_again() -> None:
+    config = ModelConfig(encoder=None, categories=("a", "b"), word_features="on", dim=64, ensemble_size=2)
+    assert TwoTower(**asdict(config)).config == config
+    assert TwoTower(**json.loads(json.dumps(config.to_dict()))).config == config
+
+
+def test_a_bundle_has_every_option_of_its_training(ring_split: Split, tmp_path: Path) -> None:
+    recipe = Recipe.read(
+        model={"encoder": None, "dim": 8, "blocks": 1, "max_length": 6, "stochastic_depth": 0.1},
+        objective={"loss": "bpr", "negatives": 7},
+        augment={"crop": 0.3},
+        training={"epochs": 1, "batch_tokens": 64, "device": "cpu", "ema_decay": 0.5},
+    )
+    recipe.fit(ring_split.train).retriever(index="exact").save(tmp_path / "run")
+    kept = recsys.load(tmp_path / "run", device="cpu").bundle
+    assert Recipe(kept.config, kept.objective, kept.augment, kept.training) == recipe  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("owner", TABLES.values())
+def test_each_option_has_one_sentence_of_its_own_that_a_terminal_can_show(owner: type) -> None:
+    texts = field_docs(owner)
+    assert list(texts) == [field.name for field in fields(owner)]
+    everywhere = [text for one in TABLES.values() for text in field_docs(one).values()]
+    assert len(set(everywhere)) == len(everywhere)
+    for text in texts.values():
+        assert text.endswith(".")
+        assert ". " not in text
+        assert not re.search(r"[`*_]{2}|`|\bNone\b|\bTrue\b|\bFalse\b|[\"]|:class:|:func:", text), text
+
+
+def test_help_says_defaults_as_a_terminal_does() -> None:
+    parser = argparse.ArgumentParser(prog="x")
+    for table, owner in TABLES.items():
+        add_flags(parser, owner, table)
+    shown = " ".join(parser.format_help().split())
+    assert not re.search(r"default: (None|True|False|\(\)|\[\])", shown)
+    assert "attention heads per block; they divide dim (default: 2)" in shown
+    assert "L1 penalty" in shown
+    assert "in addition to content features (default: on)" in shown
