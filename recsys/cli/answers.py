@@ -148,7 +148,8 @@ def explained(retriever: Retriever, items: list[str], top: int, **who: Any) -> A
         shares = retriever.score_breakdown(item=item, **who)
         title = retriever.catalog.title_of(retriever.items.to_rows([item]))[0]
         of_item = ", ".join(f"{name} {share:+.3f}" for name, share in shares.items())
-        lines = sentences(frame, top) or ["no single event of the history moves it"]
+        strongest = frame.sort(pl.col("contribution").abs(), descending=True, maintain_order=True)
+        lines = sentences(frame, top) or sentences(strongest, top) or ["no single event of the history moves the score"]
         parts.append("\n".join([f"{title} ({item}): score {sum(shares.values()):.3f}", *lines, f"of the item: {of_item}"]))
         data.append({"item_id": item, "history": frame.to_dicts(), "shares": shares})
     return Answer("\n\n".join(parts), data)

@@ -46,13 +46,15 @@ def is_bundle(arguments: Namespace) -> bool:
 def recommend_options(arguments: Namespace, new: list[str] | None, users: list[str] | None) -> dict[str, Any]:
     """The filters and rules of ``recommend``; combinations that say nothing are refused, and ``--out`` is proven."""
     if new and (arguments.users is not None or arguments.users_file is not None or arguments.out):
-        raise ConfigError("--history stands alone: it goes with neither --users nor --out")
+        raise ConfigError("--history cannot be combined with --users or --out")
     if new and arguments.fallback:
-        raise ConfigError("--fallback is for users without a history; it does not go with --history")
+        raise ConfigError("--fallback is for users without a history; it cannot be combined with --history")
     if not new and users is None and not arguments.out:
-        raise ConfigError("recommending to all users needs --out FILE; or name some with --users")
+        raise ConfigError(
+            "recommendations for all users need --out FOLDER or --out FILE.parquet; or name users with --users"
+        )
     if (idle := batch_options(arguments)) and not arguments.out:
-        raise ConfigError(f"--{next(iter(idle)).replace('_', '-')} belongs to --out")
+        raise ConfigError(f"--{next(iter(idle)).replace('_', '-')} needs --out")
     found = _filters(arguments)
     if arguments.out and (strange := {"rules", "fallback"} & set(found)):
         raise ConfigError(f"--{min(strange)} is not supported with --out")
@@ -93,8 +95,8 @@ def index_page_of(arguments: Namespace, *, changes: bool) -> Path | None:
     measuring = [name for name in ("recall", "memory", "kind", "out") if getattr(arguments, name) is not None]
     if changes and measuring:
         raise ConfigError(
-            f"--{measuring[0]} is for choosing an index; --add, --update, --remove and --compact change what is on offer: "
-            f"make it two commands"
+            f"--{measuring[0]} is for choosing an index and cannot be combined with --add, --update, --remove or "
+            f"--compact, which change items; run two commands"
         )
     folder = Path(arguments.run_folder)
     page = Path(arguments.out) if arguments.out else folder.parent / f"{folder.resolve().name}-index.html"
@@ -123,5 +125,5 @@ def size(text: str) -> int:
     """
     found = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
     if found is None or found[2].upper() not in _UNITS or found[1].count(".") > 1 or not found[1].strip("."):
-        raise ConfigError(f"{text!r} is not a valid size; write it like 2GiB, 500MB or 1048576")
+        raise ConfigError(f"--memory {text!r} is not a valid size; write it like 2GiB, 500MB or 1048576")
     return int(float(found[1]) * _UNITS[found[2].upper()])

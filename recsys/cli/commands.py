@@ -26,7 +26,7 @@ def fit(arguments: Namespace) -> Answer:
     if arguments.dry_run or arguments.find_rate:
         return _estimate(recipe, arguments)
     if arguments.out is None:
-        raise ConfigError("fit needs --out FOLDER for the bundle; --dry-run and --find-rate alone do without")
+        raise ConfigError("fit needs --out FOLDER for the bundle; only --dry-run and --find-rate work without it")
     with (places := FitPlaces.of(arguments.out)).claimed(overwrite=arguments.overwrite) as held:
         (log, catalog), users = read_data(arguments), user_features(arguments)
         reading = reading_of(arguments, arguments.data_flags, pipeline.split_for(log, arguments.split))

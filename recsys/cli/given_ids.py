@@ -39,7 +39,9 @@ def users_of(arguments: Namespace) -> list[str] | None:
     """
     if arguments.users and _EVERYBODY in arguments.users:
         if arguments.users_file is not None or set(arguments.users) != {_EVERYBODY}:
-            raise ConfigError("--users all stands alone; a user whose id is 'all' is named in a file, --users-file")
+            raise ConfigError(
+                "--users all cannot be combined with other users; if a user's id is 'all', put it in a file (--users-file)"
+            )
         return None
     found = ids_of(arguments, "users", USER)
     return None if found is None else once(found, "user")
@@ -56,7 +58,7 @@ def history_of(arguments: Namespace) -> list[str] | None:
         The file cannot be used.
     """
     if arguments.history and arguments.history_file:
-        raise ConfigError("--history and --history-file exclude each other: which of their items is older is not told")
+        raise ConfigError("--history and --history-file cannot be combined, as the order of their items would be unknown")
     return ids_of(arguments, "history")
 
 

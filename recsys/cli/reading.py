@@ -22,9 +22,7 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
     """The log, and the catalogue if one is named."""
     of_catalog = ("catalog_format", "catalog_item", "text", "title")
     if arguments.catalog is None and (idle := [name for name in of_catalog if getattr(arguments, name) is not None]):
-        raise ConfigError(
-            f"--{idle[0].replace('_', '-')} is of the catalogue, which --catalog FILE names, and there is none"
-        )
+        raise ConfigError(f"--{idle[0].replace('_', '-')} describes the catalogue; name its file with --catalog FILE")
     sources: list[Source] = [(arguments.log, arguments.format)]
     if arguments.catalog is not None:
         sources.append((arguments.catalog, arguments.catalog_format))

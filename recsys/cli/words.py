@@ -140,15 +140,15 @@ def marked(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:
             found.append(word)
             continue
         if name in FLAGS and FLAGS[name].split()[0] in flags:
-            parser.error(f"there is no flag {name}; it is now called {FLAGS[name]}")
+            parser.error(f"unknown flag {name}; it is now called {FLAGS[name]}")
         place = owner or (positionals[min(len(last), len(positionals) - 1)] if positionals else None)
         into = last if owner is None else found
         if word.startswith("-") and len(word) > 1 and not _is_value(word):
             if place is None or place.type not in _FREE:
-                parser.error(f"there is no flag {name}{_meant(nearest(name, flags))}")
+                parser.error(f"unknown flag {name}{_meant(nearest(name, flags))}")
             if near := nearest(name, flags):
                 spelt = f"{place.option_strings[0]}={word}" if place.option_strings else f"-- {word}"
-                parser.error(f"there is no flag {name}{_meant(near)} An id that is written so is given as {spelt!r}")
+                parser.error(f"unknown flag {name}{_meant(near)} An id that is written so is given as {spelt!r}")
             taken.append(word)
             into.append(_MARK + word)
         else:

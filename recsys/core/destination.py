@@ -208,6 +208,6 @@ class FitPlaces:
 def _refuse_occupied(out: Path, overwrite: bool) -> None:
     occupied = out.exists() and not (out.is_dir() and not any(out.iterdir()))
     if occupied and not overwrite:
-        raise ConfigError(f"{out} is already there; choose another --out, or add --overwrite")
+        raise ConfigError(f"{out} already exists; choose another --out, or add --overwrite")
     if occupied and not (out / "manifest.json").is_file():
         raise ConfigError(f"{out} is not a recsys bundle; it is not overwritten: choose another --out")

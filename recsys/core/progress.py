@@ -39,7 +39,7 @@ def say_where() -> None:
     if not _said and not (logger.isEnabledFor(logging.INFO) and logger.hasHandlers()):
         _said.append(True)
         warn(
-            "progress is told through the logger 'recsys' at level INFO, which nothing shows yet; to see it: "
+            "progress goes to the logger 'recsys' at level INFO, which is not shown; to see it: "
             "logging.basicConfig(level=logging.INFO, format='%(message)s')"
         )
 

@@ -154,7 +154,9 @@ class Catalog:
             The catalogue has no such column.
         """
         if name not in self.columns.columns:
-            raise ConfigError(f"the catalogue has no column {name!r}; it has {', '.join(self.columns.columns)}")
+            known = ", ".join(self.columns.columns)
+            has = f"its columns are {known}" if known else "it has only ids; name a file with more columns (--catalog)"
+            raise ConfigError(f"the catalogue has no column {name!r}; {has}")
         return self.columns[name]
 
     def listed(self, column: str) -> pl.Series:

@@ -13,7 +13,7 @@ from recsys.core.distinct import Distinct
 from recsys.core.id_map import IdMap, encode
 from recsys.core.ragged import Int32
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
-from recsys.data.parse import check_ids, parse_event, parse_order, parse_weight
+from recsys.data.parse import check_ids, have, parse_event, parse_order, parse_weight
 from recsys.data.times.columns import Times, read_times
 from recsys.data.times.units import TimeUnit, instants
 from recsys.errors import DataError
@@ -154,14 +154,14 @@ def _known(table: pl.DataFrame, part: ParsedColumns, drop_unordered: bool, hint:
         if name in table.columns and (missing := table[name].null_count()):
             if not drop_unordered:
                 raise DataError(
-                    f"{part.source}: {missing:,} of {table.height:,} rows have no value in the column {part.names[name]!r} "
-                    f"that orders them; fill them in{hint}"
+                    f"{part.source}: {missing:,} of {table.height:,} rows {have(missing)} no value in the column "
+                    f"{part.names[name]!r} that orders them; fill them in{hint}"
                 )
             table = table.filter(pl.col(name).is_not_null())
     if WEIGHT in table.columns and (missing := table[WEIGHT].null_count()):
         raise DataError(
-            f"{part.source}: {missing:,} of {table.height:,} rows have no value in the column {part.names[WEIGHT]!r}; fill "
-            f"them in, or remove these rows"
+            f"{part.source}: {missing:,} of {table.height:,} rows {have(missing)} no value in the column "
+            f"{part.names[WEIGHT]!r}; fill them in, or remove these rows"
         )
     if table.height == 0:
         raise DataError(f"{part.source}: no row has a value in the column that orders the events")

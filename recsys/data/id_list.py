@@ -43,7 +43,7 @@ def read_ids(file: str, column: str) -> list[str]:
         before, _, named = file.rpartition("::")
         path = Path(before)
     if not path.exists():
-        raise DataError(f"no file at {path}")
+        raise DataError(f"{path} does not exist")
     if path.is_dir():
         raise DataError(f"{path} is a folder; name a file of ids")
     if any(path.name.lower().removesuffix(".gz").endswith(ending) for ending in _TABLES):

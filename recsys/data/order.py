@@ -82,12 +82,12 @@ def log_order(
     if (column := likely_time(others)) is not None:
         warn(
             f"the events are taken in file order, yet the column {column!r} looks like their time: name it, "
-            f"timestamp={column!r} (--timestamp {column}); if the rows have no order, say unordered=True (--unordered)"
+            f"timestamp={column!r} (--timestamp {column}); if the rows have no order, set unordered=True (--unordered)"
         )
     elif (column := weight or likely_count(others)) is not None and not _pairs_recur(lists, n_items):
         warn(
             f"no user has an item twice and no column holds times, so with its column {column!r} the log looks like a "
-            f"table of totals, in which a user's last row is not the last event: say unordered=True (--unordered), or name "
+            f"table of totals, in which a user's last row is not the last event: set unordered=True (--unordered), or name "
             f"the column that orders the events, order= (--order)"
         )
 

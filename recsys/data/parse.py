@@ -9,7 +9,7 @@ from recsys.core.distinct import Distinct
 from recsys.core.id_map import IdMap, encode
 from recsys.core.progress import log, warn
 from recsys.core.schema import canonical_ids, exact_below
-from recsys.data.times.columns import MISSING_WORDS
+from recsys.data.times.columns import MISSING_WORDS, alike
 from recsys.data.times.units import parse_timestamp
 from recsys.errors import DataError
 
@@ -59,8 +59,8 @@ def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> D
         missing = missing | (lengths == 0).fill_null(True)
     if missing.any():
         raise DataError(
-            f"{where}: {distinct.rows_of(missing)} of {len(column)} rows have no value, the first is row "
-            f"{_first_row(distinct, missing)}; each row needs an id: fill it in, or remove the row"
+            f"{where}: {distinct.rows_of(missing)} of {len(column)} rows {have(distinct.rows_of(missing))} no value, "
+            f"the first is row {_first_row(distinct, missing)}; each row needs an id: fill it in, or remove the row"
         )
     if text is None or text.is_empty():
         return distinct
@@ -92,10 +92,19 @@ def unique_ids(column: pl.Series, where: str, kind: str, *, words: bool | None =
         repeated = np.flatnonzero(np.bincount(rows) > 1)
         one, other = np.flatnonzero(rows == repeated[0])[:2] + 1
         raise DataError(
-            f"{where}: the {kind} id {ids.ids[int(repeated[0])]!r} occurs more than once, in rows {one} and {other} "
-            f"({len(repeated)} {kind}s are repeated); each {kind} must have one row"
+            f"{where}: the {kind} id {ids.ids[int(repeated[0])]!r} occurs more than once, in rows {one} and {other}"
+            f"{_repeated(len(repeated), kind)}; each {kind} must have one row"
         )
     return ids
+
+
+def have(count: int) -> str:
+    """The verb of a number of rows."""
+    return "has" if count == 1 else "have"
+
+
+def _repeated(count: int, kind: str) -> str:
+    return f" ({count:,} {kind}s are repeated)" if count > 1 else ""
 
 
 def _first_row(distinct: Distinct, chosen: pl.Series) -> int:
@@ -108,8 +117,8 @@ def _refuse_inexact(ids: pl.Series, distinct: Distinct, where: str) -> None:
     inexact = (ids.fill_nan(None).abs() >= exact_below(ids.dtype)).fill_null(False)
     if inexact.any():
         raise DataError(
-            f"{where}: row {_first_row(distinct, inexact)} is {ids.filter(inexact)[0]!r}, a float too large to tell it "
-            f"from its neighbours ({distinct.rows_of(inexact)} such rows), so different ids have become one; write the ids "
+            f"{where}: row {_first_row(distinct, inexact)} is {ids.filter(inexact)[0]!r}, a float too large to be exact"
+            f"{alike(distinct.rows_of(inexact))}, so different ids have become one; write the ids "
             f"as integers or text"
         )
 
@@ -119,9 +128,11 @@ def _missing_words(text: pl.Series, distinct: Distinct, where: str, *, refuse: b
     found = text.is_in(list(MISSING_WORDS))
     if not found.any():
         return
+    count = distinct.rows_of(found)
+    are = "is a word" if count == 1 else "are words"
     message = (
-        f"{where}: {distinct.rows_of(found):,} of {len(distinct.codes):,} ids are words for a missing value, the first is "
-        f"{text.filter(found)[0]!r} in row {_first_row(distinct, found)}"
+        f"{where}: {count:,} of {len(distinct.codes):,} ids {are} for a missing value, "
+        f"the first is {text.filter(found)[0]!r} in row {_first_row(distinct, found)}"
     )
     if refuse:
         raise DataError(
@@ -145,7 +156,7 @@ def parse_event(raw: pl.Series, where: str) -> pl.Series:
     rows = (text.is_null() | (text.str.strip_chars() == "")).arg_true()
     if len(rows):
         raise DataError(
-            f"{where}: {len(rows)} of {len(raw)} rows have no value, the first is row {rows[0] + 1}; "
+            f"{where}: {len(rows)} of {len(raw)} rows {have(len(rows))} no value, the first is row {rows[0] + 1}; "
             f"each event needs a type: fill it in, or remove the row"
         )
     return text
@@ -155,10 +166,7 @@ def _first_bad(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> 
     bad = (raw.is_not_null() & parsed.is_null()).arg_true()
     if len(bad):
         row = bad[0]
-        raise DataError(
-            f"{where}: row {row + 1} is {raw[row]!r}, expected {expected}"
-            + (f" ({len(bad)} such rows)" if len(bad) > 1 else "")
-        )
+        raise DataError(f"{where}: row {row + 1} is {raw[row]!r}, expected {expected}" + alike(len(bad)))
 
 
 def _stripped(raw: pl.Series) -> pl.Series:

@@ -111,7 +111,7 @@ def read_interactions(
         A file, column or value cannot be used; the message names it.
     ConfigError
         ``event_weights`` is given with ``weight`` or without ``event``, or does not give each type a finite strength;
-        ``unordered`` is given with ``timestamp``, ``order`` or ``drop_unordered``.
+        ``user`` and ``item`` name one column; ``unordered`` is given with ``timestamp``, ``order`` or ``drop_unordered``.
 
     Examples
     --------
@@ -125,6 +125,8 @@ def read_interactions(
         column(asked, name)
     for name, given in (("timestamp", timestamp), ("order", order), ("weight", weight), ("event", event)):
         column_or_none(given, name)
+    if user == item:
+        raise ConfigError(f"user= (--user) and item= (--item) both name the column {user!r}; name one column for each")
     if event_weights is not None and weight is not None:
         raise ConfigError("give either weight= (--weight) or event_weights= (--event-weights), not both")
     if event_weights is not None and event is None:
@@ -132,10 +134,7 @@ def read_interactions(
     unordered, drop_duplicates = flag(unordered, "unordered"), flag(drop_duplicates, "drop_duplicates")
     drop_unordered = flag(drop_unordered, "drop_unordered")
     if unordered and (timestamp is not None or order is not None or drop_unordered):
-        raise ConfigError(
-            "unordered=True (--unordered) says that nothing orders the events; leave it out, or leave out timestamp, order "
-            "and drop_unordered"
-        )
+        raise ConfigError("unordered=True (--unordered) cannot be combined with timestamp=, order= or drop_unordered=")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     parts, others = list[ParsedColumns](), dict[str, None]()
     for table in open_tables(path, format, MOVIELENS_INTERACTIONS, dialect):
@@ -211,7 +210,7 @@ def read_catalog(
             )
         if not chosen:
             raise DataError(
-                f"{table.file}: say which columns make the text, text=[...] (--text); it has {', '.join(present)}"
+                f"{table.file}: name the columns of the text, text=[...] (--text); its columns are {', '.join(present)}"
             )
         wanted = {ITEM: item} | {name: name for name in present if name not in (item, ITEM)}
         wanted |= {name: name for name in (*chosen, *([title] if title else [])) if name not in wanted}

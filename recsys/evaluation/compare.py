@@ -139,7 +139,9 @@ def compare(
     for report in reports:
         check_same_users(report.holdout, holdout, report.model)
         if metric not in report.per_user or metric.partition("@")[0] not in ACCURACY:
-            raise ConfigError(f"cannot compare by {metric!r}; choose one of {', '.join(ACCURACY)} at one of the ks")
+            raise ConfigError(
+                f"metric= (--metric) is {metric!r}, expected one of {', '.join(ACCURACY)} at a k, such as ndcg@10"
+            )
     reports.sort(key=lambda report: (-report[metric], report.model))
     return Comparison(reports, metric, _tested(reports, metric))
 
@@ -155,7 +157,10 @@ def check_metric(metric: str, k: int | Sequence[int]) -> None:
     cuts = check_cuts(k)
     if metric not in {f"{name}@{cut}" for name in ACCURACY for cut in cuts}:
         shown = ", ".join(str(cut) for cut in cuts)
-        raise ConfigError(f"cannot compare by {metric!r}; choose one of {', '.join(ACCURACY)} at one of the ks ({shown})")
+        raise ConfigError(
+            f"metric= (--metric) is {metric!r}, expected one of {', '.join(ACCURACY)} at a k of {shown}, such as "
+            f"ndcg@{cuts[0]}"
+        )
 
 
 def check_same_users(one: Holdout, other: Holdout, name: str) -> None:

@@ -94,7 +94,7 @@ def bootstrap_intervals(
     if table.ndim != 2:
         raise DataError(f"values must be of two dimensions, users by metrics, not of shape {table.shape}")
     if len(table) == 0:
-        raise DataError("there is no user to resample: values has 0 rows")
+        raise DataError("values has 0 rows, so no user can be resampled")
     if np.isinf(table).any():
         raise DataError(f"{int(np.isinf(table).sum())} of {table.size} values are infinite")
     table = table[~np.isnan(table).all(axis=1)]
@@ -148,7 +148,7 @@ def paired_test(a: ArrayLike, b: ArrayLike, *, samples: int = 10_000, seed: int 
     if (defined != also).any():
         raise DataError(f"a has {int(defined.sum())} values and b {int(also.sum())}, not of the same users")
     if not defined.any():
-        raise DataError(f"there is no user to test: {len(one)} values, none of them defined")
+        raise DataError(f"no user can be tested: none of the {len(one)} values is defined")
     if np.isinf(one).any() or np.isinf(other).any():
         raise DataError(f"{int(np.isinf(one).sum())} values of a and {int(np.isinf(other).sum())} of b are infinite")
     difference = (one - other)[defined]

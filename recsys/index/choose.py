@@ -101,9 +101,9 @@ def choose(
         Nothing reaches the target within the budget; the message tells what came nearest.
     """
     if not 0 < recall_target <= 1:
-        raise ConfigError(f"recall_target must be above 0 and at most 1, not {recall_target}")
+        raise ConfigError(f"recall_target (--recall) must be above 0 and at most 1, not {recall_target}")
     if len(queries) == 0:
-        raise ConfigError("an index is chosen by how it answers user vectors, and there is no user with a history")
+        raise ConfigError("choosing an index needs user vectors, and no user has a history")
     k = min(k, len(index))
     truth = replace(ItemIndex.build(index.vectors()), alive=index.alive).search(queries, k)
     seen: list[Measured] = []
@@ -117,7 +117,7 @@ def choose(
         for harder in () if built is None else _efforts(built):
             one = _measure(harder, queries, truth, k, seconds)
             seen.append(one)
-            log(f"{one.spec}: recall {one.recall:.4f}, {one.milliseconds:.2f} ms, {one.bytes / 2**20:,.0f} MiB")
+            log(f"{one.spec}: recall {one.recall:.4f}, {one.milliseconds:.2f} ms, {_size(one.bytes)}")
             fits = memory_budget is None or one.bytes <= memory_budget
             if fits and one.recall >= recall_target and (best is None or one.milliseconds < best[0]):
                 best = one.milliseconds, harder
@@ -127,8 +127,8 @@ def choose(
         fitting = [one for one in seen if memory_budget is None or one.bytes <= memory_budget]
         near = max(fitting, key=lambda one: one.recall) if fitting else min(seen, key=lambda one: one.bytes)
         raise ConfigError(
-            f"no index reaches recall {recall_target} within {_size(memory_budget)}; nearest: {near.spec}, recall "
-            f"{near.recall:.4f}, {_size(near.bytes)}; lower --recall or raise --memory"
+            f"no index reaches recall {recall_target} within {_size(memory_budget)}; the nearest is {near.spec} with "
+            f"recall {near.recall:.4f} and {_size(near.bytes)}; lower --recall or raise --memory"
         )
     rows = [one.to_dict() | {"chosen": one.spec == best[1].spec} for one in seen]
     return replace(best[1], measured=rows)
@@ -195,4 +195,6 @@ def recall_of(found: Ranked, truth: Ranked) -> float:
 
 
 def _size(count: int | None) -> str:
-    return "any memory" if count is None else f"{count / 2**20:,.0f} MiB"
+    if count is None:
+        return "any memory"
+    return f"{count / 2**10:,.0f} KiB" if count < 10 * 2**20 else f"{count / 2**20:,.0f} MiB"

@@ -124,14 +124,14 @@ def test_bad_input_is_one_line_that_names_it(world: Path, capsys: pytest.Capture
     assert "unknown user 'nobody'" in refused(capsys, "recommend", run, "--users", "nobody")
     assert "k must be at least 1, not 0" in refused(capsys, "recommend", run, "--users", "u1", "--k", "0")
     assert answer(capsys, "search", run, "car", "--k", "99")[0] == 0  # fewer rows than 99
-    assert "needs --out" in refused(capsys, "recommend", run)
+    assert "need --out FOLDER" in refused(capsys, "recommend", run)
     assert "no column 'user_id'" in refused(capsys, "inspect", log)
-    assert "no file at" in refused(capsys, "inspect", str(world / "absent.csv"))
+    assert "absent.csv does not exist" in refused(capsys, "inspect", str(world / "absent.csv"))
 
 
 def test_fit_refuses_before_it_trains(world: Path, capsys: pytest.CaptureFixture[str], tiny_encoder: Path) -> None:
     common = fit_arguments(world, tiny_encoder)
-    assert "already there" in refused(capsys, *common, "--out", str(world / "run"))
+    assert "run already exists" in refused(capsys, *common, "--out", str(world / "run"))
     assert "not divisible by heads" in refused(capsys, *common, "--out", str(world / "x"), "--heads", "3")
     assert not (world / "x").exists()
 
@@ -174,7 +174,7 @@ def test_help_explains_every_option_of_model_and_training(capsys: pytest.Capture
     with pytest.raises(SystemExit):
         build_parser().parse_args(["fit", "--help"])
     text = capsys.readouterr().out
-    assert "Probability of dropping an item's id" in " ".join(text.split())
+    assert "probability of dropping an item's id" in " ".join(text.split())
     assert " (default: 128)" in text
     assert " (default: none)" in text
     assert "--word-features {auto,on,off}" in text

@@ -116,8 +116,10 @@ def test_odd_ids_are_taken_as_they_are(world: Path, capsys: pytest.CaptureFixtur
 
 def test_everybody_stands_alone(world: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     run, out = str(world / "run"), str(tmp_path / "recs.parquet")
-    assert "--users all stands alone" in refused(capsys, "recommend", run, "--users", "all", "plain", "--out", out)
-    assert "needs --out" in refused(capsys, "recommend", run, "--users", "all")
+    assert "--users all cannot be combined with other users" in refused(
+        capsys, "recommend", run, "--users", "all", "plain", "--out", out
+    )
+    assert "need --out FOLDER" in refused(capsys, "recommend", run, "--users", "all")
     assert answer(capsys, "recommend", run, "--users", "all", "--out", out, "--k", "2")[0] == 0
     assert pl.read_parquet(out)["user_id"].n_unique() == len(USERS)
     (tmp_path / "all.txt").write_text("all\n")
@@ -178,8 +180,8 @@ def test_a_misspelt_flag_is_no_id(capsys: pytest.CaptureFixture[str], words: lis
 
 
 def test_a_flag_that_is_like_none_is_refused_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "there is no flag --zebra" in stopped(capsys, "fit", "log.csv", "--zebra")
-    assert "there is no flag -x" in stopped(capsys, "evaluate", "run", "-x")
+    assert "unknown flag --zebra" in stopped(capsys, "fit", "log.csv", "--zebra")
+    assert "unknown flag -x" in stopped(capsys, "evaluate", "run", "-x")
     assert "too many words: other" in stopped(capsys, "evaluate", "run", "other")
 
 
@@ -207,10 +209,10 @@ def test_a_file_of_ids_that_is_none(world: Path, capsys: pytest.CaptureFixture[s
     run = str(world / "run")
     (world / "list.csv").write_text("plain\n-abc\n")
     assert "no column 'user_id'" in refused(capsys, "recommend", run, "--users-file", str(world / "list.csv"))
-    assert "no file at" in refused(capsys, "recommend", run, "--users-file", str(world / "absent"))
+    assert "absent does not exist" in refused(capsys, "recommend", run, "--users-file", str(world / "absent"))
     assert "is a folder" in refused(capsys, "recommend", run, "--users-file", str(world))
     both = ["--history", "-v1", "--history-file", str(world / "list.csv")]
-    assert "exclude each other" in refused(capsys, "recommend", run, *both)
+    assert "--history and --history-file cannot be combined" in refused(capsys, "recommend", run, *both)
 
 
 def test_a_list_in_two_parts_is_one_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def test_old_names_are_refused_in_keywords_tables_and_files(old: str, table: str
 def test_old_flags_are_refused(old: str, capsys: pytest.CaptureFixture[str]) -> None:
     flag = f"--{old.replace('_', '-')}"
     said = stopped(capsys, "fit", "log.csv", "--out", "x", flag, "1")
-    assert f"there is no flag {flag}; it is now called {FLAGS[flag]} (see" in said
+    assert f"unknown flag {flag}; it is now called {FLAGS[flag]} (see" in said
 
 
 @pytest.mark.parametrize(("old", "table"), OWNERS.items())

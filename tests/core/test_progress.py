@@ -20,7 +20,7 @@ progress.log("epoch 1")
 @pytest.mark.parametrize(
     ("setup", "seen"),
     [
-        ("", "progress is told through the logger 'recsys'"),
+        ("", "progress goes to the logger 'recsys'"),
         ("logging.basicConfig(level=logging.INFO, format='%(message)s')", "epoch 1"),
         ("logging.getLogger('recsys').addHandler(logging.NullHandler()); logging.getLogger('recsys').setLevel(20)", ""),
     ],

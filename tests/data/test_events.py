@@ -42,7 +42,7 @@ def test_ids_of_events_that_are_left_out_are_gone_and_the_others_are_read_as_if_
     ("second", "words"),
     [
         ({"user": [1], "item": [1]}, ["a has a column 'timestamp' and b has none", "order= (--order)"]),
-        ({"user": [1], "item": [1], "time": [None]}, ["b: 1 of 1 rows have no value in the column 'timestamp'"]),
+        ({"user": [1], "item": [1], "time": [None]}, ["b: 1 of 1 rows has no value in the column 'timestamp'"]),
         ({"user": [1], "item": [1], "time": [1_700_000_000_000]}, ["the timestamps are in several units"]),
     ],
 )

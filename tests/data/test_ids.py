@@ -92,9 +92,9 @@ def test_words_for_a_missing_value_in_a_frame_are_told(caplog):
 
 def test_words_in_catalogue_and_users_are_no_ids(tmp_path: Path):
     file = written(tmp_path / "items.csv", "item_id,title\nNULL,a\n7,b\n")
-    with refused(file, "words for a missing value"):
+    with refused(file, "1 of 2 ids is a word for a missing value"):
         read_catalog(file)
-    with refused(file, "words for a missing value"):
+    with refused(file, "1 of 2 ids is a word for a missing value"):
         read_users(file, "item_id", "title")
 
 

@@ -184,7 +184,7 @@ def test_a_blank_id_is_refused_with_count_and_first_row(blank):
     ids=str,
 )
 def test_a_missing_id_is_found_in_any_type_of_column(raw):
-    with refused("1 of 2 rows have no value", "row 2"):
+    with refused("1 of 2 rows has no value", "row 2"):
         check_ids(raw, "w")
 
 

@@ -204,12 +204,12 @@ def test_event_types_of_several_files_are_one_list(tmp_path: Path):
 
 def test_a_missing_event_type_is_refused_by_file_column_and_row(tmp_path: Path):
     file = csv_log(tmp_path, *SHOP[:2], "v,a,", "u,b,cart")
-    with refused(file, "column 'did'", "1 of 3 rows have no value", "row 2"):
+    with refused(file, "column 'did'", "1 of 3 rows has no value", "row 2"):
         read_interactions(file, **SHOP_COLUMNS)
 
 
 def test_a_missing_column_of_event_types_is_refused(tmp_path: Path):
-    with refused(csv_log(tmp_path, *SHOP), "no column 'nope' (asked for as event_type)"):
+    with refused(csv_log(tmp_path, *SHOP), "no column 'nope' to read as event_type"):
         read_interactions(tmp_path, **SHOP_COLUMNS | {"event": "nope"})
 
 
@@ -229,3 +229,13 @@ def test_event_weights_fill_the_weights(tmp_path: Path):
 def test_event_weights_that_contradict_the_rest_are_refused(tmp_path: Path, options, words):
     with refused(*words, error=ConfigError):
         read_interactions(csv_log(tmp_path, *SHOP), user="who", item="what", **options)
+
+
+def test_one_column_for_users_and_items_is_refused(tmp_path: Path):
+    with refused("user= (--user) and item= (--item) both name the column 'who'", error=ConfigError):
+        read_interactions(csv_log(tmp_path, *SHOP), user="who", item="who")
+
+
+def test_a_column_that_differs_in_case_or_underscores_is_suggested(tmp_path: Path):
+    with refused("no column 'W_HO' to read as user_id", "its columns are who, what, did", "did you mean 'who'?"):
+        read_interactions(csv_log(tmp_path, *SHOP), user="W_HO", item="what")

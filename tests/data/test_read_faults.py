@@ -29,7 +29,7 @@ def test_an_unparsable_timestamp_is_refused_by_row_and_value(tmp_path: Path):
 @pytest.mark.parametrize(("bad", "row"), [(",b", 2), ("  ,b", 2), ('"",b', 2)])
 def test_a_null_or_blank_user_is_refused_by_row(tmp_path: Path, bad, row):
     file = csv_log(tmp_path, "user_id,item_id", "a,b", bad, "c,d")
-    with refused(file, "column 'user_id'", "1 of 3 rows have no value", f"row {row}", "fill it in, or remove the row"):
+    with refused(file, "column 'user_id'", "1 of 3 rows has no value", f"row {row}", "fill it in, or remove the row"):
         read_interactions(file)
 
 
@@ -119,7 +119,7 @@ def test_a_ragged_movielens_row_is_refused(tmp_path: Path):
 
 
 def test_no_file_an_empty_file_and_a_bare_header_are_refused(tmp_path: Path):
-    with refused("no file at", "nowhere.csv"):
+    with refused("nowhere.csv does not exist"):
         read_interactions(tmp_path / "nowhere.csv")
     with refused("empty.csv is empty"):
         read_interactions(written(tmp_path / "empty.csv", ""))
@@ -131,7 +131,7 @@ def test_no_file_an_empty_file_and_a_bare_header_are_refused(tmp_path: Path):
 
 def test_a_format_that_cannot_be_told_or_is_unknown_is_refused(tmp_path: Path):
     file = written(tmp_path / "u.data", "1\t2\t3\t4\n")
-    with refused(file, "say format="):
+    with refused(file, "set format="):
         read_interactions(file)
     with refused(file, "'xls' is not known; use one of csv"):
         read_interactions(file, format="xls")

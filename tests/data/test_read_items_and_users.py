@@ -94,7 +94,7 @@ def test_an_item_repeated_across_files_is_refused_by_both(tmp_path: Path):
 
 def test_a_catalogue_without_a_text_column_is_refused(tmp_path: Path):
     file = csv_log(tmp_path, "item_id,price", "a,5")
-    with refused(file, "say which columns make the text", "text=[...] (--text)", "it has item_id, price"):
+    with refused(file, "name the columns of the text", "text=[...] (--text)", "its columns are item_id, price"):
         read_catalog(file)
 
 

@@ -90,7 +90,7 @@ def test_what_cannot_be_compared_is_refused(holdout: Holdout) -> None:
         compare([one], holdout)
     with pytest.raises(ConfigError, match="different names"):
         compare([one, one], holdout)
-    with pytest.raises(ConfigError, match="cannot compare by 'coverage@10'"):
+    with pytest.raises(ConfigError, match=r"metric= \(--metric\) is 'coverage@10', expected one of"):
         compare([one, Sayer("two", holdout, 0.1)], holdout, metric="coverage@10")
 
 

@@ -253,7 +253,7 @@ def test_what_cannot_be_tested_is_refused_with_both_values() -> None:
     with pytest.raises(DataError, match="a has 1 values and b 1"):
         paired_test([1, NAN], [NAN, 2])
     for nothing in ([], [NAN]):
-        with pytest.raises(DataError, match=f"no user to test: {len(nothing)} values"):
+        with pytest.raises(DataError, match=f"no user can be tested: none of the {len(nothing)} values"):
             paired_test(nothing, nothing)
     with pytest.raises(DataError, match="1 values of a and 0 of b are infinite"):
         paired_test([np.inf, 1], [1, 1])

@@ -133,7 +133,7 @@ class Delimited:
             if count:
                 warn(
                     f"{self.text.file}: {count:,} of {frame.height:,} values in the column {wanted[ours]!r} begin and end "
-                    f"with a quote, which is kept, as TSV is read without quoting; to remove the quotes, say quote='\"' "
+                    f"with a quote, which is kept, as TSV is read without quoting; to remove the quotes, set quote='\"' "
                     f"(--quote '\"')"
                 )
 
@@ -156,7 +156,7 @@ class Delimited:
         if proof.suspect:
             warn(
                 f"{text.file}: {proof.suspect:,} lines within quoted fields look like rows (the last such field opens in "
-                f"line {proof.opened}) but are not; if a quote there is an ordinary character, say quote='' "
+                f"line {proof.opened}) but are not; if a quote there is an ordinary character, set quote='' "
                 f"(--quote none)"
             )
         if proof.blank:
@@ -173,18 +173,18 @@ class Delimited:
         if flaw.kind == "open":
             return (
                 f"{where}the quote that opens in line {flaw.opened} does not close; if quotes are ordinary characters in "
-                f"this file, say quote='' (--quote none): {_line(text, flaw.opened)!r}"
+                f"this file, set quote='' (--quote none): {_line(text, flaw.opened)!r}"
             )
         if flaw.kind == "stray":
             return (
-                f"{where}line {flaw.line} has a quote within a field{opened}; double it, or say quote='' (--quote none) "
+                f"{where}line {flaw.line} has a quote within a field{opened}; double it, or set quote='' (--quote none) "
                 f"if quotes are ordinary characters: {line!r}"
             )
         width = len(self.columns)
         if flaw.fields > width:
             cause = f"does a text without quotes hold a {SEPARATORS.get(self.separator, repr(self.separator))}?"
             if self.quote is None and b'"' in text.whole():
-                cause = "if fields are quoted, say quote='\"' (--quote '\"')"
+                cause = "if fields are quoted, set quote='\"' (--quote '\"')"
             return (
                 f"{where}line {flaw.line} has more fields than the header, {flaw.fields} instead of {width}{opened}; "
                 f"{cause} {line!r}"

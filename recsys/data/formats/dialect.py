@@ -50,7 +50,7 @@ class Dialect:
         if self.separator is not None:
             separator = _NAMES.get(self.separator.lower(), self.separator)
             if len(separator) != 1 or not separator.isascii() or separator in "\r\n\0":
-                instead = "; for '::' say format='movielens' (--format movielens)" if separator == "::" else ""
+                instead = "; for '::' set format='movielens' (--format movielens)" if separator == "::" else ""
                 raise ConfigError(
                     f"separator= (--separator) is {self.separator!r}, expected one ASCII character or one of "
                     f"{', '.join(SEPARATORS.values())}{instead}"
@@ -131,5 +131,5 @@ def sniffed(head: str, default: str, quote: str | None) -> str:
             fitting.append(separator)
     if len(fitting) > 1:
         some = " or ".join(repr(separator) for separator in fitting)
-        raise ConfigError(f"the columns may be separated by {some}; say which, separator= (--separator)")
+        raise ConfigError(f"the columns may be separated by {some}; name the right one, separator= (--separator)")
     return fitting[0] if fitting else default

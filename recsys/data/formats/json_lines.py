@@ -37,7 +37,7 @@ class JsonLines:
         Raises
         ------
         DataError
-            The file is empty, or cannot be decoded.
+            The file is empty or cannot be decoded, or a line is not a JSON object.
         """
         text = open_text(file, encoding)
         data = text.whole()
@@ -53,8 +53,12 @@ class JsonLines:
                 f"{file} cannot be read as ndjson: it is one JSON list; write each of its objects on a line of its own"
             )
         text = TextBytes(file, data) if text.data is None else text  # a path would be taken as a pattern
-        frame = pl.scan_ndjson(text.whole(), infer_schema_length=None)
-        return cls(text, frame, frame.collect_schema().names())
+        try:
+            frame = pl.scan_ndjson(text.whole(), infer_schema_length=None)
+            return cls(text, frame, frame.collect_schema().names())
+        except pl.exceptions.PolarsError:
+            _refuse_broken(text)
+            raise
 
     def read(self, wanted: dict[str, str]) -> pl.DataFrame:
         """Read the wanted columns of all lines, under our names.
@@ -78,6 +82,18 @@ class JsonLines:
         if re.search(rb"\\u[dD][89a-fA-F]", data):
             _refuse_half_letters(self.text)
         return frame
+
+
+def _refuse_broken(text: TextBytes) -> None:
+    """Search line by line for the first that is not a JSON object."""
+    for number, line in enumerate(text.whole().decode("utf-8").split("\n"), 1):
+        try:
+            whole = not line.strip() or isinstance(json.loads(line), dict)
+            cause = "it is not a JSON object"
+        except json.JSONDecodeError as error:
+            whole, cause = False, f"{error.msg} at character {error.pos + 1}"
+        if not whole:
+            raise DataError(f"{text.file} cannot be read as ndjson: line {number}: {cause}: {line[:100]!r}")
 
 
 def _refuse_repeated(text: TextBytes, key: str) -> None:

@@ -47,7 +47,7 @@ def format_of(file: Path) -> Format:
     found = _BY_SUFFIX.get(_suffix(file))
     if found is None:
         raise DataError(
-            f"{file}: the format is not clear from the name; say format= (--format), one of {', '.join(get_args(Format))}"
+            f"{file}: the format is not clear from the name; set format= (--format), one of {', '.join(get_args(Format))}"
         )
     return found
 
@@ -96,7 +96,7 @@ def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None, *, re
         raise DataError(
             f"the pattern {path} matches only folders, such as {folders[0]}; name a folder, or its files by {path}/*"
         )
-    raise DataError(f"no file at {path}")
+    raise DataError(f"no file matches the pattern {path}" if glob.has_magic(str(path)) else f"{path} does not exist")
 
 
 def partition_values(path: PathLike | Sequence[PathLike], file: Path) -> dict[str, str | None]:

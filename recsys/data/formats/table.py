@@ -128,8 +128,16 @@ def _missing(file: Path, ours: str, theirs: str, columns: Sequence[str]) -> str:
     if any(mark in name for name in columns for mark in ",;\t|"):
         hint = "; if another character separates the columns, name it, separator= (--separator)"
     elif f'"{theirs}"' in columns:
-        hint = "; if its fields are quoted, say quote='\"' (--quote '\"')"
-    return f"{file} has no column {theirs!r} (asked for as {ours}); its columns are {', '.join(columns)}{hint}"
+        hint = "; if its fields are quoted, set quote='\"' (--quote '\"')"
+    elif alike := [name for name in columns if _plain(name) == _plain(theirs)]:
+        hint = f"; did you mean {alike[0]!r}?"
+    role = "" if ours == theirs else f" to read as {ours}"
+    return f"{file} has no column {theirs!r}{role}; its columns are {', '.join(columns)}{hint}"
+
+
+def _plain(name: str) -> str:
+    """A name without case, blanks, dashes and underscores."""
+    return "".join(letter for letter in name.casefold() if letter not in " _-")
 
 
 def _opened(

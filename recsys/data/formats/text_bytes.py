@@ -160,7 +160,7 @@ def _unzipped(file: Path, encoding: str | None) -> bytes:
     return b"".join(pieces)
 
 
-_UTF16_HINT = "if it is UTF-16, say encoding='utf-16' (--encoding utf-16)"
+_UTF16_HINT = "if it is UTF-16, set encoding='utf-16' (--encoding utf-16)"
 
 
 def _recoded(file: Path, data: bytes, encoding: str) -> bytes:
@@ -175,7 +175,7 @@ def _recoded(file: Path, data: bytes, encoding: str) -> bytes:
             line += str(error.object[: error.start], encoding, "ignore").count("\n")
             bad = error.object[error.start : error.start + 1].hex()
             raise DataError(
-                f"{file}: line {line} is not {encoding}: byte 0x{bad} ({error.reason}); say another encoding= (--encoding)"
+                f"{file}: line {line} is not {encoding}: byte 0x{bad} ({error.reason}); set another encoding= (--encoding)"
             ) from error
         line += text.count("\n")
         parts.append(text.encode("utf-8", "surrogatepass"))
@@ -209,7 +209,7 @@ def refuse_bad_utf8(text: TextBytes, kind: str) -> None:
     except UnicodeDecodeError as error:
         raise DataError(
             f"{text.file} cannot be read as {kind}: line {text.line_of(error.start, data)} is not utf-8 "
-            f"(byte 0x{data[error.start]:02x}); say how the file is encoded, such as encoding='cp1252' (--encoding cp1252),"
+            f"(byte 0x{data[error.start]:02x}); set its encoding, such as encoding='cp1252' (--encoding cp1252),"
             f" or repair the line"
         ) from error
 
@@ -233,7 +233,7 @@ def in_movielens_encoding(text: TextBytes) -> TextBytes:
         if bool(((odd > 0x7F) & ((odd < 0xDC80) | (odd > 0xDCFF))).any()) or bool((escaped < 0xDCA0).any()):
             raise DataError(
                 f"{text.file}: line {line} is not utf-8 (byte 0x{byte:02x}), and the file as a whole is not latin-1; "
-                f"repair the line, or say encoding='latin-1' or 'cp1252' (--encoding)"
+                f"repair the line, or set encoding='latin-1' or 'cp1252' (--encoding)"
             ) from error
         log(f"{text.file}: read as latin-1, as MovieLens files are written; line {line} is the first that is not UTF-8")
         return TextBytes(text.file, data.decode("latin-1").encode("utf-8"))

@@ -142,6 +142,11 @@ def _loosely(text: pl.Series) -> pl.Series:
     ).to_series()
 
 
+def alike(count: int) -> str:
+    """The end of a message about one row, if other rows are like it."""
+    return f" ({count:,} such rows)" if count > 1 else ""
+
+
 def _fitting(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> pl.Series:
     """Return what was parsed, if no value was lost.
 
@@ -152,6 +157,5 @@ def _fitting(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> pl
     """
     if parsed.null_count() > raw.null_count():
         bad = (raw.is_not_null() & parsed.is_null()).arg_true()
-        more = f" ({len(bad)} such rows)" if len(bad) > 1 else ""
-        raise DataError(f"{where}: row {bad[0] + 1} is {raw[bad[0]]!r}, expected {expected}{more}")
+        raise DataError(f"{where}: row {bad[0] + 1} is {raw[bad[0]]!r}, expected {expected}{alike(len(bad))}")
     return parsed

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, get_args
 import polars as pl
 
 from recsys.core.progress import log, warn
-from recsys.data.times.columns import Times, read_times
+from recsys.data.times.columns import Times, alike, read_times
 from recsys.data.times.compact_dates import COMPACT, written, written_range
 from recsys.errors import ConfigError, DataError
 
@@ -22,7 +22,7 @@ DATE_YEARS = (1, 9999)
 """First and last year of a date in a catalogue."""
 _PER_SECOND: dict[str, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-_ASK = "say time_unit= (--time-unit), one of s, ms, us, ns"
+_ASK = "set time_unit= (--time-unit), one of s, ms, us, ns"
 _INT64 = 2**63 - 1
 
 
@@ -79,6 +79,8 @@ def instants(
         form == "s" and all(one.dates is None for one in columns) and all(one.values.dtype == pl.Int64 for one in numbered)
     )
     made = [_converted(one, form, whole=whole) for one in columns]
+    for one in numbered:
+        _report_dates(one, columns)
     if not whole:
         fine = any(one.dtype == pl.Datetime("ns") for one in made) and years == LOG_YEARS
         if len({one.dtype for one in made}) > 1:
@@ -117,7 +119,7 @@ class _Numbers:
             )
             raise DataError(
                 f"{self.where}: {self.first(outside)}, which as {_NAMES[unit]} since 1970 is not between the years "
-                f"{years[0]} and {years[1]} ({int(outside.sum())} such rows); correct these rows, or {_ASK}"
+                f"{years[0]} and {years[1]}{alike(int(outside.sum()))}; correct these rows, or {_ASK}"
             )
 
     def doubt(self, unit: str) -> None:
@@ -195,8 +197,8 @@ def _refuse_unwritten(columns: list[_Numbers], digits: int) -> None:
         bad = one.values.is_not_null() & written(one.values, digits).is_null()
         if bad.any():
             raise DataError(
-                f"{one.where}: {one.first(bad)}, which is not a date although the numbers look like {COMPACT[digits]} "
-                f"({int(bad.sum())} such rows); correct these rows, or {_ASK}"
+                f"{one.where}: {one.first(bad)}, which is not a date although the numbers look like {COMPACT[digits]}"
+                f"{alike(int(bad.sum()))}; correct these rows, or {_ASK}"
             )
 
 
@@ -236,6 +238,18 @@ def _converted(column: Times, form: str, *, whole: bool) -> pl.Series:
     return made.to_frame("n").select(pl.coalesce(pl.col("n").cast(column.dates.dtype), pl.lit(column.dates))).to_series()
 
 
+def _report_dates(numbers: _Numbers, columns: Sequence[Times]) -> None:
+    """Log that a column holds dates beside its numbers, which the line about the unit does not cover."""
+    column = next(one for one in columns if one.where == numbers.where)
+    dated = 0 if column.dates is None else int(column.dates.is_not_null().sum())
+    if dated:
+        row = column.dates.is_not_null().arg_true()[0]  # type: ignore[union-attr]
+        warn(
+            f"{column.where}: {dated:,} of {len(numbers.values):,} times are written as dates and the others as numbers, "
+            f"the first date in row {row + 1}; both are read"
+        )
+
+
 def _scaled(numbers: pl.Series, unit: str) -> pl.Series:
     if unit == "ns":
         return (numbers.round() if numbers.dtype.is_float() else numbers).cast(pl.Int64).cast(pl.Datetime("ns"))
@@ -254,7 +268,7 @@ def _check_dates(dates: pl.Series, column: Times, bounds: tuple[int, int], years
         row = outside.arg_true()[0]
         raise DataError(
             f"{column.where}: row {row + 1} is not between the years {years[0]} and {years[1]} "
-            f"({physical[row] / scale:.0f} seconds from 1970; {int(outside.sum())} such rows); correct or drop them"
+            f"({physical[row] / scale:.0f} seconds from 1970){alike(int(outside.sum()))}; correct or drop them"
         )
     if years == LOG_YEARS and column.numbers is None:
         doubtful = ~physical.is_between(FIRST * scale, min(LAST * scale, _INT64), closed="left").fill_null(True)

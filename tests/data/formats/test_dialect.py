@@ -54,7 +54,7 @@ def test_the_format_s_own_separator_wins_where_the_header_has_it(tmp_path: Path,
 
 def test_two_separators_that_would_do_are_refused(tmp_path: Path):
     file = written(tmp_path / "a.csv", "user_id;a|item_id\nu;x|i\n")
-    with refused(file, "';' or '|'", "say which", "--separator"):
+    with refused(file, "';' or '|'", "name the right one", "--separator"):
         rows(file)
 
 
@@ -98,7 +98,7 @@ def test_every_reader_takes_the_same_options(tmp_path: Path):
     options = {"separator": "^", "quote": "'", "encoding": "cp1252", "null_values": ["NA"]}
     text = "user_id^item_id^title^age^timestamp\n1^2^'Zoé ^ x'^30^NA\n"
     file = written(tmp_path / "a.csv", text.encode("cp1252"))
-    with refused("1 of 1 rows have no value in the column 'timestamp'"):
+    with refused("1 of 1 rows has no value in the column 'timestamp'"):
         read_interactions(file, **options)
     assert len(read_interactions(file, order="age", **options)) == 1
     assert read_catalog(file, text="title", **options).columns["title"].to_list() == ["Zoé ^ x"]

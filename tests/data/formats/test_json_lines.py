@@ -60,3 +60,10 @@ def test_half_a_letter_is_refused_by_its_line(tmp_path: Path):
 
 def test_blank_lines_are_no_rows(tmp_path: Path):
     assert rows(tmp_path, "", GOOD, "   ", GOOD, "\t", "") == [("u", "i")] * 2
+
+
+def test_a_broken_line_is_refused_by_its_number(tmp_path: Path):
+    with refused("a.ndjson cannot be read as ndjson: line 2: ", "at character 15"):
+        rows(tmp_path, '{"user_id": "u", "item_id": "i"}', '{"user_id": 1,')
+    with refused("line 2: it is not a JSON object: '[1]'"):
+        rows(tmp_path, '{"user_id": "u", "item_id": "i"}', "[1]")

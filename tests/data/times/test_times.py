@@ -65,7 +65,7 @@ def test_units_that_are_mixed_in_a_column_are_refused_with_a_row_of_each(other):
 
 
 def test_a_named_unit_that_gives_an_impossible_calendar_is_refused():
-    with refused("row 1", SECONDS * 1000, "as seconds since 1970 is not between the years 1900 and 2200", "1 such rows"):
+    with refused("row 1", SECONDS * 1000, "as seconds since 1970 is not between the years 1900 and 2200; correct"):
         seconds(pl.Series([SECONDS * 1000]), unit="s")
 
 
@@ -144,7 +144,7 @@ def test_durations_and_the_like_are_no_times(raw):
 @pytest.mark.parametrize("physical", [10**16, -(10**17), 9 * 10**18, -9 * 10**18])
 def test_dates_outside_the_calendar_are_refused_without_a_panic(physical):
     raw = pl.Series([0, physical]).cast(pl.Datetime("us"))
-    with refused("row 2 is not between the years 1900 and 2200", "1 such rows"):
+    with refused("row 2 is not between the years 1900 and 2200", "seconds from 1970); correct"):
         seconds(raw)
 
 
@@ -237,3 +237,9 @@ def test_times_of_a_request_are_of_one_kind():
     with refused("several units"):
         seconds_of([SECONDS, SECONDS * 1000], "times=")
     assert seconds_of([], "times=").tolist() == []
+
+
+def test_dates_beside_numbers_in_one_column_are_read_and_reported(tmp_path: Path, caplog):
+    file = log_file(tmp_path, "1.csv", SECONDS, "2023-11-14")
+    assert len(read_interactions(file)) == 2
+    assert "1 of 2 times are written as dates and the others as numbers, the first date in row 2" in caplog.text
