@@ -69,7 +69,7 @@ def test_features_without_their_table_are_refused(shop: Path, capsys: pytest.Cap
     assert "need --user-table FILE" in refused(capsys, *common, "--user-columns", "team")
     assert "needs --user-columns or --user-numbers" in refused(capsys, *common, *table)
     assert "no column 'squad'" in refused(capsys, *common, *table, "--user-columns", "squad")
-    assert "no column 'genre'; it has title, kinds, price" in refused(capsys, *common, "--categories", "genre")
+    assert "no column 'genre'; its columns are title, kinds, price" in refused(capsys, *common, "--categories", "genre")
     assert "'price'" not in refused(capsys, *common, "--numbers", "kinds")
     assert not (shop / "x").exists()
 
