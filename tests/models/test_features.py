@@ -120,7 +120,7 @@ def test_a_column_that_is_not_there_is_named() -> None:
         lambda: make_numbers(catalog, ["genre"]),
         lambda: catalog.column("genre"),
     ):
-        with pytest.raises(ConfigError, match="no column 'genre'; it has title"):
+        with pytest.raises(ConfigError, match="no column 'genre'; its columns are title"):
             ask()
 
 

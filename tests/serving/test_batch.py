@@ -215,7 +215,7 @@ def test_the_command_tells_what_was_written(bundle: Path, tmp_path: Path, capsys
 @pytest.mark.parametrize("flags", [["--shard-users", "5"], ["--overwrite"], ["--engine", "ray"], ["--workers", "0"]])
 def test_flags_of_the_batch_need_somewhere_to_write(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recommend", "nowhere", "--users", "u1", *flags]) == 2
-    assert f"{flags[0]} belongs to --out" in capsys.readouterr().err
+    assert f"{flags[0]} needs --out" in capsys.readouterr().err
 
 
 def test_filters_hold_in_every_shard_and_are_part_of_the_plan(retriever: Retriever, tmp_path: Path) -> None:
