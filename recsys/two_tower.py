@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from recsys.config.augment import Augment
 from recsys.config.model import ModelConfig
-from recsys.config.options import build as make
+from recsys.config.options import build_over as make_over
 from recsys.config.options import read_recipe, unknown_table
 from recsys.config.recipe import TABLES
 from recsys.config.training import Objective, Training
@@ -296,6 +296,11 @@ class Recipe:
     augment : Augment
     training : Training
 
+    Raises
+    ------
+    ConfigError
+        A part is of another type.
+
     Examples
     --------
     >>> import recsys
@@ -307,6 +312,10 @@ class Recipe:
     objective: Objective
     augment: Augment
     training: Training
+
+    def __post_init__(self) -> None:
+        for name, kind in TABLES.items():
+            instance(getattr(self, name), kind, name)
 
     @classmethod
     def read(cls, file: str | Path | None = None, **tables: dict[str, Any]) -> Recipe:
@@ -322,7 +331,8 @@ class Recipe:
         Raises
         ------
         ConfigError
-            The file cannot be read, or a table or option is unknown or has a value that is not allowed.
+            The file cannot be read, or a table or option is unknown or has a value that is not allowed; the message names
+            the file and the table that hold it.
         """
         for name, table in tables.items():
             if name not in TABLES:
@@ -332,7 +342,12 @@ class Recipe:
                     f"{name} must be a dict of options, such as those of {TABLES[name].__name__}, not {table!r}"
                 )
         found = {} if file is None else read_recipe(place(file, "file"), TABLES)
-        return cls(**{name: make(kind, found.get(name, {}) | tables.get(name, {})) for name, kind in TABLES.items()})
+        return cls(
+            **{
+                name: make_over(kind, found.get(name, {}), tables.get(name, {}), f"{file}: [{name}]")
+                for name, kind in TABLES.items()
+            }
+        )
 
     def fit(
         self,

@@ -93,11 +93,14 @@ class Corpus:
         text = self.catalog.text_columns
         missing = [name for name in text if name not in frame.columns]
         if missing:
-            raise DataError(f"the items' text is made of {', '.join(text)}; the frame has no {', '.join(missing)}")
+            raise DataError(
+                f"an item's text is made of the columns {', '.join(text)}, and the new table has no column "
+                f"{', '.join(missing)}: add it, and leave it empty for items without such a text"
+            )
         ids = self.items.cast(frame[ITEM])
         if ids.null_count() > frame[ITEM].null_count():
             strange = frame[ITEM].filter(ids.is_null() & frame[ITEM].is_not_null())[0]
-            raise DataError(f"the item id {strange!r} is no whole number, as the ids of this catalogue are")
+            raise DataError(f"the item id {strange!r} is not a whole number, and all ids of this catalogue are; correct it")
         frame = frame.with_columns(ids.alias(ITEM))
         return Catalog.from_frame(frame, text=text, title=TITLE if TITLE in frame.columns else None)
 
@@ -121,8 +124,10 @@ class Corpus:
         present = known[(known >= 0)]
         present = present[self.index.alive[present]]
         if len(present):
-            names = ", ".join(repr(one) for one in self.items.to_ids(present[:5]).to_list())
-            raise DataError(f"{len(present)} items are there already, such as {names}; use update_items for these")
+            raise DataError(
+                f"{self._named(present, 'is', 'are')} already in the bundle; leave known items out, or change them with "
+                f"update_items (recsys index --update)"
+            )
         return self._with(new)
 
     def with_updated_items(self, frame: pl.DataFrame) -> Corpus:
@@ -176,9 +181,18 @@ class Corpus:
     def _present(self, rows: Int32) -> Int32:
         gone = rows[~self.index.alive[rows]]
         if len(gone):
-            names = ", ".join(repr(one) for one in self.items.to_ids(gone[:5]).to_list())
-            raise DataError(f"{len(gone)} items are not there any more, such as {names}; add_items brings them back")
+            raise DataError(
+                f"{self._named(gone, 'was', 'were')} removed earlier; leave removed items out, or add them again with "
+                f"add_items (recsys index --add)"
+            )
         return rows
+
+    def _named(self, rows: Int32, one: str, many: str) -> str:
+        """The items of these rows and their verb, for a message."""
+        ids = ", ".join(repr(item) for item in self.items.to_ids(rows[:5]).to_list())
+        return (
+            f"the item {ids} {one}" if len(rows) == 1 else f"{len(rows):,} items ({ids}{', ...' * (len(rows) > 5)}) {many}"
+        )
 
     def _with(self, new: Catalog) -> Corpus:
         before = len(self.items)

@@ -140,6 +140,10 @@ def opened(folder: Path) -> tuple[dict[str, Any], Source]:
 def _no_bundle(folder: Path) -> str:
     aside = moved_aside(folder.absolute())
     hint = f"; an interrupted writer left it as {aside.name}: rename that to {folder.name}" if aside else ""
+    if not os.path.lexists(folder):
+        return f"{folder} is not a recsys bundle: there is no such folder{hint or '; name one that recsys fit has written'}"
+    if not folder.is_dir():
+        return f"{folder} is not a recsys bundle: it is not a folder; name one that recsys fit has written"
     return f"{folder} is not a recsys bundle: it has no manifest.json (half-written folders have none){hint}"
 
 

@@ -15,7 +15,10 @@ _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, 
 
 
 def check_tune(arguments: Namespace) -> Path:
-    """The folder of a search, proven to be writable."""
+    """The folder of a search, proven to be writable; impossible numbers of trials and minutes are refused."""
+    from recsys.tuning.search import check_budget  # noqa: PLC0415 - optuna
+
+    check_budget(arguments.trials, arguments.seed, arguments.minutes)
     out = Path(arguments.out)
     prove_folder(out)
     if arguments.storage:

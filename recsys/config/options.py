@@ -14,7 +14,7 @@ import textwrap
 import tomllib
 import types
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -56,7 +56,7 @@ def checked_options(owner: type[T]) -> type[T]:
         known = [field.name for field in fields(owner)]  # type: ignore[arg-type]
         for name in given_:
             if name not in known:
-                if renamed := now_called(name):
+                if renamed := now_called(name, known):
                     raise ConfigError(f"{owner.__name__} has no option {name!r}; {renamed}")
                 raise ConfigError(f"{owner.__name__} has no option {name!r}; {nearest(name, known)}")
         plain(self, *args, **given_)
@@ -242,7 +242,7 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
     Raises
     ------
     ConfigError
-        The file is missing or broken, or has a table or key that nothing knows.
+        The file is missing or broken, has a table or key that nothing knows, or a value of another type than its field.
     """
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
@@ -257,8 +257,8 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
             raise ConfigError(f"{file}: {table} must be a table of options, [{table}], not {options!r}")
         known = {field.name for field in fields(tables[table])}
         for key in sorted(options.keys() - known):
-            raise ConfigError(f"{file}: [{table}] has no option {key!r}; {now_called(key) or nearest(key, known)}")
-    return {table: _without_none(owner, found.get(table, {})) for table, owner in tables.items()}
+            raise ConfigError(f"{file}: [{table}] has no option {key!r}; {now_called(key, known) or nearest(key, known)}")
+    return {table: _typed(f"{file}: [{table}]", owner, found.get(table, {})) for table, owner in tables.items()}
 
 
 def unknown_table(table: str, tables: Iterable[str]) -> str:
@@ -268,12 +268,16 @@ def unknown_table(table: str, tables: Iterable[str]) -> str:
     return f"unknown table {table!r}; a recipe has {', '.join(f'[{name}]' for name in tables)}{guess}"
 
 
-def _without_none(owner: type, options: dict[str, Any]) -> dict[str, Any]:
-    """TOML has no None: where a field may be None, the word "none" stands for it."""
-    hints = get_type_hints(owner)
-    return {
-        key: None if value == "none" and types.NoneType in get_args(hints[key]) else value for key, value in options.items()
-    }
+def _typed(where: str, owner: type, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of one table, of the types of their fields; the word "none" stands for None, which TOML lacks."""
+    hints, typed = _hints(owner), dict[str, Any]()
+    for key, written in options.items():
+        value = None if written == "none" and types.NoneType in get_args(hints[key]) else written
+        try:
+            typed[key] = value if is_dataclass(hints[key]) else as_option(key, hints[key], value)
+        except ConfigError as error:
+            raise ConfigError(f"{where} {error}") from error
+    return typed
 
 
 def build(owner: type, options: dict[str, Any]) -> Any:
@@ -287,5 +291,33 @@ def build(owner: type, options: dict[str, Any]) -> Any:
     hints, known = _hints(owner), [field.name for field in fields(owner)]
     for name in options:
         if name not in known:
-            raise ConfigError(f"{owner.__name__} has no option {name!r}; {now_called(name) or nearest(name, known)}")
+            raise ConfigError(f"{owner.__name__} has no option {name!r}; {now_called(name, known) or nearest(name, known)}")
     return owner(**{name: as_option(name, hints[name], value) for name, value in options.items()})
+
+
+def build_over(owner: type, written: dict[str, Any], given: dict[str, Any], where: str) -> Any:
+    """Make the dataclass of the options that a file holds and of those given beside it, which win.
+
+    Parameters
+    ----------
+    owner : type
+    written, given : dict
+    where : str
+        The file and its table.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`build`; the message begins with ``where`` if the file alone is refused for the same reason.
+    """
+    try:
+        return build(owner, written | given)
+    except ConfigError as error:
+        if not written:
+            raise
+        try:
+            build(owner, written)
+        except ConfigError as alone:
+            if str(alone) == str(error):
+                raise ConfigError(f"{where} {error}") from error
+        raise

@@ -126,6 +126,7 @@ HOW = {
     "Catalog": "recsys.read_catalog(file) or recsys.Catalog.from_frame(frame, text=[...])",
     "UserTable": "recsys.read_user_table(file, categorical=[...])",
     "DataFrame": "a polars DataFrame, such as polars.read_csv(file) or polars.from_pandas(frame)",
+    "ModelConfig": "recsys.ModelConfig(dim=64)",
     "Training": "recsys.Training(epochs=10)",
     "Objective": "recsys.Objective(loss='softmax')",
     "Augment": "recsys.Augment(crop=0.2)",

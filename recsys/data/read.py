@@ -31,7 +31,7 @@ from recsys.data.formats.table import Table, open_tables, rows_of
 from recsys.data.interactions import Interactions
 from recsys.data.parse import check_ids, unique_ids
 from recsys.data.times.units import TimeUnit
-from recsys.data.user_table import UserTable
+from recsys.data.user_table import UserTable, check_choice
 from recsys.errors import ConfigError, DataError
 
 
@@ -348,38 +348,44 @@ def read_user_table(
     """
     categorical, numeric = texts(categorical, "categorical"), texts(numeric, "numeric")
     buckets = whole_number(buckets, "buckets", least=2)
-    frame = read_users(
-        path,
-        user,
-        *categorical,
-        *numeric,
-        format=format,
-        separator=separator,
-        quote=quote,
-        encoding=encoding,
-        null_values=null_values,
-    )
-    return UserTable.from_frame(frame, categorical=categorical, numeric=numeric, buckets=buckets)
+    check_choice(categorical, numeric, buckets)
+    path = paths(path, "recsys.data.user_table.UserTable.from_frame")
+    column(user, "user")
+    dialect = Dialect.of(separator, quote, encoding, null_values)
+    wanted = {USER: user} | {name: name for name in (*categorical, *numeric)}
+    tables, frames, ids = list[Table](), list[pl.DataFrame](), list[IdMap]()
+    for table in open_tables(path, format, MOVIELENS_USERS, dialect):
+        frame = rows_of(table, wanted)
+        ids.append(unique_ids(frame[USER], f"{table.file}, column {user!r}", "user", words=null_values is None))
+        frames.append(frame)
+        tables.append(table)
+    frame = _joined(frames, [one.ids for one in ids], tables, USER, "user")
+    users = ids[0] if len(ids) == 1 else IdMap(frame[USER], "user", checked=True)
+    more = f" and {len(tables) - 1:,} more files, rows counted through all" if len(tables) > 1 else ""
+    source = f"{tables[0].file}{more}"
+    return UserTable.of_users(users, frame, categorical=categorical, numeric=numeric, buckets=buckets, source=source)
 
 
-def _joined(frames: list[pl.DataFrame], ids: list[pl.Series], tables: list[Table]) -> pl.DataFrame:
-    """Concatenate catalogue files, whose columns may differ, with their canonical ids; each item must be in one file only.
+def _joined(
+    frames: list[pl.DataFrame], ids: list[pl.Series], tables: list[Table], key: str = ITEM, kind: str = "item"
+) -> pl.DataFrame:
+    """Concatenate files whose columns may differ, with their canonical ids in the column ``key``; each id in one file only.
 
     A single file stays as it is.
     """
     if len(frames) == 1:
         return frames[0]
     try:
-        canonical = [one.with_columns(own.alias(ITEM)) for one, own in zip(frames, ids, strict=True)]
+        canonical = [one.with_columns(own.alias(key)) for one, own in zip(frames, ids, strict=True)]
         frame = pl.concat(canonical, how="diagonal_relaxed")
     except pl.exceptions.PolarsError as error:
         names = ", ".join(str(table.file) for table in tables)
         raise DataError(f"a column differs in type between the files {names}: {str(error).splitlines()[0]}") from error
-    repeated = frame[ITEM].is_duplicated().arg_true()
+    repeated = frame[key].is_duplicated().arg_true()
     if len(repeated):
-        first = frame[ITEM][repeated[0]]
+        first = frame[key][repeated[0]]
         ends = np.cumsum([one.height for one in frames])
-        rows = (frame[ITEM] == first).arg_true()[:2]
+        rows = (frame[key] == first).arg_true()[:2]
         one, other = (tables[int(np.searchsorted(ends, row, side="right"))].file for row in rows)
-        raise DataError(f"the item id {first!r} is in {one} and again in {other}; each item must have one row")
+        raise DataError(f"the {kind} id {first!r} is in {one} and again in {other}; each {kind} must have one row")
     return frame

@@ -82,7 +82,9 @@ def summary_text(facts: dict[str, Any], indent: str = "") -> str:
             )
         elif isinstance(value, float):
             lines.append(f"{label:<36}{value:.4%}")
-        elif isinstance(value, bool) or not isinstance(value, int):
+        elif isinstance(value, bool):
+            lines.append(f"{label:<36}{'yes' if value else 'no'}")
+        elif not isinstance(value, int):
             lines.append(f"{label:<36}{value}")
         else:
             lines.append(f"{label:<36}{value:,}")

@@ -15,6 +15,9 @@ from recsys.core.schema import USER
 from recsys.data.parse import parse_number, unique_ids
 from recsys.errors import ConfigError, DataError
 
+_SOURCE = "the table of users"
+"""What messages call a table that is no file."""
+
 UNKNOWN = 0
 """The code of a missing value, and of a category that the table was not made from."""
 
@@ -45,17 +48,18 @@ class UserFeature:
         return 2 + len(self.edges or ())
 
     @classmethod
-    def of_categories(cls, column: pl.Series, name: str) -> UserFeature:
-        """Make a feature of the categories in a column of text, whole numbers or truth values."""
-        return cls(name, categories=tuple(_text(column, name).drop_nulls().unique().sort().to_list()))
+    def of_categories(cls, column: pl.Series, name: str, source: str = _SOURCE) -> UserFeature:
+        """Make a feature of the categories in a column of text, whole numbers or truth values; errors name ``source``."""
+        return cls(name, categories=tuple(_text(column, _where(name, source)).drop_nulls().unique().sort().to_list()))
 
     @classmethod
-    def of_numbers(cls, column: pl.Series, name: str, buckets: int) -> UserFeature:
+    def of_numbers(cls, column: pl.Series, name: str, buckets: int, source: str = _SOURCE) -> UserFeature:
         """Cut numbers into at most so many buckets of about equally many users; equal numbers share a bucket.
 
         If nearly all users have the least number (most people spent nothing), those with more get a bucket of their own.
+        Errors name ``source``.
         """
-        known = parse_number(column, _where(name)).drop_nulls().to_numpy()
+        known = parse_number(column, _where(name, source)).drop_nulls().to_numpy()
         if len(known) == 0:
             return cls(name, edges=())
         above = known[known > known.min()]  # no number lies below the least one, so it is not an edge
@@ -76,7 +80,11 @@ class UserFeature:
             bucket = np.searchsorted(np.array(self.edges, dtype=np.float64), number.fill_null(0).to_numpy(), side="right")
             return np.where(number.is_null().to_numpy(), UNKNOWN, bucket + 1).astype(np.int32)
         kinds = pl.Enum(self.categories)
-        return (_text(column, self.name).cast(kinds, strict=False).to_physical().cast(pl.Int32) + 1).fill_null(0).to_numpy()
+        return (
+            (_text(column, _where(self.name)).cast(kinds, strict=False).to_physical().cast(pl.Int32) + 1)
+            .fill_null(0)
+            .to_numpy()
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,18 +142,29 @@ class UserTable:
         ConfigError
             No column is named, one is named twice, or ``buckets`` is below 2.
         """
-        names = [*categorical, *numeric]
-        if not names:
-            raise ConfigError("a table of users needs at least one column: name it in categorical= or numeric=")
-        if len(set(names)) != len(names):
-            raise ConfigError(f"a column of the table of users is named twice among {', '.join(names)}; name each once")
-        if buckets < 2:
-            raise ConfigError(f"buckets must be at least 2, not {buckets}")
-        check_columns(frame, [USER, *names])
+        check_choice(categorical, numeric, buckets)
+        check_columns(frame, [USER, *categorical, *numeric])
         users = unique_ids(frame[USER], _where(USER), "user")
+        return cls.of_users(users, frame, categorical=categorical, numeric=numeric, buckets=buckets)
+
+    @classmethod
+    def of_users(
+        cls,
+        users: IdMap,
+        frame: pl.DataFrame,
+        *,
+        categorical: Sequence[str],
+        numeric: Sequence[str],
+        buckets: int,
+        source: str = _SOURCE,
+    ) -> UserTable:
+        """Build from a frame as for :meth:`from_frame`, whose ids are checked already: ``users``, in its order.
+
+        ``source`` is what messages call the table, such as its file.
+        """
         features = (
-            *(UserFeature.of_categories(frame[name], name) for name in categorical),
-            *(UserFeature.of_numbers(frame[name], name, buckets) for name in numeric),
+            *(UserFeature.of_categories(frame[name], name, source) for name in categorical),
+            *(UserFeature.of_numbers(frame[name], name, buckets, source) for name in numeric),
         )
         return cls(users, features, encoded(frame, features))
 
@@ -216,6 +235,23 @@ def encoded(frame: pl.DataFrame, features: Sequence[UserFeature]) -> Int32:
     return np.stack([feature.codes(frame[feature.name]) for feature in features], axis=1)
 
 
+def check_choice(categorical: Sequence[str], numeric: Sequence[str], buckets: int) -> None:
+    """Refuse a table without a column, with one named twice, and numbers in one bucket.
+
+    Raises
+    ------
+    ConfigError
+        The choice makes no sense.
+    """
+    names = [*categorical, *numeric]
+    if not names:
+        raise ConfigError("a table of users needs at least one column: name it in categorical= or numeric=")
+    if len(set(names)) != len(names):
+        raise ConfigError(f"a column of the table of users is named twice among {', '.join(names)}; name each once")
+    if buckets < 2:
+        raise ConfigError(f"buckets must be at least 2, not {buckets}")
+
+
 def check_columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
     """Refuse a frame of users without one of the columns.
 
@@ -229,13 +265,13 @@ def check_columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
             raise DataError(f"the table of users has no column {name!r}; its columns are {', '.join(frame.columns)}")
 
 
-def _where(name: str) -> str:
-    return f"the table of users, column {name!r}"
+def _where(name: str, source: str = _SOURCE) -> str:
+    return f"{source}, column {name!r}"
 
 
-def _text(column: pl.Series, name: str) -> pl.Series:
+def _text(column: pl.Series, where: str) -> pl.Series:
     """A categorical column as String; blanks are null."""
     if not (column.dtype.is_integer() or column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)):
-        raise DataError(f"{_where(name)}: is of type {column.dtype}, expected categories: text or whole numbers")
+        raise DataError(f"{where}: is of type {column.dtype}, expected categories: text or whole numbers")
     text = column.cast(pl.String)
     return text.set((text.str.strip_chars() == "").fill_null(False), None)

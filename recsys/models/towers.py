@@ -24,11 +24,11 @@ from recsys.models.encoders.held import HeldEncoder
 from recsys.models.encoders.pretrained import TextEncoder
 from recsys.models.encoders.whitening import Whitening
 from recsys.models.networks.context import Context, Padding, collate, request_times
+from recsys.models.networks.item_tower import NO_TEXT
 from recsys.models.networks.two_tower import TwoTowerNetwork
 
 _BLOCK_TOKENS = 16_384
 _REMADE = ("vectors", "dense", "text_vectors", "encoder")
-_NO_TEXT = "this model was trained without text (encoder=None); it cannot read any"
 _NO_ENCODER = (
     "this model was saved without its text encoder, as nothing proved it to be the right one; fit again to read text"
 )
@@ -241,7 +241,7 @@ class TwoTowerModel:
     def encoder(self) -> TextEncoder:
         """The text encoder, loaded at first use."""
         if self.held_encoder is None:
-            raise UnsupportedError(_NO_TEXT if self.whitening is None else _NO_ENCODER)
+            raise UnsupportedError(NO_TEXT if self.whitening is None else _NO_ENCODER)
         return self.held_encoder.opened(self.device)
 
     def settle_encoder(self) -> None:
@@ -307,7 +307,7 @@ class TwoTowerModel:
 
     def _whitening(self) -> Whitening:
         if self.whitening is None:
-            raise UnsupportedError(_NO_TEXT)
+            raise UnsupportedError(NO_TEXT)
         return self.whitening
 
     def recommend_rows(

@@ -23,7 +23,7 @@ from recsys.serving.request_arguments import RawId, RawIds, id_list, id_lists, s
 
 Unknown: TypeAlias = Literal["error", "skip"]
 
-_HINT = "unknown='skip' (--unknown skip) passes over them"
+_SKIP = "unknown='skip' (--unknown skip) passes over them"
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def check_unknown(unknown: object) -> bool:
     return unknown == "skip"
 
 
-def found_rows(ids: pl.Series | list[Hashable], known: IdMap, name: str) -> Int32:
-    """int32 (n,): rows of ids, all of which must be known.
+def found_rows(ids: pl.Series | list[Hashable], known: IdMap, name: str, remedy: str = _SKIP) -> Int32:
+    """int32 (n,): rows of ids, all of which must be known; ``remedy`` ends the error of those that are not.
 
     Raises
     ------
@@ -123,12 +123,12 @@ def found_rows(ids: pl.Series | list[Hashable], known: IdMap, name: str) -> Int3
         such = ", ".join(repr(one) for one in known.ids[:3].to_list())
         count = "" if len(ids) == 1 else f"{len(missing):,} of {len(ids):,} ids in {name} are "
         raise UnknownIdError(
-            f"unknown {known.kind} {told}: {count}not among the {len(known):,} {known.kind}s (such as {such}); {_HINT}"
+            f"unknown {known.kind} {told}: {count}not among the {len(known):,} {known.kind}s (such as {such}); {remedy}"
         )
     return rows
 
 
-def known_rows(ids: RawIds, known: IdMap, name: str, unknown: Unknown = "error") -> tuple[Int32, int]:
+def known_rows(ids: RawIds, known: IdMap, name: str, unknown: Unknown = "error", remedy: str = _SKIP) -> tuple[Int32, int]:
     """Rows of ids in the order of asking, and how many ids were passed over because they are unknown.
 
     Raises
@@ -140,7 +140,7 @@ def known_rows(ids: RawIds, known: IdMap, name: str, unknown: Unknown = "error")
     """
     asked = id_list(ids, name, f"{known.kind} ids")
     if not check_unknown(unknown):
-        return found_rows(asked, known, name), 0
+        return found_rows(asked, known, name, remedy), 0
     rows = known.find_rows(asked)
     kept = rows[rows >= 0]
     return kept, len(rows) - len(kept)

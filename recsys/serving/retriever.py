@@ -388,7 +388,9 @@ class Retriever:
         """A known user's history, oldest first: ``item_id``, ``title``."""
         bundle = self._state()
         corpus, known = bundle.corpus, bundle.histories
-        rows = known[int(known_rows(single(user, "user"), self.users, "user")[0][0])]
+        rows = known[
+            int(known_rows(single(user, "user"), self.users, "user", remedy="name a user that the bundle knows")[0][0])
+        ]
         return pl.DataFrame({ITEM: corpus.items.to_ids(rows), TITLE: corpus.catalog.title_of(rows)})
 
     @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
@@ -470,7 +472,8 @@ class Retriever:
         UnknownIdError, DataError
             An item is unknown, or was removed before.
         """
-        self._change(lambda bundle: bundle.without_items(known_rows(items, bundle.items, "items")[0]))
+        remedy = "leave out items that the bundle does not know"
+        self._change(lambda bundle: bundle.without_items(known_rows(items, bundle.items, "items", remedy=remedy)[0]))
 
     def compact(self) -> None:
         """Drop the rows of removed items that no history refers to, and build the index anew of the items that are there.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recsys.core.ragged import Float32, Int32, Int64
 from recsys.errors import DataError, UnsupportedError
-from recsys.models.networks.item_tower import TEXT, ItemTower
+from recsys.models.networks.item_tower import NO_TEXT, TEXT, ItemTower
 from recsys.models.towers import TwoTowerModel, numpy_of
 
 BIAS: Final = "bias"
@@ -112,7 +112,7 @@ def text_occlusion(towers: TwoTowerModel, text: str, user: Float32, item: int) -
     """
     tower = towers.net.items
     if towers.whitening is None or tower.project is None:
-        raise UnsupportedError("this model was trained without text (encoder=None); it cannot read any")
+        raise UnsupportedError(NO_TEXT)
     words = text.split()
     if not words:
         raise DataError(f"the text of item {towers.items.ids[item]!r} is blank, so that it has no word to leave out")

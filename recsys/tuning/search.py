@@ -109,12 +109,7 @@ def tune(
     KeyboardInterrupt
         Passed on; finished trials are kept, and the next call tries the interrupted trial again.
     """
-    if trials < 1:
-        raise ConfigError(f"trials must be at least 1, not {trials}")
-    if seed < 0:
-        raise ConfigError(f"seed must not be negative, but is {seed}")
-    if minutes is not None and not minutes > 0:
-        raise ConfigError(f"minutes must be above 0, not {minutes}")
+    check_budget(trials, seed, minutes)
     if lacking := {"model", "training"} - space.tables.keys():
         raise ConfigError(f"the space has no table {' and no '.join(sorted(lacking))}")
     if space.fixed["training"].get("devices", 1) != 1 or "training.devices" in space.searched:
@@ -139,6 +134,22 @@ def tune(
         if done < trials:
             log(f"{minutes:g} minutes are over after {done} of {trials} trials; call again to continue")
         return _result(study, space, name, storage)
+
+
+def check_budget(trials: int, seed: int, minutes: float | None) -> None:
+    """Refuse a search without a trial or without time, and a negative seed.
+
+    Raises
+    ------
+    ConfigError
+        An argument is impossible.
+    """
+    if trials < 1:
+        raise ConfigError(f"trials must be at least 1, not {trials} (--trials)")
+    if seed < 0:
+        raise ConfigError(f"seed must be at least 0, not {seed} (--seed)")
+    if minutes is not None and not minutes > 0:
+        raise ConfigError(f"minutes must be above 0, not {minutes} (--minutes)")
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:

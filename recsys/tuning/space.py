@@ -141,9 +141,6 @@ def read_space(file: Path, tables: dict[str, type]) -> Space:
     found = read_recipe(file, tables | {"search": make_dataclass("Search", tables.items())})
     asked = found.pop("search")
     searched: dict[str, Choice | Range] = {}
-    for table, options in found.items():
-        for key, value in options.items():
-            _typed(f"{file}: [{table}]", key, get_type_hints(tables[table])[key], value)
     for table, domains in asked.items():
         where, hints = f"{file}: [search.{table}]", get_type_hints(tables[table])
         if not isinstance(domains, dict):
@@ -151,7 +148,7 @@ def read_space(file: Path, tables: dict[str, type]) -> Space:
         known = [field.name for field in fields(tables[table])]
         for key, given in domains.items():
             if key not in known:
-                raise ConfigError(f"{where} has no option {key!r}; {now_called(key) or nearest(key, known)}")
+                raise ConfigError(f"{where} has no option {key!r}; {now_called(key, known) or nearest(key, known)}")
             if key in found[table]:
                 raise ConfigError(f"{where} {key} is fixed by [{table}] as well; keep one of them")
             if key in _JUDGES:

@@ -141,8 +141,8 @@ def test_fit_refuses_before_it_trains(world: Path, capsys: pytest.CaptureFixture
     [
         ("[model]\ndims = 8\n", r"[model] has no option 'dims'"),
         ("[modell]\ndim = 8\n", "unknown table 'modell'"),
-        ("[model]\ndim = 'wide'\n", "dim must be of type int, not 'wide'"),
-        ("[training]\nepochs = true\n", "epochs must be of type int, not True"),
+        ("[model]\ndim = 'wide'\n", "broken.toml: [model] dim must be of type int, not 'wide'"),
+        ("[training]\nepochs = true\n", "broken.toml: [training] epochs must be of type int, not True"),
         ("dim = ", "not valid TOML"),
     ],
 )

@@ -24,6 +24,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pl.DataFrame({"user_id": [f"u{i}" for i in range(20)], "team": ["red", "blue"] * 10}).write_csv(folder / "users.csv")
     data = [str(folder / "log.csv"), "--catalog", str(folder / "items.csv"), "--encoder", "none", "--dim", "8"]
     assert main(["fit", *data, "--heads", "2", "--epochs", "1", "--device", "cpu", "--out", str(folder / "run")]) == 0
+    recipes = {
+        "space": "[search.model]\ndim = [8, 16]\n",
+        "wide": "[model]\ndim = 'wide'\n",
+        "odd": "[training]\nema_decay = 2\n",
+        "small": "[training]\nepochs = 1\n",
+    }
+    for name, text in recipes.items():
+        (folder / f"{name}.toml").write_text(text)
     (folder / "rules.toml").write_text('[[exclude]]\nwhere = "price > 5"\n')
     return folder
 
@@ -66,6 +74,38 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("compare RUN --baselines popularity --metric ndcg@7", "at a k of 10, 20, 50"),
         ("compare RUN --baselines popularity popularity", "names popularity twice"),
         ("compare RUN", "two models or more"),
+        ("index RUN --remove zz", "(such as 'i25', 'i26', 'i27'); leave out items that the bundle does not know"),
+        (
+            "index RUN --add DIR/items.csv",
+            "32 items ('i0', 'i1', 'i2', 'i3', 'i4', ...) are already in the bundle; leave known items out",
+        ),
+        (
+            "search RUN car",
+            "reads no texts, as it was trained without a text encoder (encoder=None); fit it again with one",
+        ),
+        ("evaluate DIR/nowhere", "is not a recsys bundle: there is no such folder; name one that recsys fit has written"),
+        ("evaluate DIR/log.csv", "is not a recsys bundle: it is not a folder; name one that recsys fit has written"),
+        (
+            "tune DIR/absent.csv --space DIR/space.toml --out DIR/s --trials 0",
+            "trials must be at least 1, not 0 (--trials)",
+        ),
+        (
+            "tune DIR/absent.csv --space DIR/space.toml --out DIR/s --minutes 0",
+            "minutes must be above 0, not 0.0 (--minutes)",
+        ),
+        ("fit DIR/log.csv --out DIR/x --recipe DIR/wide.toml", "wide.toml: [model] dim must be of type int, not 'wide'"),
+        (
+            "fit DIR/log.csv --out DIR/x --recipe DIR/odd.toml",
+            "odd.toml: [training] ema_decay is a decay in [0, 1), not 2.0",
+        ),
+        (
+            "fit DIR/log.csv --out DIR/x --recipe DIR/small.toml --ema-decay 2",
+            "recsys: ema_decay is a decay in [0, 1), not 2.0",
+        ),
+        (
+            "fit DIR/log.csv --encoder none --out DIR/x --user-table DIR/users.csv --user-numbers team",
+            "users.csv, column 'team': row 1 is 'red', expected a finite number",
+        ),
     ],
 )
 def test_what_would_be_ignored_is_refused(world: Path, capsys: pytest.CaptureFixture[str], words: str, says: str) -> None:

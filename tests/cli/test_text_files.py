@@ -73,10 +73,14 @@ def test_ragged_rows_are_one_line_that_names_file_and_line(tmp_path: Path, capsy
 def test_tables_of_users_and_items_are_read_with_the_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = odd(tmp_path / "t.csv", "user_id^item_id^city\n1^1^'Zoé ^ x'\n")
     people = ["--user-table", file, "--user-columns", "city"]
-    assert "nowhere is not a recsys bundle" in refused(capsys, "evaluate", "nowhere", *people, *FLAGS)
+    assert "nowhere is not a recsys bundle: there is no such folder" in refused(
+        capsys, "evaluate", "nowhere", *people, *FLAGS
+    )
     assert "line 2 is not utf-8" in refused(capsys, "evaluate", "nowhere", *people, "--separator", "^", "--quote", "'")
     for change in ("--add", "--update"):
-        assert "nowhere is not a recsys bundle" in refused(capsys, "index", "nowhere", change, file, *FLAGS)
+        assert "nowhere is not a recsys bundle: there is no such folder" in refused(
+            capsys, "index", "nowhere", change, file, *FLAGS
+        )
         assert "is not known" in refused(capsys, "index", "nowhere", change, file, "--encoding", "klingon")
 
 

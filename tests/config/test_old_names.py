@@ -13,6 +13,7 @@ from recsys.config.model import ModelConfig
 from recsys.config.options import build
 from recsys.config.recipe import TABLES
 from recsys.config.renamed import FLAGS, RENAMED
+from recsys.config.training import Training
 from recsys.errors import BundleError, ConfigError
 from recsys.tuning.space import read_space
 from recsys.two_tower import Recipe, TwoTower
@@ -45,6 +46,17 @@ def test_old_names_are_refused_in_keywords_tables_and_files(old: str, table: str
         with pytest.raises(ConfigError) as error:
             way()
         assert says in str(error.value)
+
+
+def test_an_old_name_in_the_wrong_place_is_told_where_the_new_one_belongs(tmp_path: Path) -> None:
+    says = "has no option 'average'; it is now called 'ema_decay' and belongs to Training ([training] in a recipe)"
+    (recipe := tmp_path / "recipe.toml").write_text("[model]\naverage = 0.9\n")
+    for way in (lambda: TwoTower(average=0.9), lambda: Recipe.read(recipe)):
+        with pytest.raises(ConfigError) as error:
+            way()
+        assert says in str(error.value)
+    with pytest.raises(ConfigError, match="it is now called 'ensemble_size' and belongs to ModelConfig"):
+        Training(members=2)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("old", RENAMED)

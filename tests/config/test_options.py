@@ -220,3 +220,21 @@ def test_help_says_defaults_as_a_terminal_does() -> None:
     assert "attention heads per block; they divide dim (default: 2)" in shown
     assert "L1 penalty" in shown
     assert "in addition to content features (default: on)" in shown
+
+
+def test_a_recipe_is_made_of_its_own_kinds() -> None:
+    parts = {"objective": Objective(), "augment": Augment(), "training": Training()}
+    with pytest.raises(ConfigError, match=r"model must be a ModelConfig, not a dict; pass recsys.ModelConfig\(dim=64\)"):
+        Recipe(model={}, **parts)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"config must be a ModelConfig, not a dict; pass recsys.ModelConfig\(dim=64\)"):
+        TwoTower({"dim": 64})  # type: ignore[arg-type]
+
+
+def test_what_a_recipe_file_holds_is_refused_by_file_and_table(tmp_path: Path) -> None:
+    (file := tmp_path / "r.toml").write_text("[model]\ndim = 64\nheads = 4\n")
+    assert Recipe.read(file, model={"dim": 63, "heads": 3}).model.dim == 63
+    with pytest.raises(ConfigError, match="^dim 63 is not divisible by heads 4"):
+        Recipe.read(file, model={"dim": 63})
+    file.write_text("[model]\ndim = 63\nheads = 4\n")
+    with pytest.raises(ConfigError, match=rf"^{file}: \[model\] dim 63 is not divisible by heads 4"):
+        Recipe.read(file, training={"epochs": 1})

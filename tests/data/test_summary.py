@@ -115,7 +115,7 @@ def test_facts_as_text_have_one_line_each(log):
     text = summary_text(facts)
     assert "density                             77.7778%" in text
     assert "history min median max              1 / 2.0 / 4" in text
-    assert "weights                             False" in text
+    assert "weights                             no" in text
     assert "from                                1970-01-01" in text
     assert "  text columns                      title" in text
     assert len(text.splitlines()) == len(facts) + len(facts["catalogue"])

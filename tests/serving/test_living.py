@@ -146,9 +146,12 @@ def test_an_approximate_index_takes_changes_too(source: Path) -> None:
 def test_what_cannot_be_added_is_refused_and_nothing_changes(retriever: Retriever) -> None:
     shelf = retriever.bundle.corpus
     known = str(retriever.items.ids[0])
-    with pytest.raises(DataError, match=f"there already, such as '{known}'; use update_items"):
+    with pytest.raises(
+        DataError,
+        match=f"the item '{known}' is already in the bundle; leave known items out, or change them with update_items",
+    ):
         retriever.add_items(new_items(retriever, "fresh", known))
-    with pytest.raises(DataError, match="the frame has no title"):
+    with pytest.raises(DataError, match="and the new table has no column title: add it"):
         retriever.add_items(pl.DataFrame({"item_id": ["fresh"]}))
     with pytest.raises(DataError, match="needs a column 'item_id'"):
         retriever.add_items(make_items().rename({"item_id": "id"}))
@@ -157,7 +160,10 @@ def test_what_cannot_be_added_is_refused_and_nothing_changes(retriever: Retrieve
     with pytest.raises(UnknownIdError, match="nowhere"):
         retriever.update_items(new_items(retriever, "nowhere"))
     retriever.remove_items(known)
-    with pytest.raises(DataError, match="not there any more"):
+    with pytest.raises(
+        DataError,
+        match=f"the item '{known}' was removed earlier; leave removed items out, or add them again with add_items",
+    ):
         retriever.remove_items(known)
     assert retriever.bundle.corpus.towers is shelf.towers
 

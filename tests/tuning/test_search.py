@@ -291,7 +291,7 @@ def test_impossible_searches_are_refused_before_anything_is_run(ring_split: Spli
     for options, says in (
         ({"trials": 0}, "trials must be at least 1, not 0"),
         ({"minutes": 0.0}, "minutes must be above 0, not 0.0"),
-        ({"seed": -1}, "seed must not be negative, but is -1"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
     ):
         with pytest.raises(ConfigError, match=says):
             search(ring_split, space, tmp_path, **options)

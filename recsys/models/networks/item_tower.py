@@ -19,6 +19,10 @@ TEXT: Final = "text"
 IMAGE: Final = "image"
 NUMBERS: Final = "numbers"
 BAG: Final = "words and categories"
+NO_TEXT: Final = (
+    "this model reads no texts, as it was trained without a text encoder (encoder=None); "
+    "fit it again with one, encoder= (--encoder)"
+)
 
 
 class TokenEmbedding(nn.Module):
@@ -313,7 +317,7 @@ class ItemTower(nn.Module):
             The tower has no text part.
         """
         if self.project is None:
-            raise UnsupportedError("this model was trained without text (encoder=None); it cannot read any")
+            raise UnsupportedError(NO_TEXT)
         vectors: Tensor = self.norm(self.project(text))
         return vectors
 
