@@ -23,6 +23,7 @@ from recsys.core.arguments import place
 from recsys.core.files import Held, atomic_folder, exclusive
 from recsys.core.id_map import IdMap
 from recsys.core.opened import Source
+from recsys.core.place_checks import refuse_loss
 from recsys.core.processes import begin_threads
 from recsys.core.progress import warn
 from recsys.core.ragged import Float32, Ragged
@@ -76,7 +77,8 @@ def save(
     Raises
     ------
     DataError
-        Something else, or without ``overwrite`` anything, is in the way, or another writer is at it.
+        Something else, or without ``overwrite`` anything, is in the way, or another writer is at it; or the older bundle's
+        folder holds files of others, which would be lost.
     OSError
         It cannot be written, as on a full disk; what was there before stays.
     """
@@ -85,6 +87,8 @@ def save(
         folder = lock.target
         if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / manifest.FILE).is_file():
             raise DataError(f"{folder} holds something that is not a recsys bundle; it is not overwritten")
+        if overwrite:
+            refuse_loss(folder)
         with atomic_folder(folder, replace=overwrite) as target:
             if like is not None:
                 older = _taken_over(Path(like), target)

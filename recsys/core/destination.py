@@ -12,6 +12,7 @@ from pathlib import Path
 
 from recsys.core.files import Held, exclusive, followed
 from recsys.core.leftovers import WRITING, name_beside
+from recsys.core.place_checks import refuse_loss, refuse_place
 from recsys.errors import ConfigError, DataError
 
 CHECKPOINT = "state.safetensors"
@@ -101,6 +102,10 @@ def prove_folder(folder: Path, *, option: str = "--out", needs: int = _LEAST) ->
 def _prove_name(path: Path, option: str) -> None:
     if "\0" in str(path):
         raise ConfigError(f"{option} {str(path)!r} is no path: it holds a zero byte")
+    try:
+        refuse_place(path)
+    except DataError as error:
+        raise ConfigError(f"{option} {error}") from error
     there = path.absolute()
     try:
         while not there.is_dir():
@@ -211,3 +216,5 @@ def _refuse_occupied(out: Path, overwrite: bool) -> None:
         raise ConfigError(f"{out} already exists; choose another --out, or add --overwrite")
     if occupied and not (out / "manifest.json").is_file():
         raise ConfigError(f"{out} is not a recsys bundle; it is not overwritten: choose another --out")
+    if occupied:
+        refuse_loss(out)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from recsys.core.exchange import exchange
 from recsys.core.leftovers import OLD, WRITING, name_beside, restore, sweep
+from recsys.core.place_checks import refuse_place
 from recsys.errors import DamagedError, DataError
 
 _GONE = 0.3
@@ -258,10 +259,11 @@ def exclusive(target: Path, lock: Path | None = None, *, wait: float = 0.0) -> I
     Raises
     ------
     DataError
-        Another writer is at it, or ``target`` is a symbolic link to nothing.
+        Another writer is at it, or ``target`` is a symbolic link to nothing or lies in a bundle.
     """
     from filelock import FileLock, Timeout  # noqa: PLC0415 - it brings asyncio
 
+    refuse_place(target)
     target = followed(target)
     lock = lock or target.absolute().parent / f".{target.name}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -309,8 +311,10 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises
     ------
     DataError
-        ``target`` is a file, a symbolic link to nothing, or a folder with something in it and ``replace`` is false.
+        ``target`` is a file, a symbolic link to nothing, lies in a bundle, or is a folder with something in it and
+        ``replace`` is false.
     """
+    refuse_place(target)
     target = followed(target)
     if target.exists() and not target.is_dir():
         raise DataError(f"{target} is a file; name a folder that is not there yet")

@@ -76,7 +76,7 @@ def evaluate(
     UnsupportedError
         The model only ranks for users that it knows, and does not know some of these.
     DataError
-        The model reads the time of a request, and the holdout has none.
+        The model reads the time of a request, and the holdout has none; or it knows none of the items to find.
 
     Examples
     --------
@@ -101,6 +101,7 @@ def evaluate(
         check_leakage(trained_on, holdout)
     ids = None if eligible is None else holdout.items.to_ids(check_rows(eligible, len(holdout.items)))
     own, counts = _in_rows_of(model, holdout)
+    _check_known(model, holdout, counts["unknown_targets"])
     mask, n_ranked = None, len(model.items)
     if ids is not None:
         found = model.items.find_rows(ids)
@@ -154,6 +155,20 @@ def warn_about_repeats(repeats: int, targets: int) -> None:
             f"are filtered: keep them with Training(keep_seen=True) and filter_seen=False (--keep-seen) if people return "
             f"to items, or drop_duplicates=True (--drop-duplicates) if the log holds events twice"
         )
+
+
+def _check_known(model: Ranker, holdout: Holdout, unknown: int) -> None:
+    """Refuse a model that knows none of the items that it is to find; warn if it lacks most of them."""
+    targets = len(holdout.targets.rows)
+    if unknown <= targets / 2:
+        return
+    message = (
+        f"{model.name} does not know {unknown:,} of the {targets:,} items to find, such as "
+        f"{holdout.items.ids[int(holdout.targets.rows[0])]!r}; its own are such as {model.items.ids[0]!r}"
+    )
+    if unknown == targets:
+        raise DataError(f"{message}: it was fitted on other items, or their ids are written otherwise")
+    warn(message)
 
 
 def _unknown_users(model: Ranker, holdout: Holdout, unknown: Bool) -> UnsupportedError:

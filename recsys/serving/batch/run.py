@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from recsys.core.arguments import described, flag, renamed, whole_number
+from recsys.core.place_checks import refuse_place
 from recsys.core.progress import counting, log, warn
 from recsys.core.ragged import Int32
 from recsys.core.ranking import check_k
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 Engine: TypeAlias = Literal["local", "ray"]
 
 SHARD_USERS = 100_000
+_OTHER_FORMATS = (
+    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".gz", ".zip", ".xlsx", ".html", ".pq", ".arrow", ".feather",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ def recommend_to_parquet(
     rows, unknown_users = _asked(retriever, users, unknown)
     never, missed = _known_ids(retriever, exclude, "exclude", unknown)
     only, more_missed = _known_ids(retriever, eligible, "eligible", unknown)
+    _check_name(Path(out))
     out = Path(out).absolute()
     one_file = out.suffix == ".parquet"
     if one_file and out.is_dir():
@@ -226,6 +231,13 @@ def _make_here(
             return [make_shard(retriever, folder, plan, i, rows[plan.slice_of(i)], pool.map, advance) for i in todo]
         finally:
             torch.set_num_threads(threads)
+
+
+def _check_name(out: Path) -> None:
+    """Refuse a place that is lost with a bundle, and a name that means a file of another format."""
+    refuse_place(out)
+    if out.suffix.lower() in _OTHER_FORMATS or (out.suffix.lower() == ".parquet" != out.suffix):
+        raise DataError(f"{out}: recommendations are written as Parquet; name a folder, or a file that ends in .parquet")
 
 
 def _asked(retriever: Retriever, users: RawIds | None, unknown: Unknown) -> tuple[Int32, int]:
