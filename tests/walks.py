@@ -1,13 +1,13 @@
 """Three walks along the data, counted: how often the work goes back to a module that it had left.
 
-    python tests/walks.py [CHECKOUT]
+    python tests/walks.py [CHECKOUT] [-v]
 
 A: from a log file to batches; B: from a saved bundle and a request to a frame; C: from ``recsys fit`` to a saved bundle.
 Each walk is a run of the real thing on a small log, in which every call of a function of the package is noted. A *stay* is
 a run of calls in one module; a *return* is a stay in a module that was left before. Modules that every other one uses
 (``GROUND``) and the parsing of words (``PARSING``) are left out, and so are training steps after the first ones: ``C``
 counts the first 200 stays. Under each count stands the same by top-level folders. The script counts an older checkout too,
-named as CHECKOUT.
+named as CHECKOUT; ``-v`` prints the stays.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def walked(checkout: Path, folder: Path, walk: str) -> list[str]:
 
 def main() -> None:
     """Count the walks of a checkout, by default this one."""
-    checkout = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1]).resolve()
+    named = [word for word in sys.argv[1:] if word != "-v"]
+    checkout = Path(named[0] if named else Path(__file__).parents[1]).resolve()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         events = [

@@ -19,8 +19,9 @@ from recsys.core.files import atomic_folder, read_digested, sha256_of, write_dig
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, stable_order
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
-from recsys.data.events import Events, join_columns, parse_columns
+from recsys.data.events import Events, join_columns
 from recsys.data.order import log_duplicates, log_order
+from recsys.data.parse import parse_columns
 from recsys.data.times.units import TimeUnit
 from recsys.errors import ConfigError, DamagedError, DataError
 

@@ -1,6 +1,10 @@
-"""Parse raw columns as ids, event types and numbers; each error names file, column, row and value."""
+"""Check and parse the raw columns of a table, each once; each error names file, column, row and value."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -8,10 +12,63 @@ import polars as pl
 from recsys.core.distinct import Distinct
 from recsys.core.id_map import IdMap, encode
 from recsys.core.progress import log, warn
-from recsys.core.schema import canonical_ids, exact_below
-from recsys.data.times.columns import MISSING_WORDS, alike
+from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT, canonical_ids, exact_below
+from recsys.data.times.columns import MISSING_WORDS, Times, alike, read_times
 from recsys.data.times.units import parse_timestamp
 from recsys.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedColumns:
+    """The columns of one file or frame, parsed; the unit of its times is decided with those of the other files.
+
+    Attributes
+    ----------
+    source : str
+        The file, for messages.
+    names : mapping
+        Our name → the file's, of the columns that are read.
+    users, items : IdMap
+    table : DataFrame
+        As in :class:`recsys.data.events.Events`, without the timestamp; an order or weight may be null.
+    times : Times or None
+    """
+
+    source: str
+    names: Mapping[str, str]
+    users: IdMap
+    items: IdMap
+    table: pl.DataFrame
+    times: Times | None
+
+
+def parse_columns(raw: pl.DataFrame, names: Mapping[str, str], source: str, *, words: bool | None) -> ParsedColumns:
+    """Check and parse the raw columns of one file or frame.
+
+    Parameters
+    ----------
+    raw : DataFrame
+        Columns under our names.
+    names : mapping
+        Our name → the source's, of the columns to parse: ``user_id``, ``item_id`` and any others of a log.
+    source : str
+        What messages call the file or frame.
+    words : bool or None
+        Whether to refuse ids such as NULL; None: warn about them.
+
+    Raises
+    ------
+    DataError
+        A value cannot be used; the message names source, column, row and value.
+    """
+    where = {ours: f"{source}, column {theirs!r}" for ours, theirs in names.items()}
+    users, user_rows = encode(check_ids(raw[USER], where[USER], words=words), "user")
+    raw = raw.drop(USER)  # free each column as soon as it is parsed
+    items, item_rows = encode(check_ids(raw[ITEM], where[ITEM], words=words), "item")
+    raw = raw.drop(ITEM)
+    parsed = {name: parse(raw[name], where[name]) for name, parse in _PARSERS.items() if name in names}
+    times = read_times(raw[TIMESTAMP], where[TIMESTAMP]) if TIMESTAMP in names else None
+    return ParsedColumns(source, names, users, items, pl.DataFrame({USER: user_rows, ITEM: item_rows} | parsed), times)
 
 
 def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> Distinct:
@@ -214,3 +271,10 @@ def parse_order(raw: pl.Series, where: str) -> pl.Series:
     number = parse_number(raw, where)
     whole = number.cast(pl.Int64, strict=False)
     return whole if bool((whole.cast(pl.Float64) == number).fill_null(True).all()) else number
+
+
+_PARSERS: Final[Mapping[str, Callable[[pl.Series, str], pl.Series]]] = {
+    ORDER: parse_order,
+    WEIGHT: parse_weight,
+    EVENT: parse_event,
+}

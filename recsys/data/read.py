@@ -24,12 +24,12 @@ from recsys.core.schema import (
     WEIGHT,
 )
 from recsys.data.catalog import Catalog
-from recsys.data.events import ParsedColumns, join_columns, parse_columns
+from recsys.data.events import join_columns
 from recsys.data.formats.dialect import Dialect
-from recsys.data.formats.paths import Format, PathLike
-from recsys.data.formats.table import Table, open_tables, rows_of
+from recsys.data.formats.paths import Format, PathLike, table_files
+from recsys.data.formats.table import Table, open_table, rows_of
 from recsys.data.interactions import Interactions
-from recsys.data.parse import check_ids, unique_ids
+from recsys.data.parse import ParsedColumns, check_ids, parse_columns, unique_ids
 from recsys.data.times.units import TimeUnit
 from recsys.data.user_table import UserTable, check_choice
 from recsys.errors import ConfigError, DataError
@@ -137,7 +137,8 @@ def read_interactions(
         raise ConfigError("unordered=True (--unordered) cannot be combined with timestamp=, order= or drop_unordered=")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     parts, others = list[ParsedColumns](), dict[str, None]()
-    for table in open_tables(path, format, MOVIELENS_INTERACTIONS, dialect):
+    for one in table_files(path, format):
+        table = open_table(one.file, one.format, MOVIELENS_INTERACTIONS, dialect, one.constants)
         named = timestamp
         if timestamp is None and order is None and TIMESTAMP in table.columns and not unordered:
             named = TIMESTAMP
@@ -200,7 +201,8 @@ def read_catalog(
     text = [text] if isinstance(text, str) else None if text is None else texts(text, "text")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     tables, frames, ids, used = list[Table](), list[pl.DataFrame](), list[IdMap](), set[str]()
-    for table in open_tables(path, format, MOVIELENS_CATALOG, dialect):
+    for one in table_files(path, format):
+        table = open_table(one.file, one.format, MOVIELENS_CATALOG, dialect, one.constants)
         present = table.columns
         chosen = list(text) if text is not None else [name for name in TEXT_COLUMNS if name in present]
         used.update(chosen)
@@ -252,7 +254,8 @@ def read_items(
     column(item, "item")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     tables, frames, ids = list[Table](), list[pl.DataFrame](), list[pl.Series]()
-    for table in open_tables(path, format, MOVIELENS_CATALOG, dialect):
+    for one in table_files(path, format):
+        table = open_table(one.file, one.format, MOVIELENS_CATALOG, dialect, one.constants)
         wanted = {ITEM: item} | {name: name for name in table.columns if name not in (item, ITEM)}
         frame = rows_of(table, wanted)
         found, rows = encode(check_ids(frame[ITEM], f"{table.file}, column {item!r}", words=null_values is None), "item")
@@ -296,7 +299,8 @@ def read_users(
         column(name, "each column")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     wanted, frames = {USER: user} | {name: name for name in columns}, list[pl.DataFrame]()
-    for table in open_tables(path, format, MOVIELENS_USERS, dialect):
+    for one in table_files(path, format):
+        table = open_table(one.file, one.format, MOVIELENS_USERS, dialect, one.constants)
         frame = rows_of(table, wanted)
         ids, rows = encode(check_ids(frame[USER], f"{table.file}, column {user!r}", words=null_values is None), "user")
         frames.append(frame.with_columns(ids.to_ids(rows).alias(USER)))
@@ -354,7 +358,8 @@ def read_user_table(
     dialect = Dialect.of(separator, quote, encoding, null_values)
     wanted = {USER: user} | {name: name for name in (*categorical, *numeric)}
     tables, frames, ids = list[Table](), list[pl.DataFrame](), list[IdMap]()
-    for table in open_tables(path, format, MOVIELENS_USERS, dialect):
+    for one in table_files(path, format):
+        table = open_table(one.file, one.format, MOVIELENS_USERS, dialect, one.constants)
         frame = rows_of(table, wanted)
         ids.append(unique_ids(frame[USER], f"{table.file}, column {user!r}", "user", words=null_values is None))
         frames.append(frame)

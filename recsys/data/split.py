@@ -162,29 +162,29 @@ def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
             "of each user instead: recsys.random_split(log) (--split random)"
         )
     held = 2 if validation else 1
-    chosen = np.flatnonzero(log.histories.lengths > held)
+    lists = log.histories
+    chosen = np.flatnonzero(lists.lengths > held)
     if len(chosen) == 0:
         raise DataError(f"leave-last-out needs users with at least {held + 1} events; the longest history here is shorter")
-    ends = log.histories.offsets[chosen + 1]
-    keep = np.ones(len(log), dtype=np.bool_)
-    for back in range(1, held + 1):
-        keep[ends - back] = False
-    whole = log.histories.take(chosen)
+    ends, whole = lists.offsets[chosen + 1], lists.take(chosen)
 
     def holdout(back: int, name: str) -> Holdout:
-        targets = Ragged.from_lengths(np.ones(len(chosen), dtype=np.int64), log.histories.rows[ends - back])
         return Holdout(
             log.users,
             log.items,
             chosen.astype(np.int32),
             whole.head(whole.lengths - back),
-            targets,
+            Ragged.from_lengths(np.ones(len(chosen), dtype=np.int64), lists.rows[ends - back]),
             f"leave-last-out, {name}",
-            None if log.timestamps is None else log.timestamps[ends - back],
+            None if lists.times is None else lists.times[ends - back],
             log.event_names,
         )
 
-    return Split(log.select(keep), holdout(2, "validation") if validation else None, holdout(1, "test"))
+    second, test = holdout(2, "validation") if validation else None, holdout(1, "test")
+    keep = np.ones(len(lists.rows), dtype=np.bool_)
+    for back in range(1, held + 1):
+        keep[ends - back] = False
+    return Split(log.select(keep), second, test)
 
 
 def time_split(log: Interactions, *, quantile: float = 0.9, validation: bool = True) -> Split:

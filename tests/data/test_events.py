@@ -3,7 +3,8 @@
 import polars as pl
 import pytest
 
-from recsys.data.events import join_columns, parse_columns
+from recsys.data.events import join_columns
+from recsys.data.parse import parse_columns
 from tests.data.worlds import refused
 
 

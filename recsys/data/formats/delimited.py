@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +13,11 @@ import numpy.typing as npt
 import polars as pl
 
 from recsys.core.progress import log, warn
-from recsys.data.formats.dialect import SEPARATORS, Dialect, fields_of_any_length, records, sniffed
+from recsys.data.formats.dialect import SEPARATORS, Dialect, fields_of_any_length
 from recsys.data.formats.row_proof import Flaw, NotPlainError, Proof, prove
 from recsys.data.formats.text_bytes import Bytes, TextBytes, open_text, refuse_bad_utf8
-from recsys.errors import ConfigError, DataError
+from recsys.errors import DataError
 
-_HEAD = 1 << 16
 _LF, _CR = 10, 13
 
 
@@ -54,41 +53,8 @@ class Delimited:
             The file is empty, or cannot be decoded.
         """
         text = open_text(file, dialect.encoding)
-        head, whole = _head(text)
-        quote = {None: '"' if kind == "csv" else None, "": None}.get(dialect.quote, dialect.quote)
-        separator = dialect.separator
-        if separator is None:
-            default = "," if kind == "csv" else "\t"
-            try:
-                separator = sniffed(head if whole else head[: head.rfind("\n") + 1] or head, default, quote)
-            except ConfigError as error:
-                raise DataError(f"{file}: {error}") from error
-            if separator != default:
-                log(f"{file}: the columns are separated by {separator!r} ({SEPARATORS[separator]})")
-        first = records(head, separator, quote, most=1)
-        if not first:
-            raise DataError(f"{file} is empty")
-        return cls(text, kind, separator, quote, first[0])
-
-    def _scan(self, text: TextBytes, quotes: bool) -> pl.LazyFrame:
-        return pl.scan_csv(
-            text.source,
-            separator=self.separator,
-            quote_char=self.quote if quotes else None,
-            infer_schema=False,
-            glob=False,
-            with_column_names=lambda _: self._own_names,
-        )
-
-    @cached_property
-    def _own_names(self) -> list[str]:
-        """The columns' names, repeated ones made different."""
-        seen = dict[str, int]()
-        names = list[str]()
-        for name in self.columns:
-            again = seen[name] = seen.get(name, -1) + 1
-            names.append(f"{name}\0{again}" if again else name)
-        return names
+        head, whole = text.first_lines()
+        return cls(text, kind, *dialect.resolved(file, kind, head, whole=whole))
 
     def refuse_repeated(self, column: str) -> None:
         """Raise a DataError if the header names a wanted column twice."""
@@ -115,19 +81,33 @@ class Delimited:
         """
         for theirs in wanted.values():
             self.refuse_repeated(theirs)
+        names = _made_different(self.columns)
         text, proof = self._proven()
-        lazy = self._scan(text, proof.quotes)
-        frame = lazy.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
+        lazy = pl.scan_csv(
+            text.file if text.data is None else text.data,
+            separator=self.separator,
+            quote_char=self.quote if proof.quotes else None,
+            infer_schema=False,
+            glob=False,
+            with_column_names=lambda _: names,
+        )
+        try:
+            frame = lazy.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
+        except pl.exceptions.PolarsError:
+            refuse_bad_utf8(self.text, self.kind)
+            raise
         if frame.height != proof.rows - 1:
             raise DataError(
                 f"{self.text.file} cannot be read as {self.kind}: it holds {proof.rows - 1:,} rows, but {frame.height:,} "
                 f"were read; does it hold quotes or line ends that belong to a text? Say quote= (--quote), or rewrite it"
             )
-        if self.quote is None and self.kind == "tsv" and b'"' in self.text.head(_HEAD):
+        if self.quote is None and self.kind == "tsv":
             self._warn_of_quotes(frame, wanted)
         return frame
 
     def _warn_of_quotes(self, frame: pl.DataFrame, wanted: dict[str, str]) -> None:
+        if '"' not in self.text.first_lines()[0]:
+            return
         whole = pl.all().str.len_bytes().gt(1) & pl.all().str.starts_with('"') & pl.all().str.ends_with('"')
         for ours, count in frame.select(whole.sum()).row(0, named=True).items():
             if count:
@@ -225,14 +205,13 @@ class Delimited:
         return TextBytes(text.file, out.getvalue().encode()), Proof(rows, quotes=True)
 
 
-def _head(text: TextBytes) -> tuple[str, bool]:
-    """The first rows, and whether these are all."""
-    head = text.head(_HEAD)
-    whole = len(head) < _HEAD
-    while not whole and b"\n" not in head and b"\r" not in head:
-        more = text.head(2 * len(head))
-        whole, head = len(more) < 2 * len(head), more
-    return head.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n"), whole
+def _made_different(columns: Sequence[str]) -> list[str]:
+    """The columns' names; a number is added to repeated ones."""
+    seen, names = dict[str, int](), list[str]()
+    for name in columns:
+        again = seen[name] = seen.get(name, -1) + 1
+        names.append(f"{name}\0{again}" if again else name)
+    return names
 
 
 def _line(text: TextBytes, number: int, most: int = 100) -> str:

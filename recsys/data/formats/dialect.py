@@ -7,11 +7,11 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-import polars as pl
-
-from recsys.errors import ConfigError
+from recsys.core.progress import log
+from recsys.errors import ConfigError, DataError
 
 SEPARATORS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "blank"}
 _SNIFFED = ",;\t|"
@@ -74,12 +74,47 @@ class Dialect:
         values = (null_values,) if isinstance(null_values, str) else tuple(null_values or ())
         return cls(separator, quote, encoding, values)
 
-    def without_nulls(self, frame: pl.LazyFrame) -> pl.LazyFrame:
-        """Replace the texts that mean a missing value by null."""
-        if not self.null_values:
-            return frame
-        text = pl.col(pl.String)
-        return frame.with_columns(pl.when(text.is_in(self.null_values).not_()).then(text))
+    def resolved(self, file: Path, kind: str, head: str, *, whole: bool) -> tuple[str, str | None, list[str]]:
+        """Find out from the first rows how a CSV or TSV file is written.
+
+        Parameters
+        ----------
+        file : Path
+            For messages.
+        kind : str
+            csv or tsv.
+        head : str
+            The first rows.
+        whole : bool
+            Whether these are all rows; otherwise the last one may be cut off.
+
+        Returns
+        -------
+        separator : str
+        quote : str or None
+            None: quotes are ordinary characters.
+        columns : list of str
+            The fields of the first row.
+
+        Raises
+        ------
+        DataError
+            The file has no row, or several separators fit.
+        """
+        quote = {None: '"' if kind == "csv" else None, "": None}.get(self.quote, self.quote)
+        separator = self.separator
+        if separator is None:
+            default = "," if kind == "csv" else "\t"
+            try:
+                separator = sniffed(head if whole else head[: head.rfind("\n") + 1] or head, default, quote)
+            except ConfigError as error:
+                raise DataError(f"{file}: {error}") from error
+            if separator != default:
+                log(f"{file}: the columns are separated by {separator!r} ({SEPARATORS[separator]})")
+        first = records(head, separator, quote, most=1)
+        if not first:
+            raise DataError(f"{file} is empty")
+        return separator, quote, first[0]
 
 
 PLAIN: Final = Dialect()

@@ -1,10 +1,11 @@
-"""Find the files of a path, and the format that a file's name means."""
+"""Find the files of a path, the format that each name means, and the columns that folders give."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -50,6 +51,42 @@ def format_of(file: Path) -> Format:
             f"{file}: the format is not clear from the name; set format= (--format), one of {', '.join(get_args(Format))}"
         )
     return found
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A file to read as a table.
+
+    Attributes
+    ----------
+    file : Path
+    format : Format
+    constants : mapping
+        Columns with one value for all rows, as the file's folders give them.
+    """
+
+    file: Path
+    format: Format
+    constants: Mapping[str, str | None]
+
+
+def table_files(path: PathLike | Sequence[PathLike], fmt: Format | None = None) -> list[TableFile]:
+    """List the tables of a path; see :func:`expand`.
+
+    Parameters
+    ----------
+    path : path, pattern, folder, or a list of these
+    fmt : Format, optional
+        By default, each file's ending shows it.
+
+    Raises
+    ------
+    DataError
+        As for :func:`expand`, or a file's ending means no format.
+    """
+    return [
+        TableFile(file, format_of(file) if fmt is None else fmt, partition_values(path, file)) for file in expand(path, fmt)
+    ]
 
 
 def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None, *, report: bool = True) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -235,7 +236,7 @@ def prove(text: TextBytes, separator: str, quote: str | None, width: int) -> Pro
     """
     counter = _Counter(ord(separator), None if quote is None else ord(quote), width)
     rest = list[Bytes]()
-    for piece in text.pieces(_PIECE):
+    for piece in _pieces(text, _PIECE):
         if cut := _after_last_line(piece):
             counter.take(np.concatenate([*rest, piece[:cut]]) if rest else piece[:cut])
             rest.clear()
@@ -256,6 +257,20 @@ def prove(text: TextBytes, separator: str, quote: str | None, width: int) -> Pro
         counter.quotes,
         counter.flaw,
     )
+
+
+def _pieces(text: TextBytes, size: int) -> Iterator[Bytes]:
+    """uint8 (at most size,): the text in pieces; a piece is valid until the next one is read."""
+    if text.data is not None:
+        whole = np.frombuffer(text.data, np.uint8)
+        for start in range(0, len(whole), size):
+            yield whole[start : start + size]
+        return
+    room = bytearray(size)
+    buffer = np.frombuffer(room, np.uint8)
+    with text.file.open("rb", buffering=0) as stream:
+        while count := stream.readinto(room):
+            yield buffer[:count]
 
 
 def _after_last_line(piece: Bytes) -> int:

@@ -18,8 +18,7 @@ from recsys.data.formats.dialect import PLAIN, Dialect
 from recsys.data.formats.json_lines import JsonLines
 from recsys.data.formats.movielens import read_movielens
 from recsys.data.formats.parquet import prove_parquet
-from recsys.data.formats.paths import Format, PathLike, expand, format_of, partition_values
-from recsys.data.formats.text_bytes import refuse_bad_utf8
+from recsys.data.formats.paths import Format, format_of
 from recsys.errors import ConfigError, DataError
 
 
@@ -88,25 +87,13 @@ def open_table(
             given = [
                 pl.lit(constant[theirs], pl.String).alias(ours) for ours, theirs in wanted.items() if theirs in constant
             ]
-            return dialect.without_nulls(lazy.with_columns(given).select(*wanted)).collect()
+            frame = lazy.with_columns(given).select(*wanted)
+            if dialect.null_values:
+                text = pl.col(pl.String)
+                frame = frame.with_columns(pl.when(text.is_in(dialect.null_values).not_()).then(text))
+            return frame.collect()
 
     return Table(file, fmt, columns, read_wanted)
-
-
-def open_tables(
-    path: PathLike | Sequence[PathLike], fmt: Format | None, movielens_columns: Sequence[str], dialect: Dialect = PLAIN
-) -> Iterator[Table]:
-    """Open the files of a path, one after the other; their folders may give columns.
-
-    Parameters
-    ----------
-    path : path, pattern, folder, or a list of these
-        See :func:`recsys.data.formats.paths.expand`.
-    fmt, movielens_columns, dialect
-        As for :func:`open_table`.
-    """
-    for file in expand(path, fmt):
-        yield open_table(file, fmt, movielens_columns, dialect, partition_values(path, file))
 
 
 def _checked(file: Path, fmt: Format | None, dialect: Dialect) -> Format:
@@ -145,15 +132,7 @@ def _opened(
 ) -> tuple[list[str], Callable[[dict[str, str]], pl.DataFrame]]:
     if fmt in ("csv", "tsv"):
         table = Delimited.open(file, fmt, dialect)
-
-        def read_text(wanted: dict[str, str]) -> pl.DataFrame:
-            try:
-                return table.read(wanted)
-            except pl.exceptions.PolarsError:
-                refuse_bad_utf8(table.text, fmt)
-                raise
-
-        return table.columns, read_text
+        return table.columns, table.read
     if fmt == "ndjson":
         lines = JsonLines.open(file, dialect.encoding)
         return lines.columns, lines.read

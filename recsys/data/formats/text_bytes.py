@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +16,7 @@ from recsys.errors import ConfigError, DataError
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
-_PIECE, _HEAD = 1 << 20, 1 << 12
+_PIECE, _HEAD, _FIRST = 1 << 20, 1 << 12, 1 << 16
 _MOST_RATIO = 200
 """Largest growth by unzipping: logs grow 3 to 30 times, a file made to fill the memory 1,000 times."""
 _FREE = 1 << 26
@@ -46,21 +45,16 @@ class TextBytes:
     file: Path
     data: bytes | None = None
 
-    def pieces(self, size: int) -> Iterator[Bytes]:
-        """uint8 (at most size,): the text in pieces; a piece is valid until the next one is read."""
-        if self.data is not None:
-            whole = np.frombuffer(self.data, np.uint8)
-            for start in range(0, len(whole), size):
-                yield whole[start : start + size]
-            return
-        room = bytearray(size)
-        buffer = np.frombuffer(room, np.uint8)
-        with self.file.open("rb", buffering=0) as stream:
-            while count := stream.readinto(room):
-                yield buffer[:count]
+    def first_lines(self) -> tuple[str, bool]:
+        """The first 64 KiB or more, with at least one line end, and whether this is the whole text."""
+        size = _FIRST
+        head = self._head(size)
+        while len(head) == size and b"\n" not in head and b"\r" not in head:
+            size *= 2
+            head = self._head(size)
+        return head.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n"), len(head) < size
 
-    def head(self, size: int) -> bytes:
-        """Read the first bytes."""
+    def _head(self, size: int) -> bytes:
         if self.data is not None:
             return self.data[:size]
         with self.file.open("rb") as stream:
@@ -69,11 +63,6 @@ class TextBytes:
     def whole(self) -> bytes:
         """Read all bytes."""
         return self.file.read_bytes() if self.data is None else self.data
-
-    @property
-    def source(self) -> Path | bytes:
-        """The file or its bytes, as polars reads them."""
-        return self.file if self.data is None else self.data
 
     def line_of(self, start: int, data: bytes | None = None) -> int:
         """Count the line, from 1, that holds a byte."""
