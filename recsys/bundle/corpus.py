@@ -11,7 +11,7 @@ import polars as pl
 
 from recsys.bundle.new_columns import as_numbers, fitted, tell_columns, text_of_numbers
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Bool, Int32, mask_of
+from recsys.core.ragged import Bool, Int32, mask_of, overlap
 from recsys.core.schema import ITEM, TITLE
 from recsys.data.catalog import Catalog, stacked
 from recsys.data.filters import matching
@@ -72,9 +72,17 @@ class Corpus:
         columns = [as_numbers(column) for column in self.catalog.columns.iter_columns()]
         return replace(self.catalog, columns=pl.DataFrame(columns))
 
-    def mask_of(self, rows: Int32) -> Bool:
-        """bool (n_items,): true at these rows."""
-        return mask_of(rows, len(self.items))
+    def mask(self, rows: Int32 | None, where: str | pl.Expr | None) -> Bool | None:
+        """bool (n_items,): the items that are among these rows and for which a predicate holds; None: every item.
+
+        Parameters
+        ----------
+        rows : int32 (m,) or None
+            None: every item.
+        where : str, polars expression or None
+        """
+        chosen = None if rows is None else mask_of(rows, len(self.items))
+        return overlap(chosen, None if where is None else self.matching(where))
 
     @cached_property
     def text_index(self) -> ItemIndex:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import wraps
 from pathlib import Path, PurePath
 from typing import Any, ParamSpec, TypeVar
@@ -133,6 +133,19 @@ HOW = {
     "Ranker": "a fitted model, such as recsys.TwoTower().fit(train), or what recsys.load(folder) opens",
 }
 """How one comes by a value of a kind, for messages."""
+
+
+def choice(value: object, name: str, allowed: Sequence[str]) -> None:
+    """Refuse a value that is not among the allowed ones.
+
+    Raises
+    ------
+    ConfigError
+        It is another; the message lists the allowed ones.
+    """
+    if value not in allowed:
+        names = " or ".join(allowed) if len(allowed) == 2 else f"one of {', '.join(allowed)}"
+        raise ConfigError(f"{name} must be {names}, not {value!r}")
 
 
 def instance(value: object, kind: type[T], name: str, hint: str | None = None) -> T:

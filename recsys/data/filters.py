@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
+from recsys.core.arguments import described
 from recsys.core.ragged import Bool
 from recsys.core.schema import ITEM, TITLE
 from recsys.data.catalog import Catalog
@@ -68,11 +69,11 @@ def matching(catalog: Catalog, where: str | pl.Expr) -> Bool:
     ConfigError
         The predicate is not allowed, names an unknown column, or does not give one truth value per item.
     """
+    if not isinstance(where, str | pl.Expr):
+        raise ConfigError(f"where must be a text such as 'price < 20' or a polars expression, not {described(where)}")
     own = [column for column in catalog.columns.iter_columns() if column.name != ITEM]
     title = [] if TITLE in catalog.columns.columns else [catalog.titles.alias(TITLE)]
     frame = pl.DataFrame([catalog.items.ids.alias(ITEM), *title, *own])
-    if not isinstance(where, str | pl.Expr):
-        raise ConfigError(f"a predicate is text or a polars expression, not {where!r}")
     expression = parse(where, frame.schema) if isinstance(where, str) else where
     try:
         found = frame.select(expression)

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.core.schema import CONTRIBUTION, ITEM, PLACE, TITLE
 from recsys.data.catalog import Catalog
-from recsys.data.times.request_time import Instant, clock
 from recsys.errors import ConfigError, DataError
 from recsys.models.towers import TwoTowerModel, numpy_of
-from recsys.serving.context import event_code
-from recsys.serving.request import Asked
+from recsys.serving.request import Request
 from recsys.serving.score_breakdown import score_breakdown
 
 
@@ -47,11 +44,11 @@ def explain(
     targets: Int32,
     *,
     user: int | None = None,
-    request: int | None = None,
-    wanted: int | None = None,
+    request_time: int | None = None,
+    target_event: int | None = None,
 ) -> list[Explanation]:
     """One explanation per target; arguments and errors as for :func:`occlusion`, and at the same cost."""
-    whole, without = _with_and_without(towers, history, targets, user, request, wanted)
+    whole, without = _with_and_without(towers, history, targets, user, request_time, target_event)
     return [
         Explanation(item, score, history.rows, contributions)
         for item, score, contributions in zip(targets.tolist(), whole.tolist(), (whole - without).T, strict=True)
@@ -64,8 +61,8 @@ def occlusion(
     targets: Int32,
     *,
     user: int | None = None,
-    request: int | None = None,
-    wanted: int | None = None,
+    request_time: int | None = None,
+    target_event: int | None = None,
 ) -> Float32:
     """How much of each target's score goes when one event is left out of the history (occlusion, arXiv 1311.2901).
 
@@ -88,10 +85,10 @@ def occlusion(
         Item rows.
     user : int, optional
         User row, by which features are looked up; −1, or None: unknown.
-    request : int, optional
-        Clock of the request in seconds; by default the time of the last event, also where that event is left out.
-    wanted : int, optional
-        Type of the event to come, for a model with ``event_heads``; by default any.
+    request_time : int, optional
+        Seconds since 1970; by default the time of the last event, also where that event is left out.
+    target_event : int, optional
+        Code of the event to come, for a model with ``event_heads``; by default any.
 
     Returns
     -------
@@ -102,17 +99,22 @@ def occlusion(
     Raises
     ------
     ConfigError
-        There is not exactly one history; or a type of event is wanted of a model without ``event_heads``.
+        There is not exactly one history; or a ``target_event`` is given to a model without ``event_heads``.
     DataError
         The history is empty, or lacks times or event types that the model reads.
     """
-    whole, without = _with_and_without(towers, history, targets, user, request, wanted)
+    whole, without = _with_and_without(towers, history, targets, user, request_time, target_event)
     gone: Float32 = whole - without
     return gone
 
 
 def _with_and_without(
-    towers: TwoTowerModel, history: Ragged, targets: Int32, user: int | None, request: int | None, wanted: int | None
+    towers: TwoTowerModel,
+    history: Ragged,
+    targets: Int32,
+    user: int | None,
+    request_time: int | None,
+    target_event: int | None,
 ) -> tuple[Float32, Float32]:
     """Scores of the targets after the whole history, float32 (m,), and without each event, float32 (n, m)."""
     if len(history) != 1:
@@ -125,17 +127,17 @@ def _with_and_without(
     width = len(window.rows)
     left_out = np.arange(width - read, width + 1)  # the last of these is no event: the whole history
     kept = np.arange(width) != left_out[:, None]
-    asked = window.take(np.zeros(len(left_out), dtype=np.int64)).where(kept.reshape(-1))
-    some = np.flatnonzero(asked.lengths)
-    if request is None and window.times is not None:
-        request = int(window.times[-1])
-    vectors = np.zeros((len(asked), towers.vectors.shape[1]), dtype=np.float32)
+    variants = window.take(np.zeros(len(left_out), dtype=np.int64)).where(kept.reshape(-1))
+    some = np.flatnonzero(variants.lengths)
+    if request_time is None and window.times is not None:
+        request_time = int(window.times[-1])
+    vectors = np.zeros((len(variants), towers.vectors.shape[1]), dtype=np.float32)
     vectors[some] = numpy_of(
         towers.user_vectors(
-            asked.take(some),
+            variants.take(some),
             None if user is None else np.full(len(some), user, dtype=np.int32),
-            None if request is None else np.full(len(some), request, dtype=np.int64),
-            wanted,
+            None if request_time is None else np.full(len(some), request_time, dtype=np.int64),
+            target_event,
         )
     )
     scores = vectors @ towers.vectors[targets].T  # (read + 1, m)
@@ -239,25 +241,24 @@ def sentences(frame: pl.DataFrame, top: int = 5) -> list[str]:
     ]
 
 
-def explained(
-    bundle: Bundle, who: tuple[Asked, Int32], *, request_time: Instant | None, target_event: str | None
-) -> pl.DataFrame:
-    """The events of one person's history and what each contributes to the score of one item, as a frame."""
-    asked, row = who
-    code = None if target_event is None else event_code(target_event, bundle.towers.net.users, bundle.event_names)
-    at = None if request_time is None else clock(request_time)
-    user = int(asked.users[0])
-    found = explain(bundle.towers, asked.histories, row, user=user, request=at, wanted=code)
+def explained(request: Request, item: Int32, request_time: int | None) -> pl.DataFrame:
+    """The events of one person's history and what each contributes to the score of an item, int32 (1,), as a frame."""
+    bundle, people = request.bundle, request.people
+    found = explain(
+        bundle.towers,
+        people.histories,
+        item,
+        user=int(people.users[0]),
+        request_time=request_time,
+        target_event=request.target_event,
+    )
     return explanation_frame(found[0], bundle.catalog)
 
 
-def broken_down(
-    bundle: Bundle, who: tuple[Asked, Int32], *, request_time: Instant | None, target_event: str | None
-) -> dict[str, float]:
-    """What the parts of one item add to its score for one person, by name."""
-    asked, row = who
-    code = None if target_event is None else event_code(target_event, bundle.towers.net.users, bundle.event_names)
-    times = None if request_time is None else np.array([clock(request_time)], dtype=np.int64)
-    vector = numpy_of(bundle.towers.user_vectors(asked.histories, asked.users, times, code))[0]
-    shares = score_breakdown(bundle.towers, vector, row)
+def broken_down(request: Request, item: Int32, request_time: int | None) -> dict[str, float]:
+    """What the parts of an item, int32 (1,), add to its score for one person, by name."""
+    towers, people = request.bundle.towers, request.people
+    times = None if request_time is None else np.array([request_time], dtype=np.int64)
+    vector = numpy_of(towers.user_vectors(people.histories, people.users, times, request.target_event))[0]
+    shares = score_breakdown(towers, vector, item)
     return {name: float(values[0]) for name, values in shares.items()}

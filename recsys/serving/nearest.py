@@ -1,8 +1,8 @@
-"""The nearest items of items, and the nearest users of users."""
+"""The items nearest to items or to a text, and the users nearest to users."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -11,14 +11,13 @@ from recsys.bundle.contents import Bundle
 from recsys.core.progress import warn
 from recsys.core.ragged import Int32, Ragged
 from recsys.core.ranking import Ranked
-from recsys.core.schema import ITEM, SIMILAR, SIMILAR_USER, USER
+from recsys.core.schema import ITEM, QUERY, SIMILAR, SIMILAR_USER, USER
 from recsys.errors import ConfigError
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import numpy_of
 from recsys.serving.answer import frame_of
-from recsys.serving.ranking import eligible_items
-from recsys.serving.request import LeftOut, Unknown, known_rows, known_users
-from recsys.serving.request_arguments import RawIds
+from recsys.serving.people import LeftOut, known_users
+from recsys.serving.request_arguments import RawIds, Unknown, known_rows, search_texts
 
 
 def nearest_items(bundle: Bundle, items: RawIds, k: int, where: str | pl.Expr | None, unknown: Unknown) -> pl.DataFrame:
@@ -29,20 +28,29 @@ def nearest_items(bundle: Bundle, items: RawIds, k: int, where: str | pl.Expr | 
         raise ConfigError("there is nothing to compare with: items is empty")
     if missed:
         warn(LeftOut(unknown_items=missed).sentence(len(rows)))
-    eligible, _ = eligible_items(corpus, None, where)
+    eligible = None if where is None else corpus.matching(where)
     itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
     ranked = corpus.index.search(corpus.towers.vectors[rows], k, itself, eligible=eligible)
     return frame_of(ranked, corpus.items.to_ids(rows).alias(ITEM), corpus.items, SIMILAR)
+
+
+def items_like(bundle: Bundle, texts: str | Sequence[str], k: int, where: str | pl.Expr | None) -> pl.DataFrame:
+    """The items whose texts are nearest to free texts; see :meth:`Retriever.search`."""
+    corpus, queries = bundle.corpus, search_texts(texts)
+    vectors = corpus.towers.query_vectors(queries)
+    eligible = corpus.searchable if where is None else corpus.searchable & corpus.matching(where)
+    ranked = corpus.text_index.search(vectors, k, eligible=eligible)
+    return frame_of(ranked, pl.Series(QUERY, queries), corpus.items, ITEM)
 
 
 def nearest_users(
     bundle: Bundle, users: RawIds, k: int, index: Callable[[], tuple[ItemIndex, Int32]], unknown: Unknown
 ) -> pl.DataFrame:
     """The users whose vectors are nearest; ``index`` gives what :func:`users_index` made."""
-    asked = known_users(users, bundle.users, bundle.histories, unknown=unknown)
-    if passed_over := asked.left_out.sentence(len(asked.owners)):
+    people = known_users(bundle, users, unknown=unknown)
+    if passed_over := people.left_out.sentence(len(people.users)):
         warn(passed_over)
-    rows = asked.users[asked.readable]
+    rows = people.users[people.histories.lengths > 0]
     vectors, owners = index()
     at = np.searchsorted(owners, rows)
     itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), at.astype(np.int32))

@@ -1,20 +1,24 @@
-"""What a caller may pass to a retriever: ids, lists of ids, texts, frames; anything else is a plain error."""
+"""What a caller may pass to a retriever: ids, lists of ids, texts, frames; anything else is an error."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
 
-from recsys.core.arguments import described, instance, listed
-from recsys.errors import ConfigError, DataError
+from recsys.core.arguments import choice, described, instance, listed
+from recsys.core.id_map import IdMap
+from recsys.core.ragged import Int32
+from recsys.errors import ConfigError, DataError, UnknownIdError
 
 RawId: TypeAlias = str | int
 RawIds: TypeAlias = RawId | Sequence[RawId] | pl.Series
+Unknown: TypeAlias = Literal["error", "skip"]
 
+_SKIP = "unknown='skip' (--unknown skip) passes over them"
 _NO_ID = (bool, np.bool_, type(None), bytes, list, tuple, Mapping, Set, np.ndarray, pl.Series, pl.DataFrame, PurePath)
 
 
@@ -93,6 +97,56 @@ def id_lists(histories: object, name: str) -> tuple[np.ndarray[Any, np.dtype[np.
     return np.array([len(one) for one in lists], dtype=np.int64), flat
 
 
+def check_unknown(unknown: object) -> bool:
+    """Whether unknown ids are passed over.
+
+    Raises
+    ------
+    ConfigError
+        It is neither ``"error"`` nor ``"skip"``.
+    """
+    choice(unknown, "unknown", ("error", "skip"))
+    return unknown == "skip"
+
+
+def found_rows(ids: pl.Series | list[Hashable], known: IdMap, name: str, remedy: str = _SKIP) -> Int32:
+    """int32 (n,): rows of ids, all of which must be known; ``remedy`` ends the error about unknown ones.
+
+    Raises
+    ------
+    UnknownIdError
+        Some are not; the message counts them and names the argument.
+    """
+    rows = known.find_rows(ids)
+    missing = np.flatnonzero(rows < 0)
+    if len(missing):
+        told = ", ".join(repr(ids[int(i)]) for i in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        such = ", ".join(repr(one) for one in known.ids[:3].to_list())
+        count = "" if len(ids) == 1 else f"{len(missing):,} of {len(ids):,} ids in {name} are "
+        raise UnknownIdError(
+            f"unknown {known.kind} {told}: {count}not among the {len(known):,} {known.kind}s (such as {such}); {remedy}"
+        )
+    return rows
+
+
+def known_rows(ids: RawIds, known: IdMap, name: str, unknown: Unknown = "error", remedy: str = _SKIP) -> tuple[Int32, int]:
+    """Rows of ids in the order given, and how many ids were passed over because they are unknown.
+
+    Raises
+    ------
+    ConfigError
+        This is no id and no list of ids.
+    UnknownIdError
+        An id is unknown, and ``unknown`` is ``"error"``.
+    """
+    given = id_list(ids, name, f"{known.kind} ids")
+    if not check_unknown(unknown):
+        return found_rows(given, known, name, remedy), 0
+    rows = known.find_rows(given)
+    kept = rows[rows >= 0]
+    return kept, len(rows) - len(kept)
+
+
 def search_texts(texts: object) -> list[str]:
     """One text or many, as many.
 
@@ -103,15 +157,15 @@ def search_texts(texts: object) -> list[str]:
     DataError
         A text is blank.
     """
-    asked = [texts] if isinstance(texts, str) else listed(texts, "texts", "texts")
-    if not asked:
+    found = [texts] if isinstance(texts, str) else listed(texts, "texts", "texts")
+    if not found:
         raise ConfigError("there is nothing to search for: texts is empty")
-    for one in asked:
+    for one in found:
         if not isinstance(one, str):
             raise ConfigError(f"texts must hold texts; it holds {described(one)}")
         if not one.strip():
             raise DataError("a search text is blank")
-    return asked
+    return found
 
 
 def item_frame(frame: object) -> pl.DataFrame:
@@ -129,9 +183,3 @@ def item_frame(frame: object) -> pl.DataFrame:
     if told.height == 0:
         raise DataError("the frame of items has no rows")
     return told
-
-
-def check_where(where: object) -> None:
-    """Refuse what is no predicate (ConfigError)."""
-    if where is not None and not isinstance(where, str | pl.Expr):
-        raise ConfigError(f"where must be a text such as 'price < 20' or a polars expression, not {described(where)}")

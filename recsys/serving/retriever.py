@@ -6,24 +6,20 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import polars as pl
 
 from recsys.bundle.choice import with_chosen_index
 from recsys.bundle.contents import Bundle
-from recsys.core.arguments import renamed
+from recsys.core.arguments import choice, renamed
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads, check_process, note_threads
 from recsys.core.progress import warn
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked, check_k
-from recsys.core.schema import (
-    ITEM,
-    QUERY,
-    TITLE,
-)
+from recsys.core.schema import ITEM, TITLE
 from recsys.data.catalog import Catalog
 from recsys.data.split import Holdout
 from recsys.data.times.request_time import Instant
@@ -31,15 +27,16 @@ from recsys.errors import ConfigError
 from recsys.evaluation.protocol import Traits
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import TwoTowerModel
-from recsys.serving import request
-from recsys.serving.answer import Answered, Output, as_output, check_output, frame_of
+from recsys.serving.answer import Answered, Output, answer, as_output, scored
 from recsys.serving.explain import broken_down, explained
-from recsys.serving.nearest import nearest_items, nearest_users, users_index
-from recsys.serving.ranking import answer, rank, scores
-from recsys.serving.request import Unknown, known_rows
-from recsys.serving.request_arguments import RawId, RawIds, check_where, item_frame, search_texts, single
+from recsys.serving.nearest import items_like, nearest_items, nearest_users, users_index
+from recsys.serving.people import LeftOut
+from recsys.serving.ranking import rank
+from recsys.serving.request import OnePerson, Request, about_item
+from recsys.serving.request_arguments import RawId, RawIds, Unknown, item_frame, known_rows, single
 from recsys.serving.rules.spec import Rules
 
+_OLD_NAMES = {"now": "request_time", "allow": "eligible", "form": "output", "wanted": "target_event"}
 _TRIES = 3
 """How often an index is built while others may change the items."""
 
@@ -95,7 +92,7 @@ class Retriever:
         return self.snapshot()
 
     def _state(self) -> Bundle:
-        """The bundle, read once: whoever works on it sees no change in between."""
+        """The bundle, read once, so that a request sees no change in between."""
         check_process()
         return self.bundle
 
@@ -181,19 +178,12 @@ class Retriever:
 
         ``target_event`` is the code of an event type.
         """
-        corpus = self._state().corpus
         return rank(
-            corpus,
-            histories,
-            k,
-            hidden=exclude,
-            users=users,
-            clocks=request_times,
-            target_event=target_event,
-            eligible=eligible,
-        )
+            self._state().corpus, histories, k, exclude=exclude, users=users, request_times=request_times,
+            target_event=target_event, eligible=eligible,
+        )  # fmt: skip
 
-    @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
+    @renamed(**_OLD_NAMES)
     def recommend(
         self,
         users: RawIds | None = None,
@@ -232,7 +222,7 @@ class Retriever:
         filter_seen : bool
             Whether items of the history are left out.
         exclude, eligible : item id or ids, optional
-            Items that nobody gets; the only items that anybody gets. All filters hold at once.
+            Items never to recommend; the only items that may be recommended. All filters hold at once.
         where : str or polars expression, optional
             Such as ``'category == "Books" and price < 20'``; see :func:`recsys.data.filters.matching`.
         rules : Rules, optional
@@ -245,7 +235,7 @@ class Retriever:
             with people without a history: fail, or skip them. One line says how many were skipped and, in either case, how
             many people get nothing because no item is left for them; :meth:`answered` has the numbers.
         output : {"polars", "arrow", "lists"}
-            A frame, an Arrow table, or one list of dicts per person, in the order of asking.
+            A frame, an Arrow table, or one list of dicts per person, in the order of the request.
 
         Returns
         -------
@@ -264,56 +254,45 @@ class Retriever:
         ForkError
             This process was forked from the one that made the retriever.
         """
-        check_output(output)
+        choice(output, "output", get_args(Output))
         found = self.answered(
             users, histories=histories, times=times, events=events, request_time=request_time, target_event=target_event,
             k=k, filter_seen=filter_seen, exclude=exclude, eligible=eligible, where=where, rules=rules, fallback=fallback,
             unknown=unknown,
         )  # fmt: skip
+        answered = as_output(found.frame, output, found.lengths)
         if told := found.left_out.sentence(len(found.lengths), "users" if histories is None else "histories"):
             warn(told)
-        return as_output(found.frame, output, found.lengths)
+        return answered
 
-    @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
+    @renamed(**_OLD_NAMES)
     def answered(
-        self,
-        users: RawIds | None = None,
-        *,
-        histories: Sequence[Sequence[RawId]] | None = None,
-        times: Sequence[Sequence[Instant]] | None = None,
-        events: Sequence[Sequence[str]] | None = None,
-        k: int = 10,
-        fallback: Literal["error", "popular"] = "error",
-        unknown: Unknown = "error",
-        **filters: Any,
+        self, users: RawIds | None = None, *, fallback: Literal["error", "popular"] = "error", **options: Any
     ) -> Answered:
         """The answer of :meth:`recommend` with what was left out, in numbers, and what the rules moved.
 
         Takes what :meth:`recommend` takes, save for ``output``, and raises the same.
         """
-        bundle = self._state()
-        k = check_k(k)
-        if fallback not in ("error", "popular"):
-            raise ConfigError(f"fallback must be error or popular, not {fallback!r}")
-        popular = fallback == "popular"
-        asked = request.people_of(bundle, users, histories, times, events, cold=popular, unknown=unknown)
+        choice(fallback, "fallback", ("error", "popular"))
+        bundle, popular = self._state(), fallback == "popular"
+        request = Request.of(bundle, users, cold=popular, **options)
         counts = None
         if popular:
             counts = self._remembered("popularity", bundle.histories, lambda: np.bincount(bundle.histories.rows))
-        return answer(bundle, asked, k=k, unknown=unknown, popularity=counts, **filters)
+        return answer(request, counts)
 
-    def rule_effects(self, users: RawIds | None = None, *, rules: Rules, k: int = 10, **filters: Any) -> pl.DataFrame:
+    def rule_effects(self, users: RawIds | None = None, *, rules: Rules, **options: Any) -> pl.DataFrame:
         """What each rule did to whose items: a row for every item that a rule moved.
 
         Takes what :meth:`recommend` takes, save for ``fallback`` and ``output``, and gives ``user_id`` (or ``query``),
         ``item_id``, ``rule``, ``change`` (of the score), ``rank_before``, ``rank_after``.
         """
-        effects = self.answered(users, rules=rules, k=k, **filters).rule_effects
+        effects = self.answered(users, rules=rules, **options).rule_effects
         if effects is None:
             raise ConfigError("rule_effects needs rules=, such as recsys.Rules.read('rules.toml')")
         return effects
 
-    @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
+    @renamed(**_OLD_NAMES)
     def score(
         self,
         users: RawIds | None = None,
@@ -328,11 +307,17 @@ class Retriever:
     ) -> pl.DataFrame:
         """The score of each item for each user, seen or not: ``user_id`` (or ``query``), ``item_id``, ``score``.
 
-        Items come in the order of asking; arguments and errors as of :meth:`recommend`.
+        Items come in the order given; arguments and errors as of :meth:`recommend`.
         """
         bundle = self._state()
-        asked = request.people_of(bundle, users, histories, times, events, unknown=unknown)
-        return scores(bundle, asked, items, request_time=request_time, target_event=target_event, unknown=unknown)
+        request = Request.of(
+            bundle, users, histories=histories, times=times, events=events, request_time=request_time,
+            target_event=target_event, unknown=unknown,
+        )  # fmt: skip
+        rows, missed = known_rows(items, bundle.items, "items", unknown)
+        if told := (request.left_out + LeftOut(unknown_items=missed)).sentence(len(request.people.users)):
+            warn(told)
+        return scored(request, rows)
 
     def similar_items(
         self, items: RawIds, *, k: int = 10, where: str | pl.Expr | None = None, unknown: Unknown = "error"
@@ -370,14 +355,7 @@ class Retriever:
         DataError, ConfigError
             A text is blank; there is none; a k below 1.
         """
-        corpus = self._state().corpus
-        k = check_k(k)
-        check_where(where)
-        asked = search_texts(texts)
-        queries = corpus.towers.query_vectors(asked)
-        eligible = corpus.searchable if where is None else corpus.searchable & corpus.matching(where)
-        ranked = corpus.text_index.search(queries, k, eligible=eligible)
-        return frame_of(ranked, pl.Series(QUERY, asked), corpus.items, ITEM)
+        return items_like(self._state(), texts, check_k(k), where)
 
     def with_titles(self, frame: pl.DataFrame, column: str = ITEM) -> pl.DataFrame:
         """The same frame with the title of each item in ``column`` beside it, for people to read."""
@@ -393,58 +371,29 @@ class Retriever:
         ]
         return pl.DataFrame({ITEM: corpus.items.to_ids(rows), TITLE: corpus.catalog.title_of(rows)})
 
-    @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
-    def explain(
-        self,
-        user: RawId | None = None,
-        item: RawId = "",
-        *,
-        history: Sequence[RawId] | None = None,
-        times: Sequence[Instant] | None = None,
-        events: Sequence[str] | None = None,
-        request_time: Instant | None = None,
-        target_event: str | None = None,
-        unknown: Unknown = "error",
-    ) -> pl.DataFrame:
+    @renamed(**_OLD_NAMES)
+    def explain(self, user: RawId | None = None, item: RawId = "", **person: Unpack[OnePerson]) -> pl.DataFrame:
         """Which events of a history move an item's score, and by how much; see :func:`recsys.serving.explain.occlusion`.
 
         Takes a known user, or the ``history`` of somebody else, oldest first, with ``times`` and ``events`` if the model
-        reads them; ``unknown="skip"`` passes over unknown items of the history. Gives ``item_id`` and ``title`` of each
-        event's item, its ``contribution`` and its ``place``; the largest contribution first.
+        reads them; ``request_time`` and ``target_event`` as :meth:`recommend`, but by default the time of the last event;
+        ``unknown="skip"`` passes over unknown items of the history. Gives ``item_id`` and ``title`` of each event's item,
+        its ``contribution`` and its ``place``; the largest contribution first.
         """
-        bundle = self._state()
-        given = (user, item, history, times, events)
-        return explained(
-            bundle, request.person_of(bundle, *given, unknown), request_time=request_time, target_event=target_event
-        )
+        return explained(*about_item(self._state(), user, item, **person))
 
-    @renamed(now="request_time", allow="eligible", form="output", wanted="target_event")
-    def score_breakdown(
-        self,
-        user: RawId | None = None,
-        item: RawId = "",
-        *,
-        history: Sequence[RawId] | None = None,
-        times: Sequence[Instant] | None = None,
-        events: Sequence[str] | None = None,
-        request_time: Instant | None = None,
-        target_event: str | None = None,
-        unknown: Unknown = "error",
-    ) -> dict[str, float]:
+    @renamed(**_OLD_NAMES)
+    def score_breakdown(self, user: RawId | None = None, item: RawId = "", **person: Unpack[OnePerson]) -> dict[str, float]:
         """What id, text and other content of an item add to its score, by name, with ``"bias"``; the sum is the score.
 
         Takes what :meth:`explain` takes; see :func:`recsys.serving.score_breakdown.score_breakdown`.
         """
-        bundle = self._state()
-        given = (user, item, history, times, events)
-        return broken_down(
-            bundle, request.person_of(bundle, *given, unknown), request_time=request_time, target_event=target_event
-        )
+        return broken_down(*about_item(self._state(), user, item, **person))
 
     def add_items(self, frame: pl.DataFrame) -> None:
         """Add new items: the item tower makes their vectors from what the frame says about them.
 
-        Whoever is asking meanwhile is answered from the state before. A bundle on disk stays as it is until :meth:`save`.
+        Requests that run meanwhile are answered from the state before. A bundle on disk stays as it is until :meth:`save`.
 
         Parameters
         ----------
@@ -465,7 +414,7 @@ class Retriever:
         self._change(Bundle.with_updated_items, item_frame(frame))
 
     def remove_items(self, items: RawIds) -> None:
-        """Remove items: nobody gets them any more. Histories keep them, and the user tower still reads them.
+        """Remove items: they are never recommended again. Histories keep them, and the user tower still reads them.
 
         Raises
         ------

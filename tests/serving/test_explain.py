@@ -93,11 +93,15 @@ def history_of(model: TwoTower, user: int, length: int = 6) -> Ragged:
 
 
 def scores(
-    towers: TwoTowerModel, history: Ragged, user: int = -1, request: int | None = None, wanted: int | None = None
+    towers: TwoTowerModel,
+    history: Ragged,
+    user: int = -1,
+    request_time: int | None = None,
+    target_event: int | None = None,
 ) -> Any:
     """What the model gives each target when it is asked as it always is."""
-    clock = None if request is None else np.array([request])
-    vector = numpy_of(towers.user_vectors(history, np.array([user], dtype=np.int32), clock, wanted))[0]
+    times = None if request_time is None else np.array([request_time])
+    vector = numpy_of(towers.user_vectors(history, np.array([user], dtype=np.int32), times, target_event))[0]
     return np.array([float(vector @ towers.vectors[target]) for target in TARGETS])
 
 
@@ -109,9 +113,9 @@ def without(history: Ragged, place: int) -> Ragged:
 def test_a_contribution_is_the_score_with_the_event_less_the_score_without(model: TwoTower, length: int) -> None:
     history, towers = history_of(model, 3, length), model.towers
     now = 1000 * HOUR
-    whole = scores(towers, history, request=now)
-    naive = np.array([whole - scores(towers, without(history, place), request=now) for place in range(length)])
-    found = occlusion(towers, history, TARGETS, request=now)
+    whole = scores(towers, history, request_time=now)
+    naive = np.array([whole - scores(towers, without(history, place), request_time=now) for place in range(length)])
+    found = occlusion(towers, history, TARGETS, request_time=now)
     assert found.shape == (length, 4)
     assert found.dtype == np.float32
     assert np.abs(naive).max() > 0.01
@@ -132,18 +136,18 @@ def test_the_only_event_contributes_the_whole_score(model: TwoTower) -> None:
 def test_features_of_the_user_and_the_wanted_event_are_asked_with_and_without(models: dict[str, TwoTower]) -> None:
     towers, history = models["sides"].towers, history_of(models["sides"], 3)
     assert history.times is not None
-    asked = {"user": 5, "request": int(history.times[-1]) + 60, "wanted": 0}
+    asked = {"user": 5, "request_time": int(history.times[-1]) + 60, "target_event": 0}
     found = occlusion(towers, history, TARGETS, **asked)
     naive = [scores(towers, history, **asked) - scores(towers, without(history, place), **asked) for place in range(6)]
     np.testing.assert_allclose(found, naive, atol=2e-5)
-    for other in ({"user": 4}, {"request": 10**9}, {"wanted": 1}):
+    for other in ({"user": 4}, {"request_time": 10**9}, {"target_event": 1}):
         assert not np.allclose(occlusion(towers, history, TARGETS, **asked | other), found, atol=1e-4)
 
 
 def test_the_clock_stands_at_the_last_event_even_where_that_is_left_out(models: dict[str, TwoTower]) -> None:
     towers, history = models["sides"].towers, history_of(models["sides"], 3)
     assert history.times is not None
-    clocked = occlusion(towers, history, TARGETS, request=int(history.times[-1]))
+    clocked = occlusion(towers, history, TARGETS, request_time=int(history.times[-1]))
     np.testing.assert_array_equal(occlusion(towers, history, TARGETS), clocked)
 
 
@@ -165,7 +169,7 @@ def test_what_cannot_be_explained_is_refused(models: dict[str, TwoTower]) -> Non
     with pytest.raises(DataError, match="reads the times of a history"):
         occlusion(towers, history_of(models["sides"], 3).without_events(), TARGETS)
     with pytest.raises(ConfigError, match="an event type is asked for of a tower without event heads"):
-        occlusion(models["text"].towers, history_of(models["text"], 3), TARGETS, wanted=0)
+        occlusion(models["text"].towers, history_of(models["text"], 3), TARGETS, target_event=0)
 
 
 def test_explanations_hold_the_score_and_the_column_of_their_target(model: TwoTower) -> None:

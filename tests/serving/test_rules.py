@@ -60,7 +60,7 @@ def apply(
     tables: dict[str, Any], *requests: Candidates, k: int = 5, exclude: list[list[int]] | None = None, now: int = NOW
 ) -> tuple[list[list[int]], list[list[float]], Moves]:
     hidden = None if exclude is None else Ragged.from_lists(exclude)
-    ruled = bind(Rules.of(tables), CATALOG, VECTORS).apply(ranked_of(*requests), k, now=now, exclude=hidden)
+    ruled = bind(Rules.of(tables), CATALOG, VECTORS).apply(ranked_of(*requests), k, request_time=now, exclude=hidden)
     lists = ruled.ranked.lists
     scores = [ruled.ranked.scores[lists.offsets[i] : lists.offsets[i + 1]].tolist() for i in range(len(lists))]
     return lists.to_lists(), scores, ruled.moves.rows()
@@ -70,7 +70,7 @@ def test_no_rules_change_not_a_bit() -> None:
     generator = np.random.default_rng(0)
     given = Ranked(Ragged.from_lists([[3, 1, 7], [], [0, 2]]), np.sort(generator.random(5, dtype=np.float32))[::-1])
     bound = bind(Rules.of({}), CATALOG, VECTORS)
-    ruled = bound.apply(given, 3, now=NOW)
+    ruled = bound.apply(given, 3, request_time=NOW)
     assert ruled.ranked.lists.offsets.tolist() == given.lists.offsets.tolist()
     assert ruled.ranked.lists.rows.tobytes() == given.lists.rows.tobytes()
     assert ruled.ranked.scores.tobytes() == given.scores.tobytes()
@@ -89,7 +89,7 @@ def test_moves_have_the_same_columns_whether_or_not_something_moved() -> None:
         "rank_after": pl.Int32,
     }
     for tables in ({}, {"boost": [{"items": ["i3"], "add": 1}]}, {"pin": [{"item": "i9", "position": 1}]}):
-        moves = bind(Rules.of(tables), CATALOG, VECTORS).apply(ranked_of(falling(1, 2, 3)), 3, now=NOW).moves
+        moves = bind(Rules.of(tables), CATALOG, VECTORS).apply(ranked_of(falling(1, 2, 3)), 3, request_time=NOW).moves
         assert dict(moves.schema) == schema
 
 
@@ -172,13 +172,13 @@ def test_freshness_halves_with_every_half_life() -> None:
 def test_freshness_reads_dates_as_it_reads_seconds() -> None:
     tables = {"freshness": {"column": "published", "half_life_days": 7.5, "weight": 2.0}}
     candidates = ranked_of([(row, 0.0) for row in range(12)])
-    seconds = bind(Rules.of(tables), CATALOG, VECTORS).apply(candidates, 12, now=NOW).ranked
+    seconds = bind(Rules.of(tables), CATALOG, VECTORS).apply(candidates, 12, request_time=NOW).ranked
     for change in (
         pl.from_epoch(pl.col("published"), time_unit="s"),
         pl.from_epoch(pl.col("published"), time_unit="s").dt.strftime("%Y-%m-%dT%H:%M:%S"),
     ):
         other = Catalog.from_frame(ITEMS.with_columns(change.alias("published")), text=[])
-        found = bind(Rules.of(tables), other, VECTORS).apply(candidates, 12, now=NOW).ranked
+        found = bind(Rules.of(tables), other, VECTORS).apply(candidates, 12, request_time=NOW).ranked
         assert found.lists.to_lists() == seconds.lists.to_lists()
         assert found.scores.tolist() == seconds.scores.tolist()
 
@@ -229,7 +229,7 @@ def test_an_item_counts_for_each_of_its_values() -> None:
     assert apply({"cap": [{"column": "genres", "at_most": 1}]}, falling(0, 1, 7, 3, 4, 6), k=5)[0] == [[0, 3, 4, 6]]
     bars = ITEMS.with_columns(pl.col("genres").list.eval(pl.element().drop_nulls()).list.join(" | "))
     rules = bind(Rules.of({"cap": [{"column": "genres", "at_most": 1}]}), Catalog.from_frame(bars, text=[]), VECTORS)
-    assert rules.apply(ranked_of(falling(0, 1, 7, 3, 4, 6)), 5, now=NOW).ranked.lists.to_lists() == [[0, 3, 4, 6]]
+    assert rules.apply(ranked_of(falling(0, 1, 7, 3, 4, 6)), 5, request_time=NOW).ranked.lists.to_lists() == [[0, 3, 4, 6]]
 
 
 def test_lists_get_shorter_where_the_caps_leave_no_more() -> None:
@@ -277,14 +277,14 @@ def test_rules_leave_what_they_are_given_as_it_was() -> None:
     given, hidden = ranked_of(falling(0, 1, 3, 4), falling(2, 5)), Ragged.from_lists([[3], []])
     before = given.lists.rows.copy(), given.scores.copy()
     tables = {"boost": [{"items": ["i4"], "add": 1}], "diversity": {}, "pin": [{"item": "i2", "position": 1}]}
-    bind(Rules.of(tables), CATALOG, VECTORS).apply(given, 3, now=NOW, exclude=hidden)
+    bind(Rules.of(tables), CATALOG, VECTORS).apply(given, 3, request_time=NOW, exclude=hidden)
     assert given.lists.rows.tolist() == before[0].tolist()
     assert given.scores.tolist() == before[1].tolist()
 
 
 def test_no_requests_get_no_lists() -> None:
     tables = {"diversity": {}, "cap": [{"column": "brand", "at_most": 1}], "pin": [{"item": "i2", "position": 1}]}
-    ruled = bind(Rules.of(tables), CATALOG, VECTORS).apply(Ranked.nothing(), 3, now=NOW, exclude=Ragged.empty(0))
+    ruled = bind(Rules.of(tables), CATALOG, VECTORS).apply(Ranked.nothing(), 3, request_time=NOW, exclude=Ragged.empty(0))
     assert len(ruled.ranked) == 0
     assert ruled.moves.height == 0
 
@@ -323,7 +323,7 @@ def test_ranking_the_eligible_alone_gives_what_ranking_all_of_them_gives() -> No
     bound = bind(Rules.of(tables), CATALOG, VECTORS)
     queries = np.random.default_rng(1).standard_normal((5, 4)).astype(np.float32)
     among = top_k(torch.from_numpy(queries @ VECTORS.T), bound.pool(3), eligible=bound.eligible)
-    found = bound.apply(among, 3, now=NOW).ranked
-    whole = bound.apply(top_k(torch.from_numpy(queries @ VECTORS.T), 12), 3, now=NOW).ranked
+    found = bound.apply(among, 3, request_time=NOW).ranked
+    whole = bound.apply(top_k(torch.from_numpy(queries @ VECTORS.T), 12), 3, request_time=NOW).ranked
     assert found.lists.to_lists() == whole.lists.to_lists()
     assert found.lists.lengths.tolist() == [3] * 5

@@ -184,11 +184,11 @@ def test_vectors_of_another_catalogue_are_refused() -> None:
 def test_a_k_below_1_and_the_wrong_number_of_exclusions_are_refused() -> None:
     bound = bind(Rules.of({}), CATALOG, VECTORS)
     with pytest.raises(ConfigError, match="k must be at least 1"):
-        bound.apply(ranked_of(falling(1)), 0, now=NOW)
+        bound.apply(ranked_of(falling(1)), 0, request_time=NOW)
     with pytest.raises(ConfigError, match="k must be at least 1"):
         bound.pool(0)
     with pytest.raises(ConfigError, match="2 lists for 1 requests"):
-        bound.apply(ranked_of(falling(1)), 1, now=NOW, exclude=Ragged.empty(2))
+        bound.apply(ranked_of(falling(1)), 1, request_time=NOW, exclude=Ragged.empty(2))
 
 
 def test_rules_cannot_be_changed_once_read() -> None:

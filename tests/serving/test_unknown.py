@@ -12,7 +12,7 @@ import pytest
 from recsys.cli.parser import main
 from recsys.errors import ConfigError, DataError, UnknownIdError
 from recsys.serving.batch.run import recommend_to_parquet
-from recsys.serving.request import LeftOut
+from recsys.serving.people import LeftOut
 from recsys.serving.retriever import Retriever
 from tests.serving.ring_batches import NEW, read
 

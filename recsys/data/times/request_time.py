@@ -63,17 +63,17 @@ def seconds_of(given: Any, where: str) -> Int64:
     return (made.dt.epoch("s") if made.dtype.is_temporal() else made).cast(pl.Int64).to_numpy()
 
 
-def clock(now: Instant | None) -> int:
-    """The clock of a request, seconds since 1970: what was given, or the time it is.
+def request_second(request_time: Instant | None) -> int:
+    """The time of a request in seconds since 1970: what was given, or now.
 
     Raises
     ------
     DataError
         This is not one time.
     """
-    if now is None:
+    if request_time is None:
         return int(time.time())
-    given = seconds_of(now, "request_time=")
+    given = seconds_of(request_time, "request_time=")
     if len(given) != 1:
         raise DataError(f"request_time= must be one time, not {len(given)}; expected {WANTED}")
     return int(given[0])

@@ -19,12 +19,13 @@ from recsys.core.place_checks import refuse_place
 from recsys.core.progress import counting, log, warn
 from recsys.core.ragged import Int32
 from recsys.core.ranking import check_k
-from recsys.data.times.request_time import Instant, clock
+from recsys.data.times.request_time import Instant, request_second
 from recsys.errors import ConfigError, DataError
 from recsys.serving.batch import shards
 from recsys.serving.batch.shard_job import eligible_of, fingerprint, make_shard, one_thread, ranked_block
 from recsys.serving.batch.shards import Plan
-from recsys.serving.request import LeftOut, Unknown, known_rows
+from recsys.serving.people import LeftOut
+from recsys.serving.request_arguments import Unknown, known_rows
 
 if TYPE_CHECKING:
     from recsys.serving.request_arguments import RawIds
@@ -102,8 +103,8 @@ def recommend_to_parquet(
     where, exclude, eligible
         As for :meth:`Retriever.recommend`; a predicate must be written as text, so that the plan can hold it.
     request_time : number, text, date or datetime, optional
-        Clock of the requests, since 1970 or ISO 8601, for a model that reads it; by default this machine's
-        when the run was begun.
+        Time of the requests, since 1970 or ISO 8601, for a model that reads it; by default the time at which the run
+        began.
     unknown : {"error", "skip"}
         Whether unknown ids of users, ``exclude`` and ``eligible`` are an error, or passed over and counted.
     shard_users : int
@@ -145,7 +146,7 @@ def recommend_to_parquet(
     shard_users = whole_number(shard_users, "shard_users (--shard-users)")
     if where is not None and not isinstance(where, str):
         raise ConfigError(f"where must be a text, so that the plan can hold it, not {described(where)}")
-    rows, unknown_users = _asked(retriever, users, unknown)
+    rows, unknown_users = _user_rows(retriever, users, unknown)
     never, missed = _known_ids(retriever, exclude, "exclude", unknown)
     only, more_missed = _known_ids(retriever, eligible, "eligible", unknown)
     _check_name(Path(out))
@@ -163,7 +164,7 @@ def recommend_to_parquet(
         users=len(rows),
         user_list=hashlib.sha256(rows.tobytes()).hexdigest(),
         shard_users=shard_users,
-        request_time=_clock(retriever, folder, request_time, overwrite),
+        request_time=_request_time(retriever, folder, request_time, overwrite),
         where=where,
         exclude=never,
         eligible=only,
@@ -178,8 +179,8 @@ def recommend_to_parquet(
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     with shards.only_writer(folder):
-        there = shards.settle(folder, plan, overwrite=overwrite)
-        todo = [shard for shard, count in enumerate(there) if count is None]
+        finished = shards.settle(folder, plan, overwrite=overwrite)
+        todo = [shard for shard, count in enumerate(finished) if count is None]
         resumed = plan.shards - len(todo)
         if resumed:
             log(f"{resumed:,} of {plan.shards:,} shards are there already")
@@ -240,8 +241,8 @@ def _check_name(out: Path) -> None:
         raise DataError(f"{out}: recommendations are written as Parquet; name a folder, or a file that ends in .parquet")
 
 
-def _asked(retriever: Retriever, users: RawIds | None, unknown: Unknown) -> tuple[Int32, int]:
-    """The rows of the users asked for, and how many are unknown."""
+def _user_rows(retriever: Retriever, users: RawIds | None, unknown: Unknown) -> tuple[Int32, int]:
+    """The rows of the users, and how many are unknown."""
     if users is None:
         return np.arange(len(retriever.users), dtype=np.int32), 0
     rows, missed = known_rows(users, retriever.users, "users", unknown)
@@ -258,14 +259,14 @@ def _known_ids(retriever: Retriever, ids: RawIds | None, name: str, unknown: Unk
     return retriever.items.to_ids(rows).cast(pl.String).to_list(), missed
 
 
-def _clock(retriever: Retriever, folder: Path, request_time: Instant | None, overwrite: bool) -> int | None:
-    """The clock of the requests; a run that is gone on with keeps the one it was begun with."""
+def _request_time(retriever: Retriever, folder: Path, request_time: Instant | None, overwrite: bool) -> int | None:
+    """The time of the requests; a resumed run keeps the time with which it began."""
     if not retriever.towers.reads_request_time:
         return None
     begun = None if overwrite else shards.read_plan(folder)
     if request_time is None and begun is not None:
         request_time = begun.get("request_time")
-    return clock(request_time)
+    return request_second(request_time)
 
 
 def _check_engine(engine: str, workers: int | None, bundle: str | Path | None) -> None:

@@ -10,13 +10,12 @@ import numpy as np
 import polars as pl
 
 from recsys.core.files import sha256_of
-from recsys.core.ragged import Bool, Int32, Ragged, overlap
+from recsys.core.ragged import Bool, Int32, Ragged, mask_of, overlap
 from recsys.core.ranking import Ranked
 from recsys.core.schema import ITEM, USER
 from recsys.serving.answer import frame_of
 from recsys.serving.batch import shards
 from recsys.serving.batch.shards import Plan
-from recsys.serving.ranking import eligible_items
 from recsys.serving.retriever import Retriever
 
 _BLOCK = 2048
@@ -82,8 +81,9 @@ def make_shard(
 def eligible_of(retriever: Retriever, plan: Plan) -> Bool | None:
     """bool (n_items,): what the plan's filters leave; None: everything."""
     corpus = retriever.bundle.corpus
-    rest = None if plan.exclude is None else ~corpus.mask_of(corpus.items.to_rows(plan.exclude))
-    return overlap(eligible_items(corpus, plan.eligible, plan.where)[0], rest)
+    rest = None if plan.exclude is None else ~mask_of(corpus.items.to_rows(plan.exclude), len(corpus.items))
+    chosen = None if plan.eligible is None else corpus.items.to_rows(plan.eligible)
+    return overlap(corpus.mask(chosen, plan.where), rest)
 
 
 def ranked_block(retriever: Retriever, plan: Plan, rows: Int32, histories: Ragged, eligible: Bool | None) -> pl.DataFrame:

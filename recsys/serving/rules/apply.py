@@ -93,7 +93,7 @@ class BoundRules:
         eligible = len(self.vectors) if self.eligible is None else int(self.eligible.sum())
         return max(1, min(max(wanted), eligible))
 
-    def apply(self, ranked: Ranked, k: int, *, now: int, exclude: Ragged | None = None) -> Ruled:
+    def apply(self, ranked: Ranked, k: int, *, request_time: int, exclude: Ragged | None = None) -> Ruled:
         """Change ranked lists by the rules: exclude, boosts and freshness, diversity, caps, pins.
 
         Rules may carry an item across the k-th place, so ``ranked`` should hold :meth:`pool` candidates for each request.
@@ -105,8 +105,8 @@ class BoundRules:
             Candidates, best first.
         k : int
             Most items per list.
-        now : int
-            Clock of the requests in seconds since 1970; only freshness reads it.
+        request_time : int
+            Seconds since 1970; only freshness reads it.
         exclude : Ragged (n), optional
             Item rows that must not be returned, request by request; pins heed it too.
 
@@ -124,7 +124,7 @@ class BoundRules:
             check_exclude(exclude, len(ranked))
             ranked = _only(ranked, ~contained(ranked.lists, exclude, len(self.vectors)))
         moves: list[pl.DataFrame] = []
-        rows, scores = _padded(self._scored(self._eligible(ranked, moves), now, moves))
+        rows, scores = _padded(self._scored(self._eligible(ranked, moves), request_time, moves))
         rows, scores = self._varied(rows, scores, k, moves)
         final = self._placed(rows, scores, k, exclude, moves)
         return Ruled(final, _account(moves, ranked.lists, final.lists, k))
@@ -138,7 +138,7 @@ class BoundRules:
             moves.append(_moved(rule.name, owners[gone], rows[gone]))
         return _only(ranked, self.eligible[rows])
 
-    def _scored(self, ranked: Ranked, now: int, moves: list[pl.DataFrame]) -> Ranked:
+    def _scored(self, ranked: Ranked, request_time: int, moves: list[pl.DataFrame]) -> Ranked:
         """Boosts and freshness, and the order that follows from them."""
         rules, lists = self.rules, ranked.lists
         if not rules.boost and rules.freshness is None:
@@ -156,7 +156,7 @@ class BoundRules:
             scores = scores + change
             changes.append((boost.name, change))
         if rules.freshness is not None and self.born is not None:
-            age = np.maximum(now - self.born[rows], 0.0) / _DAY
+            age = np.maximum(request_time - self.born[rows], 0.0) / _DAY
             change = rules.freshness.weight * np.nan_to_num(np.exp2(-age / rules.freshness.half_life_days), nan=0.0)
             scores = scores + change
             changes.append((rules.freshness.name, change))

@@ -11,7 +11,7 @@ import pytest
 from recsys.data.interactions import Interactions
 from recsys.data.read import read_interactions
 from recsys.data.times.columns import read_times
-from recsys.data.times.request_time import clock, seconds_of
+from recsys.data.times.request_time import request_second, seconds_of
 from recsys.data.times.units import DATE_YEARS, instants, parse_timestamp
 from recsys.errors import ConfigError
 from tests.data.worlds import parquet, refused, written
@@ -216,18 +216,18 @@ def test_words_for_a_missing_time_are_missing(tmp_path: Path):
     ids=str,
 )
 def test_the_clock_of_a_request_is_read_as_a_log_is(now):
-    assert clock(now) == SECONDS
+    assert request_second(now) == SECONDS
 
 
 def test_a_clock_of_small_numbers_stays_as_it_is():
-    assert clock(318) == 318
-    assert clock(20231114) == SECONDS - SECONDS % 86_400
+    assert request_second(318) == 318
+    assert request_second(20231114) == SECONDS - SECONDS % 86_400
 
 
 @pytest.mark.parametrize("now", ["soon", [1, 2], True, [None], {"a": 1}, 10**17, b"1"], ids=str)
 def test_what_is_no_clock_is_refused(now):
     with refused("request_time="):
-        clock(now)
+        request_second(now)
 
 
 def test_times_of_a_request_are_of_one_kind():
