@@ -125,7 +125,7 @@ def test_a_tower_of_ids_cannot_read_text() -> None:
     net = make_net(text=False)
     names = IdMap(pl.Series(range(12)), "item")
     towers = TwoTowerModel(net, IdMap(pl.Series(["u"]), "user"), names, None, None)
-    with pytest.raises(UnsupportedError, match="without text"):
+    with pytest.raises(UnsupportedError, match="without a text encoder"):
         towers.query_vectors(["anything"])
 
 

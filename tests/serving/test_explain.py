@@ -404,5 +404,5 @@ def test_words_of_no_text_are_refused(models: dict[str, TwoTower]) -> None:
     first = models["text"].items.ids[0]
     with pytest.raises(DataError, match=f"the text of item '{first}' is blank"):
         text_occlusion(models["text"].towers, "  ", user, 0)
-    with pytest.raises(UnsupportedError, match="without text"):
+    with pytest.raises(UnsupportedError, match="without a text encoder"):
         text_occlusion(models["content"].towers, "a red car", user, 0)

@@ -122,7 +122,7 @@ def test_contradictory_requests_are_refused(retriever: Retriever) -> None:
 def test_a_model_without_text_cannot_search(ring_split: Split) -> None:
     training = Training(epochs=1, batch_tokens=64, device="cpu")
     model = TwoTower(encoder=None, dim=8, heads=1, max_length=4).fit(ring_split.train, training=training)
-    with pytest.raises(UnsupportedError, match="without text"):
+    with pytest.raises(UnsupportedError, match="without a text encoder"):
         model.retriever().search("a car")
 
 
