@@ -260,7 +260,7 @@ def test_the_command_line_chooses_an_index_and_changes_what_is_on_offer(
     for arguments, message in (
         (["--memory", "much"], "'much' is not a valid size"),
         (["--memory", "10"], "no index reaches recall 0.99"),
-        (["--remove", "i1"], "not there any more"),
+        (["--remove", "i1"], "removed earlier"),
     ):
         before = (folder / "manifest.json").read_bytes()
         code, _, err = told(capsys, "index", str(folder), *arguments)
