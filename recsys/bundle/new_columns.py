@@ -7,6 +7,7 @@ from difflib import get_close_matches
 import polars as pl
 
 from recsys.core.progress import warn
+from recsys.data.parse import number_hint
 from recsys.data.times.columns import MISSING_WORDS, read_times
 from recsys.errors import DataError
 
@@ -126,5 +127,5 @@ def _refuse(new: pl.Series, odd: pl.Series, ids: pl.Series, expected: str) -> No
     if len(rows):
         raise DataError(
             f"the new items' column {new.name!r} has {new[rows[0]]!r} for item {ids[rows[0]]!r}, expected {expected} "
-            f"({len(rows)} such items); mend it, or leave it blank"
+            f"({len(rows)} such items); mend it, or leave it blank{number_hint(new[rows[0]])}"
         )

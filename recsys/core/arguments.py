@@ -206,6 +206,19 @@ def texts(value: object, name: str) -> list[str]:
     return [text(one, f"each of {name}") for one in listed(value, name, "texts")]
 
 
+def different(names: list[str], name: str) -> list[str]:
+    """The same names, if none occurs twice.
+
+    Raises
+    ------
+    ConfigError
+        One does.
+    """
+    if twice := [one for one in names if names.count(one) > 1]:
+        raise ConfigError(f"{name} names {twice[0]!r} twice; name it once")
+    return names
+
+
 def place(value: object, name: str) -> Path:
     """A path of a file or folder, from a text or a path.
 

@@ -71,7 +71,9 @@ def tight_ids(ids: pl.Series) -> pl.Series:
     if ids.dtype.is_integer():
         narrow = ids.cast(pl.Int64, strict=False)
         return narrow if narrow.null_count() == 0 else ids.cast(pl.String)
-    if ids.dtype.is_float():  # what pandas makes of integers beside a missing value
+    if (
+        ids.dtype.is_float() or ids.dtype.is_decimal()
+    ):  # what pandas makes of integers beside a missing value; NUMERIC of SQL
         whole = ids.cast(pl.Int64, strict=False)
         if whole.null_count() == 0 and bool((whole.cast(ids.dtype) == ids).all()):
             return whole

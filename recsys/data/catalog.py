@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.core.arguments import instance, text_or_none, texts
+from recsys.core.arguments import different, instance, text_or_none, texts
 from recsys.core.id_map import IdMap
 from recsys.core.schema import ITEM, TEXT, TITLE
 from recsys.data.parse import unique_ids
@@ -71,7 +71,7 @@ class Catalog:
             A column is missing or cannot be text, or an id is null or repeated.
         """
         instance(frame, pl.DataFrame, "frame")
-        text, title = texts(text, "text"), text_or_none(title, "title")
+        text, title = different(texts(text, "text"), "text= (--text)"), text_or_none(title, "title")
         title = text[0] if title is None and text else title
         for name in (ITEM, *text, *([title] if title else [])):
             if name not in frame.columns:

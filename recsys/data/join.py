@@ -6,6 +6,7 @@ import polars as pl
 
 from recsys.core.id_map import IdMap
 from recsys.core.progress import warn
+from recsys.data.look_alikes import plain_letters
 from recsys.errors import DataError
 
 _LOW = 0.5
@@ -45,7 +46,8 @@ def check_join(wanted: pl.Series, table: IdMap, name: str, *, source: str = "the
     lacking = _some(wanted.filter(missing))
     alike = _alike(wanted, table.ids)
     hint = (
-        f"; without blanks, letter case, leading zeros and a trailing .0, {alike:.0%} would be found: write them alike"
+        f"; without blanks, letter case, leading zeros, a trailing .0 and letters in several pieces, {alike:.0%} would be "
+        f"found: write them alike"
         if alike > share + 0.1
         else "; name the right column of ids, or write the ids alike"
     )
@@ -65,10 +67,10 @@ def _some(ids: pl.Series) -> str:
 
 
 def _alike(wanted: pl.Series, known: pl.Series) -> float:
-    """The share of ids found if blanks, letter case, leading zeros and a trailing .0 are ignored."""
+    """The share of ids found if blanks, letter case, leading zeros, a trailing .0 and pieces of letters are ignored."""
 
     def plain(ids: pl.Series) -> pl.Series:
-        text = ids.cast(pl.String).str.strip_chars().str.to_lowercase()
-        return text.str.replace(r"^(-?\d+)\.0$", "$1").str.replace(r"^0+(\d)", "$1")
+        text = plain_letters(ids.cast(pl.String)).str.strip_chars().str.to_lowercase()
+        return text.str.replace(r"^(-?\d+)\.0+$", "$1").str.replace(r"^0+(\d)", "$1")
 
     return float(plain(wanted).is_in(plain(known).implode()).mean() or 0.0)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,7 @@ from recsys.core.distinct import Distinct
 from recsys.core.id_map import IdMap, encode
 from recsys.core.progress import log, warn
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT, canonical_ids, exact_below
+from recsys.data.look_alikes import tell_look_alikes
 from recsys.data.times.columns import MISSING_WORDS, Times, alike, read_times
 from recsys.data.times.units import parse_timestamp
 from recsys.errors import DataError
@@ -74,7 +76,8 @@ def parse_columns(raw: pl.DataFrame, names: Mapping[str, str], source: str, *, w
 def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> Distinct:
     """Refuse a column in which a row holds no id: null, blank text or NaN.
 
-    Log a warning about ids with blanks around them, and a line about whole numbers that are written like 4.0.
+    Log a warning about ids with blanks around them and about ids that look alike, and a line about whole numbers that are
+    written like 4.0.
 
     Parameters
     ----------
@@ -133,6 +136,8 @@ def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> D
     if text[0].endswith(".0") and canonical_ids(text).dtype == pl.Int64:
         _refuse_inexact(text.cast(pl.Float64), distinct, where)
         log(f"{where}: ids are written like {text[0]}, and read as whole numbers like {text[0][:-2]}")
+    else:
+        tell_look_alikes(text, distinct, where)
     return distinct
 
 
@@ -223,7 +228,20 @@ def _first_bad(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> 
     bad = (raw.is_not_null() & parsed.is_null()).arg_true()
     if len(bad):
         row = bad[0]
-        raise DataError(f"{where}: row {row + 1} is {raw[row]!r}, expected {expected}" + alike(len(bad)))
+        raise DataError(
+            f"{where}: row {row + 1} is {raw[row]!r}, expected {expected}{alike(len(bad))}{number_hint(raw[row])}"
+        )
+
+
+def number_hint(value: object) -> str:
+    """The end of a message about a value that is no number: what to write instead, if its look tells."""
+    if not isinstance(value, str):
+        return ""
+    if re.fullmatch(r"\s*[-+]?[\d.\s']*\d,\d+\s*", value):
+        return "; write a point before decimals, and nothing between thousands: 1234.5, not 1.234,5"
+    if re.match(r"\s*\d{4}-\d\d-\d\d", value):
+        return "; if it is a time, name the column with timestamp= (--timestamp)"
+    return ""
 
 
 def _stripped(raw: pl.Series) -> pl.Series:

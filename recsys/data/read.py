@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from recsys.core.arguments import flag, paths, texts, whole_number
+from recsys.core.arguments import different, flag, paths, texts, whole_number
 from recsys.core.arguments import text as column
 from recsys.core.arguments import text_or_none as column_or_none
 from recsys.core.id_map import IdMap, encode
@@ -198,7 +198,7 @@ def read_catalog(
     path = paths(path, "recsys.Catalog.from_frame")
     column(item, "item")
     column_or_none(title, "title")
-    text = [text] if isinstance(text, str) else None if text is None else texts(text, "text")
+    text = [text] if isinstance(text, str) else None if text is None else different(texts(text, "text"), "text= (--text)")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     tables, frames, ids, used = list[Table](), list[pl.DataFrame](), list[IdMap](), set[str]()
     for one in table_files(path, format):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recsys.core.progress import log
 from recsys.data.catalog import Catalog
+from recsys.data.parse import number_hint
 from recsys.errors import DataError
 from recsys.models.networks.content import TokenBags
 
@@ -198,6 +199,6 @@ def _numbers(catalog: Catalog, name: str) -> pl.Series:
         row = strange[0]  # named by its item: rows are no longer those of the file
         raise DataError(
             f"the catalogue's column {name!r} has {column[row]!r} for item {catalog.items.ids[row]!r}, expected a finite "
-            f"number or nothing ({len(strange)} such items)"
+            f"number or nothing ({len(strange)} such items){number_hint(column[row])}"
         )
     return values.rename(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.config.training import Objective
+from recsys.core.progress import log
 from recsys.core.ragged import Bool, Float32
 from recsys.data.interactions import Interactions
 from recsys.errors import DataError
@@ -22,6 +23,10 @@ def check_objective(log_in: Interactions, objective: Objective) -> None:
         The loss needs weights and there are none, or they are negative, not finite, too large for 32 bits, or all 0.
     """
     needs = "loss='mse'" if objective.loss == "mse" else "weighted=True" if objective.weighted else None
+    if needs is None and log_in.weights is not None:
+        log(
+            "the weights of interactions are read, but training does not use them; if it should: weighted=True (--weighted)"
+        )
     if needs and log_in.weights is None:
         raise DataError(f"{needs} needs a weight for each interaction: name the column of ratings (--weight)")
     if needs and log_in.weights is not None:

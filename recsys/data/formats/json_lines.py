@@ -84,12 +84,22 @@ class JsonLines:
         return frame
 
 
+class _ConstantError(Exception):
+    """NaN, Infinity or -Infinity, which Python's module json reads and writes."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise _ConstantError(name)
+
+
 def _refuse_broken(text: TextBytes) -> None:
     """Search line by line for the first that is not a JSON object."""
     for number, line in enumerate(text.whole().decode("utf-8").split("\n"), 1):
         try:
-            whole = not line.strip() or isinstance(json.loads(line), dict)
+            whole = not line.strip() or isinstance(json.loads(line, parse_constant=_refuse_constant), dict)
             cause = "it is not a JSON object"
+        except _ConstantError as error:
+            whole, cause = False, f"{error} is not JSON; write null"
         except json.JSONDecodeError as error:
             whole, cause = False, f"{error.msg} at character {error.pos + 1}"
         if not whole:

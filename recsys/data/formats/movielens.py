@@ -52,6 +52,7 @@ def read_movielens(file: Path, columns: Sequence[str], encoding: str | None) -> 
             f"{file}: row {row + 1} has {counts[row]} fields between '::' where {fields} are expected "
             f"({', '.join(columns)}): {lines['line'][row]!r}"
         )
+    _refuse_header(file, str(lines["line"].drop_nulls()[0]))
     ends = data.count(b"\n") + (not data.endswith(b"\n"))
     if lines.height + _leading_blank(data) != ends:
         raise DataError(f"{file} holds {ends:,} lines, but {lines.height:,} were read; is it damaged?")
@@ -60,6 +61,23 @@ def read_movielens(file: Path, columns: Sequence[str], encoding: str | None) -> 
         lines = lines.drop_nulls()
     split = pl.col("line").str.split_exact("::", fields - 1).struct.rename_fields(list(columns))
     return lines.lazy().select(split.alias("row")).unnest("row")
+
+
+_NAMES = frozenset((
+    "user", "userid", "uid", "item", "itemid", "iid", "movie", "movieid", "mid", "rating", "timestamp", "time", "title",
+    "genre", "genres", "gender", "sex", "age", "occupation", "zip", "zipcode",
+))  # fmt: skip
+"""Names of columns, without case and marks."""
+
+
+def _refuse_header(file: Path, first: str) -> None:
+    """Refuse names of columns in the first line: they would become an id."""
+    fields = ["".join(letter for letter in field.casefold() if letter.isalpha()) for field in first.split("::")]
+    if all(field in _NAMES for field in fields):
+        raise DataError(
+            f"{file}: line 1 names the columns ({first}), which MovieLens files do not; remove the line, or write the "
+            f"table as CSV, whose columns you can name"
+        )
 
 
 def _leading_blank(data: bytes) -> int:

@@ -27,6 +27,11 @@ _BY_SUFFIX: dict[str, Format] = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
 }
+_OTHERS: dict[str, str] = dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV") | {
+    ".json": "write one object a line, and name it .ndjson",
+    **dict.fromkeys((".arrow", ".ipc", ".feather", ".avro", ".orc", ".pkl", ".pickle", ".h5"), "convert it to Parquet"),
+    **dict.fromkeys((".zip", ".7z", ".bz2", ".xz", ".zst", ".tar", ".tgz"), "unpack it, or pack it by gzip"),
+}
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -47,9 +52,13 @@ def format_of(file: Path) -> Format:
     """
     found = _BY_SUFFIX.get(_suffix(file))
     if found is None:
-        raise DataError(
-            f"{file}: the format is not clear from the name; set format= (--format), one of {', '.join(get_args(Format))}"
+        remedy = _OTHERS.get(_suffix(file))
+        why = (
+            f"{_suffix(file)} files are not read: {remedy}; if the name misleads,"
+            if remedy
+            else "the format is not clear from the name;"
         )
+        raise DataError(f"{file}: {why} set format= (--format), one of {', '.join(get_args(Format))}")
     return found
 
 
@@ -133,7 +142,31 @@ def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None, *, re
         raise DataError(
             f"the pattern {path} matches only folders, such as {folders[0]}; name a folder, or its files by {path}/*"
         )
-    raise DataError(f"no file matches the pattern {path}" if glob.has_magic(str(path)) else f"{path} does not exist")
+    raise DataError(_nothing_at(str(path)))
+
+
+def _nothing_at(path: str) -> str:
+    """Why nothing can be read at a path, and what to do."""
+    if path == "-":
+        return "- (standard input) cannot be read as a table, which is read twice; write it to a file"
+    if Path(path).exists():
+        return f"{path} is no file but a pipe or a device, and a table is read twice; write it to a file"
+    if "://" in path:
+        return f"{path} is an address, and only files of this machine are read; {_fetched(path)}"
+    if Path(path).parts[:1] == ("~",):
+        return (
+            f"{path} does not exist: ~ means the home folder only where a shell expands it; write {Path(path).expanduser()}"
+        )
+    if (expanded := os.path.expandvars(path)) != path:
+        return f"{path} does not exist: variables are only expanded by a shell; write {expanded}"
+    if glob.has_magic(path):
+        return f"no file matches the pattern {path}"
+    return f"{path} does not exist"
+
+
+def _fetched(address: str) -> str:
+    scheme, _, rest = address.partition("://")
+    return f"write {unquote(rest)}" if scheme == "file" else "download it first"
 
 
 def partition_values(path: PathLike | Sequence[PathLike], file: Path) -> dict[str, str | None]:

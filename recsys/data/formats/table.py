@@ -16,6 +16,7 @@ from recsys.core.processes import begin_threads
 from recsys.data.formats.delimited import Delimited
 from recsys.data.formats.dialect import PLAIN, Dialect
 from recsys.data.formats.json_lines import JsonLines
+from recsys.data.formats.missing_column import missing_column
 from recsys.data.formats.movielens import read_movielens
 from recsys.data.formats.parquet import prove_parquet
 from recsys.data.formats.paths import Format, format_of
@@ -80,7 +81,7 @@ def open_table(
     def read_wanted(wanted: dict[str, str]) -> pl.DataFrame:
         for ours, theirs in wanted.items():
             if theirs not in columns:
-                raise DataError(_missing(file, ours, theirs, columns))
+                raise DataError(missing_column(file, ours, theirs, columns))
         inner = {ours: theirs for ours, theirs in wanted.items() if theirs not in constant}
         with guarded(file, fmt):
             lazy = read(inner or {"": own[0]}).lazy()
@@ -108,23 +109,6 @@ def _checked(file: Path, fmt: Format | None, dialect: Dialect) -> Format:
     if useless:
         raise ConfigError(f"{file} is read as {fmt}, which has no {useless[0]}; leave out {useless[0]}= (--{useless[0]})")
     return fmt
-
-
-def _missing(file: Path, ours: str, theirs: str, columns: Sequence[str]) -> str:
-    hint = ""
-    if any(mark in name for name in columns for mark in ",;\t|"):
-        hint = "; if another character separates the columns, name it, separator= (--separator)"
-    elif f'"{theirs}"' in columns:
-        hint = "; if its fields are quoted, set quote='\"' (--quote '\"')"
-    elif alike := [name for name in columns if _plain(name) == _plain(theirs)]:
-        hint = f"; did you mean {alike[0]!r}?"
-    role = "" if ours == theirs else f" to read as {ours}"
-    return f"{file} has no column {theirs!r}{role}; its columns are {', '.join(columns)}{hint}"
-
-
-def _plain(name: str) -> str:
-    """A name without case, blanks, dashes and underscores."""
-    return "".join(letter for letter in name.casefold() if letter not in " _-")
 
 
 def _opened(

@@ -1,0 +1,58 @@
+"""Say which columns a table has instead of a missing one, and what the cause may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+_MARKS = ",;\t|"
+
+
+def missing_column(file: Path, ours: str, theirs: str, columns: Sequence[str]) -> str:
+    """The message about a column that a file lacks.
+
+    Parameters
+    ----------
+    file : Path
+    ours, theirs : str
+        Our name of the column, and the one that was asked for.
+    columns : sequence of str
+        Those that the file has.
+    """
+    role = "" if ours == theirs else f" to read as {ours}"
+    return f"{file} has no column {theirs!r}{role}; its columns are {', '.join(columns)}{_hint(theirs, columns)}"
+
+
+def _hint(theirs: str, columns: Sequence[str]) -> str:
+    """The end of the message: the likely cause and the remedy; empty if none is known."""
+    parts = [part.strip() for part in theirs.split(",")]
+    if columns[0].lower().startswith("sep="):
+        return f"; the first line, {columns[0]}, is for spreadsheets: remove it, so that the first line names the columns"
+    if len(parts) > 1 and set(parts) <= set(columns):
+        return f"; name the columns apart: {' '.join(parts)}"
+    if any(mark in name for name in columns for mark in _MARKS):
+        return "; if another character separates the columns, name it, separator= (--separator)"
+    if f'"{theirs}"' in columns:
+        return "; if its fields are quoted, set quote='\"' (--quote '\"')"
+    if alike := [name for name in columns if _plain(name) == _plain(theirs)]:
+        return f"; did you mean {alike[0]!r}?"
+    if len(columns) == 1 and theirs in columns[0].split():
+        return "; if blanks separate the columns, set separator='blank' (--separator blank)"
+    if any(_is_number(name) for name in columns):
+        return "; the first line must name the columns, and this one looks like data: write their names above it"
+    if len(columns) == 1:
+        return "; the first line must name the columns: is there another line above them?"
+    return ""
+
+
+def _plain(name: str) -> str:
+    """A name without case, blanks, dashes and underscores."""
+    return "".join(letter for letter in name.casefold() if letter not in " _-")
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return name.lower() not in ("nan", "inf", "infinity")

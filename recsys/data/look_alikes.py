@@ -1,0 +1,62 @@
+"""Warn about ids that people hold for one and that are two, and about ids that a spreadsheet has cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from recsys.core.distinct import Distinct
+from recsys.core.progress import warn
+from recsys.core.schema import canonical_ids
+
+_UNSEEN = "\u200b\u2060\ufeff"
+"""Letters without a width, which copying from web pages leaves round a text."""
+_CUT = r"^\d(?:[.,]\d+)?E\+\d+$"
+"""How a spreadsheet shows long numbers."""
+
+
+def tell_look_alikes(text: pl.Series, distinct: Distinct, where: str) -> None:
+    """Warn about look-alikes among the distinct ids of a column, with the count of rows and an example.
+
+    Parameters
+    ----------
+    text : Series of String (n_distinct,)
+        No nulls.
+    distinct : Distinct
+    where : str
+        File and column, for the message.
+    """
+    for found, message in _found(text):
+        rows = distinct.rows_of(found)
+        at = int(found.arg_true()[0])
+        warn(f"{where}: ids in {rows:,} rows are {message.format(text[at])} (first in row {int(distinct.first[at]) + 1})")
+
+
+def plain_letters(text: pl.Series) -> pl.Series:
+    """Text with composed letters, and without letters of no width around it: as it looks."""
+    return text.str.normalize("NFC").str.strip_chars(_UNSEEN)
+
+
+def _found(text: pl.Series) -> Iterator[tuple[pl.Series, str]]:
+    floats = text.str.ends_with(".0") & text.str.contains(r"^-?\d+\.0$")
+    if floats.any() and canonical_ids(text).dtype == pl.String:
+        yield (
+            floats,
+            "written like {!r} beside ids that are no numbers, and stay text: the same id without .0 is another one",
+        )
+    cut = text.str.contains("E+", literal=True)
+    if cut.any() and (cut := text.str.contains(_CUT)).any():
+        yield (
+            cut,
+            "written like {!r}, as spreadsheets cut long numbers: different ids may have become one; export them as text",
+        )
+    odd = text.str.len_bytes() != text.str.len_chars()
+    if odd.any():
+        plain = text.zip_with(~odd, plain_letters(text))
+        alike = plain.is_duplicated() & odd
+        if alike.any():
+            yield (
+                alike,
+                "spelt so that they look like others, such as {!a}: each spelling is an id of its own; write them alike",
+            )

@@ -1,0 +1,187 @@
+"""What people really have: exports of spreadsheets, headers where none belong, ids that look alike, addresses for paths."""
+
+import gzip
+import logging
+import os
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import recsys
+from recsys.data.interactions import Interactions
+from recsys.data.join import check_join
+from recsys.errors import ConfigError, DataError
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    file = folder / name
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("sep=;\nuser_id;item_id", "the first line, sep=;, is for spreadsheets: remove it"),
+        ("\ufeffsep=,\nuser_id,item_id", "the first line, sep=, is for spreadsheets: remove it"),
+        (
+            "# exported on Monday\nuser_id,item_id",
+            "the first line must name the columns: is there another line above them?",
+        ),
+        ("  \nuser_id,item_id", "the first line must name the columns: is there another line above them?"),
+        ("1,a,3", "the first line must name the columns, and this one looks like data"),
+        ("user_id item_id rating", r"if blanks separate the columns, set separator='blank' \(--separator blank\)"),
+    ],
+)
+def test_a_first_line_that_names_no_columns_is_told_with_a_remedy(tmp_path: Path, header: str, hint: str):
+    with pytest.raises(DataError, match=hint):
+        recsys.read_interactions(written(tmp_path, "log.csv", f"{header}\n1,a\n2,b\n"))
+
+
+def test_a_movielens_100k_file_has_no_names_of_columns(tmp_path: Path):
+    file = written(tmp_path, "u.data", "196\t242\t3\t881250949\n186\t302\t3\t891717742\n")
+    with pytest.raises(DataError, match="this one looks like data: write their names above it"):
+        recsys.read_interactions(file, format="tsv")
+
+
+def test_columns_in_one_word_are_named_apart(tmp_path: Path):
+    file = written(tmp_path, "items.csv", "item_id,title,genres\n1,A,x\n")
+    with pytest.raises(DataError, match="no column 'title,genres'.*; name the columns apart: title genres"):
+        recsys.read_catalog(file, text=["title,genres"])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_names_of_columns_in_a_movielens_file_are_no_ids(tmp_path: Path, packed: bool):
+    for text, read in (
+        ("UserID::MovieID::Rating::Timestamp\n1::1193::5::978300760\n", recsys.read_interactions),
+        (
+            "UserID::MovieID::Rating::Timestamp\n1::1193::5::978300760\n",
+            lambda file: recsys.read_interactions(file, unordered=True),
+        ),
+        ("MovieID::Title::Genres\n1::Toy Story (1995)::Animation\n", recsys.read_catalog),
+        (
+            "UserID::Gender::Age::Occupation::Zip-code\n1::F::1::10::48067\n",
+            lambda file: recsys.read_user_table(file, categorical=["gender"]),
+        ),
+    ):
+        file = tmp_path / ("table.dat.gz" if packed else "table.dat")
+        file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+        with pytest.raises(DataError, match=r"table.dat.*: line 1 names the columns \(.*::.*; remove the line"):
+            read(file)
+    film = written(tmp_path, "movies.dat", "1::Time::Drama\n")  # a title that is one of the names
+    assert recsys.read_catalog(film).texts.to_list() == ["Time. Drama"]
+
+
+@pytest.mark.parametrize("value", ["4,5", "1.234,5", "1 234,50", "-0,5"])
+def test_a_comma_before_decimals_is_told_with_the_remedy(tmp_path: Path, value: str):
+    file = written(tmp_path, "log.csv", f"user_id;item_id;rating\n1;a;{value}\n2;b;3\n")
+    with pytest.raises(DataError, match=f"column 'rating': row 1 is '{value}', .*; write a point before decimals"):
+        recsys.read_interactions(file, weight="rating")
+    with pytest.raises(DataError, match=f"'{value}', expected a finite number; write a point before decimals"):
+        recsys.read_user_table(file, numeric=["rating"])
+    with pytest.raises(DataError, match="write a point before decimals"):
+        recsys.read_interactions(file, order="rating")
+
+
+def test_dates_are_no_order_but_a_timestamp(tmp_path: Path):
+    file = written(tmp_path, "log.csv", "user_id,item_id,day\n1,a,2024-02-01\n1,b,2024-01-01\n")
+    with pytest.raises(DataError, match=r"if it is a time, name the column with timestamp= \(--timestamp\)"):
+        recsys.read_interactions(file, order="day")
+    assert recsys.read_interactions(file, timestamp="day").frame()["item_id"].to_list() == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "told"),
+    [
+        (["4", "4.0", "abc"], "ids in 1 rows are written like '4.0' beside ids that are no numbers, and stay text"),
+        (["1.23E+12", "1.23E+12", "x"], "ids in 2 rows are written like '1.23E+12', as spreadsheets cut long numbers"),
+        (["caf\u00e9", "cafe\u0301", "x"], r"ids in 2 rows are spelt so that they look like others, such as 'caf\xe9'"),
+        (["a\u200b", "a", "x"], r"ids in 1 rows are spelt so that they look like others, such as 'a\u200b'"),
+    ],
+)
+def test_ids_that_look_alike_are_told(caplog: pytest.LogCaptureFixture, ids: list[str], told: str):
+    frame = pl.DataFrame({"user_id": [1] * len(ids), "item_id": ids})
+    with caplog.at_level(logging.WARNING, logger="recsys"):
+        log = Interactions.from_frame(frame)
+    assert [one for one in caplog.messages if told in one] == caplog.messages[:1] != []
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="recsys"):
+        recsys.Catalog.from_frame(frame.unique("item_id", maintain_order=True), text=["item_id"])
+    assert len(caplog.messages) == 1
+    assert log.items.ids.to_list() == list(dict.fromkeys(ids))  # told, and kept as they are
+
+
+def test_ids_of_many_scripts_that_differ_are_not_told(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, logger="recsys"):
+        Interactions.from_frame(pl.DataFrame({"user_id": [1, 1, 1, 1], "item_id": ["é", "e", "👩\u200d👧", "１"]}))
+        Interactions.from_frame(pl.DataFrame({"user_id": [1, 1], "item_id": ["4", "5.0"]}))
+    assert caplog.messages == []
+
+
+def test_letters_in_several_pieces_explain_why_nothing_joins():
+    log = Interactions.from_frame(pl.DataFrame({"user_id": [1, 1], "item_id": ["caf\u00e9", "th\u00e9"]}))
+    catalog = recsys.Catalog.from_frame(pl.DataFrame({"item_id": ["cafe\u0301", "the\u0301"]}), text=["item_id"])
+    with pytest.raises(DataError, match="letters in several pieces, 100% would be found"):
+        check_join(log.items.ids, catalog.items, "the catalogue")
+
+
+def test_decimals_that_are_whole_are_whole_numbers():
+    frame = pl.DataFrame({"user_id": pl.Series([Decimal("4.00"), Decimal("5.00")]), "item_id": [1, 2]})
+    assert Interactions.from_frame(frame).users.ids.to_list() == [4, 5]
+    mixed = pl.DataFrame({"user_id": pl.Series([Decimal("4.00"), Decimal("5.50")]), "item_id": [1, 2]})
+    assert Interactions.from_frame(mixed).users.ids.to_list() == ["4.00", "5.50"]
+
+
+def test_a_column_of_text_is_named_once(tmp_path: Path):
+    frame = pl.DataFrame({"item_id": [1], "title": ["A"]})
+    with pytest.raises(ConfigError, match=r"text= \(--text\) names 'title' twice"):
+        recsys.Catalog.from_frame(frame, text=["title", "title"])
+    frame.write_csv(tmp_path / "items.csv")
+    with pytest.raises(ConfigError, match="names 'title' twice"):
+        recsys.read_catalog(tmp_path / "items.csv", text=["title", "title"])
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_not_json_is_named_by_its_line(tmp_path: Path, constant: str):
+    file = written(
+        tmp_path, "log.ndjson", '{"user_id":1,"item_id":2,"w":1}\n{"user_id":1,"item_id":3,"w":' + constant + "}\n"
+    )
+    with pytest.raises(DataError, match=f"line 2: {constant} is not JSON; write null"):
+        recsys.read_interactions(file, weight="w")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("log.xlsx", "save the sheet as CSV"),
+        ("log.json", "write one object a line, and name it .ndjson"),
+        ("log.feather", "convert it to Parquet"),
+        ("log.csv.bz2", "unpack it, or pack it by gzip"),
+        ("log.data", "set format="),
+    ],
+)
+def test_endings_of_other_formats_are_told_with_the_remedy(tmp_path: Path, name: str, remedy: str):
+    with pytest.raises(DataError, match=f"{name}: .*{remedy}"):
+        recsys.read_interactions(written(tmp_path, name, "x"))
+
+
+def test_what_is_no_file_is_told_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DATA", "/data")
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path, told in {
+        "-": "standard input",
+        "pipe.csv": "pipe.csv is no file but a pipe or a device, .* write it to a file",
+        "https://example.org/log.csv": "is an address, .* download it first",
+        "s3://bucket/log.parquet": "is an address, .* download it first",
+        "file:///data/my%20log.csv": "is an address, .* write /data/my log.csv",
+        "~/log.csv": f"write {Path.home()}/log.csv",
+        "$DATA/log.csv": "variables are only expanded by a shell; write /data/log.csv",
+        "log.csv": "log.csv does not exist$",
+        "log*.csv": r"no file matches the pattern log\*.csv",
+    }.items():
+        for read in (recsys.read_interactions, recsys.read_catalog):
+            with pytest.raises(DataError, match=told):
+                read(path)
