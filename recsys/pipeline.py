@@ -27,9 +27,12 @@ from recsys.two_tower import Recipe, TwoTower
 if TYPE_CHECKING:
     from recsys.evaluation.compare import Comparison
     from recsys.evaluation.result import Evaluation
+    from recsys.serving.batch.run import BatchResult
     from recsys.serving.retriever import Retriever
     from recsys.training.estimate import Estimate
     from recsys.training.logs import TrainingLog
+    from recsys.tuning.space import Space
+    from recsys.tuning.trials import Tuning
 
 SplitName: TypeAlias = Literal["last", "time", "random", "none"]
 
@@ -261,6 +264,51 @@ def fit_trial(
     return model.log
 
 
+def tune_log(
+    space: Space,
+    log: Interactions,
+    catalog: Catalog | None = None,
+    *,
+    out: Path,
+    users: UserTable | None = None,
+    split: str | None = None,
+    storage: Path | None = None,
+    **budget: Any,
+) -> tuple[Tuning, dict[str, Path]]:
+    """Split a log, search a space for the options that do best on validation, and write the best recipe and the page.
+
+    Parameters
+    ----------
+    space : Space
+    log : Interactions
+    catalog : Catalog, optional
+    out : Path
+        Folder of what is written; the study is called as it is.
+    users : UserTable, optional
+    split : {"last", "time", "random"}, optional
+        What to hold out; see :func:`split_for`.
+    storage : Path, optional
+        SQLite file of the study; by default ``study.db`` in ``out``.
+    **budget
+        ``trials``, ``seed`` and ``minutes`` of :func:`recsys.tuning.search.tune`.
+
+    Returns
+    -------
+    Tuning
+    dict of Path
+        ``recipe``, ``trials`` and ``page``.
+    """
+    from recsys.tuning.page import write  # noqa: PLC0415
+    from recsys.tuning.search import tune  # noqa: PLC0415 - optuna
+
+    train, validation, _ = split_log(log, split_for(log, split))
+    if validation is None:
+        raise ConfigError("a search needs validation users: choose another split than none")
+    place: dict[str, Any] = {"storage": storage or out / "study.db", "name": out.resolve().name}
+    found = tune(train, catalog, validation, space, fit=fit_trial, users=users, **place, **budget)
+    return found, write(found, out)
+
+
 def load_held_out(folder: str | Path) -> tuple[Retriever, Holdout]:
     """A bundle's retriever and its held-out users.
 
@@ -379,6 +427,14 @@ def report_bundle(
     return ReportFiles(out, out.with_suffix(".json"), out.with_suffix(".md"))
 
 
+def recommend_batch(folder: str | Path, out: str | Path, **how: Any) -> BatchResult:
+    """Recommend to many users of a bundle; takes what :func:`recsys.recommend_to_parquet` does."""
+    from recsys.serving.batch.run import recommend_to_parquet  # noqa: PLC0415
+    from recsys.serving.load import load  # noqa: PLC0415
+
+    return recommend_to_parquet(load(folder), out, bundle=folder, **how)
+
+
 @dataclass(frozen=True, eq=False)
 class ItemChanges:
     """Tables of items to add and to update, ids to remove, and whether to compact the bundle after that."""
@@ -392,13 +448,15 @@ class ItemChanges:
         return self.add is not None or self.update is not None or bool(self.remove) or self.compact
 
 
-def change_bundle(folder: Path, changes: ItemChanges | None = None, **bounds: Any) -> Retriever:
+def change_bundle(folder: Path, changes: ItemChanges | None = None, page: Path | None = None, **bounds: Any) -> Retriever:
     """Change the items of a saved bundle or, without changes, choose its index anew; the bundle is replaced as a whole.
 
     Parameters
     ----------
     folder : Path
     changes : ItemChanges, optional
+    page : Path, optional
+        Where to write the trade-off that was measured, if the index is chosen anew.
     **bounds
         ``recall_target``, ``memory_budget`` and ``kinds`` of :meth:`Retriever.choose_index`.
     """
@@ -421,10 +479,12 @@ def change_bundle(folder: Path, changes: ItemChanges | None = None, **bounds: An
             if changes.compact:
                 retriever.compact()
         save(retriever.bundle, folder, overwrite=True, like=folder, held=held)
+    if page is not None and not changes:
+        _write_index_page(folder, retriever, page)
     return retriever
 
 
-def write_index_page(folder: Path, retriever: Retriever, page: Path) -> None:
+def _write_index_page(folder: Path, retriever: Retriever, page: Path) -> None:
     """Write the page with the trade-off that was measured when the index was chosen."""
     from recsys.report.index_page import index_page  # noqa: PLC0415
 

@@ -258,6 +258,14 @@ def test_nothing_is_imported_that_only_one_system_has() -> None:
     assert not wrong
 
 
+def test_a_command_is_eight_lines_at_most() -> None:
+    """It reads the arguments, calls the public API and hands the result on; the rest stands elsewhere."""
+    commands = [one for one in tree(ROOT / PACKAGE / "cli" / "commands.py").body if isinstance(one, ast.FunctionDef)]
+    bodies = {one.name: one.body[1:] if ast.get_docstring(one) else one.body for one in commands}
+    lengths = {name: (body[-1].end_lineno or 0) - body[0].lineno + 1 for name, body in bodies.items()}
+    assert {name: length for name, length in lengths.items() if length > 8} == {}
+
+
 def test_every_module_is_used() -> None:
     """By another one, or as a public name or an entry point."""
     public = set(imported(tree(ROOT / PACKAGE / "__init__.py"), frozenset(modules())))

@@ -8,22 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from recsys.cli.given_ids import ids_of
-from recsys.core.destination import prove_file, prove_folder
+from recsys.core.destination import FitPlaces, prove_file, prove_folder
 from recsys.errors import ConfigError
 
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
-def check_tune(arguments: Namespace) -> Path:
-    """The folder of a search, proven to be writable; impossible numbers of trials and minutes are refused."""
+def fit_places(arguments: Namespace) -> FitPlaces:
+    """Where ``fit`` writes."""
+    if arguments.out is None:
+        raise ConfigError("fit needs --out FOLDER for the bundle; only --dry-run and --find-rate work without it")
+    return FitPlaces.of(arguments.out)
+
+
+def tune_options(arguments: Namespace) -> dict[str, Any]:
+    """The budget of ``tune`` and the file of its study; what cannot be is refused, and places are proven to be writable."""
     from recsys.tuning.search import check_budget  # noqa: PLC0415 - optuna
 
-    check_budget(arguments.trials, arguments.seed, arguments.minutes)
-    out = Path(arguments.out)
-    prove_folder(out)
+    budget = {name: getattr(arguments, name) for name in ("trials", "seed", "minutes")}
+    check_budget(**budget)
+    prove_folder(Path(arguments.out))
     if arguments.storage:
         prove_file(Path(arguments.storage), option="--storage")
-    return out
+    return budget | {"storage": None if arguments.storage is None else Path(arguments.storage)}
 
 
 def check_compare(arguments: Namespace) -> None:
@@ -47,7 +54,7 @@ def is_bundle(arguments: Namespace) -> bool:
 
 
 def recommend_options(arguments: Namespace, new: list[str] | None, users: list[str] | None) -> dict[str, Any]:
-    """The filters and rules of ``recommend``; combinations that say nothing are refused, and ``--out`` is proven."""
+    """How ``recommend`` answers; combinations that say nothing are refused, and ``--out`` is proven to be writable."""
     if new and (arguments.users is not None or arguments.users_file is not None or arguments.out):
         raise ConfigError("--history cannot be combined with --users or --out")
     if new and arguments.fallback:
@@ -56,9 +63,9 @@ def recommend_options(arguments: Namespace, new: list[str] | None, users: list[s
         raise ConfigError(
             "recommendations for all users need --out FOLDER or --out FILE.parquet; or name users with --users"
         )
-    if (idle := batch_options(arguments)) and not arguments.out:
-        raise ConfigError(f"--{next(iter(idle)).replace('_', '-')} needs --out")
-    found = _filters(arguments)
+    if (batch := _batch_options(arguments)) and not arguments.out:
+        raise ConfigError(f"--{next(iter(batch)).replace('_', '-')} needs --out")
+    found = _filters(arguments) | batch
     if arguments.out and (strange := {"rules", "fallback"} & set(found)):
         raise ConfigError(f"--{min(strange)} is not supported with --out")
     if arguments.out:
@@ -67,7 +74,7 @@ def recommend_options(arguments: Namespace, new: list[str] | None, users: list[s
     return {"k": arguments.k, "filter_seen": not arguments.keep_seen} | found
 
 
-def batch_options(arguments: Namespace) -> dict[str, Any]:
+def _batch_options(arguments: Namespace) -> dict[str, Any]:
     """How a batch is made, as far as it was given."""
     given = {name: getattr(arguments, name) for name in ("shard_users", "overwrite", "engine", "workers")}
     return {name: value for name, value in given.items() if value is not None and value is not False}
@@ -93,8 +100,9 @@ def explain_options(arguments: Namespace, history: list[str] | None) -> dict[str
     return who | {"unknown": arguments.unknown or "error"}
 
 
-def index_page_of(arguments: Namespace, *, changes: bool) -> Path | None:
+def index_page_of(arguments: Namespace, removed: list[str] | None) -> Path | None:
     """Where the page of ``index`` goes; None if it changes items, which flags for choosing an index do not go with."""
+    changes = bool(arguments.add or arguments.update or removed or arguments.compact)
     measuring = [name for name in ("recall", "memory", "kind", "out") if getattr(arguments, name) is not None]
     if changes and measuring:
         raise ConfigError(

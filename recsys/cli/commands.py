@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recsys import pipeline
-from recsys.cli import answers, checks
+from recsys.cli import answers, checks, reading
 from recsys.cli.answers import Answer
 from recsys.cli.given_ids import history_of, ids_of, items_of, users_of
-from recsys.cli.reading import read_data, reading_of, user_features, user_groups, written
-from recsys.cli.text_flags import check_text_flags, text_options
+from recsys.cli.reading import read_data, user_features, user_groups
 from recsys.config.options import given_tables
 from recsys.config.recipe import TABLES
-from recsys.core.destination import FitPlaces
-from recsys.data.read import read_items
-from recsys.errors import ConfigError
 from recsys.two_tower import Recipe
+
+if TYPE_CHECKING:
+    from recsys.serving.retriever import Retriever
 
 
 def fit(arguments: Namespace) -> Answer:
@@ -25,15 +24,11 @@ def fit(arguments: Namespace) -> Answer:
     recipe = Recipe.read(arguments.recipe, **given_tables(arguments, TABLES))
     if arguments.dry_run or arguments.find_rate:
         return _estimate(recipe, arguments)
-    if arguments.out is None:
-        raise ConfigError("fit needs --out FOLDER for the bundle; only --dry-run and --find-rate work without it")
-    with (places := FitPlaces.of(arguments.out)).claimed(overwrite=arguments.overwrite) as held:
+    places = checks.fit_places(arguments)
+    with places.claimed(overwrite=arguments.overwrite) as held:
         (log, catalog), users = read_data(arguments), user_features(arguments)
-        reading = reading_of(arguments, arguments.data_flags, pipeline.split_for(log, arguments.split))
-        how = {name: getattr(arguments, name) for name in ("split", "resume", "overwrite")}
-        return answers.fitted(
-            pipeline.fit_bundle(recipe, log, catalog, places=places, users=users, reading=reading, held=held, **how)
-        )
+        how = reading.fit_options(arguments, pipeline.split_for(log, arguments.split))
+        return answers.fitted(pipeline.fit_bundle(recipe, log, catalog, places=places, users=users, held=held, **how))
 
 
 def _estimate(recipe: Recipe, arguments: Namespace) -> Answer:
@@ -44,27 +39,11 @@ def _estimate(recipe: Recipe, arguments: Namespace) -> Answer:
 
 def tune(arguments: Namespace) -> Answer:
     """``recsys tune``."""
-    from recsys.tuning.page import write  # noqa: PLC0415
-    from recsys.tuning.search import tune as search  # noqa: PLC0415 - optuna
-    from recsys.tuning.space import read_space  # noqa: PLC0415
-
-    space = read_space(Path(arguments.space), TABLES)
-    if arguments.keep_seen:
-        space = replace(space, fixed=space.fixed | {"training": space.fixed["training"] | {"keep_seen": True}})
-    out = checks.check_tune(arguments)
+    space, how = reading.search_space(arguments), checks.tune_options(arguments)
     (log, catalog), users = read_data(arguments), user_features(arguments)
-    split = pipeline.split_for(log, arguments.split)
-    train, validation, _ = pipeline.split_log(log, split)
-    assert validation is not None  # noqa: S101 - all splits of tune have one
-    storage = Path(arguments.storage or out / "study.db")
-    how = {"trials": arguments.trials, "seed": arguments.seed, "minutes": arguments.minutes, "users": users}
-    found = search(
-        train, catalog, validation, space, fit=pipeline.fit_trial, storage=storage, name=out.resolve().name, **how
-    )
-    files = write(found, out)
-    words = [word for flag in arguments.data_flags for word in written(flag, getattr(arguments, flag.dest))]
-    words += ["--split", split, "--recipe", str(files["recipe"]), "--out", str(out / "model")]
-    return answers.tuned(found, files, words)
+    split, out = pipeline.split_for(log, arguments.split), Path(arguments.out)
+    found, files = pipeline.tune_log(space, log, catalog, users=users, split=split, out=out, **how)
+    return answers.tuned(found, files, reading.fit_words(arguments, split, files["recipe"], out / "model"))
 
 
 def evaluate(arguments: Namespace) -> Answer:
@@ -94,65 +73,52 @@ def _filter_seen(arguments: Namespace) -> bool | None:
     return None if arguments.keep_seen is None else not arguments.keep_seen
 
 
+def _retriever(arguments: Namespace) -> Retriever:
+    from recsys.serving.load import load  # noqa: PLC0415 - torch
+
+    return load(arguments.run_folder)
+
+
 def recommend(arguments: Namespace) -> Answer:
     """``recsys recommend``."""
-    from recsys.serving.batch.run import recommend_to_parquet  # noqa: PLC0415
-    from recsys.serving.load import load  # noqa: PLC0415
-
     new, users = history_of(arguments), users_of(arguments)
-    options = checks.recommend_options(arguments, new, users)
-    retriever, folder = load(arguments.run_folder), arguments.run_folder
-    if arguments.out:
-        how = options | checks.batch_options(arguments)
-        return answers.written_batch(
-            arguments.out, recommend_to_parquet(retriever, arguments.out, users=users, bundle=folder, **how)
-        )
+    how, out = checks.recommend_options(arguments, new, users), arguments.out
+    if out:
+        return answers.written_batch(out, pipeline.recommend_batch(arguments.run_folder, out, users=users, **how))
+    retriever = _retriever(arguments)
     if new:
-        found = retriever.answered(histories=[new], **options)
-        return answers.recommended_to_history(retriever, found, arguments.unknown)
-    return answers.recommended(retriever, retriever.answered(users, **options), arguments.unknown)
+        return answers.recommended_to_history(retriever, retriever.answered(histories=[new], **how), arguments.unknown)
+    return answers.recommended(retriever, retriever.answered(users, **how), arguments.unknown)
 
 
 def similar(arguments: Namespace) -> Answer:
     """``recsys similar``."""
-    from recsys.serving.load import load  # noqa: PLC0415
-
     items = items_of(arguments)
     how = {"k": arguments.k, "where": arguments.where, "unknown": arguments.unknown or "error"}
-    retriever = load(arguments.run_folder)
+    retriever = _retriever(arguments)
     return answers.similar(retriever, retriever.similar_items(items, **how))
 
 
 def search(arguments: Namespace) -> Answer:
     """``recsys search``."""
-    from recsys.serving.load import load  # noqa: PLC0415
-
-    retriever = load(arguments.run_folder)
+    retriever = _retriever(arguments)
     found = retriever.search(arguments.texts, k=arguments.k, where=arguments.where)
     return answers.found_by_text(retriever.with_titles(found))
 
 
 def explain(arguments: Namespace) -> Answer:
     """``recsys explain``."""
-    from recsys.serving.load import load  # noqa: PLC0415
-
     items, history = items_of(arguments), history_of(arguments)
     who = checks.explain_options(arguments, history)
-    return answers.explained(load(arguments.run_folder), items, arguments.top, **who)
+    return answers.explained(_retriever(arguments), items, arguments.top, **who)
 
 
 def index(arguments: Namespace) -> Answer:
     """``recsys index``: choose an index anew, or change the items; the bundle is replaced as a whole."""
-    folder, removed = Path(arguments.run_folder), ids_of(arguments, "remove")
-    bounds = checks.index_bounds(arguments)
-    page = checks.index_page_of(arguments, changes=bool(arguments.add or arguments.update or removed or arguments.compact))
-    tables = {name: getattr(arguments, name) for name in ("add", "update")}
-    check_text_flags(arguments, *((file, None) for file in tables.values() if file))
-    read = {name: read_items(file, **text_options(arguments, file)) for name, file in tables.items() if file}
-    changes = pipeline.ItemChanges(remove=removed or (), compact=arguments.compact, **read)
-    retriever = pipeline.change_bundle(folder, changes, **bounds)
-    if page is not None:
-        pipeline.write_index_page(folder, retriever, page)
+    removed, bounds = ids_of(arguments, "remove"), checks.index_bounds(arguments)
+    page = checks.index_page_of(arguments, removed)
+    changes = pipeline.ItemChanges(remove=removed or (), compact=arguments.compact, **reading.changed_items(arguments))
+    retriever = pipeline.change_bundle(Path(arguments.run_folder), changes, page, **bounds)
     return answers.indexed(arguments, retriever, page)
 
 

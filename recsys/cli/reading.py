@@ -1,19 +1,25 @@
-"""What a command reads: the log, the catalogue and the table of users that its flags name."""
+"""What a command reads: the log, the catalogue, the tables and the search space that its flags name."""
 
 from __future__ import annotations
 
 from argparse import Action, Namespace
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from recsys.cli.text_flags import Source, check_text_flags, text_options
+from recsys.config.recipe import TABLES
 from recsys.core.schema import USER
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.read import read_catalog, read_interactions, read_user_table, read_users
+from recsys.data.read import read_catalog, read_interactions, read_items, read_user_table, read_users
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recsys.tuning.space import Space
 
 _FILES = ("log", "catalog", "user_table")
 
@@ -105,6 +111,35 @@ def written(flag: Action, value: Any) -> list[str]:
         return [f"{flag.option_strings[0]}={value}"]
     values = [] if value is True else value if isinstance(value, list) else [value]
     return [*flag.option_strings[:1], *(f"{one[0]}={one[1]:g}" if isinstance(one, tuple) else str(one) for one in values)]
+
+
+def fit_words(arguments: Namespace, split: str, recipe: Path, out: Path) -> list[str]:
+    """The words after ``recsys fit`` that fit a recipe to the data of this command."""
+    words = [word for flag in arguments.data_flags for word in written(flag, getattr(arguments, flag.dest))]
+    return [*words, "--split", split, "--recipe", str(recipe), "--out", str(out)]
+
+
+def search_space(arguments: Namespace) -> Space:
+    """The space that ``tune`` searches, with what ``--keep-seen`` fixes."""
+    from recsys.tuning.space import read_space  # noqa: PLC0415
+
+    space = read_space(Path(arguments.space), TABLES)
+    if not arguments.keep_seen:
+        return space
+    return replace(space, fixed=space.fixed | {"training": space.fixed["training"] | {"keep_seen": True}})
+
+
+def changed_items(arguments: Namespace) -> dict[str, pl.DataFrame]:
+    """The tables of items that ``--add`` and ``--update`` name, by these names."""
+    tables = {name: file for name in ("add", "update") if (file := getattr(arguments, name))}
+    check_text_flags(arguments, *((file, None) for file in tables.values()))
+    return {name: read_items(file, **text_options(arguments, file)) for name, file in tables.items()}
+
+
+def fit_options(arguments: Namespace, split: str) -> dict[str, Any]:
+    """How ``fit`` goes about it: the split as it was asked for, resuming, overwriting, and how the log was read."""
+    how = {name: getattr(arguments, name) for name in ("split", "resume", "overwrite")}
+    return how | {"reading": reading_of(arguments, arguments.data_flags, split)}
 
 
 def reading_of(arguments: Namespace, flags: list[Action], split: str) -> dict[str, Any]:
