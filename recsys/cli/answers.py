@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from recsys.tuning.trials import Tuning
 
 NOTHING = "no item is left: the filters leave none that has not been seen already"
+NO_NEIGHBOUR = "no item is left: the filters leave none"
+NOBODY = "nobody is left to answer: all are unknown, or have no history to read"
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,17 @@ def recommended(retriever: Retriever, found: Answered, unknown: str | None) -> A
         parts.append(f"user {user}, last: {last}\n{as_text(own.drop(USER))}")
     if found.rule_effects is not None:
         parts.append(f"what the rules changed\n{as_text(retriever.with_titles(found.rule_effects))}")
-    return Answer("\n\n".join(parts) or NOTHING, data)
+    return Answer("\n\n".join(parts) or _why_nothing(found), data)
 
 
 def recommended_to_history(retriever: Retriever, found: Answered, unknown: str | None) -> Answer:
     """Recommendations for one history."""
     frame = retriever.with_titles(found.frame.drop(QUERY))
-    return Answer(as_text(frame) if frame.height else NOTHING, _with_counts(found, frame, "histories", unknown))
+    return Answer(as_text(frame) if frame.height else _why_nothing(found), _with_counts(found, frame, "histories", unknown))
+
+
+def _why_nothing(found: Answered) -> str:
+    return NOTHING if found.left_out.nothing_left else NOBODY
 
 
 def _with_counts(found: Answered, frame: pl.DataFrame, what: str, unknown: str | None) -> Any:
@@ -128,14 +134,14 @@ def similar(retriever: Retriever, frame: pl.DataFrame) -> Answer:
     for (item,), own in retriever.with_titles(frame, SIMILAR).group_by(ITEM, maintain_order=True):
         title = retriever.catalog.title_of(retriever.items.to_rows([item]))[0]
         parts.append(f"like {title} ({item})\n{as_text(own.drop(ITEM))}")
-    return Answer("\n\n".join(parts) or NOTHING, retriever.with_titles(frame, SIMILAR).to_dicts())
+    return Answer("\n\n".join(parts) or NO_NEIGHBOUR, retriever.with_titles(frame, SIMILAR).to_dicts())
 
 
 def found_by_text(frame: pl.DataFrame) -> Answer:
     """Items that texts describe."""
     groups = frame.group_by(QUERY, maintain_order=True)
     parts = [f"{text}\n{as_text(own.drop(QUERY))}" for (text,), own in groups]
-    return Answer("\n\n".join(parts) or NOTHING, frame.to_dicts())
+    return Answer("\n\n".join(parts) or NO_NEIGHBOUR, frame.to_dicts())
 
 
 def explained(retriever: Retriever, items: list[str], top: int, **who: Any) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from recsys.core.progress import log, warn
 
 _MARK: Final = "\0"
 """Stands before a word that is an id, so that argparse takes it for no flag; no word of a command line can hold it."""
+
+_NUMBERS: Final = re.compile(r"invalid int value: '(\d+(?:,\d+)+)'")
 
 _MAY_BE_EMPTY = ("quote", "null_values")
 """No quoting at all, and an empty field: what an empty word means for these flags."""
@@ -72,6 +75,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and exit with 2."""
         said = " ".join(message.replace(_MARK, "").split())
+        if listed := _NUMBERS.search(said):
+            said += f"; write numbers apart: {listed[1].replace(',', ' ')}"
         print(f"recsys: {said} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 

@@ -125,7 +125,8 @@ HOW = {
     "Holdout": "the .test or .validation of a split, such as recsys.leave_last_out(log)",
     "Catalog": "recsys.read_catalog(file) or recsys.Catalog.from_frame(frame, text=[...])",
     "UserTable": "recsys.read_user_table(file, categorical=[...])",
-    "DataFrame": "a polars DataFrame, such as polars.read_csv(file) or polars.from_pandas(frame)",
+    "DataFrame": "a polars DataFrame, such as polars.read_csv(file), polars.from_pandas(frame), "
+    "polars.from_arrow(table) or lazy.collect()",
     "ModelConfig": "recsys.ModelConfig(dim=64)",
     "Training": "recsys.Training(epochs=10)",
     "Objective": "recsys.Objective(loss='softmax')",

@@ -137,7 +137,10 @@ class Interactions:
         unordered, drop_duplicates = flag(unordered, "unordered"), flag(drop_duplicates, "drop_duplicates")
         for name in (USER, ITEM):
             if name not in frame.columns:
-                raise DataError(f"the frame has no column {name!r}; its columns are {', '.join(frame.columns)}")
+                raise DataError(
+                    f"the frame has no column {name!r}; its columns are {', '.join(frame.columns)}: rename "
+                    f"the one that holds the {name.removesuffix('_id')}s, frame.rename({{...: {name!r}}})"
+                )
         if frame.height == 0:
             raise DataError("the frame has no rows")
         if unordered and (timed := next((name for name in (ORDER, TIMESTAMP) if name in frame.columns), None)):

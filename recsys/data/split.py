@@ -165,7 +165,10 @@ def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
     lists = log.histories
     chosen = np.flatnonzero(lists.lengths > held)
     if len(chosen) == 0:
-        raise DataError(f"leave-last-out needs users with at least {held + 1} events; the longest history here is shorter")
+        raise DataError(
+            f"leave-last-out needs users with at least {held + 1} events; the longest history here is shorter; "
+            "take another split (--split time), or hold out nothing (--split none)"
+        )
     ends, whole = lists.offsets[chosen + 1], lists.take(chosen)
 
     def holdout(back: int, name: str) -> Holdout:
@@ -313,7 +316,7 @@ def instants_of(log: Interactions, what: str) -> Int64:
     """
     if log.timestamps is None:
         has = "only an order within each user" if log.ordered else "no order at all"
-        raise LeakageError(f"{what} needs timestamps; this log has {has}; name their column, timestamp=")
+        raise LeakageError(f"{what} needs timestamps; this log has {has}; name their column, timestamp= (--timestamp)")
     return log.timestamps
 
 
@@ -332,7 +335,10 @@ def cut_at(log: Interactions, start: int, name: str, *, end: int | None = None) 
     times = instants_of(log, "a time split")
     before = times < start
     if not before.any() or before.all():
-        raise DataError(f"{name}: all events lie on one side of the instant {start}; choose another quantile or horizon")
+        raise DataError(
+            f"{name}: all events lie on one side of the instant {start}; choose another quantile or horizon, or "
+            f"another split (--split)"
+        )
     within = ~before if end is None else ~before & (times < end)
     span = "after it" if end is None else f"between it and {end}"
     refusal = f"no user has a history before the instant {start} and a new item {span}; choose another quantile or horizon"

@@ -9,7 +9,7 @@ import polars as pl
 import torch
 
 from recsys.config.model import ModelConfig
-from recsys.core.progress import log
+from recsys.core.progress import log, warn
 from recsys.core.ragged import Float32
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -27,6 +27,9 @@ from recsys.models.networks.item_tower import ItemTower
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.models.networks.user_tower import UserTower
 from recsys.models.towers import TwoTowerModel
+
+_MANY = 0.1
+"""Share of items that share one vector above which a warning is logged."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ def fresh_towers(
     with torch.random.fork_rng():
         text = None if options.encoder is None else text_part(options, catalog, device)
         content = item_content(options, catalog, None if text is None else text.vectors, device)
+        tell_items_of_nothing(content, torch.from_numpy((train.item_counts > 0) & options.use_ids), catalog)
         torch.manual_seed(seed)
         trained = None if text is None else text_tower(options, catalog, text, device)
         torch.manual_seed(seed)
@@ -180,6 +184,23 @@ def fresh_towers(
         event_names=train.event_names,
         user_codes=codes,
     )
+
+
+def tell_items_of_nothing(content: ItemContent, has_events: torch.Tensor, catalog: Catalog) -> None:
+    """Tell of items with neither events nor content, which all get one vector; warn if they are many."""
+    nothing = ~has_events
+    for part in (content.text, content.images, content.numbers):
+        if part is not None:
+            nothing = nothing & (part == 0).all(1).cpu()
+    if content.bags is not None:
+        nothing = nothing & (content.bags.offsets.diff() == 0).cpu()
+    if not (count := int(nothing.sum())):
+        return
+    message = (
+        f"{count:,} of {len(nothing):,} items, such as {catalog.items.ids[int(nothing.int().argmax())]!r}, have no event "
+        f"to learn from and nothing else that the model reads: they share one vector, and are ranked all alike"
+    )
+    (warn if count > _MANY * len(nothing) else log)(message)
 
 
 @dataclass(frozen=True, eq=False)

@@ -254,7 +254,10 @@ def _one_per_item(name: str, of: str, given: object, histories: Ragged, *, neede
     """The values that go with the items of histories, checked to be one for each item."""
     if given is None:
         if needed:
-            raise ConfigError(f"this model reads the {name} of a history; give {name}=, one list per history")
+            raise ConfigError(
+                f"this model reads the {name} of a history; give {name}=, one list per history (in Python: the "
+                f"command line has no flag for them)"
+            )
         return None
     inner = "times" if name == "times" else "event types"
     lists = [listed(one, f"{name}[{i}]", inner) for i, one in enumerate(listed(given, name, of))]

@@ -123,10 +123,18 @@ def found_rows(ids: pl.Series | list[Hashable], known: IdMap, name: str, remedy:
         told = ", ".join(repr(ids[int(i)]) for i in missing[:5]) + (", ..." if len(missing) > 5 else "")
         such = ", ".join(repr(one) for one in known.ids[:3].to_list())
         count = "" if len(ids) == 1 else f"{len(missing):,} of {len(ids):,} ids in {name} are "
+        if apart := _in_one_word(ids[int(missing[0])], known):
+            remedy = f"write several ids apart: {apart}"
         raise UnknownIdError(
             f"unknown {known.kind} {told}: {count}not among the {len(known):,} {known.kind}s (such as {such}); {remedy}"
         )
     return rows
+
+
+def _in_one_word(one: object, known: IdMap) -> str | None:
+    """Known ids that were written as one word with commas, apart; None if this is no such word."""
+    parts = [part.strip() for part in one.split(",")] if isinstance(one, str) else []
+    return " ".join(parts) if len(parts) > 1 and bool((known.find_rows(parts) >= 0).all()) else None
 
 
 def known_rows(ids: RawIds, known: IdMap, name: str, unknown: Unknown = "error", remedy: str = _SKIP) -> tuple[Int32, int]:

@@ -13,7 +13,7 @@ import polars as pl
 
 from recsys.bundle.choice import with_chosen_index
 from recsys.bundle.contents import Bundle
-from recsys.core.arguments import choice, renamed
+from recsys.core.arguments import choice, place, renamed
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads, check_process, note_threads
 from recsys.core.progress import warn
@@ -315,6 +315,8 @@ class Retriever:
             target_event=target_event, unknown=unknown,
         )  # fmt: skip
         rows, missed = known_rows(items, bundle.items, "items", unknown)
+        if not len(rows) and not missed:
+            raise ConfigError("there is nothing to score: items is empty")
         if told := (request.left_out + LeftOut(unknown_items=missed)).sentence(len(request.people.users)):
             warn(told)
         return scored(request, rows)
@@ -479,4 +481,4 @@ class Retriever:
         from recsys.bundle.io import save  # noqa: PLC0415
 
         check_process()
-        save(self.bundle, Path(folder), overwrite=overwrite, metrics=metrics, extras=extras, like=like)
+        save(self.bundle, place(folder, "folder"), overwrite=overwrite, metrics=metrics, extras=extras, like=like)
