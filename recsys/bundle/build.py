@@ -20,7 +20,6 @@ from recsys.data.split import Holdout
 from recsys.errors import DataError
 from recsys.index.item_index import ItemIndex
 from recsys.index.spec import IndexSpec
-from recsys.models.feature_encoder import FeatureEncoder, reads_words
 from recsys.models.towers import TwoTowerModel
 
 
@@ -58,11 +57,9 @@ def build(
     histories = log.histories.remap(new_rows).recoded(log.event_names, names)
     if train is not None and not log.ordered:
         histories = _trained_first(histories, train, log.users, len(towers.items))
-    words = reads_words(config, has_tokens=towers.net.items.bags is not None)
-    encoder = FeatureEncoder.of(catalog, config.categories, config.numbers, words=words)
     vectors = ItemIndex.build(towers.vectors, index, device=towers.device)
     return Bundle(
-        corpus=Corpus(towers, vectors, catalog, len(towers.items), encoder),
+        corpus=Corpus(towers, vectors, catalog, len(towers.items), towers.reader),
         users=log.users,
         histories=histories,
         config=config,

@@ -314,6 +314,7 @@ def _corpus(source: Source, config: dict[str, Any], users: IdMap, features: pl.D
     if encoder is None:  # bundles of older versions have no file for it
         first = catalog.aligned(IdMap(items.ids[:trained], items.kind))
         encoder = FeatureEncoder.of(first, model.categories, model.numbers, words=words)
+    towers.reader = encoder
     return Corpus(towers, index, catalog, trained, encoder)
 
 

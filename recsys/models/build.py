@@ -20,7 +20,8 @@ from recsys.models.encoders.held import HeldEncoder
 from recsys.models.encoders.pretrained import ImageEncoder, TextEncoder, open_encoder
 from recsys.models.encoders.proof import prove_vectors
 from recsys.models.encoders.whitening import Whitening
-from recsys.models.features import make_bags, make_numbers, recurring
+from recsys.models.feature_encoder import FeatureEncoder
+from recsys.models.features import recurring
 from recsys.models.networks.content import ItemContent, LiveText, TokenBags
 from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.item_tower import ItemTower
@@ -168,7 +169,8 @@ def fresh_towers(
     )
     with torch.random.fork_rng():
         text = None if options.encoder is None else text_part(options, catalog, device)
-        content = item_content(options, catalog, None if text is None else text.vectors, device)
+        reader = feature_reader(options, catalog)
+        content = item_content(options, catalog, None if text is None else text.vectors, reader, device)
         tell_items_of_nothing(content, torch.from_numpy((train.item_counts > 0) & options.use_ids), catalog)
         torch.manual_seed(seed)
         trained = None if text is None else text_tower(options, catalog, text, device)
@@ -183,6 +185,7 @@ def fresh_towers(
         device,
         event_names=train.event_names,
         user_codes=codes,
+        reader=reader,
     )
 
 
@@ -268,7 +271,18 @@ def text_tower(options: ModelConfig, catalog: Catalog, text: TextPart, device: s
     )
 
 
-def item_content(options: ModelConfig, catalog: Catalog, text: torch.Tensor | None, device: str) -> ItemContent:
+def feature_reader(options: ModelConfig, catalog: Catalog) -> FeatureEncoder:
+    """What reads words, categories and numbers, fitted to the catalogue; no words if none recurs, unless asked for."""
+    words = options.wants_words
+    if words and not options.categories and options.word_features == "auto" and not recurring(catalog):
+        log("no word occurs in the texts of two items: the encoder alone reads them")
+        words = False
+    return FeatureEncoder.of(catalog, options.categories, options.numbers, words=words)
+
+
+def item_content(
+    options: ModelConfig, catalog: Catalog, text: torch.Tensor | None, reader: FeatureEncoder, device: str
+) -> ItemContent:
     """What the item tower reads beside ids.
 
     Parameters
@@ -277,26 +291,16 @@ def item_content(options: ModelConfig, catalog: Catalog, text: torch.Tensor | No
     catalog : Catalog
     text : float32 (n_items, T) or None
         As :func:`text_part` gives it.
+    reader : FeatureEncoder
     device : str
         Where images are encoded.
     """
     return ItemContent(
         text=text,
         images=None if options.images is None else image_vectors(options, catalog, device),
-        numbers=make_numbers(catalog, options.numbers) if options.numbers else None,
-        bags=item_bags(options, catalog),
+        numbers=None if reader.scales is None else reader.scales.table(catalog),
+        bags=None if reader.tokens is None else reader.tokens.bags(catalog),
     )
-
-
-def item_bags(options: ModelConfig, catalog: Catalog) -> TokenBags | None:
-    """Words and categories of the items; None where none are asked for, or no word recurs and words were not asked for."""
-    words = options.wants_words
-    if not options.categories and not words:
-        return None
-    if not options.categories and options.word_features == "auto" and not recurring(catalog):
-        log("no word occurs in the texts of two items: the encoder alone reads them")
-        return None
-    return make_bags(catalog, options.categories, words=words)
 
 
 def whitened(encoded: Float32, values: pl.Series, dim: int) -> tuple[Whitening, torch.Tensor]:

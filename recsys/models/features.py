@@ -109,14 +109,6 @@ def recurring(catalog: Catalog) -> bool:
     return bool(words.unique()["token"].is_duplicated().any())
 
 
-def make_bags(catalog: Catalog, categories: Sequence[str], *, words: bool, least: int = 2) -> TokenBags:
-    """Words and pairs of neighbouring words of the items' texts, and values of categorical columns, weighted by rarity.
-
-    See :class:`TokenVocabulary`.
-    """
-    return TokenVocabulary.of(catalog, categories, words=words, least=least).bags(catalog)
-
-
 def _values(catalog: Catalog, column: str) -> pl.DataFrame:
     """``row`` and ``token`` of each value of a categorical column."""
     matrix, names = catalog.memberships(column)
@@ -175,14 +167,6 @@ class Standardiser:
             for name in self.columns
         ]
         return torch.from_numpy(pl.DataFrame(scaled).cast(pl.Float32).to_numpy().copy())
-
-
-def make_numbers(catalog: Catalog, columns: Sequence[str]) -> Tensor:
-    """Numeric columns with mean 0 and deviation 1 over the items that have a value; float32 (n_items, F).
-
-    See :class:`Standardiser`.
-    """
-    return Standardiser.of(catalog, columns).table(catalog)
 
 
 def _numbers(catalog: Catalog, name: str) -> pl.Series:

@@ -23,6 +23,7 @@ from recsys.index.exact.table import VectorTable
 from recsys.models.encoders.held import HeldEncoder
 from recsys.models.encoders.pretrained import TextEncoder
 from recsys.models.encoders.whitening import Whitening
+from recsys.models.feature_encoder import FeatureEncoder
 from recsys.models.networks.context import Context, Padding, collate, request_times
 from recsys.models.networks.item_tower import NO_TEXT
 from recsys.models.networks.two_tower import TwoTowerNetwork
@@ -171,6 +172,8 @@ class TwoTowerModel:
         The event types that the user tower knows, by code.
     user_codes : int32 (n_users, F) or None
         Features of the users, by row.
+    reader : FeatureEncoder
+        Reads words, categories and numbers of items as they were read when the towers were trained.
     tables : ItemTables or None
         Item vectors that need not be made again; None: they are made at first use.
     """
@@ -183,6 +186,7 @@ class TwoTowerModel:
     device: str = "cpu"
     event_names: tuple[str, ...] = ()
     user_codes: Int32 | None = None
+    reader: FeatureEncoder = field(default_factory=lambda: FeatureEncoder(None, None), repr=False)
     tables: ItemTables | None = field(default=None, repr=False)
 
     name = "two towers"

@@ -1,6 +1,7 @@
 """Every kind of input a model can have, from fit to a bundle and back."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from recsys.data.split import Split, leave_last_out
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError, EncoderError
 from recsys.models.encoders.pretrained import TextEncoder
+from recsys.models.features import Standardiser, TokenVocabulary
 from recsys.serving.retriever import Retriever
 from recsys.two_tower import TwoTower
 from tests.conftest import make_events, make_items
@@ -406,3 +408,19 @@ def test_words_are_learned_by_default_where_an_encoder_reads_texts_in_which_they
     assert "new" in again.items.ids.to_list()
     with pytest.raises(DataError, match="leave out words"):
         TwoTower(encoder=str(tiny_encoder), word_features="on", **small).fit(split.train, strange, training=QUICK)
+
+
+def test_words_and_numbers_are_fitted_once_and_handed_on(
+    split: Split, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = list[str]()
+    for kind in (TokenVocabulary, Standardiser):
+        plain = kind.of
+        monkeypatch.setattr(
+            kind, "of", lambda *a, plain=plain, kind=kind, **k: (fitted.append(kind.__name__), plain(*a, **k))[1]
+        )
+    dear = replace(catalog, columns=catalog.columns.with_columns(price=pl.int_range(pl.len())))
+    model = TwoTower(encoder=None, dim=8, heads=1, blocks=1, word_features="on", numbers=["price"])
+    retriever = model.fit(split.train, dear, training=QUICK).retriever(index="exact")
+    assert fitted == ["TokenVocabulary", "Standardiser"]
+    assert retriever.bundle.corpus.encoder is model.towers.reader

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from recsys.data.catalog import Catalog
 from recsys.errors import ConfigError, DataError
-from recsys.models.features import TokenVocabulary, make_bags, make_numbers
+from recsys.models.features import Standardiser, TokenVocabulary
 from recsys.models.networks.content import ItemContent, TokenBags
 from recsys.models.networks.item_tower import ItemTower, TokenEmbedding
 
@@ -22,6 +22,16 @@ def catalog_of(**columns: list) -> Catalog:
     length = len(next(iter(columns.values())))
     frame = pl.DataFrame({"item_id": [f"i{row}" for row in range(length)], **columns}, strict=False)
     return Catalog.from_frame(frame, text=["title"] if "title" in columns else [])
+
+
+def make_bags(catalog: Catalog, categories: list[str], *, words: bool, least: int = 2) -> TokenBags:
+    """The bags of the catalogue that the vocabulary was read from."""
+    return TokenVocabulary.of(catalog, categories, words=words, least=least).bags(catalog)
+
+
+def make_numbers(catalog: Catalog, columns: list[str]) -> torch.Tensor:
+    """The columns, scaled by the catalogue's own means and deviations."""
+    return Standardiser.of(catalog, columns).table(catalog)
 
 
 def bags_as_lists(bags: TokenBags) -> list[dict[int, float]]:
