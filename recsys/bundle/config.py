@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from recsys.config.augment import Augment
 from recsys.config.model import ModelConfig
 from recsys.config.renamed import RENAMED
+from recsys.config.training import Objective, Training
 from recsys.core.opened import Source
 from recsys.errors import BundleError, RecsysError
 
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
     from recsys.bundle.contents import Bundle
 
 FILE = "config.json"
-T = TypeVar("T")
+_OWNERS: dict[str, type[Any]] = {
+    "model": ModelConfig,
+    "objective": Objective,
+    "training.options": Training,
+    "augment": Augment,
+}
 
 
 def _is_names(value: Any) -> bool:
@@ -103,58 +110,98 @@ def _short(value: Any) -> str:
     return told if len(told) <= 80 else f"{told[:77]}..."
 
 
-def check_items(source: Source, config: dict[str, Any], items: int, columns: set[str]) -> None:
-    """Refuse what the configuration tells of items where the table of items does not bear it out.
+@dataclass(frozen=True)
+class SavedConfig:
+    """What ``config.json`` holds.
 
-    Raises
-    ------
-    BundleError
+    Attributes
+    ----------
+    model : ModelConfig
+    objective, augment, training : Objective, Augment, Training or None
+        None: the bundle does not have them.
+    record : dict
+        What happened in training.
+    reading : dict or None
+        How the log was read and split.
+    text_columns : tuple of str
+        Columns of the catalogue that an item's text is made of.
+    trained_items : int or None
+        How many of the first items the model was trained with; None: all.
+    event_names : tuple of str
+    holdout : str or None
+        The protocol by which users were held out; None: there are none.
     """
-    file, told = source.folder / FILE, config["catalog"]
-    if told.get("trained_items", items) > items:
-        raise BundleError(f"{file}: catalog.trained_items is {told['trained_items']}, and items.parquet has {items}")
-    if missing := [name for name in told["text_columns"] if name not in columns and f"_{name}" not in columns]:
-        raise BundleError(f"{file}: catalog.text_columns names {missing[0]!r}, which items.parquet does not have")
+
+    model: ModelConfig
+    objective: Objective | None
+    augment: Augment | None
+    training: Training | None
+    record: dict[str, Any]
+    reading: dict[str, Any] | None
+    text_columns: tuple[str, ...]
+    trained_items: int | None
+    event_names: tuple[str, ...]
+    holdout: str | None
 
 
-def model_of(folder: Path, options: dict[str, Any]) -> ModelConfig:
-    """The model's options; raises as :func:`options_of`."""
-    return _made(folder, "model", ModelConfig, options)
+def read(source: Source) -> SavedConfig:
+    """The configuration in a bundle's files; raises as :func:`parsed` and :func:`options_of`."""
+    config = parsed(source)
+    training, catalog = dict(config["training"]), config["catalog"]
+    tables = {name: config.get(name) for name in ("model", "objective", "augment")}
+    options = options_of(source.folder, tables | {"training.options": training.pop("options", None)})
+    return SavedConfig(
+        model=options["model"],
+        objective=options.get("objective"),
+        augment=options.get("augment"),
+        training=options.get("training.options"),
+        record=training,
+        reading=config.get("reading"),
+        text_columns=tuple(catalog["text_columns"]),
+        trained_items=catalog.get("trained_items"),
+        event_names=tuple(config.get("event_names", ())),  # bundles of older versions have none
+        holdout=config["holdout"],
+    )
 
 
-def options_of(folder: Path, table: str, owner: type[T], options: dict[str, Any] | None) -> T | None:
-    """The options of one table as their dataclass; None if the bundle does not have them.
+def options_of(folder: Path, tables: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """The options of tables as their dataclasses, by the table's name; without tables that the bundle does not have.
 
     Raises
     ------
     BundleError
         An option has an old name, is unknown, or has a value that is not allowed; the message names it.
     """
-    return None if options is None else _made(folder, table, owner, options)
-
-
-def _made(folder: Path, table: str, owner: type[T], options: dict[str, Any]) -> T:
-    known = {field.name for field in fields(owner)}  # type: ignore[arg-type]
-    strange = sorted(options.keys() - known)
-    for name in strange:
-        if name in RENAMED:
+    given = {table: options for table in _OWNERS if (options := tables.get(table)) is not None}
+    for table, options in given.items():
+        strange = sorted(options.keys() - {field.name for field in fields(_OWNERS[table])})
+        for old in RENAMED.keys() & strange:
             raise BundleError(
-                f"{folder} was written by an older recsys ({table} option {name!r}, now {RENAMED[name]!r}): fit it again"
+                f"{folder} was written by an older recsys ({table} option {old!r}, now {RENAMED[old]!r}): fit it again"
             )
-    if strange:
-        what = "the model" if table == "model" else table
-        raise BundleError(
-            f"{folder}: {what} has options that this recsys does not know ({', '.join(strange)}); upgrade recsys"
-        )
-    try:
-        return owner(**options)
-    except (RecsysError, TypeError, ValueError, OverflowError) as error:
-        raise BundleError(f"{folder / FILE}: {table}: {error}") from error
+        if strange:
+            what = "the model" if table == "model" else table
+            raise BundleError(
+                f"{folder}: {what} has options that this recsys does not know ({', '.join(strange)}); upgrade recsys"
+            )
+    made: dict[str, Any] = {}
+    for table, options in given.items():
+        try:
+            made[table] = _OWNERS[table](**options)
+        except (RecsysError, TypeError, ValueError, OverflowError) as error:
+            raise BundleError(f"{folder / FILE}: {table}: {error}") from error
+    return made
 
 
-def written(bundle: Bundle) -> dict[str, Any]:
-    """What ``config.json`` holds of a bundle."""
-    return {
+def first_line(error: BaseException) -> str:
+    """The first line of an error, for a message; with its type, unless it is an error of ours or of the file system."""
+    line = (str(error).splitlines() or [""])[0]
+    return line if isinstance(error, RecsysError | OSError) else f"{type(error).__name__}: {line}"
+
+
+def write(bundle: Bundle, target: Path) -> None:
+    """Write the configuration of a bundle into a folder."""
+    config = {
         "model": bundle.options,
         "objective": None if bundle.objective is None else asdict(bundle.objective),
         "augment": None if bundle.augment is None else asdict(bundle.augment),
@@ -167,3 +214,4 @@ def written(bundle: Bundle) -> dict[str, Any]:
         "event_names": list(bundle.event_names),
         "holdout": bundle.holdout.protocol if bundle.holdout else None,
     }
+    (target / FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -57,8 +57,10 @@ class FeatureEncoder:
             pl.concat([scales.means, scales.deviations]).write_parquet(folder / SCALES)
 
     @classmethod
-    def read(cls, source: Source, categories: Sequence[str], *, words: bool) -> FeatureEncoder | None:
-        """What :meth:`write` wrote; None where there is neither file.
+    def read(
+        cls, source: Source, categories: Sequence[str], numbers: Sequence[str], *, words: bool
+    ) -> FeatureEncoder | None:
+        """What :meth:`write` wrote; None where a bundle of an older version has neither file, though the model reads some.
 
         Raises
         ------
@@ -66,6 +68,8 @@ class FeatureEncoder:
             A file is not what :meth:`write` writes.
         """
         tokens = scales = None
+        if not (categories or numbers or words):
+            return cls(None, None)
         if TOKENS in source:
             table = pl.read_parquet(source.read(TOKENS))
             if table.columns != ["token", "number", "weight"] or set(table["number"]) != set(range(table.height)):

@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 import recsys
-from recsys.bundle import describe, manifest
-from recsys.bundle import io as bundle
+from recsys.bundle import describe, manifest, saved_towers
 from recsys.bundle.build import build
 from recsys.config.training import Training
 from recsys.core.files import sha256_of
@@ -143,7 +142,12 @@ def test_towers_of_other_items_are_refused(folder: Path) -> None:
     items = pl.read_parquet(folder / "items.parquet")
     items.head(10).write_parquet(folder / "items.parquet")
     rewrite_manifest(folder)
-    with pytest.raises(BundleError, match=r"knows 32 items, items\.parquet 10"):
+    with pytest.raises(BundleError, match=r"histories\.parquet names items that are none of the 10 in items\.parquet"):
+        recsys.load(folder)
+    more = items.head(1).with_columns(item_id=pl.lit("one more"))
+    pl.concat([items, more]).write_parquet(folder / "items.parquet")
+    rewrite_manifest(folder)
+    with pytest.raises(BundleError, match=r"knows 32 items, items\.parquet 33"):
         recsys.load(folder)
 
 
@@ -172,7 +176,7 @@ def test_a_failure_while_saving_leaves_the_old_bundle_and_no_litter(
     def full_disk(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(bundle, "_write_towers", full_disk)
+    monkeypatch.setattr(saved_towers, "write", full_disk)
     with pytest.raises(OSError, match="no space"):
         fitted.save(folder, overwrite=True)
     assert sha256_of(folder / "manifest.json") == before

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recsys.bundle.config import model_of, options_of
+from recsys.bundle.config import options_of
 from recsys.config.model import ModelConfig
 from recsys.config.options import build
 from recsys.config.recipe import TABLES
@@ -71,9 +71,9 @@ def test_old_keys_of_a_bundle_are_refused(old: str, table: str, tmp_path: Path) 
     where = "model" if table == "model" else f"{table}.options"
     says = rf"was written by an older recsys \({where} option '{old}', now '{RENAMED[old]}'\): fit it again"
     with pytest.raises(BundleError, match=says):
-        options_of(tmp_path, where, TABLES[table], {old: 1})
+        options_of(tmp_path, {where: {old: 1}})
     with pytest.raises(BundleError, match=r"was written by an older recsys \(model option 'words'"):
-        model_of(tmp_path, {"dim": 8, "words": None})
+        options_of(tmp_path, {"model": {"dim": 8, "words": None}})
 
 
 @pytest.mark.parametrize("value", [True, False, None])
@@ -84,9 +84,10 @@ def test_word_features_are_a_word(value: object) -> None:
 
 @pytest.mark.parametrize(("table", "owner"), TABLES.items())
 def test_unknown_and_impossible_options_of_a_bundle_are_named(table: str, owner: type, tmp_path: Path) -> None:
+    table = "training.options" if table == "training" else table
     what = "the model" if table == "model" else table
     with pytest.raises(BundleError, match=rf"{what} has options that this recsys does not know \(a, b\); upgrade recsys"):
-        options_of(tmp_path, table, owner, {"b": 1, "a": 2})
+        options_of(tmp_path, {table: {"b": 1, "a": 2}})
     name = fields(owner)[0].name
     with pytest.raises(BundleError, match=rf"config\.json: {table}: {name} must be"):
-        options_of(tmp_path, table, owner, {name: json.loads("[1]")})
+        options_of(tmp_path, {table: {name: json.loads("[1]")}})

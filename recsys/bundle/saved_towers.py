@@ -1,0 +1,154 @@
+"""The towers of a bundle on disk, with their vectors, index and text encoder, each proven to belong to the others."""
+
+from __future__ import annotations
+
+import shutil
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from safetensors.torch import load as tensors_of
+
+from recsys.bundle.config import FILE as CONFIG
+from recsys.bundle.config import SavedConfig, first_line
+from recsys.bundle.contents import Bundle
+from recsys.bundle.corpus import Corpus
+from recsys.bundle.saved_tables import SavedTables
+from recsys.core.device import pick_device
+from recsys.core.id_map import IdMap
+from recsys.core.opened import Source
+from recsys.core.progress import warn
+from recsys.core.ragged import Float32, Ragged
+from recsys.errors import BundleError, EncoderError
+from recsys.index import io as index_files
+from recsys.models.build import network_like
+from recsys.models.encoders.held import HeldEncoder
+from recsys.models.encoders.proof import prove_reencoding
+from recsys.models.encoders.whitening import Whitening
+from recsys.models.feature_encoder import FeatureEncoder, reads_words
+from recsys.models.towers import TwoTowerModel, numpy_of
+
+ENCODER = "encoder/"
+_VECTORS, _USERS = "item_vectors.npy", "checked_users.npy"
+_CHECKED_ROWS, _CHECKED_USERS = 64, 8
+_NEAR = 5e-3
+"""Largest difference of a user vector made anew, as a share of its length: what processors may differ by, and no option."""
+
+
+def write(bundle: Bundle, target: Path) -> None:
+    """Write towers, vectors, index and text encoder of a bundle into a folder."""
+    towers = bundle.towers
+    tensors = {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in towers.net.state_dict().items()}
+    if towers.whitening is not None:
+        tensors |= {"whitening.mean": towers.whitening.mean, "whitening.matrix": towers.whitening.matrix}
+    save_file(tensors, target / "towers.safetensors")
+    np.save(target / _VECTORS, towers.vectors, allow_pickle=False)
+    index_files.write(bundle.index, target, towers.vectors)
+    bundle.corpus.encoder.write(target)
+    np.save(target / _USERS, _user_vectors(towers, bundle.histories), allow_pickle=False)
+    _write_encoder(bundle, target)
+
+
+def _write_encoder(bundle: Bundle, target: Path) -> None:
+    """Write the text encoder; after a training, prove that what was written gives the vectors that were trained with."""
+    towers, folder = bundle.towers, target / ENCODER
+    if towers.held_encoder is None or towers.whitening is None:
+        return
+    try:
+        towers.held_encoder.write(folder)
+        if not towers.held_encoder.proven:
+            texts = numpy_of(towers.net.items.text)
+            prove_reencoding(folder, bundle.catalog.texts, towers.whitening, texts, towers.device)
+            towers.held_encoder.proven = True
+    except EncoderError as error:  # the model is trained: it is not lost for this
+        shutil.rmtree(folder, ignore_errors=True)
+        warn(
+            f"{error}. The bundle is saved without its text encoder: it ranks as trained, and refuses search and new texts"
+        )
+
+
+def read(source: Source, config: SavedConfig, tables: SavedTables, device: str) -> Corpus:
+    """Read towers, vectors and index.
+
+    Raises
+    ------
+    BundleError
+        A file is damaged, or was not made by the towers, or from the tables, beside it.
+    """
+    catalog, model = tables.catalog, config.model
+    towers = _towers(source, config, tables, device)
+    trained = len(catalog.items) if config.trained_items is None else config.trained_items
+    if trained > len(catalog.items):
+        file = source.folder / CONFIG
+        raise BundleError(f"{file}: catalog.trained_items is {trained}, and items.parquet has {len(catalog.items)}")
+    vectors = _checked_vectors(source, towers, tables.histories)
+    index = index_files.read(source, vectors, device=towers.device)
+    words = reads_words(model, has_tokens=towers.net.items.bags is not None)
+    encoder = FeatureEncoder.read(source, model.categories, model.numbers, words=words)
+    if encoder is None:  # bundles of older versions have no file for it
+        first = catalog.aligned(IdMap(catalog.items.ids[:trained], catalog.items.kind))
+        encoder = FeatureEncoder.of(first, model.categories, model.numbers, words=words)
+    towers.reader = encoder
+    return Corpus(towers, index, catalog, trained, encoder)
+
+
+def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: str) -> TwoTowerModel:
+    folder, catalog = source.folder, tables.catalog
+    state = tensors_of(source.read("towers.safetensors"))
+    whitening = None
+    if "whitening.mean" in state:
+        whitening = Whitening(state.pop("whitening.mean").numpy(), state.pop("whitening.matrix").numpy())
+    has_id = state["items.has_id"]
+    if len(has_id) != len(catalog.items):
+        raise BundleError(f"{folder}: towers.safetensors knows {len(has_id)} items, items.parquet {len(catalog.items)}")
+    try:
+        net = network_like(config.model, state)
+        net.load_state_dict(state)
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise BundleError(f"{folder}: towers.safetensors does not fit config.json (model): {error}") from error
+    device = pick_device(device)
+    encoder = {name.removeprefix(ENCODER): file for name, file in source.files.items() if name.startswith(ENCODER)}
+    held = HeldEncoder(encoder, proven=True) if encoder and whitening is not None else None
+    net = net.to(device).eval()
+    return TwoTowerModel(
+        net, tables.users, catalog.items, whitening, held, device, config.event_names, user_codes=tables.user_codes
+    )
+
+
+def _checked_vectors(source: Source, towers: TwoTowerModel, histories: Ragged) -> Float32:
+    """The saved item vectors; refused if the towers do not make them, or other user vectors than when they were saved."""
+    folder = source.folder
+    try:
+        vectors: Float32 = np.load(BytesIO(source.read(_VECTORS)), allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{folder / _VECTORS} cannot be read: {first_line(error)}") from error
+    if vectors.ndim != 2 or vectors.dtype != np.float32:
+        raise BundleError(f"{folder}: {_VECTORS} is {vectors.dtype}{vectors.shape}, not float32 (items, dimensions)")
+    rows = np.linspace(0, len(vectors) - 1, min(_CHECKED_ROWS, len(vectors))).astype(np.int64)
+    if vectors.shape[0] != len(towers.items):
+        raise BundleError(f"{folder}: {_VECTORS} has {len(vectors)} vectors for {len(towers.items)} items")
+    with torch.inference_mode():
+        made = towers.net.for_score(towers.net.items(torch.from_numpy(rows).to(towers.device)).float())
+    if not np.allclose(numpy_of(made), vectors[rows], atol=1e-3):
+        raise BundleError(f"{folder}: {_VECTORS} was not made by the towers beside it")
+    if _USERS in source:  # bundles of older versions have none
+        saved, again = np.load(BytesIO(source.read(_USERS)), allow_pickle=False), _user_vectors(towers, histories)
+        far = np.inf
+        if saved.shape == again.shape:
+            far = np.linalg.norm(saved - again, axis=1) - _NEAR * np.linalg.norm(saved, axis=1)
+        if not np.all(far <= 0):
+            raise BundleError(
+                f"{folder}: the user tower makes other vectors than when it was saved; config.json, users.parquet or "
+                "histories.parquet was changed"
+            )
+    return vectors
+
+
+def _user_vectors(towers: TwoTowerModel, histories: Ragged) -> Float32:
+    """float32 (m, D): vectors of a few users, by which a loader proves that the user tower is the one that was saved."""
+    rows = np.flatnonzero(histories.lengths)[:_CHECKED_USERS].astype(np.int32)
+    if not len(rows):
+        return np.empty((0, towers.vectors.shape[1]), dtype=np.float32)
+    return numpy_of(towers.user_vectors(histories.take(rows), rows))
