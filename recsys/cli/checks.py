@@ -113,6 +113,8 @@ def index_page_of(arguments: Namespace, removed: list[str] | None) -> Path | Non
     page = Path(arguments.out) if arguments.out else folder.parent / f"{folder.resolve().name}-index.html"
     if page.is_dir():
         raise ConfigError(f"{page} is a folder; name a file for the page (--out)")
+    if not changes:
+        prove_file(page)
     return None if changes else page
 
 

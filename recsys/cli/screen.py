@@ -9,12 +9,14 @@ import io
 import json
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 CLOSED: Final = 141
 """The exit code of a command whose reader has gone, as that of any other (128 + SIGPIPE)."""
 
@@ -36,10 +38,15 @@ def show(text: str) -> int:
         line.
     """
     try:
-        print(text, flush=True)
+        print(harmless(text), flush=True)
     except OSError as error:
         return _lost(error)
     return 0
+
+
+def harmless(text: str) -> str:
+    """Text in which control characters other than line ends and tabs are escapes: titles may not steer the terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def _lost(error: OSError) -> int:

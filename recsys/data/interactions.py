@@ -20,6 +20,7 @@ from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, stable_order
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.data.events import Events, join_columns
+from recsys.data.look_alikes import tell_alike_types
 from recsys.data.order import log_duplicates, log_order
 from recsys.data.parse import parse_columns
 from recsys.data.times.units import TimeUnit
@@ -188,6 +189,7 @@ class Interactions:
         if times is not None and times.dtype.is_temporal():
             times = times.dt.epoch("s")
         names, codes = _event_codes(table[EVENT]) if EVENT in table.columns else ((), None)
+        tell_alike_types(names)
         log = cls(
             users=events.users,
             items=events.items,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
@@ -31,6 +31,15 @@ def tell_look_alikes(text: pl.Series, distinct: Distinct, where: str) -> None:
         rows = distinct.rows_of(found)
         at = int(found.arg_true()[0])
         warn(f"{where}: ids in {rows:,} rows are {message.format(text[at])} (first in row {int(distinct.first[at]) + 1})")
+
+
+def tell_alike_types(names: Sequence[str]) -> None:
+    """Warn about event types that differ only in blanks around them or in letter case."""
+    plain = [name.strip().casefold() for name in names]
+    alike = [name for name, one in zip(names, plain, strict=True) if plain.count(one) > 1]
+    if alike:
+        told = ", ".join(map(repr, alike[:6]))
+        warn(f"the event types {told} differ only in blanks or letter case, and are different types: write them alike")
 
 
 def plain_letters(text: pl.Series) -> pl.Series:

@@ -99,7 +99,7 @@ def read_interactions(
     encoding : str, optional
         Of text formats, such as cp1252, latin-1 or utf-16; by default UTF-8, or what a byte order mark shows.
     null_values : str or sequence of str, optional
-        Texts that mean a missing value, such as ``NULL`` or ``\N``.
+        Texts that mean a missing value, such as ``NULL`` or ``\N``, and numbers, such as ``-1``.
 
     Returns
     -------

@@ -94,7 +94,7 @@ class Holdout:
 
         The first users of a log are not a fair sample: often they are its oldest or most active.
         """
-        if n >= len(self):
+        if whole_number(n, "n") >= len(self):
             return self
         chosen = np.sort(np.random.default_rng(seed).choice(len(self), n, replace=False))
         targets = replace(self.targets, times=self.times).take(chosen)

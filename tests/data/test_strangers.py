@@ -12,6 +12,7 @@ import pytest
 import recsys
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
+from recsys.data.split import Split
 from recsys.errors import ConfigError, DataError
 
 
@@ -185,3 +186,38 @@ def test_what_is_no_file_is_told_with_the_remedy(tmp_path: Path, monkeypatch: py
         for read in (recsys.read_interactions, recsys.read_catalog):
             with pytest.raises(DataError, match=told):
                 read(path)
+
+
+def test_numbers_that_mean_nothing_are_null_too(tmp_path: Path):
+    frame = pl.DataFrame(
+        {"user_id": [1, 2, 3], "item_id": [7, 8, 9], "timestamp": [-1, 1_700_000_000, None], "w": [-1.0, 0.5, -1.5]}
+    )
+    frame.write_parquet(tmp_path / "log.parquet")
+    frame.write_ndjson(tmp_path / "log.ndjson")
+    frame.write_csv(tmp_path / "log.csv")
+    for ending in ("parquet", "ndjson", "csv"):
+        file = tmp_path / f"log.{ending}"
+        log = recsys.read_interactions(file, null_values="-1", drop_unordered=True)
+        assert log.frame().rows() == [(2, 8, 1_700_000_000)], ending
+        values = ["-1"] if ending == "parquet" else ["-1", "-1.0"]
+        with pytest.raises(DataError, match="1 of 3 rows has no value in the column 'w'"):
+            recsys.read_interactions(file, order="w", null_values=values)
+
+
+def test_event_types_that_look_alike_are_told(caplog: pytest.LogCaptureFixture):
+    for types, told in ((["View", "view", " view", "buy"], True), (["view", "buy", "views", "buy"], False)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="recsys"):
+            Interactions.from_frame(pl.DataFrame({"user_id": [1] * 4, "item_id": [1, 2, 3, 4], "event_type": types}))
+        assert any("' view', 'View', 'view' differ only in blanks or letter case" in one for one in caplog.messages) is told
+
+
+def test_a_table_without_a_first_line_gets_no_hint_of_one(tmp_path: Path):
+    pl.DataFrame({"1": [1]}).write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="its columns are 1$"):
+        recsys.read_interactions(tmp_path / "log.parquet")
+
+
+def test_a_sample_has_users(ring_split: Split):
+    with pytest.raises(ConfigError, match="n must be at least 1, not 0"):
+        ring_split.test.sample(0)

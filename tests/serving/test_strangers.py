@@ -74,3 +74,14 @@ def test_weights_that_training_does_not_use_are_told(ring_split: Split, caplog: 
                 log, training=training, objective=recsys.Objective(weighted=weighted)
             )
         assert any("training does not use them" in one for one in caplog.messages) is not weighted
+
+
+def test_a_batch_needs_a_retriever_and_a_place(retriever: Retriever, tmp_path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"retriever must be a Retriever, not the text 'runs/ml'; pass what recsys.load\(folder\)"
+    ):
+        recsys.recommend_to_parquet("runs/ml", tmp_path / "recs")
+    with pytest.raises(ConfigError, match="out must be the path of a file or folder, not None"):
+        recsys.recommend_to_parquet(retriever, None)
+    with pytest.raises(DataError, match="expected whole seconds since 1970"):
+        recsys.recommend_to_parquet(retriever, tmp_path / "recs", request_time="yesterday")

@@ -8,7 +8,7 @@ from pathlib import Path
 _MARKS = ",;\t|"
 
 
-def missing_column(file: Path, ours: str, theirs: str, columns: Sequence[str]) -> str:
+def missing_column(file: Path, ours: str, theirs: str, columns: Sequence[str], *, lines: bool) -> str:
     """The message about a column that a file lacks.
 
     Parameters
@@ -18,24 +18,28 @@ def missing_column(file: Path, ours: str, theirs: str, columns: Sequence[str]) -
         Our name of the column, and the one that was asked for.
     columns : sequence of str
         Those that the file has.
+    lines : bool
+        Whether the first line of the file names them.
     """
     role = "" if ours == theirs else f" to read as {ours}"
-    return f"{file} has no column {theirs!r}{role}; its columns are {', '.join(columns)}{_hint(theirs, columns)}"
+    return f"{file} has no column {theirs!r}{role}; its columns are {', '.join(columns)}{_hint(theirs, columns, lines)}"
 
 
-def _hint(theirs: str, columns: Sequence[str]) -> str:
+def _hint(theirs: str, columns: Sequence[str], lines: bool) -> str:
     """The end of the message: the likely cause and the remedy; empty if none is known."""
     parts = [part.strip() for part in theirs.split(",")]
-    if columns[0].lower().startswith("sep="):
+    if lines and columns[0].lower().startswith("sep="):
         return f"; the first line, {columns[0]}, is for spreadsheets: remove it, so that the first line names the columns"
     if len(parts) > 1 and set(parts) <= set(columns):
         return f"; name the columns apart: {' '.join(parts)}"
-    if any(mark in name for name in columns for mark in _MARKS):
+    if lines and any(mark in name for name in columns for mark in _MARKS):
         return "; if another character separates the columns, name it, separator= (--separator)"
-    if f'"{theirs}"' in columns:
+    if lines and f'"{theirs}"' in columns:
         return "; if its fields are quoted, set quote='\"' (--quote '\"')"
     if alike := [name for name in columns if _plain(name) == _plain(theirs)]:
         return f"; did you mean {alike[0]!r}?"
+    if not lines:
+        return ""
     if len(columns) == 1 and theirs in columns[0].split():
         return "; if blanks separate the columns, set separator='blank' (--separator blank)"
     if any(_is_number(name) for name in columns):

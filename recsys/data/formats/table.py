@@ -81,7 +81,7 @@ def open_table(
     def read_wanted(wanted: dict[str, str]) -> pl.DataFrame:
         for ours, theirs in wanted.items():
             if theirs not in columns:
-                raise DataError(missing_column(file, ours, theirs, columns))
+                raise DataError(missing_column(file, ours, theirs, columns, lines=fmt in ("csv", "tsv")))
         inner = {ours: theirs for ours, theirs in wanted.items() if theirs not in constant}
         with guarded(file, fmt):
             lazy = read(inner or {"": own[0]}).lazy()
@@ -90,11 +90,23 @@ def open_table(
             ]
             frame = lazy.with_columns(given).select(*wanted)
             if dialect.null_values:
-                text = pl.col(pl.String)
-                frame = frame.with_columns(pl.when(text.is_in(dialect.null_values).not_()).then(text))
+                frame = _without_nulls(frame.collect(), dialect.null_values).lazy()
             return frame.collect()
 
     return Table(file, fmt, columns, read_wanted)
+
+
+def _without_nulls(frame: pl.DataFrame, words: Sequence[str]) -> pl.DataFrame:
+    """Replace the texts, and the numbers written so, that mean a missing value by null."""
+
+    def without(column: pl.Series) -> pl.Series:
+        if column.dtype == pl.String:
+            return column.set(column.is_in(words), None)
+        if column.dtype.is_numeric():
+            return column.set((column.cast(pl.String).str.strip_suffix(".0").is_in(words)).fill_null(False), None)
+        return column
+
+    return frame.select(without(column) for column in frame)
 
 
 def _checked(file: Path, fmt: Format | None, dialect: Dialect) -> Format:

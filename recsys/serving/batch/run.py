@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
-from recsys.core.arguments import described, flag, renamed, whole_number
+from recsys.core.arguments import described, flag, instance, place, renamed, whole_number
 from recsys.core.place_checks import refuse_place
 from recsys.core.progress import counting, log, warn
 from recsys.core.ragged import Int32
@@ -26,10 +26,10 @@ from recsys.serving.batch.shard_job import eligible_of, fingerprint, make_shard,
 from recsys.serving.batch.shards import Plan
 from recsys.serving.people import LeftOut
 from recsys.serving.request_arguments import Unknown, known_rows
+from recsys.serving.retriever import Retriever
 
 if TYPE_CHECKING:
     from recsys.serving.request_arguments import RawIds
-    from recsys.serving.retriever import Retriever
 
 Engine: TypeAlias = Literal["local", "ray"]
 
@@ -141,6 +141,7 @@ def recommend_to_parquet(
     >>> pl.read_parquet("lists.parquet")["user_id"].to_list()
     ['u1', 'u1', 'u1', 'u2', 'u2', 'u2']
     """
+    instance(retriever, Retriever, "retriever", "pass what recsys.load(folder) opens, or model.retriever()")
     retriever = retriever.snapshot()  # what others change meanwhile does not reach this batch
     k, filter_seen, overwrite = check_k(k), flag(filter_seen, "filter_seen"), flag(overwrite, "overwrite")
     shard_users = whole_number(shard_users, "shard_users (--shard-users)")
@@ -149,8 +150,9 @@ def recommend_to_parquet(
     rows, unknown_users = _user_rows(retriever, users, unknown)
     never, missed = _known_ids(retriever, exclude, "exclude", unknown)
     only, more_missed = _known_ids(retriever, eligible, "eligible", unknown)
-    _check_name(Path(out))
-    out = Path(out).absolute()
+    out = place(out, "out")
+    _check_name(out)
+    out = out.absolute()
     one_file = out.suffix == ".parquet"
     if one_file and out.is_dir():
         raise DataError(f"{out} is a folder; name a file, or a folder that does not end in .parquet")
@@ -261,6 +263,8 @@ def _known_ids(retriever: Retriever, ids: RawIds | None, name: str, unknown: Unk
 
 def _request_time(retriever: Retriever, folder: Path, request_time: Instant | None, overwrite: bool) -> int | None:
     """The time of the requests; a resumed run keeps the time with which it began."""
+    if request_time is not None:
+        request_second(request_time)  # what is no time is refused even if the model reads none
     if not retriever.towers.reads_request_time:
         return None
     begun = None if overwrite else shards.read_plan(folder)
