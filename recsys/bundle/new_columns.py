@@ -28,7 +28,7 @@ def as_numbers(column: pl.Series) -> pl.Series:
 
 
 def tell_columns(old: pl.DataFrame, new: pl.DataFrame, known: tuple[str, ...]) -> None:
-    """Tell of columns that only the new items have, which are left out, and of those that they lack, which are null."""
+    """Warn about columns that only the new items have, which are left out, and those that they lack, which are null."""
     strange = [name for name in new.columns if name not in old.columns and name not in known]
     if strange:
         near = {name: get_close_matches(name, old.columns, n=1) for name in strange}
@@ -36,7 +36,7 @@ def tell_columns(old: pl.DataFrame, new: pl.DataFrame, known: tuple[str, ...]) -
         warn(f"the new items' columns {told} are left out: the catalogue has {', '.join(old.columns) or 'no columns'}")
     absent = [name for name in old.columns if name not in new.columns]
     if absent:
-        warn(f"the new items have no {', '.join(map(repr, absent))}; their values are missing from now on")
+        warn(f"the table of new items lacks the columns {', '.join(map(repr, absent))}; these items have no values in them")
 
 
 def text_of_numbers(column: pl.Series) -> bool | None:

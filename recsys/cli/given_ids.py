@@ -79,9 +79,12 @@ def items_of(arguments: Namespace) -> list[str]:
 
 
 def once(ids: list[str], kind: str) -> list[str]:
-    """Each id at its first place; that others are left out is told."""
+    """Each id at its first place; a line says which ids are repeated."""
     found = list(dict.fromkeys(ids))
     if len(found) < len(ids):
-        again, _ = Counter(ids).most_common(1)[0]
-        log(f"{len(ids) - len(found):,} {kind} ids are given more than once (such as {again!r}); each is answered once")
+        again = [one for one, times in Counter(ids).items() if times > 1]
+        what = (
+            f"the {kind} id {again[0]!r} is" if len(again) == 1 else f"{len(again):,} {kind} ids, such as {again[0]!r}, are"
+        )
+        log(f"{what} given more than once and answered once")
     return found

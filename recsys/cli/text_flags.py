@@ -24,12 +24,20 @@ def add_text_flags(parser: ArgumentParser) -> None:
     """Add ``--separator``, ``--quote``, ``--encoding`` and ``--null-values``."""
     group = parser.add_argument_group("how text files are written")
     group.add_argument(
-        "--separator", metavar="CHAR", help="between two columns: one character, or comma, semicolon, tab, pipe"
+        "--separator",
+        metavar="CHAR",
+        help="character between two columns, or its name: comma, semicolon, tab, pipe (default: found in the file)",
     )
-    group.add_argument("--quote", metavar="CHAR", help='around fields, or none (default: " for CSV, none for TSV)')
-    group.add_argument("--encoding", help="such as cp1252, latin-1 or utf-16 (default: UTF-8)")
     group.add_argument(
-        "--null-values", nargs="+", action=Gather, metavar="TEXT", help="texts that stand for nothing, such as NULL or NA"
+        "--quote", metavar="CHAR", help='character around fields, or none (default: " for CSV, none for TSV)'
+    )
+    group.add_argument("--encoding", metavar="NAME", help="encoding, such as cp1252, latin-1 or utf-16 (default: UTF-8)")
+    group.add_argument(
+        "--null-values",
+        nargs="+",
+        action=Gather,
+        metavar="TEXT",
+        help="texts that mean a missing value, such as NULL or NA",
     )
 
 

@@ -19,7 +19,8 @@ from recsys.core.progress import log, warn
 _MARK: Final = "\0"
 """Stands before a word that is an id, so that argparse takes it for no flag; no word of a command line can hold it."""
 
-_NUMBERS: Final = re.compile(r"invalid int value: '(\d+(?:,\d+)+)'")
+_KINDS: Final = {"int": "a whole number", "float": "a number"}
+"""What argparse calls types, and what people do."""
 
 _MAY_BE_EMPTY = ("quote", "null_values")
 """No quoting at all, and an empty field: what an empty word means for these flags."""
@@ -75,9 +76,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and exit with 2."""
         said = " ".join(message.replace(_MARK, "").split())
-        if listed := _NUMBERS.search(said):
-            said += f"; write numbers apart: {listed[1].replace(',', ' ')}"
-        print(f"recsys: {said} (see {self.prog} --help)", file=sys.stderr)
+        print(f"recsys: {plain(said)} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
     def _print_message(self, message: str, file: Any = None) -> None:
@@ -105,6 +104,32 @@ class Parser(argparse.ArgumentParser):
                 if isinstance(word, str) and not word.isascii() and any("\ud800" <= one <= "\udfff" for one in word):
                     self.error(f"{word!a} is not text in {sys.getfilesystemencoding()}: set LC_ALL=C.UTF-8, or rename it")
         return found, rest
+
+
+def plain(message: str) -> str:
+    """An error of argparse in the words of the others.
+
+    Examples
+    --------
+    >>> plain("argument --epochs: invalid int value: 'ten'")
+    "--epochs must be a whole number, not 'ten'"
+    """
+    if not (found := re.fullmatch(r"argument ([^:]+): (.*)", message)):
+        return message
+    name, said = found[1], found[2]
+    if wrong := re.fullmatch(r"invalid (int|float) value: (.*)", said):
+        apart = wrong[2].strip("'").replace(",", " ")
+        listed = f"; write numbers apart: {apart}" if re.fullmatch(r"'\d+(,\d+)+'", wrong[2]) else ""
+        return f"{name} must be {_KINDS[wrong[1]]}, not {wrong[2]}{listed}"
+    if wrong := re.fullmatch(r"invalid choice: ('.*') \(choose from (.*)\)", said):
+        known = [one.strip("'") for one in wrong[2].split(", ")]
+        near = _meant(next(iter(difflib.get_close_matches(wrong[1].strip("'"), known, n=1)), None))
+        if name == "command":
+            return f"unknown command {wrong[1]}; the commands are {', '.join(known)}{near}"
+        return f"{name} must be one of {', '.join(known)}, not {wrong[1]}{near}"
+    if said.startswith("expected "):
+        return f"{name} needs {'at least one value' if 'at least' in said else 'a value'}"
+    return f"{name}: {said}"
 
 
 def marked(parser: argparse.ArgumentParser, words: Sequence[str]) -> list[str]:

@@ -31,7 +31,9 @@ def pick_device(wanted: str = "auto") -> str:
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"device {wanted!r} is not supported; use auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' was asked for, but torch sees no GPU here")
+        raise ConfigError(
+            "device 'cuda' was asked for, but torch sees no GPU here; leave it out, or set device='cpu' (--device cpu)"
+        )
     keep_within(usable())
     return wanted
 

@@ -49,7 +49,7 @@ def check_join(wanted: pl.Series, table: IdMap, name: str, *, source: str = "the
         f"; without blanks, letter case, leading zeros, a trailing .0 and letters in several pieces, {alike:.0%} would be "
         f"found: write them alike"
         if alike > share + 0.1
-        else "; name the right column of ids, or write the ids alike"
+        else "; name the right column of ids, or write the ids in the same way"
     )
     found = "none" if share == 0.0 else f"only {len(wanted) - int(missing.sum()):,}"
     message = (

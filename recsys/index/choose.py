@@ -197,4 +197,6 @@ def recall_of(found: Ranked, truth: Ranked) -> float:
 def _size(count: int | None) -> str:
     if count is None:
         return "any memory"
+    if count < 2**10:
+        return f"{count:,} bytes"
     return f"{count / 2**10:,.0f} KiB" if count < 10 * 2**20 else f"{count / 2**20:,.0f} MiB"

@@ -153,14 +153,17 @@ def fresh_towers(
         What the options ask for and the data lack.
     """
     if options.time_bias != "none" and train.histories.times is None:
-        raise DataError(f"time_bias={options.time_bias!r} reads timestamps, and the log has none (--timestamp)")
+        raise DataError(
+            f"time_bias={options.time_bias!r} reads timestamps, and the log has none; name their column, timestamp= "
+            f"(--timestamp), or leave time_bias (--time-bias) out"
+        )
     if not train.ordered and options.positions not in ("auto", "none"):
         raise ConfigError(
-            f"positions={options.positions!r} tells the order of events, and the log has none (--unordered); "
-            f"take positions='none' (--positions none), or leave it out"
+            f"positions={options.positions!r} reads the order of events, and the log has none (--unordered); "
+            f"set positions='none' (--positions none), or leave it out"
         )
     if options.event_heads and train.histories.events is None:
-        raise DataError("event_heads=True reads event types, and the log has none (--event)")
+        raise DataError("event_heads=True reads event types, and the log has none; name their column, event= (--event)")
     codes = None if users is None else users.codes_for(train.users)
     shape = Shape(
         event_types=len(train.event_names) if train.histories.events is not None else 0,

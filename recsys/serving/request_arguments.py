@@ -18,7 +18,7 @@ RawId: TypeAlias = str | int
 RawIds: TypeAlias = RawId | Sequence[RawId] | pl.Series
 Unknown: TypeAlias = Literal["error", "skip"]
 
-_SKIP = "unknown='skip' (--unknown skip) passes over them"
+_SKIP = "to leave out unknown ids, set unknown='skip' (--unknown skip)"
 _NO_ID = (bool, np.bool_, type(None), bytes, list, tuple, Mapping, Set, np.ndarray, pl.Series, pl.DataFrame, PurePath)
 
 

@@ -65,7 +65,7 @@ def test_unknown_and_missing_columns_are_told(caplog):
     old = pl.DataFrame({"price": [1], "brand": ["a"]})
     tell_columns(old, pl.DataFrame({"prise": [1], "title": ["t"]}), ("title",))
     assert "columns 'prise' (did you mean 'price'?) are left out: the catalogue has price, brand" in caplog.text
-    assert "have no 'price', 'brand'; their values are missing from now on" in caplog.text
+    assert "lacks the columns 'price', 'brand'; these items have no values in them" in caplog.text
     caplog.clear()
     tell_columns(old, old, ())
     assert caplog.text == ""

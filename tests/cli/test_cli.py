@@ -272,4 +272,4 @@ def test_inspect_reads_event_types_and_their_weights(world: Path, capsys: pytest
 def test_an_event_weight_that_is_not_written_so_is_refused(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["inspect", "x.csv", "--event", "did", "--event-weights", word])
-    assert f"{word!r} is not written TYPE=WEIGHT, such as view=1" in capsys.readouterr().err
+    assert f"write TYPE=WEIGHT, such as view=1, not {word!r}" in capsys.readouterr().err

@@ -226,3 +226,29 @@ def test_an_old_flag_is_refused_with_its_new_name(
 ) -> None:
     said = stopped(capsys, *command.split(), *old.split())
     assert f"unknown flag {old.split(maxsplit=1)[0].split('=', maxsplit=1)[0]}; it is now called {new} (see" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("fit log.csv --out x --epochs ten", "recsys: --epochs must be a whole number, not 'ten' (see recsys fit --help)"),
+        ("tune log.csv --minutes soon", "recsys: --minutes must be a number, not 'soon' (see recsys tune --help)"),
+        (
+            "compare x --baselines popularty",
+            "zero-shot, not 'popularty'; did you mean popularity? (see recsys compare --help)",
+        ),
+        ("recommend x --k", "recsys: --k needs a value (see recsys recommend --help)"),
+        ("recommend x --users", "recsys: --users needs at least one value (see recsys recommend --help)"),
+        ("inspekt log.csv", "recsys: unknown command 'inspekt'; the commands are demo, fit, "),
+        ("inspekt log.csv", ", inspect; did you mean inspect? (see recsys --help)"),
+    ],
+)
+def test_what_argparse_refuses_is_said_as_plainly(capsys: pytest.CaptureFixture[str], words: str, says: str) -> None:
+    assert says in stopped(capsys, *words.split())
+
+
+def test_an_id_given_twice_is_named(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        "the user id 'u1' is given more than once and answered once"
+        in answer(capsys, "recommend", str(world / "run"), "--users", "u1", "u2", "u1")[2]
+    )

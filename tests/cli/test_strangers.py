@@ -14,7 +14,7 @@ from tests.cli.test_refusals import world  # noqa: F401 - a fixture
 @pytest.mark.parametrize("words", ["evaluate RUN --k 10,20", "compare RUN --baselines ease --k 10,20"])
 def test_numbers_in_one_word_are_written_apart(words: str, world: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
     said = stopped(capsys, *shlex.split(words.replace("RUN", str(world / "run"))))
-    assert "invalid int value: '10,20'; write numbers apart: 10 20" in said
+    assert "--k must be a whole number, not '10,20'; write numbers apart: 10 20" in said
 
 
 def test_ids_in_one_word_are_written_apart(world: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811

@@ -349,10 +349,15 @@ def test_people_whom_the_training_log_lacks_have_their_features_too(people: User
 
 
 def test_an_event_log_or_time_that_is_missing_is_told_before_training(ring_split: Split, split: Split) -> None:
-    with pytest.raises(DataError, match=r"event_heads=True reads event types, and the log has none \(--event\)"):
+    with pytest.raises(
+        DataError, match=r"event_heads=True reads event types, and the log has none; name their column, event= \(--event\)"
+    ):
         TwoTower(encoder=None, event_heads=True).fit(ring_split.train, training=QUICK)
     frame = ring_split.train.frame().drop("timestamp").with_columns(order=pl.int_range(pl.len()))
-    with pytest.raises(DataError, match=r"time_bias='history' reads timestamps, and the log has none \(--timestamp\)"):
+    with pytest.raises(
+        DataError,
+        match=r"time_bias='history' reads timestamps, and the log has none; name their column, timestamp= \(--timestamp\)",
+    ):
         TwoTower(encoder=None, time_bias="history").fit(Interactions.from_frame(frame), training=QUICK)
 
 

@@ -78,7 +78,7 @@ def test_a_small_budget_makes_vectors_small_and_is_kept() -> None:
 
 
 def test_what_cannot_be_had_is_said_with_what_came_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"no index reaches recall 0\.99 within 1 KiB; the nearest is exact, int8"):
+    with pytest.raises(ConfigError, match=r"no index reaches recall 0\.99 within 1,000 bytes; the nearest is exact, int8"):
         choose(INDEX, QUERIES, memory_budget=1000, kinds=[])
     with pytest.raises(ConfigError, match=r"recall_target \(--recall\) must be above 0"):
         choose(INDEX, QUERIES, recall_target=0.0)

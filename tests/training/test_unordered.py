@@ -52,7 +52,7 @@ def test_one_model_can_be_fitted_on_both_in_turn(log: Interactions) -> None:
 
 @pytest.mark.parametrize("positions", ["learned", "rotary", "relative"])
 def test_positions_that_were_asked_for_are_refused_and_not_dropped(log: Interactions, positions: str) -> None:
-    with pytest.raises(ConfigError, match=rf"positions='{positions}' tells the order of events, and the log has none"):
+    with pytest.raises(ConfigError, match=rf"positions='{positions}' reads the order of events, and the log has none"):
         small(positions=positions).fit(log, training=QUICK)
 
 

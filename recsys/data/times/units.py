@@ -157,7 +157,7 @@ def _found(columns: list[_Numbers], what: str) -> str:
         low, high = _ends(columns)
         log(
             f"{what} are numbers from {low:.15g} to {high:.15g}, too small for dates after 1980: kept as seconds; "
-            f"if they are not, {_ASK}"
+            f"if they are in another unit, {_ASK}"
         )
         return "s"
     odd = next(one for one in columns if not one.within(EARLIEST, FIRST))
