@@ -81,7 +81,7 @@ def make_shop(*, users: int = 3000, items: int = 2000, seed: int = 0) -> Shop:
     # Ids have five digits; with more items the vocabulary would run out of distinct titles, with fewer users of items.
     for name, value, low, high in (("users", users, 10, 99_999), ("items", items, 40, 10_000), ("seed", seed, 0, 2**32)):
         if not low <= value <= high:
-            raise ConfigError(f"{name} of a synthetic shop must be from {low:,} to {high:,}, not {value}")
+            raise ConfigError(f"{name} is {value}; for a synthetic shop, it must be from {low:,} to {high:,}")
     rng = np.random.default_rng(seed)
     stock, catalog = _stock(items, rng)
     lengths = np.minimum(5 + rng.lognormal(1.9, 0.85, users).astype(np.int64), min(80, items // 4))
