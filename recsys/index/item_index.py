@@ -92,12 +92,12 @@ class ItemIndex:
         return cls(dense, spec, None, np.empty(0, np.int64), np.ones(n, np.bool_), np.ones(n, np.bool_)).compacted()
 
     def __len__(self) -> int:
-        return len(self.dense)
+        return len(self.alive)
 
     @property
     def dim(self) -> int:
         """Dimensions of a vector."""
-        return self.dense.stored.dim
+        return int(self.dense.stored.codes.shape[1])
 
     @property
     def nbytes(self) -> int:
@@ -181,7 +181,7 @@ class ItemIndex:
         return overlap(None if self._all_alive else self.alive, eligible)
 
     def _exact(self, queries: Float32, k: int, exclude: Ragged | None, mask: Bool | None) -> Ranked:
-        return search(torch.from_numpy(queries).to(self.dense.stored.device), self.dense, k, exclude, mask)
+        return search(torch.from_numpy(queries), self.dense, k, exclude, mask)
 
     def _approximate(self, queries: Float32, k: int, exclude: Ragged, mask: Bool | None, n_eligible: int) -> Ranked:
         possible = np.minimum(k, n_eligible - distinct_eligible(exclude, mask, len(self)))

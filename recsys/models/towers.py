@@ -83,16 +83,15 @@ def encode_histories(
     while begin < len(order):
         chosen = order[begin : begin + max(1, _BLOCK_TOKENS // int(lengths[order[begin]]))]
         some = recent.take(chosen)
-        padding, sizes = Padding.of(some.lengths), torch.from_numpy(some.lengths)
-        context = _context(
+        rows, context = _padded(
             net,
             some,
-            padding,
             None if features is None else features[chosen],
             None if requests is None else requests[chosen],
             target_event,
-        ).to(table.device)
-        vectors = net.user_vectors(table, padding.pad(some.rows).to(table.device), sizes.to(table.device), context)
+        )
+        sizes = torch.from_numpy(some.lengths).to(table.device)
+        vectors = net.user_vectors(table, rows.to(table.device), sizes, context.to(table.device))
         out[torch.from_numpy(chosen).to(table.device)] = vectors
         begin += len(chosen)
     return out
@@ -107,15 +106,15 @@ def _check_context(net: TwoTowerNetwork, histories: Ragged) -> None:
             raise DataError(f"this model reads the {name} of a history, and these histories have none")
 
 
-def _context(
+def _padded(
     net: TwoTowerNetwork,
     histories: Ragged,
-    padding: Padding,
     features: Int32 | None,
     requests: Int64 | None,
     target_event: int | None,
-) -> Context:
-    """What the user tower reads of histories besides their items."""
+) -> tuple[Tensor, Context]:
+    """The item rows of histories, int64 (B, T), and what the user tower reads besides them."""
+    padding = Padding.of(histories.lengths)
     reads_times = histories.times is not None and net.users.time_bias != "none"
     context = collate(
         padding,
@@ -129,7 +128,7 @@ def _context(
         context = replace(context, request=asked)
     if target_event is not None:
         context = replace(context, target_event=torch.full((len(histories),), target_event))
-    return context
+    return padding.pad(histories.rows), context
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.core.ragged import Bool, Ragged
+from recsys.core.ragged import Bool, Int64, Ragged
 from recsys.core.ranking import Ranked, check_exclude, check_k
 from recsys.errors import DataError
 from recsys.index.exact.table import BITS, HALF, VectorTable, bits_of, floor_of, kth_largest, pair_scores, ranked_pairs
@@ -33,6 +33,7 @@ def search(
     Parameters
     ----------
     queries : float32 (n, D)
+        On any device.
     items : VectorTable
     k : int
     exclude : Ragged (n), optional
@@ -55,12 +56,15 @@ def search(
     check_k(k)
     if exclude is not None:
         check_exclude(exclude, len(queries))
-    queries = queries.float()
+    queries = queries.to(items.stored.codes.device).float()
     if not bool(queries.isfinite().all()):
         raise DataError("a query vector is not finite")
-    rows = None if eligible is None else torch.from_numpy(np.flatnonzero(eligible)).to(queries.device)
-    hidden = Ragged.empty(len(queries)) if exclude is None else _hidden(exclude, rows, len(items))
-    n = len(items) if rows is None else len(rows)
+    rows, n = None, len(items)
+    hidden = Ragged.empty(len(queries)) if exclude is None else exclude
+    if eligible is not None:
+        places = np.flatnonzero(eligible)
+        rows, hidden = torch.from_numpy(places).to(queries.device), _by_place(hidden, places, n)
+        n = len(places)
     if len(queries) == 0 or n == 0:
         return Ranked(Ragged.empty(len(queries)), np.empty(0, dtype=np.float32))
     k, parts = min(k, n), list[Ranked]()
@@ -98,12 +102,10 @@ def _whole(queries: Tensor, items: VectorTable, rows: Tensor | None, hidden: Rag
     return Ranked.joined(parts)
 
 
-def _hidden(exclude: Ragged, rows: Tensor | None, n_items: int) -> Ragged:
-    """The exclusions in rows of the table that is searched."""
-    if rows is None:
-        return exclude
+def _by_place(exclude: Ragged, rows: Int64, n_items: int) -> Ragged:
+    """The exclusions by their places among the rows that are searched, int64 (n,)."""
     place = np.full(n_items, -1, dtype=np.int32)
-    place[rows.cpu().numpy()] = np.arange(len(rows), dtype=np.int32)
+    place[rows] = np.arange(len(rows), dtype=np.int32)
     moved = exclude.without_events().remap(place)
     return moved.where(moved.rows >= 0)
 

@@ -108,7 +108,7 @@ class VectorTable:
         return VectorTable(stored, growing.rows, self.dtype, norm, error, growing)
 
     def __len__(self) -> int:
-        return len(self.stored)
+        return len(self.stored.codes)
 
     @property
     def nbytes(self) -> int:
@@ -173,11 +173,11 @@ def pair_scores(queries: Tensor, stored: VectorStorage, owners: Tensor, rows: Te
     float32 (P,)
     """
     out = torch.empty(len(owners), dtype=torch.float32, device=queries.device)
-    if queries.device.type == "cpu" and stored.precision == "float32":  # without copying a vector
+    if queries.device.type == "cpu" and stored.codes.dtype == torch.float32:  # without copying a vector
         pointers = (queries.contiguous(), owners, stored.codes, rows, out)
         library = faiss()
         library.pairwise_indexed_inner_product(
-            stored.dim, len(owners), *(library.swig_ptr(one.numpy()) for one in pointers)
+            queries.shape[1], len(owners), *(library.swig_ptr(one.numpy()) for one in pointers)
         )
         return out
     for start in range(0, len(owners), _CHUNK):

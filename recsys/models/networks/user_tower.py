@@ -145,7 +145,7 @@ class UserTower(nn.Module):
             without ``event_heads``.
         """
         context = Context() if context is None else context
-        x, buckets = self._input(items, context), self._buckets(items, context)
+        buckets, x = self._buckets(items, context), self._input(items, context)
         for block in self.blocks:
             x = block(x, buckets)
         out: Tensor = self.norm(x)
@@ -171,7 +171,7 @@ class UserTower(nn.Module):
         float (B, D)
         """
         context = Context() if context is None else context
-        x, buckets = self._input(items, context), self._buckets(items, context)
+        buckets, x = self._buckets(items, context), self._input(items, context)
         for block in self.blocks[:-1]:
             x = block(x, buckets)
         rows = torch.arange(len(x), device=x.device)
