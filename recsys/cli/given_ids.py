@@ -48,7 +48,7 @@ def users_of(arguments: Namespace) -> list[str] | None:
 
 
 def history_of(arguments: Namespace) -> list[str] | None:
-    """The history of somebody new, oldest first.
+    """The history of a new user, oldest first.
 
     Raises
     ------

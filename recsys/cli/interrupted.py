@@ -19,7 +19,7 @@ _SIGNALS = ("SIGTERM", "SIGHUP")
 
 
 class StoppedError(KeyboardInterrupt):
-    """A signal that asks the process to end; whoever tidies up after Ctrl-C does so after it.
+    """A signal that asks the process to end; what tidies up after Ctrl-C does so after it.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ def prepare() -> None:
 
 
 def show(text: str) -> int:
-    """Print to standard output and see to it that it arrives.
+    """Print to standard output and check that it arrives.
 
     Returns
     -------

@@ -80,7 +80,7 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Print help or version, and see to it that it arrives, which argparse does not."""
+        """Print help or version and check that it arrives, which argparse does not do."""
         if code := show(message.rstrip("\n")):
             raise SystemExit(code)
 

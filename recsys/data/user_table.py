@@ -16,7 +16,7 @@ from recsys.data.parse import parse_number, unique_ids
 from recsys.errors import ConfigError, DataError
 
 _SOURCE = "the table of users"
-"""What messages call a table that is no file."""
+"""What messages call a table that does not come from a file."""
 
 UNKNOWN = 0
 """The code of a missing value, and of a category that the table was not made from."""

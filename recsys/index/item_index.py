@@ -1,4 +1,4 @@
-"""The index of item vectors: exact or approximate, one interface, exclusions that bite, and changes without a rebuild."""
+"""The index of item vectors: exact or approximate behind one interface, strict exclusions, changes without a rebuild."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from recsys.index.exact.table import VectorTable, pair_scores, ranked_pairs
 from recsys.index.spec import IndexSpec
 
 EXACT_BELOW = 20_000
-"""With no more eligible items than this, all of them are compared."""
+"""Up to this many eligible items, all of them are compared."""
 _EXACT_SHARE = 0.05
 _BLOCK_CANDIDATES = 4_000_000
-"""Candidates found at once, over all queries of a block."""
+"""Most candidates that a block of queries finds at once."""
 _WIDENINGS = (1, 4)
 _FRESH_SHARE = 0.05
-"""More items than this outside of the finder, and it is built anew."""
+"""Largest share of items outside the finder; with more, the finder is built anew."""
 
 
 @dataclass(frozen=True, eq=False)
 class ItemIndex:
-    """Item vectors by row, and the search for those with the largest inner product.
+    """Item vectors by row, and a search for those with the largest inner product.
 
-    An index never changes: :meth:`added`, :meth:`updated`, :meth:`removed` and :meth:`compacted` give another one that
-    shares what is the same, so that whoever is searching meanwhile sees the old one whole.
+    An index never changes: :meth:`added`, :meth:`updated`, :meth:`removed` and :meth:`compacted` return another one that
+    shares what has not changed, so that a search that is running still sees the whole old index.
 
     An approximate index asks its finder for more eligible items than are asked for, drops what the query excludes, and
-    scores the rest with the stored vectors. A query that is left with fewer items than it could have is asked again with
-    more ef_search, and at last exactly.
+    scores the rest with the stored vectors. If a query is left with fewer items than it could have, the index asks again,
+    with more ef_search and finally exactly.
 
     Attributes
     ----------
@@ -49,11 +49,11 @@ class ItemIndex:
     covered : int64 (m,)
         The item row of each place of the finder, ascending.
     stale : bool (n,)
-        Rows that the finder does not hold, or with an older vector; these are always compared.
+        Rows that the finder lacks or holds with an older vector; these are always compared.
     alive : bool (n,)
         Rows that are not removed.
     measured : list of dict
-        The trade-off between recall, time and memory that was seen when the configuration was chosen.
+        The trade-off between recall, time and memory, as measured when the configuration was chosen.
     """
 
     dense: VectorTable
@@ -79,9 +79,9 @@ class ItemIndex:
         Raises
         ------
         DataError
-            There are none, or one is not finite.
+            There is no vector, or one is not finite.
         ConfigError
-            The spec asks for what cannot be.
+            The spec is not possible for these vectors.
         """
         if vectors.ndim != 2 or len(vectors) == 0:
             raise DataError(f"an index needs at least one vector; got an array of shape {vectors.shape}")
@@ -138,12 +138,12 @@ class ItemIndex:
         Returns
         -------
         Ranked (n)
-            Equal scores in row order; fewer than k items only where fewer are eligible.
+            Equal scores in row order; fewer than k items only if fewer are eligible.
 
         Raises
         ------
         ConfigError
-            The queries' dimension is not the index's, k is below 1, or there are not as many exclusions as queries.
+            The queries have another dimension than the index, k is below 1, or exclusions and queries differ in number.
         DataError
             A query is not finite.
         """
@@ -199,7 +199,7 @@ class ItemIndex:
         return Ranked.joined(parts).take(place)
 
     def _found(self, queries: Float32, k: int, exclude: Ragged, mask: Bool | None, harder: int) -> Ranked:
-        """What the finder finds of each query, those alike together, so that one long history costs its own block alone."""
+        """Search in blocks of queries with about equally many exclusions, so that a long history slows one block only."""
         fetch = harder * (k * self.spec.fetches_per_item) + exclude.lengths
         order = np.argsort(fetch, kind="stable")
         parts, begin = [], 0
@@ -212,12 +212,12 @@ class ItemIndex:
         return Ranked.joined(parts).take(np.argsort(order, kind="stable"))
 
     def _found_block(self, queries: Float32, k: int, exclude: Ragged, mask: Bool | None, fetch: int, harder: int) -> Ranked:
-        assert self.finder is not None  # noqa: S101 - the caller saw to it
+        assert self.finder is not None  # noqa: S101 - the caller has checked it
         usable = overlap(mask, ~self.stale) if len(self._stale_rows) else mask
         places = self.finder.find(queries, fetch, self._of_finder(usable), harder)
         owners, columns = np.nonzero(places >= 0)
         rows = self.covered[places[owners, columns]]
-        if usable is not None:  # a finder that cannot tell finds others too
+        if usable is not None:  # some finders cannot filter
             kept = usable[rows]
             owners, rows = owners[kept], rows[kept]
         always = self._stale_rows if mask is None else self._stale_rows[mask[self._stale_rows]]
@@ -232,11 +232,11 @@ class ItemIndex:
         return ranked_pairs(owners, rows, self.scores(queries, owners, rows), len(queries), k)
 
     def _of_finder(self, usable: Bool | None) -> Bool | None:
-        """The mask by the finder's places."""
+        """The mask in the order of the finder's places."""
         return usable if usable is None or len(self.covered) == len(self) else usable[self.covered]
 
     def added(self, vectors: Float32) -> ItemIndex:
-        """With more items after the last row.
+        """Return an index with more items after the last row.
 
         Parameters
         ----------
@@ -254,7 +254,7 @@ class ItemIndex:
         return replace(self, dense=dense, stale=stale, alive=alive)._rebuilt_if_needed()
 
     def updated(self, rows: Int32, vectors: Float32) -> ItemIndex:
-        """With other vectors for some rows, float32 (len(rows), D)."""
+        """Return an index with new vectors, float32 (len(rows), D), in some rows."""
         self._check(vectors)
         new = self.vectors()
         new[rows] = vectors
@@ -264,19 +264,19 @@ class ItemIndex:
         return replace(self, dense=dense, stale=stale)._rebuilt_if_needed()
 
     def removed(self, rows: Int32) -> ItemIndex:
-        """Without some rows: they are never found again; their vectors stay until the index is compacted."""
+        """Return an index that never finds some rows; their vectors stay until the index is compacted."""
         alive = self.alive.copy()
         alive[rows] = False
         return replace(self, alive=alive)
 
     def restored(self, rows: Int32) -> ItemIndex:
-        """With removed rows in it again."""
+        """Return an index that finds removed rows again."""
         alive = self.alive.copy()
         alive[rows] = True
         return replace(self, alive=alive)
 
     def compacted(self) -> ItemIndex:
-        """With a finder built anew, of all that is alive and of nothing else."""
+        """Return an index whose finder is built anew from the rows that are not removed."""
         if self.spec.kind == "exact":
             return replace(self, finder=None, covered=np.empty(0, np.int64), stale=np.zeros(len(self), np.bool_))
         covered = np.flatnonzero(self.alive)
@@ -287,7 +287,7 @@ class ItemIndex:
         return replace(self, finder=finder, spec=spec, covered=covered, stale=~self.alive)
 
     def shortened(self, rows: Int32, vectors: Float32) -> ItemIndex:
-        """Of some rows alone, int32 (m,) ascending, whose vectors are float32 (m, D); built anew."""
+        """Return an index of some rows only, int32 (m,) ascending, built anew from their vectors, float32 (m, D)."""
         alive, spec = self.alive[rows], self.spec
         if spec.lists > int(alive.sum()):
             spec = replace(spec, lists=0)

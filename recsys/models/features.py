@@ -52,16 +52,16 @@ class TokenVocabulary:
         categories : sequence of str
         words : bool
         least : int
-            Tokens of fewer items are left out: they tell of nothing but the item itself.
+            Tokens of fewer items are left out: they say nothing about other items.
         most : int
-            Of more tokens, those of the most items are kept: each has a vector to be held and trained.
+            If there are more tokens, those of the most items are kept: each one has a vector to store and train.
 
         Raises
         ------
         DataError
             No token is left.
         ConfigError
-            There is no such column.
+            The catalogue has no such column.
         """
         table = _occurrences(catalog, categories, words).group_by("token").agg(pl.len().alias("items"))
         table = table.filter(pl.col("items") >= least).sort("items", "token", descending=[True, False])
@@ -152,7 +152,7 @@ class Standardiser:
         DataError
             A column holds something that is not a finite number.
         ConfigError
-            There is no such column.
+            The catalogue has no such column.
         """
         frame = pl.DataFrame([_numbers(catalog, name) for name in columns])
         spread = pl.when(pl.all().max() > pl.all().min()).then(pl.all().std(ddof=0)).otherwise(0.0).fill_null(0.0)

@@ -79,7 +79,7 @@ def test_a_pickle_of_more_than_weights_is_refused_with_the_way_to_convert_it(fol
     ):
         TextEncoder(folder).encode(TEXTS)
     torch.save({"model": {"a": torch.zeros(1)}}, folder / "pytorch_model.bin")
-    with pytest.raises(EncoderError, match="'model' is no tensor"):
+    with pytest.raises(EncoderError, match="'model' is not a tensor"):
         TextEncoder(folder).encode(TEXTS)
 
 

@@ -319,7 +319,7 @@ def test_an_encoder_that_is_no_transformer_is_refused(tmp_path: Path) -> None:
     words = Tokenizer(models.WordLevel({"a": 0, "red": 1}, unk_token="a"))
     SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=4)]).save(str(tmp_path / "static"))
     whitening = Whitening(np.zeros(4, dtype=np.float32), np.eye(4, dtype=np.float32))
-    with pytest.raises(EncoderError, match="is no transformer; use it with encoder_mode='frozen'"):
+    with pytest.raises(EncoderError, match="is not a transformer; use it with encoder_mode='frozen'"):
         TextTower(tmp_path / "static", TEXTS, whitening, mode="full")
 
 

@@ -80,7 +80,7 @@ class TextTower(LiveText):
     Raises
     ------
     EncoderError
-        The encoder cannot be loaded, is no transformer, or cannot be taken apart.
+        The encoder cannot be loaded, is not a transformer, or cannot be taken apart.
     ConfigError
         More layers are asked for than there are.
     DependencyError
@@ -115,7 +115,7 @@ class TextTower(LiveText):
         self._hold("mean", torch.from_numpy(whitening.mean))
         self._hold("matrix", torch.from_numpy(whitening.matrix))
         if not isinstance(getattr(self.model[0], "auto_model", None), nn.Module):
-            raise EncoderError(f"the encoder in {folder} is no transformer; use it with encoder_mode='frozen'")
+            raise EncoderError(f"the encoder in {folder} is not a transformer; use it with encoder_mode='frozen'")
         distinct = self._read(texts)
         self.to(device)
         some = self._uncut()
@@ -135,7 +135,7 @@ class TextTower(LiveText):
             )
 
     def _hold(self, name: str, value: Tensor) -> None:
-        """Keep a tensor that moves with the tower and is no part of its state."""
+        """Keep a tensor that moves with the tower and is not part of its state."""
         self.register_buffer(name, value, persistent=False)
 
     def _read(self, texts: pl.Series) -> pl.Series:

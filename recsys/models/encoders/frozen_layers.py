@@ -79,7 +79,7 @@ def divide(backbone: nn.Module, trained: int) -> tuple[nn.ModuleList, int]:
     Raises
     ------
     EncoderError
-        There is no stack of layers.
+        The model has no stack of layers.
     ConfigError
         More layers are asked for than there are.
     """

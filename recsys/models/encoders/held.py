@@ -59,7 +59,7 @@ class HeldEncoder:
                 file.copy(folder / name)
         except DamagedError as error:
             raise EncoderError(
-                f"{error}; somebody wrote into the encoder's files after the model was made of them"
+                f"{error}; the files of the encoder were changed after the model was made from them"
             ) from error
 
     @contextmanager

@@ -71,7 +71,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _check_weights(model: SentenceTransformer, folder: Path) -> None:
-    """Refuse a transformer of which a weight was not in the files: it would be drawn at random, in each process anew."""
+    """Refuse a transformer if its files lack a weight, which each process would draw at random."""
     places = sorted({file.parent for name, file in encoder_files(folder).items() if Path(name).name == "config.json"})
     for module in model.modules():
         backbone: Any = getattr(module, "auto_model", None)

@@ -103,9 +103,9 @@ def _convert(pickles: list[Path], target: Path) -> None:
             ) from error
     strange = [name for name, value in weights.items() if not isinstance(value, torch.Tensor)]
     if strange or not weights:
-        what = f"{strange[0]!r} is no tensor" if strange else "it is empty"
+        what = f"{strange[0]!r} is not a tensor" if strange else "it is empty"
         raise EncoderError(
-            f"{pickles[0]} is no table of weights ({what}); save the model's state_dict as model.safetensors"
+            f"{pickles[0]} is not a table of weights ({what}); save the model's state_dict as model.safetensors"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous().clone() for name, value in weights.items()}, target, metadata={"format": "pt"})

@@ -55,7 +55,7 @@ def resolve_encoder(name: str) -> Path:
     """The folder that holds an encoder's files.
 
     Looked for in this order: a local folder of that name; the hub's cache and the hub itself; an installed package that
-    carries the weights (extra ``offline``). Where it was found is told.
+    carries the weights (extra ``offline``). A line says where it was found.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def _from_hub(hub_name: str) -> Path | str:
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
 
     try:
-        HfApi().model_info(hub_name, timeout=_HUB_WAIT)  # a download itself waits for minutes where nobody answers
+        HfApi().model_info(hub_name, timeout=_HUB_WAIT)  # a download itself waits for minutes when no server answers
         folder = Path(snapshot_download(hub_name, allow_patterns=_HUB_FILES))
         if folder.is_dir() and not any(name.endswith(".safetensors") for name in encoder_files(folder)):
             folder = Path(snapshot_download(hub_name, allow_patterns=_HUB_PICKLES))
@@ -179,7 +179,7 @@ class TextEncoder:
         return self._encoded(texts, "document")
 
     def encode_queries(self, texts: list[str]) -> Float32:
-        """The same for what is searched for, after the prompt for queries; cut ones are told."""
+        """The same for the texts of searches, after the prompt for queries; a line says how many are cut."""
         self._tell_cut(self._cut(texts, "query"), len(texts), "queries")
         return self._encoded(texts, "query")
 

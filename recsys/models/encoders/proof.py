@@ -19,9 +19,9 @@ that ran once and were kept in it, make less than a tenth."""
 _LEAST = 0.1
 """A smaller share of vectors that differ is refused."""
 _OWN = 0.9
-"""A smaller share of vectors that differ is told as a warning."""
+"""If a smaller share of vectors differs, a warning says so."""
 _VIEWS, _GRID = 8, 1e-3
-"""Vectors are told apart by so many projections at random, each in steps of this size."""
+"""Vectors are distinguished by this many random projections, each rounded to steps of this size."""
 
 
 def prove_reencoding(folder: Path, texts: pl.Series, whitening: Whitening, whitened: Float32, device: str = "cpu") -> None:

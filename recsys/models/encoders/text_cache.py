@@ -24,7 +24,7 @@ def cache_folder() -> Path:
     Raises
     ------
     OSError
-        There is no such place: the user has no home.
+        The user has no home folder, so there is no cache.
     """
     if own := os.environ.get("RECSYS_CACHE"):
         return Path(own)

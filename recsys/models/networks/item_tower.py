@@ -286,7 +286,7 @@ class ItemTower(nn.Module):
         return ids * known[:, None]
 
     def _live_text(self, encoder: LiveText, rows: Tensor | None) -> Tensor:
-        """Text vectors of which a few are encoded anew, with a gradient; the others are as of when they last were."""
+        """Text vectors, a few of them encoded anew with a gradient; the others keep the value of their last encoding."""
         chosen = encoder.choose(rows)
         items = chosen if rows is None else rows[chosen]
         fresh = encoder(items)
@@ -300,7 +300,7 @@ class ItemTower(nn.Module):
             self.text[self.encoder.rows] = self.encoder.all_vectors().to(self.text.dtype)
 
     def from_text(self, text: Tensor) -> Tensor:
-        """Vectors of items, or of queries, of which only the text is known.
+        """Vectors of items, or of queries, from their texts alone.
 
         Parameters
         ----------
@@ -323,7 +323,7 @@ class ItemTower(nn.Module):
 
 
 def _new_weights(n_items: int, dim: int, content: ItemContent, *, use_id: bool, ensemble_size: int) -> ItemWeights:
-    """Modules as PyTorch initialises them; those of ids and of tokens get their values from whoever holds them."""
+    """Modules as PyTorch initialises them; the modules that hold ids and tokens set the values of these."""
     ids = nn.Embedding(n_items, dim) if use_id else None
     project, images, numbers = (_projection(one, dim) for one in (content.text, content.images, content.numbers))
     if numbers is not None:  # at the start numbers shall weigh as much as an id, however many there are
