@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Int32, Int64
 from recsys.evaluation.protocol import Ranker
 from recsys.evaluation.result import Evaluation
-from recsys.report.reported import Reported
 
 _EACH = 3
 """Users with a hit, and as many without."""
@@ -19,7 +19,7 @@ _TOP = 5
 _TARGETS = 3
 
 
-def chosen_users(bundle: Reported, ranker: Ranker, report: Evaluation, k: int, seed: int) -> dict[str, Any]:
+def chosen_users(bundle: Bundle, ranker: Ranker, report: Evaluation, k: int, seed: int) -> dict[str, Any]:
     """Some users with a target among the first k and some without, drawn from the seed.
 
     Returns
@@ -71,7 +71,7 @@ def _drawn(hits: Int64, misses: Int64, generator: np.random.Generator) -> Int64:
     )
 
 
-def _titles(bundle: Reported, report: Evaluation, rows: Int32) -> list[str]:
+def _titles(bundle: Bundle, report: Evaluation, rows: Int32) -> list[str]:
     """Titles of item rows; the id of an item without a title, or that the model does not know."""
     known = rows < len(bundle.items)
     titles = iter(bundle.catalog.title_of(rows[known]).to_list())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recsys.bundle.contents import Bundle
 from recsys.evaluation.compare import Comparison
 from recsys.evaluation.protocol import Ranker
 from recsys.evaluation.result import ACCURACY, DEFINITION, Evaluation
@@ -19,7 +20,6 @@ from recsys.report import reproduce
 from recsys.report.examples import chosen_users
 from recsys.report.groups import K, fairness_figures, long_tail, segment_figures
 from recsys.report.item_map import FEWEST, item_map
-from recsys.report.reported import Reported
 
 __all__ = ["METRIC", "K", "collect", "no_tests", "plain"]
 
@@ -36,7 +36,7 @@ def no_tests() -> pl.DataFrame:
 
 
 def collect(
-    bundle: Reported,
+    bundle: Bundle,
     ranker: Ranker,
     comparison: Comparison,
     segments: dict[str, pl.DataFrame],
@@ -51,7 +51,7 @@ def collect(
 
     Parameters
     ----------
-    bundle : Reported
+    bundle : Bundle
     ranker : Ranker
         Its evaluation is the one of its name in ``comparison``; all evaluations are in its item rows.
     comparison : Comparison
@@ -106,7 +106,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _headline(bundle: Reported, own: Evaluation) -> dict[str, Any]:
+def _headline(bundle: Bundle, own: Evaluation) -> dict[str, Any]:
     return {
         "model": own.model,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -162,7 +162,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _left_out(bundle: Reported, segments: dict[str, pl.DataFrame], category: str | None, baselines: bool) -> dict[str, str]:
+def _left_out(bundle: Bundle, segments: dict[str, pl.DataFrame], category: str | None, baselines: bool) -> dict[str, str]:
     """What the report cannot show, and why."""
     reasons = {}
     if bundle.trained_on is None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from recsys.bundle.contents import Bundle
 from recsys.core.progress import log
 from recsys.core.ragged import Float32, Int32, Int64
 from recsys.evaluation import segments
-from recsys.report.reported import Reported
 
 FEWEST = 5
 """Items that a map needs at least."""
@@ -20,12 +20,12 @@ _DIRECTIONS = 30
 _PERPLEXITY = 30
 
 
-def item_map(bundle: Reported, counts: Int64 | None, category: str | None, seed: int) -> dict[str, Any] | None:
+def item_map(bundle: Bundle, counts: Int64 | None, category: str | None, seed: int) -> dict[str, Any] | None:
     """Positions of items on a plane: PCA to 30 directions, then t-SNE, both from the seed.
 
     Parameters
     ----------
-    bundle : Reported
+    bundle : Bundle
     counts : int64 (n_items,), optional
         Events in training. A large catalogue is sampled: its 1,500 most popular items and 1,000 drawn from the rest, or
         2,500 drawn from all items if no counts are known.

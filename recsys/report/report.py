@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recsys.baselines import EASE, ItemKNN, Popularity
+from recsys.bundle.contents import Bundle
 from recsys.core.progress import log
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -18,7 +19,6 @@ from recsys.evaluation.protocol import Ranker
 from recsys.evaluation.result import Evaluation
 from recsys.report.figures import METRIC, K, collect, no_tests
 from recsys.report.groups import CATEGORY_COLUMNS, item_groups, user_segments
-from recsys.report.reported import Reported
 
 EASE_LIMIT = 20_000
 """EASE is fitted up to this many items: it inverts a dense matrix of their square."""
@@ -39,7 +39,7 @@ class Report:
 
 
 def build(
-    bundle: Reported,
+    bundle: Bundle,
     ranker: Ranker,
     *,
     k: Sequence[int] = CUTS,
@@ -54,7 +54,7 @@ def build(
 
     Parameters
     ----------
-    bundle : Reported
+    bundle : Bundle
         With a holdout.
     ranker : Ranker
         Ranks by the bundle, in its item rows.
@@ -117,7 +117,7 @@ def build(
 
 
 def evaluate_held_out(
-    bundle: Reported,
+    bundle: Bundle,
     ranker: Ranker,
     *,
     k: Sequence[int] = CUTS,
@@ -149,7 +149,7 @@ def evaluate_held_out(
     )
 
 
-def held_out(bundle: Reported) -> Holdout:
+def held_out(bundle: Bundle) -> Holdout:
     """The held-out users of a bundle.
 
     Raises
@@ -180,7 +180,7 @@ def category_column(catalog: Catalog, asked: str | None) -> str | None:
     )
 
 
-def _cuts(bundle: Reported, k: Sequence[int]) -> list[int]:
+def _cuts(bundle: Bundle, k: Sequence[int]) -> list[int]:
     return sorted({K} | {cut for cut in k if cut <= len(bundle.items)})
 
 

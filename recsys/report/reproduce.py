@@ -6,18 +6,18 @@ import shlex
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
+from recsys.bundle.contents import Bundle
 from recsys.config.recipe import TABLES
-from recsys.report.reported import Reported
 
 _LINE = 100
 
 
-def command(bundle: Reported) -> str:
+def command(bundle: Bundle) -> str:
     """How to fit the model again and report on it, as lines for a shell; LOG, ITEMS and USERS stand for files.
 
     Parameters
     ----------
-    bundle : Reported
+    bundle : Bundle
         Its record says how the log was read and split, if the command ``fit`` did that.
     """
     words = ["recsys", "fit", "LOG", *_data_words(bundle)]
@@ -34,13 +34,13 @@ def command(bundle: Reported) -> str:
     return " \\\n".join(lines).strip() + "\nrecsys report RUN --out report.html"
 
 
-def options_of(bundle: Reported) -> dict[str, dict[str, Any]]:
+def options_of(bundle: Bundle) -> dict[str, dict[str, Any]]:
     """All options by table of a recipe; a table is empty if its options are not known."""
     rest = {"objective": bundle.objective, "augment": bundle.augment, "training": bundle.training}
     return {"model": bundle.options} | {name: {} if one is None else asdict(one) for name, one in rest.items()}
 
 
-def _data_words(bundle: Reported) -> list[str]:
+def _data_words(bundle: Bundle) -> list[str]:
     reading = bundle.reading
     if reading is not None:
         files = [*(["--catalog", "ITEMS"] if reading.get("catalog") else [])]
