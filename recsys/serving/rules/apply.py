@@ -183,45 +183,36 @@ class BoundRules:
         return varied, scored
 
     def _placed(self, rows: Int32, scores: Float32, k: int, exclude: Ragged | None, moves: list[pl.DataFrame]) -> Ranked:
-        """Choose under the caps and put pins at their places; what a pin names is nowhere else.
-
-        Pinned items stand in columns of their own before the candidates, so that the caps count them.
-        """
-        n, rules = len(rows), self.rules
+        """Choose under the caps and put pins at their places; what a pin names is nowhere else."""
+        rules = self.rules
         positions = np.array([pin.position for pin in rules.pin], dtype=np.int64)
-        allowed = self._may_be_pinned(n, exclude)
+        allowed = self._may_be_pinned(len(rows), exclude)
         shown = allowed & (positions <= k)
-        found = rows[:, None, :] == self.pinned[:, None]  # (n, n_pins, P)
-        known = np.take_along_axis(scores, found.argmax(axis=2), axis=1)
-        rows = np.hstack([np.where(shown, self.pinned, np.int32(-1)), rows])
-        scores = np.hstack([np.where(found.any(axis=2), known, np.float32(np.nan)), scores])
-        fixed = np.hstack([shown, np.zeros((n, found.shape[2]), dtype=np.bool_)])
-        free = (rows >= 0) & ~np.hstack([np.ones_like(shown), found.any(axis=1)])
+        table = self._with_pins(rows, scores, shown)
         wanted = k - shown.sum(axis=1)
-        taken, closed = first_under_caps(rows, fixed, free, wanted, self.members, [cap.at_most for cap in rules.cap])
-
-        columns = np.arange(rows.shape[1])
-        last = np.where(taken, columns, -1).max(axis=1)
-        passed = free & ~taken & ((columns < last[:, None]) | (taken.sum(axis=1) < wanted)[:, None])
+        taken, closed = first_under_caps(
+            table.rows, table.fixed, table.free, wanted, self.members, [cap.at_most for cap in rules.cap]
+        )
+        passed = _passed_over(table.free, taken, wanted)
         for place, cap in enumerate(rules.cap):
             here = passed & (closed == place)
-            moves.append(_moved(cap.name, np.nonzero(here)[0], rows[here]))
+            moves.append(_moved(cap.name, np.nonzero(here)[0], table.rows[here]))
         for place, pin in enumerate(rules.pin):
             requests = np.flatnonzero(allowed[:, place])
             moves.append(_moved(pin.name, requests, np.full(len(requests), self.pinned[place])))
+        target = _targets(taken, shown, positions, min(k, table.rows.shape[1]))
+        return _in_order(table, target, (taken | table.fixed).sum(axis=1))
 
-        width = min(k, rows.shape[1])
-        held = (shown[:, :, None] & (positions[:, None] - 1 == np.arange(width))).any(axis=1)
-        slots = np.argsort(held, axis=1, kind="stable")  # the places that no pin holds come first
-        nth = np.clip(taken.cumsum(axis=1) - 1, 0, width - 1)
-        target = np.where(taken, np.take_along_axis(slots, nth, axis=1), np.iinfo(np.int64).max)
-        target[:, : len(positions)][shown] = np.broadcast_to(positions - 1, shown.shape)[shown]
-        order = np.argsort(target, axis=1, kind="stable")
-        lengths = (taken | fixed).sum(axis=1)
-        filled = columns < lengths[:, None]
-        return Ranked(
-            Ragged.from_lengths(lengths, np.take_along_axis(rows, order, axis=1)[filled]),
-            np.take_along_axis(scores, order, axis=1)[filled],
+    def _with_pins(self, rows: Int32, scores: Float32, shown: Bool) -> _Columns:
+        """Candidates, (n, P), behind a column for each pin, bool (n, n_pins), so that caps count pinned items too."""
+        same = rows[:, None, :] == self.pinned[:, None]  # (n, n_pins, P)
+        pin_scores = np.take_along_axis(scores, same.argmax(axis=2), axis=1)
+        rows = np.hstack([np.where(shown, self.pinned, np.int32(-1)), rows])
+        return _Columns(
+            rows=rows,
+            scores=np.hstack([np.where(same.any(axis=2), pin_scores, np.float32(np.nan)), scores]),
+            fixed=np.hstack([shown, np.zeros((len(rows), same.shape[2]), dtype=np.bool_)]),
+            free=(rows >= 0) & ~np.hstack([np.ones_like(shown), same.any(axis=1)]),
         )
 
     def _may_be_pinned(self, n: int, exclude: Ragged | None) -> Bool:
@@ -234,6 +225,56 @@ class BoundRules:
             for place, row in enumerate(self.pinned):
                 allowed[owners[exclude.rows == row], place] = False
         return allowed
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """The pins and then the candidates of each request, W columns in all.
+
+    Attributes
+    ----------
+    rows : int32 (n, W)
+        −1 where there is none.
+    scores : float32 (n, W)
+        NaN for a pinned item that was not among the candidates.
+    fixed, free : bool (n, W)
+        What is in the list in any case; what may be chosen.
+    """
+
+    rows: Int32
+    scores: Float32
+    fixed: Bool
+    free: Bool
+
+
+def _passed_over(free: Bool, taken: Bool, wanted: Int64) -> Bool:
+    """bool (n, W): what the caps kept out: free items before the last one taken, or any where too few were taken."""
+    columns = np.arange(free.shape[1])
+    last = np.where(taken, columns, -1).max(axis=1)
+    short = taken.sum(axis=1) < wanted
+    passed: Bool = free & ~taken & ((columns < last[:, None]) | short[:, None])
+    return passed
+
+
+def _targets(taken: Bool, shown: Bool, positions: Int64, width: int) -> Int64:
+    """int64 (n, W): the place of each item in its list, from 0; the largest int64 for what is not in the list.
+
+    Pins, the first columns, stand at their positions. The items taken fill the other places in order.
+    """
+    held = (shown[:, :, None] & (positions[:, None] - 1 == np.arange(width))).any(axis=1)
+    places = np.argsort(held, axis=1, kind="stable")  # the places that no pin holds come first
+    nth = np.clip(taken.cumsum(axis=1) - 1, 0, width - 1)
+    target = np.where(taken, np.take_along_axis(places, nth, axis=1), np.iinfo(np.int64).max)
+    target[:, : len(positions)][shown] = np.broadcast_to(positions - 1, shown.shape)[shown]
+    return target
+
+
+def _in_order(table: _Columns, target: Int64, lengths: Int64) -> Ranked:
+    """Lists of these lengths, int64 (n,), in the order of the items' targets, int64 (n, W)."""
+    order = np.argsort(target, axis=1, kind="stable")
+    filled = np.arange(order.shape[1]) < lengths[:, None]
+    rows = np.take_along_axis(table.rows, order, axis=1)[filled]
+    return Ranked(Ragged.from_lengths(lengths, rows), np.take_along_axis(table.scores, order, axis=1)[filled])
 
 
 def _only(ranked: Ranked, keep: Bool) -> Ranked:
