@@ -9,7 +9,7 @@ import polars as pl
 import torch
 
 from recsys.config.model import ModelConfig
-from recsys.core.progress import log, warn
+from recsys.core.progress import log
 from recsys.core.ragged import Float32
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -22,15 +22,13 @@ from recsys.models.encoders.proof import prove_vectors
 from recsys.models.encoders.whitening import Whitening
 from recsys.models.feature_encoder import FeatureEncoder
 from recsys.models.features import recurring
+from recsys.models.items_of_nothing import tell_items_of_nothing
 from recsys.models.networks.content import ItemContent, LiveText, TokenBags
 from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.item_tower import ItemTower
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.models.networks.user_tower import UserTower
 from recsys.models.towers import TwoTowerModel
-
-_MANY = 0.1
-"""Share of items that share one vector above which a warning is logged."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,7 @@ def fresh_towers(
         text = None if options.encoder is None else text_part(options, catalog, device)
         reader = feature_reader(options, catalog)
         content = item_content(options, catalog, None if text is None else text.vectors, reader, device)
-        tell_items_of_nothing(content, torch.from_numpy((train.item_counts > 0) & options.use_ids), catalog)
+        tell_items_of_nothing(content, torch.from_numpy((train.item_counts > 0) & options.use_ids), catalog.items.ids)
         torch.manual_seed(seed)
         trained = None if text is None else text_tower(options, catalog, text, device)
         torch.manual_seed(seed)
@@ -190,23 +188,6 @@ def fresh_towers(
         user_codes=codes,
         reader=reader,
     )
-
-
-def tell_items_of_nothing(content: ItemContent, has_events: torch.Tensor, catalog: Catalog) -> None:
-    """Tell of items with neither events nor content, which all get one vector; warn if they are many."""
-    nothing = ~has_events
-    for part in (content.text, content.images, content.numbers):
-        if part is not None:
-            nothing = nothing & (part == 0).all(1).cpu()
-    if content.bags is not None:
-        nothing = nothing & (content.bags.offsets.diff() == 0).cpu()
-    if not (count := int(nothing.sum())):
-        return
-    message = (
-        f"{count:,} of {len(nothing):,} items, such as {catalog.items.ids[int(nothing.int().argmax())]!r}, have no event "
-        f"to learn from and nothing else that the model reads: they share one vector, and are ranked all alike"
-    )
-    (warn if count > _MANY * len(nothing) else log)(message)
 
 
 @dataclass(frozen=True, eq=False)

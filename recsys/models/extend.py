@@ -14,6 +14,7 @@ from recsys.core.ragged import Int32
 from recsys.data.catalog import Catalog
 from recsys.errors import UnsupportedError
 from recsys.models.feature_encoder import FeatureEncoder
+from recsys.models.items_of_nothing import tell_items_of_nothing
 from recsys.models.networks.content import ItemContent, TokenBags
 from recsys.models.networks.item_tower import ItemTower, TokenEmbedding
 from recsys.models.towers import ItemTables, TwoTowerModel
@@ -157,18 +158,30 @@ def _with_content(
     tower: ItemTower, towers: TwoTowerModel, few: Catalog, tables: _Grown, reader: FeatureEncoder
 ) -> ItemTower:
     """The item tower of more rows, which shares all that is trained, save for the table of ids, which grows."""
-    text = numbers = bags = None
-    if tower.project is not None:
-        text = tables.table("text", tower.text, _whitened(towers, few))
-    if tower.project_numbers is not None:
-        assert reader.scales is not None  # noqa: S101 - read from the same options
-        numbers = tables.table("numbers", tower.numbers, reader.scales.table(few))
-    if tower.bags is not None:
-        assert reader.tokens is not None  # noqa: S101 - read from the same options
-        bags = _with_bags(tower.bags, reader.tokens.bags(few), tables)
+    made = _content_of(tower, towers, few, reader)
+    old = torch.zeros(len(few), dtype=torch.bool)
+    old[~tables.new.cpu()] = tower.has_id[tables.where[~tables.new]].cpu()
+    tell_items_of_nothing(made, old, few.items.ids)
+    text = None if made.text is None else tables.table("text", tower.text, made.text)
+    numbers = None if made.numbers is None else tables.table("numbers", tower.numbers, made.numbers)
+    bags = None if made.bags is None or tower.bags is None else _with_bags(tower.bags, made.bags, tables)
     ids = None if tower.id is None else tables.table("id", tower.id.weight.detach(), None)
     has_id = tables.table("has_id", tower.has_id, None)
     return tower.with_rows(ItemContent(text=text, numbers=numbers, bags=bags), has_id, ids)
+
+
+def _content_of(tower: ItemTower, towers: TwoTowerModel, few: Catalog, reader: FeatureEncoder) -> ItemContent:
+    """What the tower reads of the items of a small catalogue."""
+    text = numbers = bags = None
+    if tower.project is not None:
+        text = _whitened(towers, few)
+    if tower.project_numbers is not None:
+        assert reader.scales is not None  # noqa: S101 - read from the same options
+        numbers = reader.scales.table(few)
+    if tower.bags is not None:
+        assert reader.tokens is not None  # noqa: S101 - read from the same options
+        bags = reader.tokens.bags(few)
+    return ItemContent(text=text, numbers=numbers, bags=bags)
 
 
 def _whitened(towers: TwoTowerModel, few: Catalog) -> Tensor:

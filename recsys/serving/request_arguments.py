@@ -168,11 +168,11 @@ def search_texts(texts: object) -> list[str]:
     found = [texts] if isinstance(texts, str) else listed(texts, "texts", "texts")
     if not found:
         raise ConfigError("there is nothing to search for: texts is empty")
-    for one in found:
+    for place, one in enumerate(found, 1):
         if not isinstance(one, str):
             raise ConfigError(f"texts must hold texts; it holds {described(one)}")
         if not one.strip():
-            raise DataError("a search text is blank")
+            raise DataError("a search text is blank" + (f", number {place} of {len(found)}" if len(found) > 1 else ""))
     return found
 
 

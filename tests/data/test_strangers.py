@@ -214,8 +214,13 @@ def test_event_types_that_look_alike_are_told(caplog: pytest.LogCaptureFixture):
 
 def test_a_table_without_a_first_line_gets_no_hint_of_one(tmp_path: Path):
     pl.DataFrame({"1": [1]}).write_parquet(tmp_path / "log.parquet")
-    with pytest.raises(DataError, match="its columns are 1$"):
+    with pytest.raises(
+        DataError, match=r"its columns are 1; name the column of users, user= \(--user\), or rename it user_id$"
+    ):
         recsys.read_interactions(tmp_path / "log.parquet")
+    pl.DataFrame({"userId": [1], "item_id": [1]}).write_csv(tmp_path / "log.csv")
+    with pytest.raises(DataError, match=r"did you mean 'userId'\? Name the column of users, user= \(--user\)"):
+        recsys.read_interactions(tmp_path / "log.csv")
 
 
 def test_a_sample_has_users(ring_split: Split):

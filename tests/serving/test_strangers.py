@@ -64,6 +64,21 @@ def test_items_of_which_nothing_is_known_are_told(
     assert told(word_features="on").startswith(f"4 of {len(catalog)} items, such as 'spare1', have no event to learn from")
 
 
+def test_items_that_are_added_without_anything_to_read_are_told(
+    ring_split: Split, ring_catalog: Catalog, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = recsys.TwoTower(encoder=None, word_features="on", dim=16, max_length=8)
+    training = recsys.Training(epochs=1, batch_tokens=64, device="cpu")
+    mine = model.fit(ring_split.train, ring_catalog, training=training).retriever()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="recsys"):
+        mine.add_items(pl.DataFrame({"item_id": ["mute", "spoken"], "title": [None, "red car"]}))
+    assert [one for one in caplog.messages if "share one vector" in one] == [
+        "1 of 2 items, such as 'mute', have no event to learn from and nothing else that the model reads: they share one "
+        "vector, and are ranked all alike"
+    ]
+
+
 def test_weights_that_training_does_not_use_are_told(ring_split: Split, caplog: pytest.LogCaptureFixture) -> None:
     log = Interactions.from_frame(ring_split.train.frame().with_columns(weight=pl.lit(2.0)))
     training = recsys.Training(epochs=1, batch_tokens=64, device="cpu")

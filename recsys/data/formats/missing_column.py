@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from recsys.core.schema import ITEM, USER
+
 _MARKS = ",;\t|"
+_NAMED = {
+    USER: f"; name the column of users, user= (--user), or rename it {USER}",
+    ITEM: f"; name the column of items, item= (--item, of a catalogue --catalog-item), or rename it {ITEM}",
+}
 
 
 def missing_column(file: Path, ours: str, theirs: str, columns: Sequence[str], *, lines: bool) -> str:
@@ -22,10 +28,12 @@ def missing_column(file: Path, ours: str, theirs: str, columns: Sequence[str], *
         Whether the first line of the file names them.
     """
     role = "" if ours == theirs else f" to read as {ours}"
-    return f"{file} has no column {theirs!r}{role}; its columns are {', '.join(columns)}{_hint(theirs, columns, lines)}"
+    return (
+        f"{file} has no column {theirs!r}{role}; its columns are {', '.join(columns)}{_hint(ours, theirs, columns, lines)}"
+    )
 
 
-def _hint(theirs: str, columns: Sequence[str], lines: bool) -> str:
+def _hint(ours: str, theirs: str, columns: Sequence[str], lines: bool) -> str:
     """The end of the message: the likely cause and the remedy; empty if none is known."""
     parts = [part.strip() for part in theirs.split(",")]
     if lines and columns[0].lower().startswith("sep="):
@@ -37,16 +45,21 @@ def _hint(theirs: str, columns: Sequence[str], lines: bool) -> str:
     if lines and f'"{theirs}"' in columns:
         return "; if its fields are quoted, set quote='\"' (--quote '\"')"
     if alike := [name for name in columns if _plain(name) == _plain(theirs)]:
-        return f"; did you mean {alike[0]!r}?"
+        return f"; did you mean {alike[0]!r}?{_named(ours).replace('; n', ' N')}"
     if not lines:
-        return ""
+        return _named(ours)
     if len(columns) == 1 and theirs in columns[0].split():
         return "; if blanks separate the columns, set separator='blank' (--separator blank)"
     if any(_is_number(name) for name in columns):
         return "; the first line must name the columns, and this one looks like data: write their names above it"
     if len(columns) == 1:
         return "; the first line must name the columns: is there another line above them?"
-    return ""
+    return _named(ours)
+
+
+def _named(ours: str) -> str:
+    """How to name a column of ids."""
+    return _NAMED.get(ours, "")
 
 
 def _plain(name: str) -> str:
