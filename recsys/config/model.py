@@ -86,13 +86,17 @@ class ModelConfig:
     """Initial temperature of the softmax (cosine only)."""
     learn_temperature: bool = True
     """Learn the softmax temperature; with --no-learn-temperature it stays fixed."""
+    transitions: Literal["auto", "ridge", "counts", "none"] = "auto"
+    """Add a transition memory, learned in closed form, to the score; auto: ridge or counts, as validation decides."""
+    transition_entries: int = 200
+    """Most next items that the transition memory keeps for each item."""
 
     def __post_init__(self) -> None:
         for field in ("categories", "numbers"):
             if isinstance(getattr(self, field), str):
                 raise ConfigError(f"{field} is a list of columns; write [{getattr(self, field)!r}]")
         settle(self)
-        for field in ("dim", "ensemble_size", "blocks", "heads", "max_length", "text_dim", "texts_per_step"):
+        for field in ("dim", "ensemble_size", "blocks", "heads", "max_length", "text_dim", "texts_per_step", "transition_entries"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} must be at least 1, not {getattr(self, field)}")
         for field in ("dropout", "attention_dropout", "stochastic_depth", "id_dropout", "word_dropout"):

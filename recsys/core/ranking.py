@@ -50,6 +50,46 @@ class Ranked:
         return cls(Ragged.from_lengths(lengths, rows), np.concatenate([part.scores for part in parts]))
 
 
+@dataclass(frozen=True, eq=False)
+class SparseScores:
+    """Scores of a few items for each request, to be added to a dense score; those of all other items are 0.
+
+    Attributes
+    ----------
+    lists : Ragged (n)
+        Item rows, ascending, none twice.
+    values : float32 (len(lists.rows),)
+        Of 0 or more.
+    """
+
+    lists: Ragged
+    values: Float32
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+    def take(self, indices: NDArray[np.integer]) -> SparseScores:
+        """The scores of the requests at ``indices``, in that order."""
+        starts, lengths = self.lists.offsets[indices], self.lists.lengths[indices]
+        return SparseScores(self.lists.take(indices), self.values[ragged_positions(starts, lengths)])
+
+    def block(self, start: int, stop: int) -> SparseScores:
+        """The scores of requests ``start .. stop``, as a view."""
+        stop = min(stop, len(self))
+        return SparseScores(
+            self.lists.block(start, stop), self.values[self.lists.offsets[start] : self.lists.offsets[stop]]
+        )
+
+    @classmethod
+    def joined(cls, parts: list[SparseScores]) -> SparseScores:
+        """The scores of several blocks of requests, one after the other."""
+        if not parts:
+            return cls(Ragged.empty(0), np.empty(0, dtype=np.float32))
+        lengths = np.concatenate([part.lists.lengths for part in parts])
+        rows = np.concatenate([part.lists.rows for part in parts])
+        return cls(Ragged.from_lengths(lengths, rows), np.concatenate([part.values for part in parts]))
+
+
 def check_k(k: object) -> int:
     """How many items a list may have at most, as an int: the one rule of every function that takes a ``k``.
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, overlap
-from recsys.core.ranking import Ranked, check_exclude, check_k, distinct_eligible
+from recsys.core.ranking import Ranked, SparseScores, check_exclude, check_k, distinct_eligible
 from recsys.errors import ConfigError, DataError
 from recsys.index.approximate import ApproximateIndex, build_approximate
 from recsys.index.exact.search import search
 from recsys.index.exact.storage import VectorStorage
 from recsys.index.exact.table import VectorTable, pair_scores, ranked_pairs
+from recsys.index.sparse_sum import with_sparse
 from recsys.index.spec import IndexSpec
 
 EXACT_BELOW = 20_000
@@ -123,6 +124,7 @@ class ItemIndex:
         k: int,
         exclude: Ragged | None = None,
         eligible: Bool | None = None,
+        added: SparseScores | None = None,
     ) -> Ranked:
         """The k best items of each query.
 
@@ -134,6 +136,8 @@ class ItemIndex:
             Item rows that must not be returned, query by query.
         eligible : bool (n_items,), optional
             Which items may be returned; by default all.
+        added : SparseScores (n), optional
+            Scores to add to the inner products; the result is as exact as without them.
 
         Returns
         -------
@@ -158,8 +162,12 @@ class ItemIndex:
         mask = self._mask(eligible)
         n_eligible = len(self) if mask is None else int(mask.sum())
         if self.finder is None or n_eligible <= max(EXACT_BELOW, _EXACT_SHARE * len(self)):
-            return self._exact(queries, k, exclude, mask)
-        return self._approximate(queries, k, exclude or Ragged.empty(len(queries)), mask, n_eligible)
+            ranked = self._exact(queries, k, exclude, mask)
+        else:
+            ranked = self._approximate(queries, k, exclude or Ragged.empty(len(queries)), mask, n_eligible)
+        if added is None:
+            return ranked
+        return with_sparse(ranked, added, k, len(self), partial(self.scores, queries), exclude, mask)
 
     def scores(self, queries: Float32, owners: Int64, rows: Int64) -> Float32:
         """float32 (P,): the scores of pairs, as :meth:`search` gives them.

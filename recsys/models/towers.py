@@ -16,10 +16,11 @@ from torch import Tensor
 from recsys.core.growing import GrowingTensor
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
-from recsys.core.ranking import Ranked, check_k
+from recsys.core.ranking import Ranked, SparseScores, check_k
 from recsys.errors import DataError, UnsupportedError
 from recsys.index.exact.search import search
-from recsys.index.exact.table import VectorTable
+from recsys.index.exact.table import VectorTable, pair_scores
+from recsys.index.sparse_sum import with_sparse
 from recsys.models.encoders.held import HeldEncoder
 from recsys.models.encoders.pretrained import TextEncoder
 from recsys.models.encoders.whitening import Whitening
@@ -322,14 +323,23 @@ class TwoTowerModel:
         users: Int32 | None = None,
         eligible: Bool | None = None,
         request_times: Int64 | None = None,
+        added: SparseScores | None = None,
     ) -> Ranked:
-        """Rank all items for each history; ``users`` are read for their features alone, where the model has any."""
+        """Rank all items for each history; ``users`` are read for their features alone, where the model has any.
+
+        ``added``, SparseScores (n), is added to the towers' score.
+        """
         check_k(k)
-        return rank_vectors(self.user_vectors(histories, users, request_times), self.dense, k, exclude, eligible)
+        return rank_vectors(self.user_vectors(histories, users, request_times), self.dense, k, exclude, eligible, added)
 
 
 def rank_vectors(
-    queries: Tensor, table: Tensor | VectorTable, k: int, exclude: Ragged | None = None, eligible: Bool | None = None
+    queries: Tensor,
+    table: Tensor | VectorTable,
+    k: int,
+    exclude: Ragged | None = None,
+    eligible: Bool | None = None,
+    added: SparseScores | None = None,
 ) -> Ranked:
     """Rank all items by inner product; see :func:`recsys.index.exact.search.search`.
 
@@ -340,13 +350,23 @@ def rank_vectors(
     k, exclude : as there
     eligible : bool (n_items,), optional
         Which items may be returned; by default all.
+    added : SparseScores (n), optional
+        Scores to add to the inner products.
 
     Returns
     -------
     Ranked (n)
     """
     items = table if isinstance(table, VectorTable) else VectorTable.of(table)
-    return search(queries, items, k, exclude, eligible)
+    ranked = search(queries, items, k, exclude, eligible)
+    if added is None:
+        return ranked
+
+    def dense_scores(owners: Int64, rows: Int64) -> Float32:
+        at, to = (torch.from_numpy(one).to(queries.device) for one in (owners, rows))
+        return numpy_of(pair_scores(queries, items.stored, at, to))
+
+    return with_sparse(ranked, added, min(k, len(items)), len(items), dense_scores, exclude, eligible)
 
 
 def _unit(vectors: Float32) -> Float32:

@@ -1,0 +1,165 @@
+"""Closed forms of the transition memory: counts and ridge regression, of the order of events or of their company alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.core.ragged import Float32, Int64, Ragged, ragged_positions
+from recsys.transitions.pairs import Matrix, PairSums, pair_sums
+
+Kind: TypeAlias = Literal["counts", "ridge"]
+
+_PRIOR = 10.0
+"""Events that each item is held to have had with no other, so that few counts do not look certain."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a table is learned and read.
+
+    Attributes
+    ----------
+    kind : {"counts", "ridge"}
+    decay : float
+        Of an event's weight with its age, in events: ``exp(−age / decay)``. Infinite: the order does not count.
+    window : int
+        Newest events of a history that are read.
+    regularisation : float
+        λ of a ridge table.
+    entries : int
+        Most entries kept in a row.
+    solved : int
+        Items, those with most events, whose rows of a ridge table are solved together; the others follow from these.
+    """
+
+    kind: Kind = "counts"
+    decay: float = 3.0
+    window: int = 15
+    regularisation: float = 200.0
+    entries: int = 200
+    solved: int = 1500
+
+
+def learn(histories: Ragged, n_items: int, form: Form) -> Matrix:
+    """The table of a form: row j holds what is added to the score of each item i when j was met.
+
+    Parameters
+    ----------
+    histories : Ragged (n)
+        Item rows, in time order unless the form's decay is infinite.
+    n_items : int
+    form : Form
+
+    Returns
+    -------
+    CSR float32 (n_items, n_items)
+        Positive entries alone, at most ``form.entries`` a row, columns ascending.
+
+    Examples
+    --------
+    >>> from recsys.transitions.learn import Form, learn
+    >>> learn(split.train.histories, len(split.train.items), Form("counts", entries=5)).shape
+    (30, 30)
+    """
+    return learn_from(pair_sums(histories, n_items, form.window, form.decay), form)
+
+
+def learn_from(sums: PairSums, form: Form) -> Matrix:
+    """As :func:`learn`, from sums that were made before (they depend on the form's window and decay alone)."""
+    return _counts(sums, form.entries) if form.kind == "counts" else _ridge(sums, form)
+
+
+def _counts(sums: PairSums, entries: int) -> Matrix:
+    """``C / sqrt((Σx² + 10)(Σy + 10))`` with ``C = XᵀY``."""
+    table = sums.cross.copy()
+    before, after = (1 / np.sqrt(one + _PRIOR) for one in (sums.squares, sums.targets))
+    table.data *= np.repeat(before, np.diff(table.indptr)) * after[table.indices]
+    return pruned(table, entries)
+
+
+def _ridge(sums: PairSums, form: Form) -> Matrix:
+    """``(XᵀX + λI)⁻¹ XᵀY``: solved whole for the items with most events, then once more for the others given these.
+
+    A row of a rare item is ``(XᵀY − XᵀX B)_j / (XᵀX + λI)_jj`` with B the rows of the frequent ones: one step of block
+    Gauss–Seidel, exact but for what rare items explain of one another. Without an order the target of each event is the
+    rest of its history, which makes the frequent block EASE (Steck, WWW 2019, eq. 8).
+    """
+    import torch  # noqa: PLC0415 - names of this package are read without it
+
+    n = sums.cross.shape[0]
+    often = np.argsort(-sums.squares, kind="stable")[: form.solved]
+    often = np.sort(often[sums.squares[often] > 0])
+    left = torch.from_numpy(sums.gram[often][:, often].toarray())
+    left.diagonal().add_(form.regularisation)
+    factor = torch.linalg.cholesky(left)
+    reached = np.flatnonzero(np.bincount(sums.cross[often].indices, minlength=n))
+    rows = torch.cholesky_solve(torch.from_numpy(sums.cross[often][:, reached].toarray()), factor)
+    if not sums.ordered:  # no item explains itself: the columns of the frequent ones are EASE's
+        inverse = torch.cholesky_inverse(factor)
+        among = np.isin(often, reached)
+        rows[:, torch.from_numpy(np.isin(reached, often))] = (-inverse / inverse.diagonal()).fill_diagonal_(0.0)[:, among]
+    table = _largest(rows.numpy(), form.entries, reached, n)
+    rest = np.setdiff1d(np.flatnonzero(sums.squares), often)
+    found = _placed(table, often, n)
+    if len(rest) == 0:
+        return found
+    scale = sp.diags_array((1 / (sums.squares[rest] + form.regularisation)).astype(np.float32))
+    others = scale @ (sums.cross[rest] - sums.gram[rest][:, often] @ table)
+    return found + _placed(pruned(sp.csr_matrix(others), form.entries), rest, n)
+
+
+def _placed(rows: Matrix, at: Int64, n_items: int) -> Matrix:
+    """The rows at these places of a table of all items."""
+    lengths = np.zeros(n_items, dtype=np.int64)
+    lengths[at] = np.diff(rows.indptr)
+    return sp.csr_matrix((rows.data, rows.indices, np.concatenate([[0], np.cumsum(lengths)])), shape=(n_items, n_items))
+
+
+def _largest(table: Float32, entries: int, columns: Int64, n_items: int) -> Matrix:
+    """The largest positive entries of each row of a dense table with these columns; CSR (len(table), n_items)."""
+    n, width = table.shape
+    kept = min(entries, width)
+    chosen = np.empty((n, kept), dtype=np.int64)
+    for start in range(0, n, 1024):
+        part = table[start : start + 1024]
+        chosen[start : start + 1024] = np.sort(np.argpartition(-part, kept - 1, axis=1)[:, :kept], axis=1)
+    values = np.maximum(np.take_along_axis(table, chosen, axis=1), 0).ravel()
+    offsets = np.arange(n + 1, dtype=np.int64) * kept
+    found = sp.csr_matrix((values, columns[chosen.ravel()].astype(np.int32), offsets), shape=(n, n_items))
+    found.eliminate_zeros()
+    return found
+
+
+def pruned(table: Matrix, entries: int) -> Matrix:
+    """The largest positive entries of each row, columns ascending."""
+    positive = table.data > 0
+    owners = np.repeat(np.arange(table.shape[0], dtype=np.int64), np.diff(table.indptr))
+    lengths = np.bincount(owners[positive], minlength=table.shape[0])
+    values, columns = table.data[positive], table.indices[positive]
+    starts = np.cumsum(lengths) - lengths
+    kept = np.ones(len(values), dtype=np.bool_)
+    order = np.argsort(lengths, kind="stable")
+    begin = int(np.searchsorted(lengths[order], entries, side="right"))  # shorter rows stay whole
+    while begin < len(order):  # rows of like lengths together, each filled up to the longest of them
+        end = min(begin + 1024, int(np.searchsorted(lengths[order], 2 * lengths[order[begin]], side="right")))
+        rows = order[begin:end]
+        inside = ragged_positions(np.zeros(len(rows), dtype=np.int64), lengths[rows])
+        block = np.full((len(rows), int(lengths[rows[-1]])), -np.inf, dtype=np.float32)
+        block[np.repeat(np.arange(len(rows)), lengths[rows]), inside] = values[ragged_positions(starts[rows], lengths[rows])]
+        least = np.argpartition(-block, entries - 1, axis=1)[:, entries:]
+        owner, place = np.nonzero(least < lengths[rows][:, None])
+        kept[starts[rows[owner]] + least[owner, place]] = False
+        begin = end
+    offsets = np.concatenate([[0], np.cumsum(np.minimum(lengths, entries))])
+    found = sp.csr_matrix((values[kept], columns[kept], offsets), shape=table.shape)
+    found.sort_indices()
+    return found
+
+
+def without_order(form: Form) -> Form:
+    """The same form for logs whose order is not known."""
+    return replace(form, decay=float("inf"), window=500)

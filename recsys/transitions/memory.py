@@ -1,0 +1,149 @@
+"""The transition memory: a weighted table, and the sparse scores that it gives histories."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.core.ragged import Float32, Int32, Int64, Ragged
+from recsys.core.ranking import SparseScores
+from recsys.errors import DataError
+from recsys.transitions.learn import Form
+from recsys.transitions.pairs import Matrix, decays
+
+_BLOCK_ENTRIES = 20_000_000
+"""Entries gathered at once for a block of histories."""
+
+
+@dataclass(frozen=True, eq=False)
+class TransitionMemory:
+    """An item → next-item table with what it takes to read it; never changes.
+
+    A history scores item i with ``weight · Σ_j exp(−age_j / decay) · B[j, i]`` over its newest ``window`` events.
+
+    Attributes
+    ----------
+    table : CSR float32 (n_items, n_items)
+        Positive entries, columns ascending.
+    form : Form
+    weight : float
+        Of the sum beside the towers' scores.
+
+    Raises
+    ------
+    DataError
+        The table is not square, or has an entry that is not positive and finite.
+
+    Examples
+    --------
+    >>> from recsys.transitions.learn import Form, learn
+    >>> from recsys.transitions.memory import TransitionMemory
+    >>> form = Form("counts")
+    >>> memory = TransitionMemory(learn(split.train.histories, len(split.train.items), form), form, weight=1.0)
+    >>> len(memory.scores(split.test.histories)) == len(split.test)
+    True
+    """
+
+    table: Matrix
+    form: Form
+    weight: float
+
+    def __post_init__(self) -> None:
+        if self.table.shape[0] != self.table.shape[1]:
+            raise DataError(f"a transition table must be square, not {self.table.shape}")
+        if len(self.table.data) and not (np.isfinite(self.table.data).all() and self.table.data.min() > 0):
+            raise DataError("a transition table holds an entry that is not positive and finite")
+        if not (np.isfinite(self.weight) and self.weight > 0):
+            raise DataError(f"the weight of a transition memory must be above 0 and finite, not {self.weight}")
+
+    def __len__(self) -> int:
+        return int(self.table.shape[0])
+
+    def __repr__(self) -> str:
+        return f"TransitionMemory({len(self):,} items, {self.table.nnz:,} entries, {self.form.kind})"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return int(self.table.data.nbytes + self.table.indices.nbytes + self.table.indptr.nbytes)
+
+    def scores(self, histories: Ragged) -> SparseScores:
+        """What is added to the score of each item that the newest events lead to.
+
+        Parameters
+        ----------
+        histories : Ragged (n)
+            Item rows in time order; rows of −1, or past the table's last, lead nowhere.
+        """
+        read = self._read(histories)
+        most = np.cumsum(self._entries_of(read)) if len(read) else np.empty(0, dtype=np.int64)
+        parts, start = [], 0
+        while start < len(read):
+            done = int(most[start - 1]) if start else 0
+            stop = max(start + 1, int(np.searchsorted(most, done + _BLOCK_ENTRIES, side="right")))
+            parts.append(self._summed(read.block(start, stop)))
+            start = stop
+        return SparseScores.joined(parts)
+
+    def pair_scores(self, histories: Ragged, owners: Int64, rows: Int32) -> Float32:
+        """float32 (P,): what is added to the score of each pair of a history (by number) and an item."""
+        found = self.scores(histories)
+        keys = found.lists.list_index() * len(self) + found.lists.rows
+        asked = owners * len(self) + rows
+        place = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
+        if len(keys) == 0:
+            return np.zeros(len(asked), dtype=np.float32)
+        return np.where(keys[place] == asked, found.values[place], np.float32(0)).astype(np.float32)
+
+    def _read(self, histories: Ragged) -> Ragged:
+        newest = histories.without_events().tail(self.form.window)
+        inside = (newest.rows >= 0) & (newest.rows < len(self))
+        ages = self._ages(newest)
+        if not np.isinf(self.form.decay):
+            inside &= ages < self.form.window
+        return replace(newest.where(inside), times=ages[inside])
+
+    @staticmethod
+    def _ages(histories: Ragged) -> Int64:
+        """int64 (events,): how many events of the history came after each."""
+        ages: Int64 = np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.rows))
+        return ages
+
+    def _entries_of(self, read: Ragged) -> Int64:
+        """int64 (n,): how many entries of the table each history gathers."""
+        sizes = np.diff(self.table.indptr).astype(np.int64)[read.rows]
+        return np.bincount(read.list_index(), weights=sizes, minlength=len(read)).astype(np.int64)
+
+    def _summed(self, read: Ragged) -> SparseScores:
+        """The sums of some histories, whose ``times`` are ages. In the same order of operations however many there are."""
+        assert read.times is not None  # noqa: S101 - set by _read
+        weights = decays(self.form.window, self.form.decay)[read.times] * np.float32(self.weight)
+        distinct, rows = np.unique(read.rows, return_inverse=True)
+        table = self.table[distinct]
+        columns, places = np.unique(table.indices, return_inverse=True)
+        narrow = sp.csr_matrix((table.data, places.astype(np.int32), table.indptr), shape=(len(distinct), len(columns)))
+        asked = sp.csr_matrix((weights, rows.astype(np.int32), read.offsets), shape=(len(read), len(distinct)))
+        found = asked @ narrow
+        found.sort_indices()
+        lists = Ragged(found.indptr.astype(np.int64), columns[found.indices].astype(np.int32))
+        return SparseScores(lists, found.data.astype(np.float32))
+
+    def extended(self, n_items: int) -> TransitionMemory:
+        """For more items, of which it knows nothing yet."""
+        more = n_items - len(self)
+        offsets = np.concatenate([self.table.indptr, np.full(more, self.table.indptr[-1], dtype=self.table.indptr.dtype)])
+        return replace(self, table=sp.csr_matrix((self.table.data, self.table.indices, offsets), shape=(n_items, n_items)))
+
+    def shortened(self, rows: Int32) -> TransitionMemory:
+        """Of some items alone, int32 (m,) ascending."""
+        table = sp.csr_matrix(self.table[rows][:, rows])
+        table.sort_indices()
+        return replace(self, table=table)
+
+    def described(self) -> dict[str, Any]:
+        """The form, the weight and the size, for reports."""
+        decay = None if np.isinf(self.form.decay) else self.form.decay
+        return asdict(self.form) | {"decay": decay, "weight": self.weight, "stored": int(self.table.nnz)}
