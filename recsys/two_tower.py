@@ -15,7 +15,7 @@ from recsys.config.recipe import TABLES
 from recsys.config.training import Objective, Training
 from recsys.core.arguments import flag, function_or_none, instance, instance_or_none, place
 from recsys.core.id_map import IdMap
-from recsys.core.processes import begin_threads
+from recsys.core.processes import begin_threads, process_number
 from recsys.core.progress import say_where
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from recsys.models.towers import TwoTowerModel
     from recsys.serving.retriever import Retriever
     from recsys.training.logs import TrainingLog
+    from recsys.transitions.memory import TransitionMemory
 
 
 class TwoTower:
@@ -67,6 +68,8 @@ class TwoTower:
         self._user_table: UserTable | None = None
         self._training, self._objective, self._augment = Training(), Objective(), Augment()
         self.log: TrainingLog | None = None
+        self.transitions: TransitionMemory | None = None
+        """The transition memory beside the towers; None: none was learned, or the towers alone were as good."""
 
     def __repr__(self) -> str:
         plain = ModelConfig()
@@ -146,7 +149,8 @@ class TwoTower:
             Item texts and other columns; items of the catalogue without interactions become candidates too. Needed unless
             ids are all that is read.
         validation : Holdout, optional
-            Picks the best epoch and stops early.
+            Picks the best epoch and stops early; the transition memory is chosen and weighed on it, and there is none
+            without it.
         training : Training, optional
             How to train; its defaults are meant to do well without tuning.
         objective : Objective, optional
@@ -181,6 +185,7 @@ class TwoTower:
         from recsys.training.prepare import prepare  # noqa: PLC0415
         from recsys.training.trainer import RunOptions, proven_places  # noqa: PLC0415
         from recsys.training.trainer import train as run  # noqa: PLC0415
+        from recsys.training.transitions import learn_transitions  # noqa: PLC0415
 
         begin_threads()
         instance(train, Interactions, "train")
@@ -203,9 +208,13 @@ class TwoTower:
             record = run(inputs, validation, training, objective=objective, augmentation=augment, options=options)
         towers = inputs.towers
         towers.settle_encoder()
+        memory = None
+        if validation is not None and self.config.transitions != "none" and not process_number():
+            keep_seen = training.keep_seen
+            memory = learn_transitions(towers, inputs.log, validation, self.config, keep_seen=keep_seen).memory
         self._towers, self._train, self._catalog, self._user_table = towers, inputs.log, inputs.catalog, users
         self._training, self._objective, self._augment = training, objective or Objective(), augment or Augment()
-        self.log = record
+        self.log, self.transitions = record, memory
         return self
 
     def recommend_rows(
@@ -223,7 +232,13 @@ class TwoTower:
         A model with ``time_bias="request"`` reads the time of each request too, ``request_times`` int64 (n,) in seconds.
         """
         return self.towers.recommend_rows(
-            histories, k, exclude=exclude, users=users, eligible=eligible, request_times=request_times
+            histories,
+            k,
+            exclude=exclude,
+            users=users,
+            eligible=eligible,
+            request_times=request_times,
+            added=None if self.transitions is None else self.transitions.scores(histories),
         )
 
     def retriever(
@@ -277,6 +292,7 @@ class TwoTower:
             record=asdict(self.log) if self.log else {},
             holdout=holdout,
             train=self._train,
+            transitions=self.transitions,
             index=None if isinstance(index, str) else index,
         )
         found = Retriever(bundle)

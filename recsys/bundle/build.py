@@ -21,6 +21,7 @@ from recsys.errors import DataError
 from recsys.index.item_index import ItemIndex
 from recsys.index.spec import IndexSpec
 from recsys.models.towers import TwoTowerModel
+from recsys.transitions.memory import TransitionMemory
 
 
 def build(
@@ -35,6 +36,7 @@ def build(
     record: dict[str, Any] | None = None,
     holdout: Holdout | None = None,
     train: Interactions | None = None,
+    transitions: TransitionMemory | None = None,
     index: IndexSpec | None = None,
 ) -> Bundle:
     """Index the towers' item vectors and take over the histories of ``log``.
@@ -59,7 +61,7 @@ def build(
         histories = _trained_first(histories, train, log.users, len(towers.items))
     vectors = ItemIndex.build(towers.vectors, index, device=towers.device)
     return Bundle(
-        corpus=Corpus(towers, vectors, catalog, len(towers.items), towers.reader),
+        corpus=Corpus(towers, vectors, catalog, len(towers.items), towers.reader, transitions),
         users=log.users,
         histories=histories,
         config=config,

@@ -11,7 +11,8 @@ import polars as pl
 
 from recsys.bundle.new_columns import as_numbers, fitted, tell_columns, text_of_numbers
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Bool, Int32, mask_of, overlap
+from recsys.core.ragged import Bool, Int32, Ragged, mask_of, overlap
+from recsys.core.ranking import SparseScores
 from recsys.core.schema import ITEM, TITLE
 from recsys.data.catalog import Catalog, stacked
 from recsys.data.filters import matching
@@ -20,6 +21,7 @@ from recsys.index.item_index import ItemIndex
 from recsys.models.extend import extended, shortened
 from recsys.models.feature_encoder import FeatureEncoder
 from recsys.models.towers import TwoTowerModel
+from recsys.transitions.memory import TransitionMemory
 
 _REMEMBERED = 64
 
@@ -37,6 +39,8 @@ class Corpus:
         How many of the first rows the model was trained with.
     encoder : FeatureEncoder
         Reads new content by the token numbers and scales of training.
+    transitions : TransitionMemory or None
+        What is added to the towers' scores; None: nothing.
     """
 
     towers: TwoTowerModel
@@ -44,6 +48,7 @@ class Corpus:
     catalog: Catalog
     trained_items: int
     encoder: FeatureEncoder = field(default_factory=lambda: FeatureEncoder(None, None), repr=False)
+    transitions: TransitionMemory | None = None
     _masks: dict[str, Bool] = field(default_factory=dict, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,6 +88,10 @@ class Corpus:
         """
         chosen = None if rows is None else mask_of(rows, len(self.items))
         return overlap(chosen, None if where is None else self.matching(where))
+
+    def added_scores(self, histories: Ragged) -> SparseScores | None:
+        """What the transition memory adds to the towers' scores of each history; None without one."""
+        return None if self.transitions is None else self.transitions.scores(histories)
 
     @cached_property
     def text_index(self) -> ItemIndex:
@@ -184,7 +193,8 @@ class Corpus:
         towers = shortened(self.towers, rows, items)
         index = self.index.shortened(rows, towers.vectors)
         trained = int(keep[: self.trained_items].sum())
-        return Corpus(towers, index, self.catalog.aligned(items), trained, self.encoder), new_rows
+        transitions = None if self.transitions is None else self.transitions.shortened(rows)
+        return Corpus(towers, index, self.catalog.aligned(items), trained, self.encoder, transitions), new_rows
 
     def _present(self, rows: Int32) -> Int32:
         gone = rows[~self.index.alive[rows]]
@@ -215,7 +225,8 @@ class Corpus:
         old = rows[rows < before]
         if len(old):
             index = index.restored(old).updated(old, vectors[old])
-        return Corpus(towers, index, catalog, self.trained_items, self.encoder)
+        transitions = None if self.transitions is None else self.transitions.extended(len(items))
+        return Corpus(towers, index, catalog, self.trained_items, self.encoder, transitions)
 
 
 def _merged(old: Catalog, new: Catalog, items: IdMap) -> Catalog:

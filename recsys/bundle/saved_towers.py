@@ -29,6 +29,7 @@ from recsys.models.encoders.proof import prove_reencoding
 from recsys.models.encoders.whitening import Whitening
 from recsys.models.feature_encoder import FeatureEncoder, reads_words
 from recsys.models.towers import TwoTowerModel, numpy_of
+from recsys.transitions import io as transition_files
 
 ENCODER = "encoder/"
 _VECTORS, _USERS = "item_vectors.npy", "checked_users.npy"
@@ -47,6 +48,8 @@ def write(bundle: Bundle, target: Path) -> None:
     np.save(target / _VECTORS, towers.vectors, allow_pickle=False)
     index_files.write(bundle.index, target, towers.vectors)
     bundle.corpus.encoder.write(target)
+    if bundle.corpus.transitions is not None:
+        transition_files.write(bundle.corpus.transitions, target)
     np.save(target / _USERS, _user_vectors(towers, bundle.histories), allow_pickle=False)
     _write_encoder(bundle, target)
 
@@ -91,7 +94,7 @@ def read(source: Source, config: SavedConfig, tables: SavedTables, device: str) 
         first = catalog.aligned(IdMap(catalog.items.ids[:trained], catalog.items.kind))
         encoder = FeatureEncoder.of(first, model.categories, model.numbers, words=words)
     towers.reader = encoder
-    return Corpus(towers, index, catalog, trained, encoder)
+    return Corpus(towers, index, catalog, trained, encoder, transition_files.read(source, len(catalog.items)))
 
 
 def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: str) -> TwoTowerModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,10 @@ from recsys.errors import ConfigError, DataError
 from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.serving.request import Request
 from recsys.serving.score_breakdown import score_breakdown
+from recsys.transitions.memory import TransitionMemory
+
+TRANSITIONS: Final = "transitions"
+"""The name of what the transition memory adds, beside the parts of the item tower."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +51,10 @@ def explain(
     user: int | None = None,
     request_time: int | None = None,
     target_event: int | None = None,
+    transitions: TransitionMemory | None = None,
 ) -> list[Explanation]:
     """One explanation per target; arguments and errors as for :func:`occlusion`, and at the same cost."""
-    whole, without = _with_and_without(towers, history, targets, user, request_time, target_event)
+    whole, without = _with_and_without(towers, transitions, history, targets, user, request_time, target_event)
     return [
         Explanation(item, score, history.rows, contributions)
         for item, score, contributions in zip(targets.tolist(), whole.tolist(), (whole - without).T, strict=True)
@@ -63,12 +69,13 @@ def occlusion(
     user: int | None = None,
     request_time: int | None = None,
     target_event: int | None = None,
+    transitions: TransitionMemory | None = None,
 ) -> Float32:
     """How much of each target's score goes when one event is left out of the history (occlusion, arXiv 1311.2901).
 
     The values are exactly what the model says when it is asked with the event and without it, in one batch:
 
-    - The user tower reads the last ``max_length`` events. When one of these is left out, the event before them is read
+    - The user tower reads the last ``max_length`` events, and the transition memory its window. When one of these is left out, the event before them is read
       in its place, as it would be had the event never happened. Leaving out an earlier one changes nothing: exactly 0.
     - A history of one event has nothing left without it, and the model has no answer to nothing; it counts as a user
       vector of zeros, so that the event's contribution is the whole score.
@@ -89,11 +96,13 @@ def occlusion(
         Seconds since 1970; by default the time of the last event, also where that event is left out.
     target_event : int, optional
         Code of the event to come, for a model with ``event_heads``; by default any.
+    transitions : TransitionMemory, optional
+        What is added to the towers' score; without an event, each older one is an event younger.
 
     Returns
     -------
     float32 (n, m)
-        In units of the score, the inner product of user vector and item vector; above 0 where the event speaks for the
+        In units of the score, the inner product of user vector and item vector and what is added to it; above 0 where the event speaks for the
         target.
 
     Raises
@@ -103,13 +112,14 @@ def occlusion(
     DataError
         The history is empty, or lacks times or event types that the model reads.
     """
-    whole, without = _with_and_without(towers, history, targets, user, request_time, target_event)
+    whole, without = _with_and_without(towers, transitions, history, targets, user, request_time, target_event)
     gone: Float32 = whole - without
     return gone
 
 
 def _with_and_without(
     towers: TwoTowerModel,
+    transitions: TransitionMemory | None,
     history: Ragged,
     targets: Int32,
     user: int | None,
@@ -123,6 +133,8 @@ def _with_and_without(
     if n == 0:
         raise DataError("the history is empty, so that no event of it can be left out")
     longest = towers.net.users.max_length
+    if transitions is not None:
+        longest = max(longest, transitions.form.window)
     read, window = min(n, longest), history.tail(longest + 1)
     width = len(window.rows)
     left_out = np.arange(width - read, width + 1)  # the last of these is no event: the whole history
@@ -141,6 +153,9 @@ def _with_and_without(
         )
     )
     scores = vectors @ towers.vectors[targets].T  # (read + 1, m)
+    if transitions is not None:
+        owners, rows = np.repeat(np.arange(len(variants)), len(targets)), np.tile(targets, len(variants))
+        scores = scores + transitions.pair_scores(variants, owners, rows).reshape(scores.shape)
     without = np.repeat(scores[-1:], n, axis=0)
     without[n - read :] = scores[:-1]
     return scores[-1], without
@@ -251,6 +266,7 @@ def explained(request: Request, item: Int32, request_time: int | None) -> pl.Dat
         user=int(people.users[0]),
         request_time=request_time,
         target_event=request.target_event,
+        transitions=bundle.corpus.transitions,
     )
     return explanation_frame(found[0], bundle.catalog)
 
@@ -261,4 +277,8 @@ def broken_down(request: Request, item: Int32, request_time: int | None) -> dict
     times = None if request_time is None else np.array([request_time], dtype=np.int64)
     vector = numpy_of(towers.user_vectors(people.histories, people.users, times, request.target_event))[0]
     shares = score_breakdown(towers, vector, item)
-    return {name: float(values[0]) for name, values in shares.items()}
+    found = {name: float(values[0]) for name, values in shares.items()}
+    memory = request.bundle.corpus.transitions
+    if memory is not None:
+        found[TRANSITIONS] = float(memory.pair_scores(people.histories, np.zeros(1, dtype=np.int64), item)[0])
+    return found

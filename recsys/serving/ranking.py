@@ -39,14 +39,16 @@ def rank(
     parts = []
     for start in range(0, len(histories), _BLOCK):
         part, stop = slice(start, start + _BLOCK), start + _BLOCK
+        read = histories.block(start, stop)
         vectors = corpus.towers.user_vectors(
-            histories.block(start, stop),
+            read,
             None if users is None else users[part],
             None if request_times is None else request_times[part],
             target_event,
         )
         own = None if exclude is None else exclude.block(start, stop)
-        parts.append(corpus.index.search(numpy_of(vectors), k, own, eligible=eligible))
+        added = corpus.added_scores(read)
+        parts.append(corpus.index.search(numpy_of(vectors), k, own, eligible=eligible, added=added))
     return Ranked.joined(parts)
 
 
@@ -58,7 +60,10 @@ def score(request: Request, items: Int32) -> Float32:
     times = np.full(n, request.request_time, dtype=np.int64)
     vectors = corpus.towers.user_vectors(people.histories, people.users, times, request.target_event)
     owners, rows = np.repeat(np.arange(n), len(items)), np.tile(items, n).astype(np.int64)
-    return corpus.index.scores(numpy_of(vectors), owners, rows)
+    scores = corpus.index.scores(numpy_of(vectors), owners, rows)
+    if corpus.transitions is not None:
+        scores += corpus.transitions.pair_scores(people.histories, owners, rows.astype(np.int32))
+    return scores
 
 
 def ranked(request: Request) -> tuple[Ranked, pl.DataFrame | None]:

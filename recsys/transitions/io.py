@@ -1,0 +1,90 @@
+"""The transition memory on disk: the table as tensors, and how to read it as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse as sp
+
+from recsys.core.opened import Source
+from recsys.errors import BundleError, DataError
+from recsys.transitions.learn import Form
+from recsys.transitions.memory import TransitionMemory
+
+TABLE: Final = "transitions.safetensors"
+FORM: Final = "transitions.json"
+
+
+def write(memory: TransitionMemory, folder: Path) -> None:
+    """Write both files."""
+    from safetensors.numpy import save_file  # noqa: PLC0415
+
+    table = memory.table
+    tensors = {
+        "offsets": table.indptr.astype(np.int64),
+        "columns": table.indices.astype(np.int32),
+        "values": table.data.astype(np.float32),
+    }
+    save_file(tensors, folder / TABLE)
+    form = asdict(memory.form) | {"decay": None if np.isinf(memory.form.decay) else memory.form.decay}
+    told = {"weight": memory.weight, "form": form}
+    (folder / FORM).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def read(source: Source, n_items: int) -> TransitionMemory | None:
+    """What :func:`write` wrote; None where there is neither file.
+
+    Raises
+    ------
+    BundleError
+        A file is missing, or is not what :func:`write` writes for so many items.
+    """
+    from safetensors.numpy import load  # noqa: PLC0415
+
+    if TABLE not in source and FORM not in source:
+        return None
+    folder = source.folder
+    form, weight = _form(source)
+    try:
+        tensors = load(source.read(TABLE))
+        offsets, columns, values = tensors["offsets"], tensors["columns"], tensors["values"]
+    except (FileNotFoundError, KeyError, ValueError, OSError) as error:
+        raise BundleError(f"{folder / TABLE} cannot be read: {error}") from error
+    lengths = np.diff(offsets)
+    if len(offsets) != n_items + 1 or offsets[0] != 0 or (lengths < 0).any() or not offsets[-1] == len(columns) == len(values):
+        raise BundleError(f"{folder / TABLE} does not hold a table of {n_items} items")
+    keys = np.repeat(np.arange(n_items, dtype=np.int64), lengths) * n_items + columns
+    if len(columns) and (int(columns.min()) < 0 or int(columns.max()) >= n_items or (np.diff(keys) <= 0).any()):
+        raise BundleError(f"{folder / TABLE} names items that are none of the {n_items} in items.parquet, or one twice")
+    try:
+        return TransitionMemory(sp.csr_matrix((values, columns, offsets), shape=(n_items, n_items)), form, weight)
+    except DataError as error:
+        raise BundleError(f"{folder / TABLE}: {error}") from error
+
+
+def _form(source: Source) -> tuple[Form, float]:
+    file = source.folder / FORM
+    try:
+        told = json.loads(source.read(FORM))
+    except (FileNotFoundError, ValueError, RecursionError) as error:
+        raise BundleError(f"{file} is damaged: {error}") from error
+    if not isinstance(told, dict) or set(told) != {"weight", "form"} or not isinstance(told["form"], dict):
+        raise BundleError(f"{file} is damaged: it does not hold a weight and a form")
+    found: dict[str, Any] = told["form"]
+    if set(found) != {field.name for field in fields(Form)}:
+        raise BundleError(f"{file} has other keys than this recsys knows ({', '.join(sorted(found))}); upgrade recsys")
+    if found["kind"] not in ("counts", "ridge"):
+        raise BundleError(f"{file}: kind must be counts or ridge, not {found['kind']!r}")
+    for name in ("window", "entries", "solved"):
+        if type(found[name]) is not int or found[name] < 1:
+            raise BundleError(f"{file}: {name} must be a whole number above 0, not {found[name]!r}")
+    decay = math.inf if found["decay"] is None else found["decay"]
+    for name, value in (("decay", decay), ("regularisation", found["regularisation"]), ("weight", told["weight"])):
+        if type(value) not in (int, float) or not value > 0:
+            raise BundleError(f"{file}: {name} must be a number above 0, not {value!r}")
+    return Form(**(found | {"decay": float(decay)})), float(told["weight"])
