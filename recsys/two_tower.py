@@ -15,7 +15,8 @@ from recsys.config.recipe import TABLES
 from recsys.config.training import Objective, Training
 from recsys.core.arguments import flag, function_or_none, instance, instance_or_none, place
 from recsys.core.id_map import IdMap
-from recsys.core.processes import begin_threads, process_number
+from recsys.core.destination import process_number
+from recsys.core.processes import begin_threads
 from recsys.core.progress import say_where
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked

@@ -96,7 +96,16 @@ class ModelConfig:
             if isinstance(getattr(self, field), str):
                 raise ConfigError(f"{field} is a list of columns; write [{getattr(self, field)!r}]")
         settle(self)
-        for field in ("dim", "ensemble_size", "blocks", "heads", "max_length", "text_dim", "texts_per_step", "transition_entries"):
+        for field in (
+            "dim",
+            "ensemble_size",
+            "blocks",
+            "heads",
+            "max_length",
+            "text_dim",
+            "texts_per_step",
+            "transition_entries",
+        ):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} must be at least 1, not {getattr(self, field)}")
         for field in ("dropout", "attention_dropout", "stochastic_depth", "id_dropout", "word_dropout"):

@@ -62,7 +62,9 @@ def with_sparse(
         stop = max(start + 1, int(np.searchsorted(pairs, done + _BLOCK_PAIRS, side="right")))
         chosen = np.arange(start, stop)
         hidden = None if exclude is None else exclude.block(start, stop)
-        parts.append(_block(ranked.take(chosen), sparse.block(start, stop), k, n_items, dense_scores, hidden, eligible, start))
+        parts.append(
+            _block(ranked.take(chosen), sparse.block(start, stop), k, n_items, dense_scores, hidden, eligible, start)
+        )
         start = stop
     return Ranked.joined(parts)
 

@@ -75,8 +75,9 @@ def occlusion(
 
     The values are exactly what the model says when it is asked with the event and without it, in one batch:
 
-    - The user tower reads the last ``max_length`` events, and the transition memory its window. When one of these is left out, the event before them is read
-      in its place, as it would be had the event never happened. Leaving out an earlier one changes nothing: exactly 0.
+    - The user tower reads the last ``max_length`` events, and the transition memory its window. When one of these is left
+      out, the event before them is read in its place, as it would be had the event never happened. Leaving out an earlier
+      one changes nothing: exactly 0.
     - A history of one event has nothing left without it, and the model has no answer to nothing; it counts as a user
       vector of zeros, so that the event's contribution is the whole score.
     - An item that occurs twice is two events, each left out alone.
@@ -102,8 +103,8 @@ def occlusion(
     Returns
     -------
     float32 (n, m)
-        In units of the score, the inner product of user vector and item vector and what is added to it; above 0 where the event speaks for the
-        target.
+        In units of the score, which is the inner product of user vector and item vector plus what is added to it; above 0
+        where the event speaks for the target.
 
     Raises
     ------

@@ -48,9 +48,13 @@ def learn_transitions(
         ordered=log.ordered,
         entries=config.transition_entries,
     )
-    figures = f"validation NDCG@100 of {len(asked.targets):,} users {found.towers_ndcg:.4f} without, {found.ndcg:.4f} with it"
+    figures = (
+        f"validation NDCG@100 of {len(asked.targets):,} users {found.towers_ndcg:.4f} without, {found.ndcg:.4f} with it"
+    )
     if found.memory is None:
-        say(f"transition memory: none of {len(found.tried)} forms is better than the towers alone ({found.towers_ndcg:.4f})")
+        say(
+            f"transition memory: none of {len(found.tried)} forms is better than the towers alone ({found.towers_ndcg:.4f})"
+        )
     else:
         form = found.memory.form
         order = "order-free" if np.isinf(form.decay) else f"decay {form.decay:g} events, window {form.window}"

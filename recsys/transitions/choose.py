@@ -204,16 +204,16 @@ class _Trial:
             wanted = users * self.n_items + targets
             place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
             met = keys[place] == wanted if len(keys) else np.zeros(len(wanted), dtype=np.bool_)
-            users, place = users[met], place[met]
-            lengths = starts[users + 1] - starts[users]
-            pairs = ragged_positions(starts[users], lengths)
-            own, earlier = np.repeat(np.arange(len(users)), lengths), pairs < np.repeat(place, lengths)
+            found, place = users[met], place[met]
+            lengths = starts[found + 1] - starts[found]
+            pairs = ragged_positions(starts[found], lengths)
+            own, earlier = np.repeat(np.arange(len(found)), lengths), pairs < np.repeat(place, lengths)
             for at, weight in enumerate(weights):
                 scores = dense + np.float32(weight) * values
                 bar = np.repeat(scores[place], lengths)
                 before = (scores[pairs] > bar) | ((scores[pairs] == bar) & earlier)
-                ranks = np.bincount(own[before], minlength=len(users))
-                gains[at][users] += np.where(ranks < _DEPTH, 1 / np.log2(ranks + 2), 0) / counted[users]
+                ranks = np.bincount(own[before], minlength=len(found))
+                gains[at][found] += np.where(ranks < _DEPTH, 1 / np.log2(ranks + 2), 0) / counted[found]
         return gains
 
     def _candidates(self, sparse: SparseScores) -> tuple[Int64, Float32]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recsys.core.opened import Source
 from recsys.errors import BundleError, DataError
@@ -25,7 +26,7 @@ def write(memory: TransitionMemory, folder: Path) -> None:
     from safetensors.numpy import save_file  # noqa: PLC0415
 
     table = memory.table
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "offsets": table.indptr.astype(np.int64),
         "columns": table.indices.astype(np.int32),
         "values": table.data.astype(np.float32),
@@ -56,7 +57,12 @@ def read(source: Source, n_items: int) -> TransitionMemory | None:
     except (FileNotFoundError, KeyError, ValueError, OSError) as error:
         raise BundleError(f"{folder / TABLE} cannot be read: {error}") from error
     lengths = np.diff(offsets)
-    if len(offsets) != n_items + 1 or offsets[0] != 0 or (lengths < 0).any() or not offsets[-1] == len(columns) == len(values):
+    if (
+        len(offsets) != n_items + 1
+        or offsets[0] != 0
+        or (lengths < 0).any()
+        or not offsets[-1] == len(columns) == len(values)
+    ):
         raise BundleError(f"{folder / TABLE} does not hold a table of {n_items} items")
     keys = np.repeat(np.arange(n_items, dtype=np.int64), lengths) * n_items + columns
     if len(columns) and (int(columns.min()) < 0 or int(columns.max()) >= n_items or (np.diff(keys) <= 0).any()):

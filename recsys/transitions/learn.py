@@ -149,7 +149,9 @@ def pruned(table: Matrix, entries: int) -> Matrix:
         rows = order[begin:end]
         inside = ragged_positions(np.zeros(len(rows), dtype=np.int64), lengths[rows])
         block = np.full((len(rows), int(lengths[rows[-1]])), -np.inf, dtype=np.float32)
-        block[np.repeat(np.arange(len(rows)), lengths[rows]), inside] = values[ragged_positions(starts[rows], lengths[rows])]
+        block[np.repeat(np.arange(len(rows)), lengths[rows]), inside] = values[
+            ragged_positions(starts[rows], lengths[rows])
+        ]
         least = np.argpartition(-block, entries - 1, axis=1)[:, entries:]
         owner, place = np.nonzero(least < lengths[rows][:, None])
         kept[starts[rows[owner]] + least[owner, place]] = False

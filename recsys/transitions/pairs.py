@@ -79,7 +79,7 @@ def _without_order(histories: Ragged, n_items: int) -> PairSums:
 
 @dataclass(frozen=True, eq=False)
 class _Positions:
-    """The events of histories, one after the other: the item of each, int32 (n,), and how many come after it, int64 (n,)."""
+    """The events of histories in one row: the item of each, int32 (n,), and how many come after it, int64 (n,)."""
 
     rows: Int32
     left: Int64
@@ -109,8 +109,11 @@ def _cross(events: _Positions, n_items: int, window: int, decay: float) -> Matri
 
 
 def _gram(events: _Positions, n_items: int, window: int, decay: float) -> Matrix:
-    """A pair at a distance d is together in x_t for M + 1 values of t, the newer event of age 0 to M, and so adds
-    ``exp(−d / decay) · Σ_{m ≤ M} exp(−2m / decay)``."""
+    """Sum ``x_t x_tᵀ``.
+
+    A pair at a distance d is together in x_t for M + 1 values of t, the newer event of age 0 to M, and so adds
+    ``exp(−d / decay) · Σ_{m ≤ M} exp(−2m / decay)``.
+    """
     up_to = np.exp(-2 * np.arange(window) / decay).cumsum()
     sums = _Adder(n_items)
     for distance in range(window):
@@ -127,7 +130,8 @@ class _Adder:
     """Adds up values by pair of items, some million at a time."""
 
     def __init__(self, n_items: int) -> None:
-        self._total: Matrix = sp.csr_matrix((n_items, n_items), dtype=np.float32)
+        none = np.empty(0, dtype=np.int32)
+        self._total: Matrix = sp.coo_matrix((none.astype(np.float32), (none, none)), shape=(n_items, n_items)).tocsr()
         self._pending: list[tuple[Int32, Int32, Float32]] = []
 
     def add(self, before: Int32, after: Int32, values: Float32) -> None:
