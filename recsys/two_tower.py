@@ -14,8 +14,8 @@ from recsys.config.options import read_recipe, unknown_table
 from recsys.config.recipe import TABLES
 from recsys.config.training import Objective, Training
 from recsys.core.arguments import flag, function_or_none, instance, instance_or_none, place
-from recsys.core.id_map import IdMap
 from recsys.core.destination import process_number
+from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads
 from recsys.core.progress import say_where
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged

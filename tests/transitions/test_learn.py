@@ -1,0 +1,88 @@
+"""Tables of the transition memory against their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.baselines import EASE
+from recsys.core.ragged import Ragged
+from recsys.data.split import Split
+from recsys.transitions.learn import Form, learn, pruned
+from recsys.transitions.pairs import pair_sums
+from tests.transitions.naive import positions
+
+N = 7
+HISTORIES = st.lists(st.lists(st.integers(0, N - 1), max_size=9), min_size=1, max_size=6).map(Ragged.from_lists)
+
+
+@given(HISTORIES, st.integers(1, 5), st.floats(0.5, 10))
+def test_sums_of_pairs_are_what_the_events_say(histories: Ragged, window: int, decay: float) -> None:
+    x, y = positions(histories, N, window, decay)
+    sums = pair_sums(histories, N, window, decay)
+    np.testing.assert_allclose(sums.cross.toarray(), x.T @ y, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sums.gram.toarray(), x.T @ x, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(sums.squares, np.diag(x.T @ x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(sums.targets, y.sum(axis=0))
+
+
+@given(HISTORIES, st.floats(0.5, 50))
+def test_ridge_is_the_regression_from_recent_events_to_the_next(histories: Ragged, strength: float) -> None:
+    x, y = positions(histories, N, 3, 2.0)
+    expected = np.linalg.solve(x.T @ x + strength * np.eye(N), x.T @ y)
+    expected[np.diag(x.T @ x) == 0] = 0
+    found = learn(histories, N, Form("ridge", 2.0, 3, strength, entries=N))
+    np.testing.assert_allclose(found.toarray(), np.maximum(expected, 0), rtol=1e-3, atol=1e-4)
+
+
+def test_rows_of_rare_items_follow_from_those_of_frequent_ones() -> None:
+    random = np.random.default_rng(0)
+    histories = Ragged.from_lists([random.zipf(1.3, 12) % 40 for _ in range(200)])
+    x, y = positions(histories, 40, 3, 2.0)
+    gram, cross = x.T @ x, x.T @ y
+    often = np.sort(np.argsort(-np.diag(gram), kind="stable")[:8])
+    rest = np.setdiff1d(np.arange(40), often)
+    rows = np.linalg.solve(gram[np.ix_(often, often)] + 5 * np.eye(8), cross[often])
+    others = (cross[rest] - gram[np.ix_(rest, often)] @ np.maximum(rows, 0)) / (np.diag(gram)[rest] + 5)[:, None]
+    found = learn(histories, 40, Form("ridge", 2.0, 3, 5.0, entries=40, solved=8)).toarray()
+    np.testing.assert_allclose(found[often], np.maximum(rows, 0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found[rest], np.maximum(others, 0), rtol=1e-3, atol=1e-4)
+
+
+@given(HISTORIES)
+def test_counts_are_divided_by_how_often_both_items_occur(histories: Ragged) -> None:
+    x, y = positions(histories, N, 4, 3.0)
+    expected = x.T @ y / np.sqrt(np.outer(np.diag(x.T @ x) + 10, y.sum(axis=0) + 10))
+    found = learn(histories, N, Form("counts", 3.0, 4, entries=N))
+    np.testing.assert_allclose(found.toarray(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_without_an_order_ridge_is_ease(ring_split: Split) -> None:
+    train = ring_split.train
+    ease = EASE(regularisation=50.0).fit(train)
+    form = Form("ridge", np.inf, 500, 50.0, entries=len(train.items))
+    found = learn(train.histories, len(train.items), form)
+    np.testing.assert_allclose(found.toarray(), np.maximum(ease._weights, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_without_an_order_none_is_read(order: slice) -> None:
+    lists = [[0, 1, 2], [2, 3], [1, 3, 0]]
+    turned = Ragged.from_lists([one[order] for one in lists])
+    same = learn(Ragged.from_lists(lists), 4, Form("counts", np.inf, 500))
+    np.testing.assert_array_equal(learn(turned, 4, Form("counts", np.inf, 500)).toarray(), same.toarray())
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9))
+def test_pruning_keeps_the_largest_positive_entries_of_each_row(seed: int, entries: int) -> None:
+    import scipy.sparse as sp
+
+    random = np.random.default_rng(seed)
+    dense = np.where(random.random((12, 20)) < random.random((12, 1)), random.normal(size=(12, 20)), 0).astype(np.float32)
+    found = pruned(sp.csr_matrix(dense), entries).toarray()
+    for row, kept in zip(dense, found, strict=True):
+        best = np.sort(row[row > 0])[::-1][:entries]
+        np.testing.assert_array_equal(np.sort(kept[kept > 0])[::-1], best)
+        assert set(np.flatnonzero(kept)) <= set(np.flatnonzero(row > 0))
