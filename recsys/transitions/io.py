@@ -45,6 +45,7 @@ def read(source: Source, n_items: int) -> TransitionMemory | None:
     BundleError
         A file is missing, or is not what :func:`write` writes for so many items.
     """
+    from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.numpy import load  # noqa: PLC0415
 
     if TABLE not in source and FORM not in source:
@@ -54,7 +55,7 @@ def read(source: Source, n_items: int) -> TransitionMemory | None:
     try:
         tensors = load(source.read(TABLE))
         offsets, columns, values = tensors["offsets"], tensors["columns"], tensors["values"]
-    except (FileNotFoundError, KeyError, ValueError, OSError) as error:
+    except (FileNotFoundError, KeyError, ValueError, SafetensorError) as error:
         raise BundleError(f"{folder / TABLE} cannot be read: {error}") from error
     lengths = np.diff(offsets)
     if (
