@@ -219,7 +219,7 @@ def test_a_process_that_is_killed_outright_leaves_a_checkpoint_to_go_on_from(
 def test_the_kept_weights_are_the_averages_that_were_judged_best(ring_split: Split, tmp_path: Path) -> None:
     training = Training(epochs=6, batch_tokens=64, learning_rate=0.02, ema_decay=0.95, device="cpu", patience=0)
     options: dict[str, Any] = {"validation": ring_split.validation, "training": training}
-    kept = TwoTower(encoder=None, dim=16, max_length=8).fit(ring_split.train, **options)
+    kept = TwoTower(encoder=None, dim=16, max_length=8, transitions="none").fit(ring_split.train, **options)
     assert kept.log is not None
     assert ring_split.validation is not None
     figures = [row["val_ndcg@10"] for row in kept.log.epochs]

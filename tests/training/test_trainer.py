@@ -136,7 +136,9 @@ def test_validation_reads_the_features_of_users(ring_split: Split) -> None:
     frame = pl.DataFrame({"user_id": [f"u{i}" for i in range(40)], "kind": [f"k{i % 5}" for i in range(40)]})
     training = replace(QUICK, epochs=4, learning_rate=0.05)
     users = UserTable.from_frame(frame, categorical=["kind"])
-    model = small().fit(ring_split.train, validation=ring_split.validation, training=training, users=users)
+    model = small(transitions="none").fit(
+        ring_split.train, validation=ring_split.validation, training=training, users=users
+    )
     assert model.log is not None
     assert ring_split.validation is not None
     figure = model.log.epochs[model.log.best_epoch - 1]["val_ndcg@10"]
