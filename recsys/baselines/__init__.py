@@ -9,6 +9,7 @@ from recsys.baselines.factors import ALS, BPR
 from recsys.baselines.knn import ItemKNN
 from recsys.baselines.popularity import Popularity
 from recsys.baselines.scoring import DenseScorer
+from recsys.baselines.transitions import Transitions
 from recsys.baselines.zero_shot import ZeroShot
 from recsys.errors import ConfigError
 
@@ -16,6 +17,7 @@ REGISTRY: Final[dict[str, type[DenseScorer]]] = {
     "popularity": Popularity,
     "item-knn": ItemKNN,
     "ease": EASE,
+    "transitions": Transitions,
     "als": ALS,
     "bpr": BPR,
     "zero-shot": ZeroShot,
@@ -36,4 +38,4 @@ def by_name(name: str) -> DenseScorer:
     return REGISTRY[name]()
 
 
-__all__ = ["ALS", "BPR", "EASE", "REGISTRY", "ItemKNN", "Popularity", "ZeroShot", "by_name"]
+__all__ = ["ALS", "BPR", "EASE", "REGISTRY", "ItemKNN", "Popularity", "Transitions", "ZeroShot", "by_name"]

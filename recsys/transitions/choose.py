@@ -15,7 +15,7 @@ from recsys.transitions.learn import Form, learn_from
 from recsys.transitions.memory import TransitionMemory
 from recsys.transitions.pairs import PairSums, pair_sums
 
-Transitions: TypeAlias = Literal["auto", "ridge", "counts", "none"]
+TransitionKind: TypeAlias = Literal["auto", "ridge", "counts", "none"]
 
 Float64: TypeAlias = NDArray[np.float64]
 
@@ -92,7 +92,7 @@ class Choice:
 
 
 def choose(
-    train: Ragged, n_items: int, asked: Asked, *, kind: Transitions = "auto", ordered: bool = True, entries: int = 200
+    train: Ragged, n_items: int, asked: Asked, *, kind: TransitionKind = "auto", ordered: bool = True, entries: int = 200
 ) -> Choice:
     """Learn tables of several forms, weigh each beside the towers, and keep the best, if it is better than none.
 

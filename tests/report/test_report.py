@@ -45,7 +45,7 @@ def fitted(catalog: Catalog | None, *, timestamps: bool = True, encoder: Path | 
     log = Interactions.from_frame(events if timestamps else events.drop("timestamp"))
     split = leave_last_out(log)
     training = Training(epochs=4, batch_tokens=64, learning_rate=1e-2, device="cpu", patience=0)
-    model = TwoTower(encoder=None if encoder is None else str(encoder), dim=16, max_length=8, blocks=1)
+    model = TwoTower(encoder=None if encoder is None else str(encoder), dim=16, max_length=8, blocks=1, transitions="none")
     model.fit(split.train, catalog, validation=split.validation, training=training)
     return model.retriever(log=log, holdout=split.test)
 

@@ -1,0 +1,82 @@
+"""The transition memory alone: what came next after the newest events of a history."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recsys.baselines.scoring import DenseScorer
+from recsys.core.ragged import Float32, Int32, Ragged
+from recsys.data.interactions import Interactions
+from recsys.data.split import leave_last_out, random_split
+from recsys.errors import ConfigError, DataError
+from recsys.index.item_index import ItemIndex
+from recsys.transitions.choose import Asked, Choice, TransitionKind, choose
+from recsys.transitions.learn import Form, learn, without_order
+from recsys.transitions.memory import TransitionMemory
+
+_USERS = 2000
+_FAINT = 1e-6
+"""Popularity times this is added, so that items that no event leads to are ranked by it."""
+
+
+class Transitions(DenseScorer):
+    """The memory that two towers have beside them, alone; see :class:`recsys.transitions.memory.TransitionMemory`.
+
+    Its form is chosen on one event of each user of the training log that is held out for that, and the table is then learned
+    from the whole log.
+
+    Parameters
+    ----------
+    kind : {"auto", "ridge", "counts"}
+
+    Raises
+    ------
+    ConfigError
+        There is no such kind.
+
+    Examples
+    --------
+    >>> model = recsys.Transitions().fit(split.train)
+    >>> recsys.evaluate(model, split.test, k=10)["ndcg@10"]
+    1.0
+    """
+
+    name = "transitions"
+
+    def __init__(self, kind: TransitionKind = "auto") -> None:
+        super().__init__()
+        if kind not in ("auto", "ridge", "counts"):
+            raise ConfigError(f"kind must be auto, ridge or counts, not {kind!r}")
+        self.kind = kind
+        self.memory: TransitionMemory | None = None
+
+    def _learn(self, train: Interactions) -> None:
+        n = len(train.items)
+        chosen = self._chosen(train)
+        plain = Form("ridge" if self.kind == "auto" else self.kind)
+        form = chosen.form if chosen is not None else plain if train.ordered else without_order(plain)
+        self.memory = TransitionMemory(learn(train.histories.without_events(), n, form), form, weight=1.0)
+        self._counts = np.log1p(train.item_counts).astype(np.float32) * np.float32(_FAINT)
+
+    def _chosen(self, train: Interactions) -> TransitionMemory | None:
+        """A memory whose form does best on one held-out event of each user; None where no event can be held out."""
+        try:
+            split = leave_last_out(train) if train.ordered else random_split(train)
+        except DataError:  # no history is long enough
+            return None
+        if split.test is None or split.validation is None:
+            return None
+        held = split.validation.sample(_USERS)
+        faint = np.log1p(split.train.item_counts).astype(np.float32)[:, None] * np.float32(_FAINT)
+        asked = Asked(held.histories, held.targets, np.ones((len(held), 1), np.float32), ItemIndex.build(faint), True)
+        found: Choice = choose(
+            split.train.histories.without_events(), len(train.items), asked, kind=self.kind, ordered=train.ordered
+        )
+        return found.memory
+
+    def _scores(self, histories: Ragged, users: Int32 | None) -> Float32:
+        assert self.memory is not None  # noqa: S101 - fitted before
+        scores = np.tile(self._counts, (len(histories), 1))
+        added = self.memory.scores(histories)
+        scores[added.lists.list_index(), added.lists.rows] += added.values
+        return scores
