@@ -198,8 +198,10 @@ class ItemIndex:
         for harder in (*_WIDENINGS, None):
             if len(todo) == 0:
                 break
-            some, hidden = queries[todo], exclude.take(todo)
-            ranked = self._exact(some, k, hidden, mask) if harder is None else self._found(some, k, hidden, mask, harder)
+            some, excluded = queries[todo], exclude.take(todo)
+            ranked = (
+                self._exact(some, k, excluded, mask) if harder is None else self._found(some, k, excluded, mask, harder)
+            )
             parts.append(ranked)
             place[todo] = done + np.arange(len(todo))
             done += len(todo)

@@ -248,11 +248,11 @@ def sentences(frame: pl.DataFrame, top: int = 5) -> list[str]:
         Such as ``because you interacted with Toy Story (1): +0.12``, with the id in brackets; ``although`` where the
         contribution is below 0.
     """
-    told = frame.head(top).select(ITEM, TITLE, CONTRIBUTION)
+    rows = frame.head(top).select(ITEM, TITLE, CONTRIBUTION)
     return [
         f"{'because' if amount > 0 else 'although'} you interacted with "
         f"{title if title == str(item) else f'{title} ({item})'}: {amount:+.2f}"
-        for item, title, amount in told.iter_rows()
+        for item, title, amount in rows.iter_rows()
         if round(amount, 2) != 0
     ]
 

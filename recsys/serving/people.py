@@ -20,14 +20,14 @@ from recsys.serving.request_arguments import RawId, RawIds, Unknown, check_unkno
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What an answer could not heed, each kind counted apart.
+    """What an answer passed over, each kind counted apart.
 
     Attributes
     ----------
     unknown_users, unknown_items : int
         Ids that the model does not know; items of histories and filters.
     without_history : int
-        Users and histories of whom nothing is known that could be read.
+        Users and histories without an event that could be read.
     nothing_left : int
         People for whom the filters, and what they have seen, leave no item.
     """
@@ -46,15 +46,15 @@ class LeftOut:
         )
 
     def sentence(self, people: int, what: str = "users") -> str:
-        """One line that tells them apart, such as ``1 of 3 users is unknown``; empty where nothing was left out."""
+        """One line that names each kind, such as ``1 of 3 users is unknown``; empty where nothing was left out."""
         parts = []
-        for count, told in (
+        for count, words in (
             (self.unknown_users, ("is unknown and gets nothing", "are unknown and get nothing")),
             (self.without_history, ("has no history to read", "have no history to read")),
             (self.nothing_left, ("gets nothing: no item is left for it", "get nothing: no item is left for them")),
         ):
             if count:
-                parts.append(f"{count:,} of {people:,} {what} {told[count > 1]}")
+                parts.append(f"{count:,} of {people:,} {what} {words[count > 1]}")
         if self.unknown_items:
             parts.append(f"{self.unknown_items:,} item ids are unknown and passed over")
         return "; ".join(parts)

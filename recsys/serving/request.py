@@ -94,7 +94,7 @@ class Request:
         if eligible is not None:
             chosen, more = known_rows(eligible, bundle.items, "eligible", unknown)
             missed += more
-        told, corpus = people.left_out, bundle.corpus
+        left_out, corpus = people.left_out, bundle.corpus
         k = min(k, len(corpus.items))
         return cls(
             bundle,
@@ -106,7 +106,7 @@ class Request:
             request_second(request_time),
             None if target_event is None else _event_code(bundle, target_event),
             rules,
-            replace(told, unknown_items=told.unknown_items + missed),
+            replace(left_out, unknown_items=left_out.unknown_items + missed),
         )
 
     @property

@@ -81,7 +81,7 @@ def id_lists(histories: object, name: str) -> tuple[np.ndarray[Any, np.dtype[np.
     Raises
     ------
     ConfigError
-        This is no list of lists of ids, or there is none.
+        This is not a list of lists of ids, or it is empty.
     """
     if isinstance(histories, np.ndarray) and histories.ndim == 2:
         histories = list(histories)
@@ -120,13 +120,13 @@ def found_rows(ids: pl.Series | list[Hashable], known: IdMap, name: str, remedy:
     rows = known.find_rows(ids)
     missing = np.flatnonzero(rows < 0)
     if len(missing):
-        told = ", ".join(repr(ids[int(i)]) for i in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        names = ", ".join(repr(ids[int(i)]) for i in missing[:5]) + (", ..." if len(missing) > 5 else "")
         such = ", ".join(repr(one) for one in known.ids[:3].to_list())
         count = "" if len(ids) == 1 else f"{len(missing):,} of {len(ids):,} ids in {name} are "
         if apart := _in_one_word(ids[int(missing[0])], known):
             remedy = f"write several ids apart: {apart}"
         raise UnknownIdError(
-            f"unknown {known.kind} {told}: {count}not among the {len(known):,} {known.kind}s (such as {such}); {remedy}"
+            f"unknown {known.kind} {names}: {count}not among the {len(known):,} {known.kind}s (such as {such}); {remedy}"
         )
     return rows
 
@@ -187,7 +187,7 @@ def item_frame(frame: object) -> pl.DataFrame:
         It has no rows.
     """
     hint = "collect a lazy one, turn pandas' with pl.from_pandas(frame), rows with pl.DataFrame(rows)"
-    told = instance(frame, pl.DataFrame, "the frame of items", hint)
-    if told.height == 0:
+    items = instance(frame, pl.DataFrame, "the frame of items", hint)
+    if items.height == 0:
         raise DataError("the frame of items has no rows")
-    return told
+    return items

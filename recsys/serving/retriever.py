@@ -105,7 +105,7 @@ class Retriever:
 
     @property
     def users(self) -> IdMap:
-        """The users that can be asked for by id."""
+        """The users known by id."""
         return self.bundle.users
 
     @property
@@ -261,8 +261,8 @@ class Retriever:
             unknown=unknown,
         )  # fmt: skip
         answered = as_output(found.frame, output, found.lengths)
-        if told := found.left_out.sentence(len(found.lengths), "users" if histories is None else "histories"):
-            warn(told)
+        if sentence := found.left_out.sentence(len(found.lengths), "users" if histories is None else "histories"):
+            warn(sentence)
         return answered
 
     @renamed(**_OLD_NAMES)
@@ -317,8 +317,8 @@ class Retriever:
         rows, missed = known_rows(items, bundle.items, "items", unknown)
         if not len(rows) and not missed:
             raise ConfigError("there is nothing to score: items is empty")
-        if told := (request.left_out + LeftOut(unknown_items=missed)).sentence(len(request.people.users)):
-            warn(told)
+        if sentence := (request.left_out + LeftOut(unknown_items=missed)).sentence(len(request.people.users)):
+            warn(sentence)
         return scored(request, rows)
 
     def similar_items(
@@ -355,7 +355,7 @@ class Retriever:
         UnsupportedError
             The model was trained without text.
         DataError, ConfigError
-            A text is blank; there is none; a k below 1.
+            A text is blank, or the list is empty; k is below 1.
         """
         return items_like(self._state(), texts, check_k(k), where)
 
@@ -405,14 +405,14 @@ class Retriever:
         Raises
         ------
         DataError
-            An item is there already, an id is null or repeated, or a column does not fit.
+            An item is already known, an id is null or repeated, or a column does not fit.
         UnsupportedError
             The model knows items by their ids alone, or reads images.
         """
         self._change(Bundle.with_items, item_frame(frame))
 
     def update_items(self, frame: pl.DataFrame) -> None:
-        """Replace the content of items that are there; takes and raises what :meth:`add_items` does."""
+        """Replace the content of known items; takes and raises what :meth:`add_items` does."""
         self._change(Bundle.with_updated_items, item_frame(frame))
 
     def remove_items(self, items: RawIds) -> None:
@@ -427,7 +427,7 @@ class Retriever:
         self._change(lambda bundle: bundle.without_items(known_rows(items, bundle.items, "items", remedy=remedy)[0]))
 
     def compact(self) -> None:
-        """Drop the rows of removed items that no history refers to, and build the index anew of the items that are there.
+        """Drop the rows of removed items that no history refers to, and build the index anew of the other items.
 
         A removed item that a history, or a held-out user, refers to stays known; the others become unknown.
 

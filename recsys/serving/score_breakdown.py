@@ -32,7 +32,7 @@ def score_breakdown(towers: TwoTowerModel, user: Float32, items: Int32) -> dict[
     ----------
     towers : TwoTowerModel
     user : float32 (D,)
-        A user vector, as :meth:`TwoTowerModel.user_vectors` gives them; or an item vector, to be told why two are alike.
+        A user vector, as :meth:`TwoTowerModel.user_vectors` gives them; or an item vector, to see why two items are alike.
     items : int32 (m,)
         Item rows.
 
@@ -165,9 +165,9 @@ class _FixedNorm:
         vectors = centred / deviation[..., None] * gain + offset
         length = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-12) if towers.net.cosine else np.ones(x.shape[:2])
         length *= norm.ensemble_size**0.5
-        asked = _shares(user, norm.ensemble_size)
-        pull = asked * gain
-        bias = ((asked * offset).sum(axis=-1) / length).sum(axis=-1)
+        user_parts = _shares(user, norm.ensemble_size)
+        pull = user_parts * gain
+        bias = ((user_parts * offset).sum(axis=-1) / length).sum(axis=-1)
         return cls(pull - pull.mean(axis=-1, keepdims=True), deviation * length, bias)
 
     def share(self, part: Tensor) -> Float32:

@@ -60,16 +60,16 @@ def search(
     if not bool(queries.isfinite().all()):
         raise DataError("a query vector is not finite")
     rows, n = None, len(items)
-    hidden = Ragged.empty(len(queries)) if exclude is None else exclude
+    excluded = Ragged.empty(len(queries)) if exclude is None else exclude
     if eligible is not None:
         places = np.flatnonzero(eligible)
-        rows, hidden = torch.from_numpy(places).to(queries.device), _by_place(hidden, places, n)
+        rows, excluded = torch.from_numpy(places).to(queries.device), _by_place(excluded, places, n)
         n = len(places)
     if len(queries) == 0 or n == 0:
         return Ranked(Ragged.empty(len(queries)), np.empty(0, dtype=np.float32))
     k, parts = min(k, n), list[Ranked]()
     for start in range(0, len(queries), MOST_USERS):
-        some, own = queries[start : start + MOST_USERS], hidden.block(start, start + MOST_USERS)
+        some, own = queries[start : start + MOST_USERS], excluded.block(start, start + MOST_USERS)
         found = candidates(some, items, rows, own, n, k) if queries.device.type == "cpu" else None
         if found is None:
             parts.append(_whole(some, items, rows, own, n, k))
@@ -85,7 +85,7 @@ def search(
     return Ranked.joined(parts)
 
 
-def _whole(queries: Tensor, items: VectorTable, rows: Tensor | None, hidden: Ragged, n: int, k: int) -> Ranked:
+def _whole(queries: Tensor, items: VectorTable, rows: Tensor | None, excluded: Ragged, n: int, k: int) -> Ranked:
     """With the scores of all items held at once, block by block."""
     group = _GROUP
     while group > 1 and n < 4 * group * k:
@@ -97,7 +97,7 @@ def _whole(queries: Tensor, items: VectorTable, rows: Tensor | None, hidden: Rag
     for start in range(0, len(queries), block):
         some = queries[start : start + block]
         made = scores[: len(some)]
-        bits = _first_pass(made, some, items, rows, hidden.block(start, start + block), n, group)
+        bits = _first_pass(made, some, items, rows, excluded.block(start, start + block), n, group)
         parts += _second_pass(made, bits, some, items, rows, k, group)
     return Ranked.joined(parts)
 
@@ -111,7 +111,7 @@ def _by_place(exclude: Ragged, rows: Int64, n_items: int) -> Ragged:
 
 
 def _first_pass(
-    scores: Tensor, queries: Tensor, items: VectorTable, rows: Tensor | None, hidden: Ragged, n: int, group: int
+    scores: Tensor, queries: Tensor, items: VectorTable, rows: Tensor | None, excluded: Ragged, n: int, group: int
 ) -> Tensor:
     """Fill ``scores`` (B, width) tile by tile; the largest bits of each group, (B, width / group).
 
@@ -120,7 +120,7 @@ def _first_pass(
     """
     rounded, bits = queries.to(items.dtype), BITS[scores.dtype]
     largest = torch.empty(len(scores), scores.shape[1] // group, dtype=bits, device=scores.device)
-    owners, places, starts = by_tile(hidden, -(-n // TILE))
+    owners, places, starts = by_tile(excluded, -(-n // TILE))
     owners, places = owners.to(scores.device), places.to(scores.device)
     nothing = torch.tensor(-torch.inf, dtype=scores.dtype, device=scores.device)
     for number, start in enumerate(range(0, n, TILE)):

@@ -19,22 +19,22 @@ MOST_HELD = 1 << 26
 _GROUPS = (64, 32, 16, 8, 4)
 
 
-def by_tile(hidden: Ragged, tiles: int) -> tuple[Tensor, Tensor, Int64]:
+def by_tile(excluded: Ragged, tiles: int) -> tuple[Tensor, Tensor, Int64]:
     """Excluded pairs tile by tile: queries and columns, int64 (P,) each, and where each tile begins, (tiles + 1,)."""
     if tiles == 1:
         return (
-            torch.from_numpy(hidden.list_index()),
-            torch.from_numpy(hidden.rows.astype(np.int64)),
-            np.array([0, len(hidden.rows)]),
+            torch.from_numpy(excluded.list_index()),
+            torch.from_numpy(excluded.rows.astype(np.int64)),
+            np.array([0, len(excluded.rows)]),
         )
-    tile = (hidden.rows // TILE).astype(np.uint16)  # two bytes are sorted by counting
+    tile = (excluded.rows // TILE).astype(np.uint16)  # two bytes are sorted by counting
     order = np.argsort(tile, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(tile, minlength=tiles))])
-    return torch.from_numpy(hidden.list_index()[order]), torch.from_numpy(hidden.rows[order].astype(np.int64)), starts
+    return torch.from_numpy(excluded.list_index()[order]), torch.from_numpy(excluded.rows[order].astype(np.int64)), starts
 
 
 def candidates(
-    queries: Tensor, items: VectorTable, rows: Tensor | None, hidden: Ragged, n: int, k: int
+    queries: Tensor, items: VectorTable, rows: Tensor | None, excluded: Ragged, n: int, k: int
 ) -> tuple[Tensor, Tensor, Int64] | None:
     """What may be among the k best of each query.
 
@@ -48,7 +48,7 @@ def candidates(
     items : VectorTable
     rows : int64 (n,) or None
         The items to search among.
-    hidden : Ragged (B)
+    excluded : Ragged (B)
         Columns that each query excludes.
     n, k : int
 
@@ -66,7 +66,7 @@ def candidates(
     scores = torch.empty(count, TILE, dtype=items.dtype)
     members = scores.view(bits).view(-1, group)  # (B · groups, group)
     largest = torch.empty(count, tiles * groups, dtype=bits)
-    whose, places, starts = by_tile(hidden, tiles)
+    whose, places, starts = by_tile(excluded, tiles)
     at = places % TILE
     nothing, never = torch.tensor(-torch.inf, dtype=items.dtype), torch.iinfo(bits).max
     unsure = torch.zeros(count, dtype=torch.bool)

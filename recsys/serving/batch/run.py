@@ -48,11 +48,11 @@ class BatchResult:
     rows : int
         Rows of all shards.
     users : int
-        Users asked for.
+        Users in the request.
     shards, resumed_shards : int
         Shards in all, and those among them that an earlier run had finished.
     without_history, nothing_left, unknown_users : int
-        Users asked for who have no rows: there is no history of them; no item is left for them; they are unknown.
+        Users of the request who have no rows: they have no history; no item is left for them; they are unknown.
     unknown_items : int
         Ids of ``exclude`` and ``eligible`` that are unknown and were passed over.
     """
@@ -94,7 +94,7 @@ def recommend_to_parquet(
     out : path
         A folder for shards ``part-00000.parquet``, each of which appears only when it is whole, and ``_SUCCESS`` once all
         are there; or a file that ends in ``.parquet``, made of shards in a folder beside it and replaced when whole.
-        Columns ``user_id``, ``item_id``, ``score`` (float32), ``rank`` (int32, from 1), users in the order asked for. A
+        Columns ``user_id``, ``item_id``, ``score`` (float32), ``rank`` (int32, from 1), users in the order given. A
         folder that was begun with the same plan (model, users, k, filters, shards) is gone on with.
     users : id or ids, optional
         By default all known users. Those without a history get no rows.
@@ -131,7 +131,7 @@ def recommend_to_parquet(
     DataError
         Something else lies at ``out``, or a batch of another plan, or somebody is writing there.
     DependencyError
-        Ray is asked for and absent.
+        Ray is needed and not installed.
     OSError
         A shard cannot be written, as on a full disk; those that are finished stay.
 
@@ -171,13 +171,13 @@ def recommend_to_parquet(
         exclude=never,
         eligible=only,
     )
-    eligible_of(retriever, plan)  # a predicate or an id that is not known is told before anything is written
+    eligible_of(retriever, plan)  # an unknown id or column is an error before anything is written
     without = int((retriever.histories.lengths[rows] == 0).sum())
     if without:
         log(f"{without:,} users have no history and get no recommendations")
     left_out = LeftOut(unknown_users, 0, 0, missed + more_missed)
-    if told := left_out.sentence(len(rows) + unknown_users):
-        warn(told)
+    if sentence := left_out.sentence(len(rows) + unknown_users):
+        warn(sentence)
     folder.mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
     with shards.only_writer(folder):

@@ -46,7 +46,7 @@ class Plan:
     k : int
     filter_seen : bool
     users : int
-        How many are asked for.
+        How many the batch is for.
     user_list : str
         Digest of who they are, in which order.
     shard_users : int
@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def shards(self) -> int:
-        """How many there are."""
+        """Number of shards."""
         return -(-self.users // self.shard_users)
 
     @property
@@ -98,7 +98,7 @@ class Plan:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def slice_of(self, shard: int) -> slice:
-        """Which of the users asked for are in a shard."""
+        """The users of a shard, as a slice of the users of the batch."""
         start = shard * self.shard_users
         return slice(start, min(start + self.shard_users, self.users))
 
@@ -114,7 +114,7 @@ def shard_file(folder: Path, shard: int) -> Path:
 
 
 def read_plan(folder: Path) -> dict[str, Any] | None:
-    """The plan that a folder was begun with; None where there is none.
+    """The plan that a folder was begun with; None if it has none.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def settle(folder: Path, plan: Plan, *, overwrite: bool) -> list[int | None]:
     Returns
     -------
     list of int or None (plan.shards)
-        Rows of each shard that is there; None for those that are to be made.
+        Rows of each finished shard; None for a shard that is still to be made.
 
     Raises
     ------
@@ -259,7 +259,7 @@ class Counts:
 
 
 def rows_of(folder: Path, plan: Plan, shard: int) -> int | None:
-    """Rows of a shard; None where it is not there, is not what was written, or belongs to another plan or place."""
+    """Rows of a shard; None where it is missing, is not what was written, or belongs to another plan or place."""
     file = shard_file(folder, shard)
     if not file.exists():
         return None
@@ -277,7 +277,7 @@ def rows_of(folder: Path, plan: Plan, shard: int) -> int | None:
 
 
 def counts_of(folder: Path, shard: int) -> Counts:
-    """Rows and users of a shard that is there and whole."""
+    """Rows and users of a finished shard."""
     footer = json.loads(pl.read_parquet_metadata(shard_file(folder, shard))[_FOOTER])
     return Counts(footer["rows"], footer["users"])
 

@@ -234,7 +234,7 @@ class _Columns:
     Attributes
     ----------
     rows : int32 (n, W)
-        −1 where there is none.
+        −1 where a list has ended, or a pin is not shown.
     scores : float32 (n, W)
         NaN for a pinned item that was not among the candidates.
     fixed, free : bool (n, W)
