@@ -12,7 +12,7 @@ from recsys.core.version import __version__ as __version__
 from recsys.core.waiting import wait_passively as _wait_passively
 
 if TYPE_CHECKING:
-    from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot
+    from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, Transitions, ZeroShot
     from recsys.config.augment import Augment
     from recsys.config.model import ModelConfig
     from recsys.config.training import Objective, Training
@@ -52,6 +52,7 @@ _HOMES = {
     "Retriever": "recsys.serving.retriever",
     "Rules": "recsys.serving.rules.spec",
     "Training": "recsys.config.training",
+    "Transitions": "recsys.baselines",
     "TwoTower": "recsys.two_tower",
     "ZeroShot": "recsys.baselines",
     "compare": "recsys.evaluation.compare",
@@ -86,6 +87,7 @@ __all__ = [
     "Retriever",
     "Rules",
     "Training",
+    "Transitions",
     "TwoTower",
     "ZeroShot",
     "compare",

@@ -73,6 +73,8 @@ BORDERS: dict[str, tuple[Callable[[Any], object], tuple[str, ...]]] = {
     "Popularity.fit(catalog)": (lambda x: recsys.Popularity().fit(SPLIT.train, x), ("nothing",)),
     "EASE.fit(train)": (lambda x: recsys.EASE().fit(x), ()),
     "ItemKNN.fit(train)": (lambda x: recsys.ItemKNN().fit(x), ()),
+    "Transitions.fit(train)": (lambda x: recsys.Transitions().fit(x), ()),
+    "Transitions(kind)": (lambda x: recsys.Transitions(x), ()),
     "ALS.fit(train)": (lambda x: recsys.ALS(factors=2).fit(x), ()),
     "BPR.fit(train)": (lambda x: recsys.BPR(factors=2).fit(x), ()),
     "ZeroShot.fit(train)": (lambda x: recsys.ZeroShot().fit(x, CATALOG), ()),

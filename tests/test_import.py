@@ -9,7 +9,7 @@ PUBLIC = {
     "ALS", "Augment", "BPR", "EASE", "Catalog", "IndexSpec",
     "Interactions", "ItemKNN", "ModelConfig", "Objective", "Popularity", "Recipe",
     "RecsysError", "Retriever",
-    "Rules", "Training", "TwoTower", "ZeroShot", "compare", "evaluate", "item_split", "leave_last_out",
+    "Rules", "Training", "Transitions", "TwoTower", "ZeroShot", "compare", "evaluate", "item_split", "leave_last_out",
     "load", "random_split", "read_catalog", "read_interactions", "read_user_table", "recommend_to_parquet",
     "rolling_splits", "time_split", "user_split",
 }  # fmt: skip

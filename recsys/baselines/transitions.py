@@ -9,9 +9,7 @@ from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out, random_split
 from recsys.errors import ConfigError, DataError
-from recsys.index.item_index import ItemIndex
-from recsys.transitions.choose import Asked, Choice, TransitionKind, choose
-from recsys.transitions.learn import Form, learn, without_order
+from recsys.transitions.learn import Form, TransitionKind, learn, without_order
 from recsys.transitions.memory import TransitionMemory
 
 _USERS = 2000
@@ -22,8 +20,8 @@ _FAINT = 1e-6
 class Transitions(DenseScorer):
     """The memory that two towers have beside them, alone; see :class:`recsys.transitions.memory.TransitionMemory`.
 
-    Its form is chosen on one event of each user of the training log that is held out for that, and the table is then learned
-    from the whole log.
+    Its form is chosen on one event of each user of the training log, held out for that; the table is then learned from the
+    whole log.
 
     Parameters
     ----------
@@ -45,7 +43,7 @@ class Transitions(DenseScorer):
 
     def __init__(self, kind: TransitionKind = "auto") -> None:
         super().__init__()
-        if kind not in ("auto", "ridge", "counts"):
+        if not isinstance(kind, str) or kind not in ("auto", "ridge", "counts"):
             raise ConfigError(f"kind must be auto, ridge or counts, not {kind!r}")
         self.kind = kind
         self.memory: TransitionMemory | None = None
@@ -60,6 +58,9 @@ class Transitions(DenseScorer):
 
     def _chosen(self, train: Interactions) -> TransitionMemory | None:
         """A memory whose form does best on one held-out event of each user; None where no event can be held out."""
+        from recsys.index.item_index import ItemIndex  # noqa: PLC0415 - the command line reads names without torch
+        from recsys.transitions.choose import Asked, choose  # noqa: PLC0415
+
         try:
             split = leave_last_out(train) if train.ordered else random_split(train)
         except DataError:  # no history is long enough
@@ -69,7 +70,7 @@ class Transitions(DenseScorer):
         held = split.validation.sample(_USERS)
         faint = np.log1p(split.train.item_counts).astype(np.float32)[:, None] * np.float32(_FAINT)
         asked = Asked(held.histories, held.targets, np.ones((len(held), 1), np.float32), ItemIndex.build(faint), True)
-        found: Choice = choose(
+        found = choose(
             split.train.histories.without_events(), len(train.items), asked, kind=self.kind, ordered=train.ordered
         )
         return found.memory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from recsys.core.ragged import Float32, Int64, Ragged, found_among, ragged_positions
 from recsys.core.ranking import SparseScores
 from recsys.index.item_index import ItemIndex
-from recsys.transitions.learn import Form, learn_from
+from recsys.transitions.learn import Form, TransitionKind, learn_from
 from recsys.transitions.memory import TransitionMemory
 from recsys.transitions.pairs import PairSums, pair_sums
-
-TransitionKind: TypeAlias = Literal["auto", "ridge", "counts", "none"]
 
 Float64: TypeAlias = NDArray[np.float64]
 

@@ -12,6 +12,8 @@ from recsys.core.ragged import Float32, Int64, Ragged, ragged_positions
 from recsys.transitions.pairs import Matrix, PairSums, pair_sums
 
 Kind: TypeAlias = Literal["counts", "ridge"]
+TransitionKind: TypeAlias = Literal["auto", "ridge", "counts", "none"]
+"""What to try: one kind, the better of both, or nothing."""
 
 _PRIOR = 10.0
 """Events that each item is held to have had with no other, so that few counts do not look certain."""

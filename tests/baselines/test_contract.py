@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, ZeroShot
+from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, Transitions, ZeroShot
 from recsys.core.ragged import Int32
 from recsys.errors import UnsupportedError
 from tests.contract import CHECKS, EVERYBODY, LOG, PERSONAL, Check, Make, ask, fitted
@@ -21,7 +21,7 @@ def make_bpr() -> BPR:
     return BPR(4, learning_rate=0.1, iterations=200)
 
 
-PERSONAL_BASELINES = [EASE, ItemKNN, make_als, make_bpr]
+PERSONAL_BASELINES = [EASE, ItemKNN, Transitions, make_als, make_bpr]
 
 
 @pytest.mark.parametrize("check", CHECKS)

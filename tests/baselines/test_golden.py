@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from recsys.baselines import ALS, BPR, EASE, REGISTRY, ItemKNN, Popularity, ZeroShot, by_name, ease
+from recsys.baselines import ALS, BPR, EASE, REGISTRY, ItemKNN, Popularity, Transitions, ZeroShot, by_name, ease
 from recsys.core.ragged import Ragged
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -302,6 +302,7 @@ def test_every_baseline_has_a_name_by_which_it_is_made() -> None:
     made = {name: type(by_name(name)) for name in REGISTRY}
     assert made == {
         "popularity": Popularity, "item-knn": ItemKNN, "ease": EASE, "als": ALS, "bpr": BPR, "zero-shot": ZeroShot,
+        "transitions": Transitions,
     }  # fmt: skip
     with pytest.raises(ConfigError, match="no baseline 'magic'; choose one of popularity"):
         by_name("magic")

@@ -30,7 +30,7 @@ def test_an_expression_that_is_no_truth_value_per_item_is_refused(where: pl.Expr
 
 
 def test_what_is_neither_text_nor_expression_is_refused() -> None:
-    with refused("text or a polars expression", "42", error=ConfigError):
+    with refused("or a polars expression", "42", error=ConfigError):
         matching(catalog(), 42)  # type: ignore[arg-type]
 
 

@@ -145,3 +145,15 @@ def test_a_user_without_an_id_is_refused_by_file_and_row(tmp_path: Path):
     file = csv_log(tmp_path, "user_id,city", "u,Rome", ",Oslo")
     with refused(file, "column 'user_id'", "row 2"):
         read_user_table(file, categorical=["city"])
+
+
+def test_a_user_table_is_refused_by_its_file(tmp_path: Path):
+    one = written(tmp_path / "users" / "1.csv", "user_id,age\nu,30\nv,old\n")
+    with refused(f"{one}, column 'age': row 2 is 'old', expected a finite number"):
+        read_user_table(one, numeric=["age"])
+    two = written(tmp_path / "users" / "2.csv", "user_id,age\nu,31\n")
+    with refused(f"the user id 'u' is in {one} and again in {two}; each user must have one row"):
+        read_user_table(tmp_path / "users", numeric=["age"])
+    written(tmp_path / "users" / "2.csv", "user_id,age\nw,31\n")
+    with refused(f"{one} and 1 more files, rows counted through all, column 'age': row 2 is 'old'"):
+        read_user_table(tmp_path / "users", numeric=["age"])

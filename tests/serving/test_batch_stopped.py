@@ -170,7 +170,9 @@ def test_what_is_no_batch_is_refused_and_left(retriever: Retriever, tmp_path: Pa
     (tmp_path / "folder.parquet").mkdir()
     with pytest.raises(DataError, match=r"folder\.parquet is a folder; name a file"):
         recommend_to_parquet(retriever, tmp_path / "folder.parquet")
-    with pytest.raises(DataError, match=r"chapter\.txt: recommendations .* name a folder, or a file that ends in \.parquet"):
+    with pytest.raises(
+        DataError, match=r"chapter\.txt: recommendations .* name a folder, or a file that ends in \.parquet"
+    ):
         recommend_to_parquet(retriever, tmp_path / "thesis" / "chapter.txt")
     assert content(tmp_path / "thesis") == {"chapter.txt": b"words"}
     assert sorted(os.listdir(tmp_path)) == ["folder.parquet", "thesis"]
