@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 SIZES = (10_000, 200_000, 1_000_000)
 DIM = 64
@@ -39,7 +40,9 @@ def measure(n_items: int, additions: int) -> float:
     texts = [" ".join(row) for row in words[rng.integers(0, 500, (n_items, 4))]]
     items = pl.DataFrame({"item_id": np.arange(n_items), "title": texts, "price": rng.random(n_items)})
     catalog = recsys.Catalog.from_frame(items[:fitted], text=["title"])
-    model = recsys.TwoTower(dim=DIM, blocks=1, heads=2, max_length=8, encoder=None, word_features="on")
+    named = hasattr(recsys, "ModelConfig")  # an older checkout calls the option by another name
+    words_on: dict[str, Any] = {"word_features": "on"} if named else {"words": True}
+    model = recsys.TwoTower(dim=DIM, blocks=1, heads=2, max_length=8, encoder=None, **words_on)
     training = recsys.Training(epochs=1, device="cpu")
     retriever = model.fit(log, catalog, training=training).retriever()
     retriever.add_items(items[fitted:])
