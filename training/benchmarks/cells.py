@@ -94,6 +94,8 @@ class Cell:
         Options that differ from the recipe, by table.
     baseline : callable or None
         Makes a baseline instead.
+    memory : bool
+        Whether towers have a transition memory beside them.
     seeds : int
         How many seeds; 1 where nothing is random or time is short.
     """
@@ -101,6 +103,7 @@ class Cell:
     recipe: str = ""
     change: dict[str, dict[str, Any]] = field(default_factory=dict)
     baseline: Callable[[], Any] | None = None
+    memory: bool = False
     seeds: int = 1
 
 
@@ -115,11 +118,13 @@ BASELINES = {
     "EASE": Cell(baseline=lambda: recsys.EASE(200.0)),
     "ALS": Cell(baseline=lambda: recsys.ALS(128, regularisation=30.0, alpha=2.0, iterations=10)),
     "BPR": Cell(baseline=lambda: recsys.BPR(64)),
+    "transitions": Cell(baseline=recsys.Transitions),
     "zero-shot text": Cell(baseline=recsys.ZeroShot),
 }
 ABLATIONS = {
     "default recipe": Cell("default", {"training": {"epochs": 12}}),
     "one member": replace(_one(), seeds=3),
+    "one member + transitions": replace(_one(), memory=True, seeds=3),
     "ids alone": _one(use_ids=True, encoder=None, word_features="off", categories=[], numbers=[]),
     "text alone": _one(use_ids=False),
     "ids too": replace(_one(use_ids=True), seeds=2),
@@ -133,4 +138,9 @@ ABLATIONS = {
     "encoder: LoRA": _one(encoder_mode="lora", trainable_layers=2, texts_per_step=32),
     "encoder: full": _one(encoder_mode="full", trainable_layers=2, texts_per_step=32),
 }
-CELLS = {"two towers": Cell(seeds=3)} | BASELINES | ABLATIONS
+TOWERS = {
+    "two towers": Cell(seeds=3),
+    "two towers + transitions": Cell(memory=True, seeds=3),
+    "default + transitions": Cell("default", memory=True, seeds=3),
+}
+CELLS = TOWERS | BASELINES | ABLATIONS

@@ -72,14 +72,16 @@ def run(cell: Cell, data: str, split: Any, catalog: Any, seed: int) -> dict[str,
         model = cell.baseline().fit(split.train, catalog)
         spent = time.process_time() - cpu
     else:
-        recipe = recsys.Recipe.read(RECIPES / f"{cell.recipe or data}.toml", **cell.change)
+        memory = {"transitions": "auto" if cell.memory else "none"}
+        change = cell.change | {"model": cell.change.get("model", {}) | memory}
+        recipe = recsys.Recipe.read(RECIPES / f"{cell.recipe or data}.toml", **change)
         training = replace(recipe.training, seed=seed)
         model = replace(recipe, training=training).fit(
             split.train,
             catalog,
             validation=split.validation,
         )
-        spent = model.log.cpu_seconds
+        spent = time.process_time() - cpu if cell.memory else model.log.cpu_seconds
         extra = {
             "curve": curve(model.log.epochs),
             "best_epoch": model.log.best_epoch,
@@ -88,6 +90,8 @@ def run(cell: Cell, data: str, split: Any, catalog: Any, seed: int) -> dict[str,
             "augment": asdict(recipe.augment),
             "training": asdict(training),
         }
+        if model.transitions is not None:
+            extra["transitions"] = model.transitions.described()
     report, check = recsys.evaluate(model, split.test, CUTS), recsys.evaluate(model, split.validation, CUTS)
     log("  ".join(f"{name} {report[name]:.4f}" for name in SHOWN))
     return {
@@ -126,7 +130,8 @@ def write_table(out: Path, name: str) -> None:
         f"{first['users']:,} users judged. "
         f"{DATA[name].note} recall@k = hits / relevant. {DATA[name].goal}. Mean over seeds ± the half-width of "
         "its 95 % interval (Student's t) where there are several. CPU s: of fitting; for the towers and SASRec with "
-        "validating, without encoding texts (once per catalogue). Ablations (ids, text, losses, encoder) are of one "
+        "validating, without encoding texts (once per catalogue); with transitions, of all that a fit does. Towers have a "
+        "transition memory beside them only where the name says so. Ablations (ids, text, losses, encoder) are of one "
         "member of the recipe, and SASRec was given about the CPU time of one.",
         "",
         "| model | seeds | " + " | ".join(SHOWN) + " | CPU s | best epoch | "
