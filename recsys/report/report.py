@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recsys.baselines import EASE, ItemKNN, Popularity
+from recsys.baselines import EASE, ItemKNN, Popularity, Transitions
 from recsys.bundle.contents import Bundle
 from recsys.core.progress import log
 from recsys.data.catalog import Catalog
@@ -186,7 +186,7 @@ def _cuts(bundle: Bundle, k: Sequence[int]) -> list[int]:
 
 def _fitted_baselines(train: Interactions, catalog: Catalog) -> list[Ranker]:
     fitted: list[Ranker] = []
-    for baseline in (Popularity(), ItemKNN(), *([EASE()] if len(catalog) <= EASE_LIMIT else [])):
+    for baseline in (Popularity(), ItemKNN(), Transitions(), *([EASE()] if len(catalog) <= EASE_LIMIT else [])):
         log(f"report: fitting {baseline.name}")
         fitted.append(baseline.fit(train, catalog))
     return fitted
