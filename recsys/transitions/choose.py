@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.core.ragged import Float32, Int64, Ragged, found_among, ragged_positions
+from recsys.core.ragged import Bool, Float32, Int64, Ragged, ragged_positions
 from recsys.core.ranking import SparseScores
 from recsys.index.item_index import ItemIndex
 from recsys.transitions.learn import Form, TransitionKind, learn_from
@@ -140,6 +140,14 @@ def _really_better(one: Tried, other: Tried) -> bool:
     return bool(difference.mean() > 2 * difference.std() / np.sqrt(len(difference)))
 
 
+def _is_in(keys: Int64, ascending: Int64) -> Bool:
+    """bool (len(keys),): which keys are among others, which ascend."""
+    if len(ascending) == 0:
+        return np.zeros(len(keys), dtype=np.bool_)
+    met: Bool = ascending[np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)] == keys
+    return met
+
+
 def _window(decay: float) -> int:
     return min(50, max(5, round(4 * decay) + 1))
 
@@ -217,13 +225,15 @@ class _Trial:
     def _candidates(self, sparse: SparseScores) -> tuple[Int64, Float32]:
         """Users' best and touched items, as ``user * n_items + row`` ascending, int64 (P,), and their sparse scores."""
         n = self.n_items
-        touched = sparse.lists.list_index() * n + sparse.lists.rows
-        seen = found_among(touched, self._seen.list_index() * n + self._seen.rows)
+        touched = sparse.lists.list_index() * n + sparse.lists.rows  # ascending, none twice
+        kept = ~_is_in(touched, np.sort(self._seen.list_index() * n + self._seen.rows))
+        touched = touched[kept]
         best = self._best.lists.list_index() * n + self._best.lists.rows
-        keys = np.union1d(touched[~seen], best)
-        values = np.zeros(len(keys), dtype=np.float32)
-        values[np.searchsorted(keys, touched[~seen])] = sparse.values[~seen]
-        return keys, values
+        alone = best[~_is_in(best, touched)]
+        keys = np.concatenate([touched, alone])
+        order = np.argsort(keys, kind="stable")
+        values = np.concatenate([sparse.values[kept], np.zeros(len(alone), dtype=np.float32)])
+        return keys[order], values[order]
 
     def _target_slots(self) -> list[tuple[Int64, Int64]]:
         """The first target of each user, the second of those who have two, and so on: users and rows, int64 (m,) each."""

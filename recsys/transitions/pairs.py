@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
@@ -27,20 +29,25 @@ class PairSums:
     ----------
     cross : CSR float32 (n_items, n_items)
         ``XᵀY``: row j, column i tells how often i came after j.
-    gram : CSR float32 (n_items, n_items)
-        ``XᵀX``.
     squares : float32 (n_items,)
-        Its diagonal.
+        The diagonal of ``XᵀX``.
     targets : float32 (n_items,)
         How often each item is a target.
     ordered : bool
+    make_gram : callable
+        Makes :attr:`gram`.
     """
 
     cross: Matrix
-    gram: Matrix
     squares: Float32
     targets: Float32
     ordered: bool
+    make_gram: Callable[[], Matrix]
+
+    @cached_property
+    def gram(self) -> Matrix:
+        """``XᵀX``, CSR float32 (n_items, n_items); made at first use, as counts do without it."""
+        return self.make_gram()
 
 
 def pair_sums(histories: Ragged, n_items: int, window: int, decay: float) -> PairSums:
@@ -57,11 +64,11 @@ def pair_sums(histories: Ragged, n_items: int, window: int, decay: float) -> Pai
     if np.isinf(decay):
         return _without_order(histories.tail(window), n_items)
     events = _Positions.of(histories)
-    gram = _gram(events, n_items, window, decay)
     follows = np.ones(len(histories.rows), dtype=np.bool_)
     follows[histories.offsets[:-1][histories.lengths > 0]] = False
     targets = np.bincount(histories.rows[follows], minlength=n_items).astype(np.float32)
-    return PairSums(_cross(events, n_items, window, decay), gram, gram.diagonal(), targets, True)
+    cross, squares = _cross(events, n_items, window, decay), _squares(events, n_items, window, decay)
+    return PairSums(cross, squares, targets, True, partial(_gram, events, n_items, window, decay))
 
 
 def _without_order(histories: Ragged, n_items: int) -> PairSums:
@@ -74,7 +81,7 @@ def _without_order(histories: Ragged, n_items: int) -> PairSums:
     counts = gram.diagonal()
     cross = sp.csr_matrix(gram - sp.diags_array(counts))
     cross.eliminate_zeros()
-    return PairSums(cross, gram, counts, counts, False)
+    return PairSums(cross, counts, counts, False, lambda: gram)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,22 +115,36 @@ def _cross(events: _Positions, n_items: int, window: int, decay: float) -> Matri
     return sums.total()
 
 
-def _gram(events: _Positions, n_items: int, window: int, decay: float) -> Matrix:
-    """Sum ``x_t x_tᵀ``.
+def _together(events: _Positions, window: int, decay: float, distance: int) -> tuple[Int64, Float32]:
+    """Events that are in some x_t with the one at this distance after them, and what the pair adds to ``Σ x_t x_tᵀ``.
 
-    A pair at a distance d is together in x_t for M + 1 values of t, the newer event of age 0 to M, and so adds
-    ``exp(−d / decay) · Σ_{m ≤ M} exp(−2m / decay)``.
+    The pair is together in x_t for M + 1 values of t, the newer event of age 0 to M, and so adds
+    ``exp(−distance / decay) · Σ_{m ≤ M} exp(−2m / decay)``.
     """
     up_to = np.exp(-2 * np.arange(window) / decay).cumsum()
+    first = events.earlier(distance)
+    first = first[events.left[first] > distance]  # the newer one of the pair has a next event
+    most = np.minimum(window - 1 - distance, events.left[first + distance] - 1)
+    return first, (np.exp(-distance / decay) * up_to[most]).astype(np.float32)
+
+
+def _gram(events: _Positions, n_items: int, window: int, decay: float) -> Matrix:
     sums = _Adder(n_items)
     for distance in range(window):
-        first = events.earlier(distance)
-        first = first[events.left[first] > distance]  # the newer one of the pair has a next event
-        most = np.minimum(window - 1 - distance, events.left[first + distance] - 1)
-        values = (np.exp(-distance / decay) * up_to[most]).astype(np.float32)
-        sums.add(events.rows[first], events.rows[first + distance], values if distance else values / 2)
+        first, values = _together(events, window, decay, distance)
+        sums.add(events.rows[first], events.rows[first + distance], values if distance else values * np.float32(0.5))
     half = sums.total()
     return sp.csr_matrix(half + half.T)
+
+
+def _squares(events: _Positions, n_items: int, window: int, decay: float) -> Float32:
+    total = np.zeros(n_items)
+    for distance in range(window):
+        first, values = _together(events, window, decay, distance)
+        again = events.rows[first] == events.rows[first + distance]
+        rows, added = events.rows[first][again], values[again] * (2 if distance else 1)
+        total += np.bincount(rows, weights=added, minlength=n_items)
+    return total.astype(np.float32)
 
 
 class _Adder:
