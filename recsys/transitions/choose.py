@@ -20,6 +20,8 @@ Float64: TypeAlias = NDArray[np.float64]
 _DEPTH = 100
 _TARGETS = 5
 """Targets of a user that are counted: the next ones."""
+_ALL_EVENTS = 500
+"""Newest events that an order-free table reads."""
 _LEARN_EVENTS = 2_000_000
 """Forms are compared on tables learned from at most so many events; the chosen one is learned from all."""
 _DECAYS = (1.5, 3.0, 6.0, 12.0)
@@ -94,9 +96,9 @@ def choose(
 ) -> Choice:
     """Learn tables of several forms, weigh each beside the towers, and keep the best, if it is better than none.
 
-    The decay is chosen with count tables, which cost next to nothing; then ridge is tried at that decay and at twice it.
-    Another regularisation, or counts instead of ridge, must be really better (paired, by two standard errors): on most logs
-    ridge is ahead, and a few hundred users cannot tell.
+    The decay is chosen with count tables, which cost next to nothing; then ridge is tried at that decay, at half and at twice
+    it. Another regularisation, or counts instead of ridge, must be really better (paired, by two standard errors): on most
+    logs ridge is ahead, and a few hundred users cannot tell.
 
     Parameters
     ----------
@@ -113,16 +115,12 @@ def choose(
         Most entries in a row.
     """
     trial = _Trial(_some(train), n_items, asked)
-    if ordered:
-        forms = [Form("counts", decay, _window(decay), entries=entries) for decay in _DECAYS]
-    else:
-        forms = [Form("counts", np.inf, 500, entries=entries)]
+    decays = _DECAYS if ordered else (np.inf,)
+    forms = [Form("counts", decay, _window(decay), entries=entries) for decay in decays]
     best = max((trial.of(form) for form in forms), key=lambda one: one.ndcg)
     if kind != "counts":
-        ridge = [replace(best.form, kind="ridge")]
-        if ordered and best.form.decay < _DECAYS[-1]:
-            longer = 2 * best.form.decay
-            ridge.append(replace(ridge[0], decay=longer, window=_window(longer)))
+        around = [decay for decay in _DECAYS if 0.5 <= decay / best.form.decay <= 2] or [np.inf]
+        ridge = [replace(best.form, kind="ridge", decay=decay, window=_window(decay)) for decay in around]
         first = max((trial.of(form) for form in ridge), key=lambda one: one.ndcg)
         for value in _REGULARISATIONS:
             other = trial.of(replace(first.form, regularisation=value))
@@ -149,7 +147,7 @@ def _is_in(keys: Int64, ascending: Int64) -> Bool:
 
 
 def _window(decay: float) -> int:
-    return min(50, max(5, round(4 * decay) + 1))
+    return _ALL_EVENTS if np.isinf(decay) else min(50, max(5, round(4 * decay) + 1))
 
 
 def _some(train: Ragged) -> Ragged:
