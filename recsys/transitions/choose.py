@@ -96,9 +96,9 @@ def choose(
 ) -> Choice:
     """Learn tables of several forms, weigh each beside the towers, and keep the best, if it is better than none.
 
-    The decay is chosen with count tables, which cost next to nothing; then ridge is tried at that decay, at half and at twice
-    it. Another regularisation, or counts instead of ridge, must be really better (paired, by two standard errors): on most
-    logs ridge is ahead, and a few hundred users cannot tell.
+    The decay is chosen with count tables, which cost next to nothing; then ridge is tried at that decay, half and twice it.
+    Another regularisation, or counts instead of ridge, must be really better (paired, by two standard errors): on most logs
+    ridge is ahead, and a few hundred users cannot tell.
 
     Parameters
     ----------
