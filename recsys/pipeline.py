@@ -258,7 +258,8 @@ def fit_trial(
     on_epoch: Callable[[dict[str, float]], None],
 ) -> TrainingLog:
     """Train one trial of :func:`recsys.tuning.search.tune`; ``configs`` holds a dataclass for each table of a recipe."""
-    model, rest = TwoTower(configs["model"]), {table: config for table, config in configs.items() if table != "model"}
+    model = TwoTower(replace(configs["model"], transitions="none"))  # trials are compared by the towers' own figures
+    rest = {table: config for table, config in configs.items() if table != "model"}
     model.fit(train, catalog, validation=validation, users=users, on_epoch=on_epoch, **rest)
     assert model.log is not None  # noqa: S101 - fit has just set it
     return model.log
