@@ -8,20 +8,21 @@ from typing import Any
 from recsys.bundle import config as bundle_config
 from recsys.bundle import manifest
 from recsys.core.opened import Source
+from recsys.transitions import io as transition_files
 
 
-def _facts(told: dict[str, Any], source: Source) -> tuple[dict[str, Any], dict[str, Any]]:
+def _facts(told: dict[str, Any], source: Source) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
     try:
         for file in source.files.values():
             file.check()
-        return told, bundle_config.parsed(source)
+        return told, bundle_config.parsed(source), transition_files.read_form(source)
     finally:
         source.close()
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """A bundle's facts, its files verified, without loading the model."""
-    told, config = manifest.reading(Path(folder), _facts)
+    told, config, transitions = manifest.reading(Path(folder), _facts)
     size = sum(entry["bytes"] for entry in told["files"].values())
     training = config["training"]
     return {
@@ -31,6 +32,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "bytes": size,
         "data": told["data"],
         "model": config["model"],
+        "transitions": transitions,
         "holdout": config["holdout"],
         "best_epoch": training.get("best_epoch"),
         "training_seconds": round(training.get("seconds", 0)),

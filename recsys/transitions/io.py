@@ -74,6 +74,20 @@ def read(source: Source, n_items: int) -> TransitionMemory | None:
         raise BundleError(f"{folder / TABLE}: {error}") from error
 
 
+def read_form(source: Source) -> dict[str, Any] | None:
+    """How the memory of a bundle is read: its form and weight, without the table; None where the bundle has no memory.
+
+    Raises
+    ------
+    BundleError
+        The file is not what :func:`write` writes.
+    """
+    if FORM not in source:
+        return None
+    form, weight = _form(source)
+    return asdict(form) | {"decay": None if np.isinf(form.decay) else form.decay, "weight": weight}
+
+
 def _form(source: Source) -> tuple[Form, float]:
     file = source.folder / FORM
     try:

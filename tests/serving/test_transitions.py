@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import recsys
+from recsys.bundle.describe import describe
 from recsys.core.ragged import Ragged
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -105,6 +106,8 @@ def test_a_saved_bundle_answers_the_same(retriever: Retriever, tmp_path: Path) -
     retriever.save(tmp_path / "run")
     loaded = recsys.load(tmp_path / "run")
     assert memory_of(loaded).form == memory_of(retriever).form
+    told = describe(tmp_path / "run")["transitions"]
+    assert (told["kind"], told["weight"]) == (memory_of(retriever).form.kind, memory_of(retriever).weight)
     users = retriever.users.ids
     assert loaded.recommend(users, k=7).equals(retriever.recommend(users, k=7))
 
