@@ -114,7 +114,7 @@ class TransitionMemory:
 
     def _entries_of(self, read: Ragged) -> Int64:
         """int64 (n,): how many entries of the table each history gathers."""
-        sizes = np.diff(self.table.indptr).astype(np.int64)[read.rows]
+        sizes = self.table.indptr[read.rows + 1] - self.table.indptr[read.rows]
         return np.bincount(read.list_index(), weights=sizes, minlength=len(read)).astype(np.int64)
 
     def _summed(self, read: Ragged) -> SparseScores:

@@ -209,6 +209,14 @@ def test_an_update_does_not_renumber_the_words_that_the_tower_was_trained_on(
     assert twin == first
 
 
+def test_the_text_encoder_is_loaded_once_however_often_items_are_added(source: Path) -> None:
+    mine = recsys.load(source)
+    before = mine.towers.encoder
+    mine.add_items(new_items(mine, "n1"))
+    mine.add_items(new_items(mine, "n2"))
+    assert mine.towers.encoder is before
+
+
 def test_single_additions_are_one_addition_and_old_states_stay(source: Path) -> None:
     apart, at_once = recsys.load(source), recsys.load(source)
     frame = new_items(apart, *(f"n{number}" for number in range(1000)))

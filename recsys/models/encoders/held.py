@@ -6,8 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from recsys.core.opened import OpenedFile
 from recsys.errors import DamagedError, EncoderError
@@ -29,6 +30,11 @@ class HeldEncoder:
 
     files: Mapping[str, OpenedFile]
     proven: bool = False
+    _loaded: dict[str, TextEncoder] = field(default_factory=dict, init=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the loaded encoder, which the files give again."""
+        return {"files": self.files, "proven": self.proven, "_loaded": {}}
 
     @classmethod
     def of(cls, folder: Path) -> HeldEncoder:
@@ -79,14 +85,17 @@ class HeldEncoder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def opened(self, device: str) -> TextEncoder:
-        """The encoder, in memory.
+        """The encoder, in memory: loaded once for all models that hold these files, such as before and after an added item.
 
         Raises
         ------
         EncoderError
             A held file was changed in place, or no encoder rises from them.
         """
-        with self.laid_out() as folder:
-            encoder = TextEncoder(folder, device)
-            encoder.load()
+        encoder = self._loaded.get(device)
+        if encoder is None:
+            with self.laid_out() as folder:
+                encoder = TextEncoder(folder, device)
+                encoder.load()
+            self._loaded[device] = encoder
         return encoder
