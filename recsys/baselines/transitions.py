@@ -9,7 +9,7 @@ from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out, random_split
 from recsys.errors import ConfigError, DataError
-from recsys.transitions.learn import Form, TransitionKind, learn, without_order
+from recsys.transitions.learn import Form, TransitionKind, learn, window_of
 from recsys.transitions.memory import TransitionMemory
 
 _USERS = 2000
@@ -51,8 +51,11 @@ class Transitions(DenseScorer):
     def _learn(self, train: Interactions) -> None:
         n = len(train.items)
         chosen = self._chosen(train)
-        plain = Form("ridge" if self.kind == "auto" else self.kind)
-        form = chosen.form if chosen is not None else plain if train.ordered else without_order(plain)
+        if chosen is not None:
+            form = chosen.form
+        else:
+            kind = "ridge" if self.kind == "auto" else self.kind
+            form = Form(kind) if train.ordered else Form(kind, np.inf, window_of(np.inf))
         self.memory = TransitionMemory(learn(train.histories.without_events(), n, form), form, weight=1.0)
         self._counts = np.log1p(train.item_counts).astype(np.float32) * np.float32(_FAINT)
 
@@ -79,5 +82,5 @@ class Transitions(DenseScorer):
         assert self.memory is not None  # noqa: S101 - fitted before
         scores = np.tile(self._counts, (len(histories), 1))
         added = self.memory.scores(histories)
-        scores[added.lists.list_index(), added.lists.rows] += added.values
+        scores[added.lists.list_index(), added.lists.rows] += added.scores
         return scores

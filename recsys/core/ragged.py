@@ -297,6 +297,14 @@ def contained(lists: Ragged, others: Ragged, n_items: int) -> Bool:
     return found_among(lists.list_index() * n_items + lists.rows, others.list_index() * n_items + others.rows)
 
 
+def is_in(keys: Int64, ascending: Int64) -> Bool:
+    """bool (len(keys),): which keys are among others, which ascend."""
+    if len(ascending) == 0:
+        return np.zeros(len(keys), dtype=np.bool_)
+    met: Bool = ascending[np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)] == keys
+    return met
+
+
 def found_among(few: Int64, many: Int64) -> Bool:
     """Tell for each of a few numbers whether it is among many, which are searched without sorting or hashing them.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +14,15 @@ from recsys.errors import ConfigError
 
 
 @dataclass(frozen=True, eq=False)
-class Ranked:
-    """Ranked items, one list per request; a list is shorter than k where fewer items are eligible, never padded.
+class ItemScores:
+    """Some items for each request, and a score for each item.
 
     Attributes
     ----------
     lists : Ragged (n)
-        Item rows, best first; equal scores in row order.
+        Item rows.
     scores : float32 (len(lists.rows),)
-        Aligned with ``lists.rows``; higher is better.
+        Aligned with ``lists.rows``.
     """
 
     lists: Ragged
@@ -30,18 +31,23 @@ class Ranked:
     def __len__(self) -> int:
         return len(self.lists)
 
-    def take(self, indices: NDArray[np.integer]) -> Ranked:
+    def take(self, indices: NDArray[np.integer]) -> Self:
         """The lists at ``indices``, in that order."""
         starts, lengths = self.lists.offsets[indices], self.lists.lengths[indices]
-        return Ranked(self.lists.take(indices), self.scores[ragged_positions(starts, lengths)])
+        return type(self)(self.lists.take(indices), self.scores[ragged_positions(starts, lengths)])
+
+    def block(self, start: int, stop: int) -> Self:
+        """Lists ``start .. stop``, as a view."""
+        stop, offsets = min(stop, len(self)), self.lists.offsets
+        return type(self)(self.lists.block(start, stop), self.scores[offsets[start] : offsets[stop]])
 
     @classmethod
-    def nothing(cls) -> Ranked:
+    def nothing(cls) -> Self:
         """No request, no list."""
         return cls(Ragged.empty(0), np.empty(0, dtype=np.float32))
 
     @classmethod
-    def joined(cls, parts: list[Ranked]) -> Ranked:
+    def joined(cls, parts: list[Self]) -> Self:
         """The lists of several blocks, one after the other."""
         if not parts:
             return cls.nothing()
@@ -51,43 +57,16 @@ class Ranked:
 
 
 @dataclass(frozen=True, eq=False)
-class SparseScores:
-    """Scores of a few items for each request, to be added to a dense score; those of all other items are 0.
+class Ranked(ItemScores):
+    """Ranked items, best first, equal scores in row order; higher is better.
 
-    Attributes
-    ----------
-    lists : Ragged (n)
-        Item rows, ascending, none twice.
-    values : float32 (len(lists.rows),)
-        Of 0 or more.
+    A list is shorter than k where fewer items are eligible, never padded.
     """
 
-    lists: Ragged
-    values: Float32
 
-    def __len__(self) -> int:
-        return len(self.lists)
-
-    def take(self, indices: NDArray[np.integer]) -> SparseScores:
-        """The scores of the requests at ``indices``, in that order."""
-        starts, lengths = self.lists.offsets[indices], self.lists.lengths[indices]
-        return SparseScores(self.lists.take(indices), self.values[ragged_positions(starts, lengths)])
-
-    def block(self, start: int, stop: int) -> SparseScores:
-        """The scores of requests ``start .. stop``, as a view."""
-        stop = min(stop, len(self))
-        return SparseScores(
-            self.lists.block(start, stop), self.values[self.lists.offsets[start] : self.lists.offsets[stop]]
-        )
-
-    @classmethod
-    def joined(cls, parts: list[SparseScores]) -> SparseScores:
-        """The scores of several blocks of requests, one after the other."""
-        if not parts:
-            return cls(Ragged.empty(0), np.empty(0, dtype=np.float32))
-        lengths = np.concatenate([part.lists.lengths for part in parts])
-        rows = np.concatenate([part.lists.rows for part in parts])
-        return cls(Ragged.from_lengths(lengths, rows), np.concatenate([part.values for part in parts]))
+@dataclass(frozen=True, eq=False)
+class SparseScores(ItemScores):
+    """Scores of 0 or more to be added to a dense score, those of all other items being 0; rows ascend, none twice."""
 
 
 def check_k(k: object) -> int:

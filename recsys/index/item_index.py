@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, overlap
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, is_in, overlap
 from recsys.core.ranking import Ranked, SparseScores, check_exclude, check_k, distinct_eligible
 from recsys.errors import ConfigError, DataError
 from recsys.index.approximate import ApproximateIndex, build_approximate
@@ -236,8 +236,7 @@ class ItemIndex:
         keys.sort()
         if len(exclude.rows):
             forbidden = np.sort(exclude.list_index() * len(self) + exclude.rows)
-            at = np.minimum(np.searchsorted(forbidden, keys), len(forbidden) - 1)
-            keys = keys[forbidden[at] != keys]
+            keys = keys[~is_in(keys, forbidden)]
         owners, rows = np.divmod(keys, len(self))
         return ranked_pairs(owners, rows, self.scores(queries, owners, rows), len(queries), k)
 

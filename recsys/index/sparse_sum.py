@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from recsys.core.ragged import Bool, Float32, Int64, Ragged
+from recsys.core.ragged import Bool, Float32, Int64, Ragged, is_in
 from recsys.core.ranking import Ranked, SparseScores
 from recsys.errors import ConfigError
 from recsys.index.exact.table import ranked_pairs
@@ -60,10 +60,9 @@ def with_sparse(
     while start < len(ranked):
         done = int(pairs[start - 1]) if start else 0
         stop = max(start + 1, int(np.searchsorted(pairs, done + _BLOCK_PAIRS, side="right")))
-        chosen = np.arange(start, stop)
         hidden = None if exclude is None else exclude.block(start, stop)
         parts.append(
-            _block(ranked.take(chosen), sparse.block(start, stop), k, n_items, dense_scores, hidden, eligible, start)
+            _block(ranked.block(start, stop), sparse.block(start, stop), k, n_items, dense_scores, hidden, eligible, start)
         )
         start = stop
     return Ranked.joined(parts)
@@ -79,15 +78,14 @@ def _block(
     eligible: Bool | None,
     first: int,
 ) -> Ranked:
-    touched, values = sparse.lists.list_index() * n_items + sparse.lists.rows, sparse.values
+    touched, values = sparse.lists.list_index() * n_items + sparse.lists.rows, sparse.scores
     kept = np.ones(len(touched), dtype=np.bool_) if eligible is None else eligible[sparse.lists.rows]
     if exclude is not None and len(exclude.rows):
         forbidden = np.sort(exclude.list_index() * n_items + exclude.rows)
-        kept &= forbidden[np.minimum(np.searchsorted(forbidden, touched), len(forbidden) - 1)] != touched
+        kept &= ~is_in(touched, forbidden)
     touched, values = touched[kept], values[kept]
     best = np.sort(ranked.lists.list_index() * n_items + ranked.lists.rows)
-    place = np.minimum(np.searchsorted(touched, best), max(len(touched) - 1, 0))
-    alone = best if len(touched) == 0 else best[touched[place] != best]
+    alone = best[~is_in(best, touched)]
     owners, rows = np.divmod(np.concatenate([touched, alone]), n_items)
     scores = dense_scores(first + owners, rows)
     scores[: len(touched)] += values

@@ -8,10 +8,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.core.ragged import Bool, Float32, Int64, Ragged, ragged_positions
+from recsys.core.ragged import Float32, Int64, Ragged, is_in, ragged_positions
 from recsys.core.ranking import SparseScores
 from recsys.index.item_index import ItemIndex
-from recsys.transitions.learn import Form, TransitionKind, learn_from
+from recsys.transitions.learn import Form, TransitionKind, learn_from, window_of
 from recsys.transitions.memory import TransitionMemory
 from recsys.transitions.pairs import PairSums, pair_sums
 
@@ -20,8 +20,6 @@ Float64: TypeAlias = NDArray[np.float64]
 _DEPTH = 100
 _TARGETS = 5
 """Targets of a user that are counted: the next ones."""
-_ALL_EVENTS = 500
-"""Newest events that an order-free table reads."""
 _LEARN_EVENTS = 2_000_000
 """Forms are compared on tables learned from at most so many events; the chosen one is learned from all."""
 _DECAYS = (1.5, 3.0, 6.0, 12.0)
@@ -116,38 +114,27 @@ def choose(
     """
     trial = _Trial(_some(train), n_items, asked)
     decays = _DECAYS if ordered else (np.inf,)
-    forms = [Form("counts", decay, _window(decay), entries=entries) for decay in decays]
+    forms = [Form("counts", decay, window_of(decay), entries=entries) for decay in decays]
     best = max((trial.of(form) for form in forms), key=lambda one: one.ndcg)
     if kind != "counts":
         around = [decay for decay in _DECAYS if 0.5 <= decay / best.form.decay <= 2] or [np.inf]
-        ridge = [replace(best.form, kind="ridge", decay=decay, window=_window(decay)) for decay in around]
+        ridge = [replace(best.form, kind="ridge", decay=decay, window=window_of(decay)) for decay in around]
         first = max((trial.of(form) for form in ridge), key=lambda one: one.ndcg)
         for value in _REGULARISATIONS:
             other = trial.of(replace(first.form, regularisation=value))
             first = other if _really_better(other, first) else first
         best = best if kind == "auto" and _really_better(best, first) else first
-    if best.weight <= 0 or best.ndcg <= trial.alone.mean():
-        return Choice(None, float(trial.alone.mean()), float(trial.alone.mean()), trial.tried)
+    alone = float(trial.alone.mean())
+    if best.ndcg <= alone:
+        return Choice(None, alone, alone, trial.tried)
     table = learn_from(pair_sums(train, n_items, best.form.window, best.form.decay), best.form)
-    return Choice(TransitionMemory(table, best.form, best.weight), float(trial.alone.mean()), best.ndcg, trial.tried)
+    return Choice(TransitionMemory(table, best.form, best.weight), alone, best.ndcg, trial.tried)
 
 
 def _really_better(one: Tried, other: Tried) -> bool:
     """Whether a form is better than the standing one by more than two standard errors of the users' differences."""
     difference = one.gains - other.gains
     return bool(difference.mean() > 2 * difference.std() / np.sqrt(len(difference)))
-
-
-def _is_in(keys: Int64, ascending: Int64) -> Bool:
-    """bool (len(keys),): which keys are among others, which ascend."""
-    if len(ascending) == 0:
-        return np.zeros(len(keys), dtype=np.bool_)
-    met: Bool = ascending[np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)] == keys
-    return met
-
-
-def _window(decay: float) -> int:
-    return _ALL_EVENTS if np.isinf(decay) else min(50, max(5, round(4 * decay) + 1))
 
 
 def _some(train: Ragged) -> Ragged:
@@ -191,7 +178,7 @@ class _Trial:
         filled = np.flatnonzero(lists.lengths > 1)
         spread = self._best.scores[lists.offsets[filled]] - self._best.scores[lists.offsets[filled + 1] - 1]
         tops = np.zeros(len(sparse), dtype=np.float32)
-        np.maximum.at(tops, sparse.lists.list_index(), sparse.values)
+        np.maximum.at(tops, sparse.lists.list_index(), sparse.scores)
         top = float(tops[tops > 0].mean()) if (tops > 0).any() else 1.0
         wide = float(spread.mean()) if len(filled) else 1.0
         return (wide if wide > 0 else 1.0) / top
@@ -224,13 +211,13 @@ class _Trial:
         """Users' best and touched items, as ``user * n_items + row`` ascending, int64 (P,), and their sparse scores."""
         n = self.n_items
         touched = sparse.lists.list_index() * n + sparse.lists.rows  # ascending, none twice
-        kept = ~_is_in(touched, np.sort(self._seen.list_index() * n + self._seen.rows))
+        kept = ~is_in(touched, np.sort(self._seen.list_index() * n + self._seen.rows))
         touched = touched[kept]
         best = self._best.lists.list_index() * n + self._best.lists.rows
-        alone = best[~_is_in(best, touched)]
+        alone = best[~is_in(best, touched)]
         keys = np.concatenate([touched, alone])
         order = np.argsort(keys, kind="stable")
-        values = np.concatenate([sparse.values[kept], np.zeros(len(alone), dtype=np.float32)])
+        values = np.concatenate([sparse.scores[kept], np.zeros(len(alone), dtype=np.float32)])
         return keys[order], values[order]
 
     def _target_slots(self) -> list[tuple[Int64, Int64]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +32,7 @@ def write(memory: TransitionMemory, folder: Path) -> None:
         "values": table.data.astype(np.float32),
     }
     save_file(tensors, folder / TABLE)
-    form = asdict(memory.form) | {"decay": None if np.isinf(memory.form.decay) else memory.form.decay}
-    told = {"weight": memory.weight, "form": form}
+    told = {"weight": memory.weight, "form": memory.form.to_dict()}
     (folder / FORM).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
@@ -85,7 +84,7 @@ def read_form(source: Source) -> dict[str, Any] | None:
     if FORM not in source:
         return None
     form, weight = _form(source)
-    return asdict(form) | {"decay": None if np.isinf(form.decay) else form.decay, "weight": weight}
+    return form.to_dict() | {"weight": weight}
 
 
 def _form(source: Source) -> tuple[Form, float]:

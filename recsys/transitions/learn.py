@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -44,6 +44,15 @@ class Form:
     regularisation: float = 200.0
     entries: int = 200
     solved: int = 1500
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form as plain values for JSON; an infinite decay is None."""
+        return asdict(self) | {"decay": None if np.isinf(self.decay) else self.decay}
+
+
+def window_of(decay: float) -> int:
+    """How many events are worth reading at a decay: four times as many, or 500 of a history without an order."""
+    return 500 if np.isinf(decay) else min(50, max(5, round(4 * decay) + 1))
 
 
 def learn(histories: Ragged, n_items: int, form: Form) -> Matrix:
@@ -162,8 +171,3 @@ def pruned(table: Matrix, entries: int) -> Matrix:
     found = sp.csr_matrix((values[kept], columns[kept], offsets), shape=table.shape)
     found.sort_indices()
     return found
-
-
-def without_order(form: Form) -> Form:
-    """The same form for logs whose order is not known."""
-    return replace(form, decay=float("inf"), window=500)

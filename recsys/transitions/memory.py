@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from recsys.core.ragged import Float32, Int32, Int64, Ragged
 from recsys.core.ranking import SparseScores
 from recsys.errors import DataError
 from recsys.transitions.learn import Form
-from recsys.transitions.pairs import Matrix, decays
+from recsys.transitions.pairs import Matrix, ages, decays
 
 _BLOCK_ENTRIES = 20_000_000
 """Entries gathered at once for a block of histories."""
@@ -96,21 +96,12 @@ class TransitionMemory:
         place = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
         if len(keys) == 0:
             return np.zeros(len(asked), dtype=np.float32)
-        return np.where(keys[place] == asked, found.values[place], np.float32(0)).astype(np.float32)
+        return np.where(keys[place] == asked, found.scores[place], np.float32(0)).astype(np.float32)
 
     def _read(self, histories: Ragged) -> Ragged:
         newest = histories.without_events().tail(self.form.window)
         inside = (newest.rows >= 0) & (newest.rows < len(self))
-        ages = self._ages(newest)
-        if not np.isinf(self.form.decay):
-            inside &= ages < self.form.window
-        return replace(newest.where(inside), times=ages[inside])
-
-    @staticmethod
-    def _ages(histories: Ragged) -> Int64:
-        """int64 (events,): how many events of the history came after each."""
-        ages: Int64 = np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.rows))
-        return ages
+        return replace(newest.where(inside), times=ages(newest)[inside])
 
     def _entries_of(self, read: Ragged) -> Int64:
         """int64 (n,): how many entries of the table each history gathers."""
@@ -145,5 +136,4 @@ class TransitionMemory:
 
     def described(self) -> dict[str, Any]:
         """The form, the weight and the size, for reports."""
-        decay = None if np.isinf(self.form.decay) else self.form.decay
-        return asdict(self.form) | {"decay": decay, "weight": self.weight, "stored": int(self.table.nnz)}
+        return self.form.to_dict() | {"weight": self.weight, "stored": int(self.table.nnz)}

@@ -93,12 +93,16 @@ class _Positions:
 
     @classmethod
     def of(cls, histories: Ragged) -> _Positions:
-        ends = np.repeat(histories.offsets[1:], histories.lengths)
-        return cls(histories.rows, ends - 1 - np.arange(len(histories.rows)))
+        return cls(histories.rows, ages(histories))
 
     def earlier(self, distance: int) -> Int64:
         """int64 (m,): the events that another one follows at this distance within the history."""
         return np.flatnonzero(self.left[: max(len(self.rows) - distance, 0)] >= distance)
+
+
+def ages(histories: Ragged) -> Int64:
+    """int64 (events,): how many events of the same history come after each."""
+    return np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.rows))
 
 
 def decays(window: int, decay: float) -> Float32:

@@ -47,7 +47,7 @@ def oracle(index: ItemIndex, exclude: Ragged | None, mask: Bool | None) -> list[
     """The K best of each user by the sum, equal ones in row order."""
     owners, rows = np.repeat(np.arange(USERS), N), np.tile(np.arange(N), USERS)
     scores = index.scores(QUERIES, owners, rows).reshape(USERS, N)
-    scores[SPARSE.lists.list_index(), SPARSE.lists.rows] += SPARSE.values
+    scores[SPARSE.lists.list_index(), SPARSE.lists.rows] += SPARSE.scores
     lists = []
     for user in range(USERS):
         allowed = np.ones(N, dtype=np.bool_) if mask is None else mask.copy()

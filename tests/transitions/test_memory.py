@@ -26,7 +26,7 @@ def memory_of(seed: int, window: int = 4, decay: float = 2.0, weight: float = 1.
 def dense(memory: TransitionMemory, histories: Ragged) -> np.ndarray:
     found = memory.scores(histories)
     total = np.zeros((len(histories), len(memory)), dtype=np.float32)
-    total[found.lists.list_index(), found.lists.rows] = found.values
+    total[found.lists.list_index(), found.lists.rows] = found.scores
     assert all(np.all(np.diff(rows) > 0) for rows in found.lists.to_lists())
     return total
 
@@ -45,7 +45,7 @@ def test_a_request_alone_has_the_very_scores_that_it_has_among_others(seed: int,
     together = memory.scores(Ragged.from_lists(lists))
     for at, history in enumerate(lists):
         alone = memory.scores(Ragged.from_lists([history]))
-        np.testing.assert_array_equal(alone.values, together.block(at, at + 1).values)
+        np.testing.assert_array_equal(alone.scores, together.block(at, at + 1).scores)
         np.testing.assert_array_equal(alone.lists.rows, together.lists[at])
 
 
