@@ -212,7 +212,7 @@ class TwoTower:
         memory = None
         if validation is not None and self.config.transitions != "none" and not process_number():
             keep_seen = training.keep_seen
-            memory = learn_transitions(towers, inputs.log, validation, self.config, keep_seen=keep_seen).memory
+            memory = learn_transitions(towers, inputs.log, validation, self.config, keep_seen=keep_seen)
         self._towers, self._train, self._catalog, self._user_table = towers, inputs.log, inputs.catalog, users
         self._training, self._objective, self._augment = training, objective or Objective(), augment or Augment()
         self.log, self.transitions = record, memory

@@ -106,6 +106,17 @@ def _id_flag(parser: argparse.ArgumentParser, flag: str, metavar: str, said: str
     parser.add_argument(f"{flag}-file", metavar="FILE", help=_FILE_HELP.format(f"read what {flag} takes"))
 
 
+def _cuts_flag(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--k",
+        type=int,
+        nargs="+",
+        action=Gather,
+        default=[10, 20, 50],
+        help="lengths of the lists to evaluate (default: 10 20 50)",
+    )
+
+
 def _seen_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-seen", action=argparse.BooleanOptionalAction,
@@ -222,14 +233,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     evaluate = _command(subs, "evaluate", "evaluate a bundle on its held-out users", "recsys evaluate runs/ml --k 10 50")
     evaluate.add_argument("run_folder", metavar="RUN", help="folder of a bundle")
-    evaluate.add_argument(
-        "--k",
-        type=int,
-        nargs="+",
-        action=Gather,
-        default=[10, 20, 50],
-        help="lengths of the lists to evaluate (default: 10 20 50)",
-    )
+    _cuts_flag(evaluate)
     _seen_flag(evaluate)
     evaluate.add_argument(
         "--segments", action="store_true", help="also show figures by length of history, popularity, time and category"
@@ -262,14 +266,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=tuple(REGISTRY),
         help="baselines to fit on the training data of the first bundle",
     )
-    compare.add_argument(
-        "--k",
-        type=int,
-        nargs="+",
-        action=Gather,
-        default=[10, 20, 50],
-        help="lengths of the lists to evaluate (default: 10 20 50)",
-    )
+    _cuts_flag(compare)
     _seen_flag(compare)
     compare.add_argument(
         "--metric", help="figure to rank and test by (default: ndcg@10, or ndcg at the first --k if that has no 10)"

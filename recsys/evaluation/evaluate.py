@@ -100,7 +100,7 @@ def evaluate(
     if trained_on is not None and not allow_leakage:
         check_leakage(trained_on, holdout)
     ids = None if eligible is None else holdout.items.to_ids(check_rows(eligible, len(holdout.items)))
-    own, counts = _in_rows_of(model, holdout)
+    own, counts = in_rows_of(model, holdout)
     _check_known(model, holdout, counts["unknown_targets"], counts["unknown_history"])
     mask, n_ranked = None, len(model.items)
     if ids is not None:
@@ -115,7 +115,7 @@ def evaluate(
 
     request_times = None
     if traits.reads_request_time:
-        request_times = _request_times(own)
+        request_times = request_times_of(own)
         own = replace(own, protocol=f"{own.protocol}, request time known")
 
     if filter_seen and undecided:
@@ -180,7 +180,7 @@ def _unknown_users(model: Ranker, holdout: Holdout, unknown: Bool) -> Unsupporte
     )
 
 
-def _request_times(holdout: Holdout) -> Int64:
+def request_times_of(holdout: Holdout) -> Int64:
     """int64 (n,): when each user asks, which is the time of the first target; nothing else of a target may be read.
 
     Raises
@@ -194,7 +194,7 @@ def _request_times(holdout: Holdout) -> Int64:
     return times
 
 
-def _in_rows_of(model: Ranker, holdout: Holdout) -> tuple[Holdout, dict[str, int]]:
+def in_rows_of(model: Ranker, holdout: Holdout) -> tuple[Holdout, dict[str, int]]:
     """The holdout in the model's rows; targets unknown to it get rows past its last, which can never be recommended.
 
     Events get the model's own codes of event types, if it reads them; a type that it does not know is refused

@@ -6,12 +6,16 @@ import numpy as np
 
 from recsys.config.model import ModelConfig
 from recsys.core.progress import log as say
-from recsys.core.ragged import Int64
+from recsys.core.progress import warn
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
+from recsys.errors import RecsysError
+from recsys.evaluation.evaluate import in_rows_of, request_times_of
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import TwoTowerModel, numpy_of
-from recsys.transitions.choose import Asked, Choice, choose
+from recsys.training.tower_ranker import TowerRanker
+from recsys.transitions.choose import Asked, choose
+from recsys.transitions.memory import TransitionMemory
 
 _USERS = 3000
 """Validation users at most."""
@@ -19,7 +23,7 @@ _USERS = 3000
 
 def learn_transitions(
     towers: TwoTowerModel, log: Interactions, validation: Holdout, config: ModelConfig, *, keep_seen: bool
-) -> Choice:
+) -> TransitionMemory | None:
     """Learn tables from the training log, weigh them beside the towers on validation, and keep the best.
 
     Parameters
@@ -36,10 +40,21 @@ def learn_transitions(
 
     Returns
     -------
-    Choice
-        Without a memory if the towers alone are as good.
+    TransitionMemory or None
+        None if the towers alone are as good or, with a warning, if none could be learned: the trained towers are not lost
+        for it.
     """
-    asked = _asked(towers, validation, filter_seen=not keep_seen)
+    try:
+        return _learned(towers, log, validation, config, filter_seen=not keep_seen)
+    except (RecsysError, RuntimeError, MemoryError) as error:
+        warn(f"no transition memory could be learned ({type(error).__name__}: {error}); the model is the towers alone")
+        return None
+
+
+def _learned(
+    towers: TwoTowerModel, log: Interactions, validation: Holdout, config: ModelConfig, *, filter_seen: bool
+) -> TransitionMemory | None:
+    asked = _asked(towers, validation, filter_seen=filter_seen)
     found = choose(
         log.histories.without_events(),
         len(log.items),
@@ -63,23 +78,16 @@ def learn_transitions(
             f"transition memory: {form.kind}, {order}{strength}, weight {found.memory.weight:.3g}, "
             f"{found.memory.table.nnz:,} entries; {figures}"
         )
-    return found
+    return found.memory
 
 
 def _asked(towers: TwoTowerModel, validation: Holdout, *, filter_seen: bool) -> Asked:
     """Validation users with a history that the towers can read, in the towers' rows."""
-    place = towers.items.find_rows(validation.items.ids)
-    histories, targets = validation.histories.remap(place), validation.targets.remap(place)
-    if validation.event_names and towers.event_names:
-        histories = histories.recoded(validation.event_names, towers.event_names)
-    histories, targets = histories.where(histories.rows >= 0), targets.where(targets.rows >= 0)
-    chosen = np.flatnonzero((histories.lengths > 0) & (targets.lengths > 0))
-    if len(chosen) > _USERS:
-        chosen = np.sort(np.random.default_rng(0).choice(chosen, _USERS, replace=False))
-    users = towers.users.find_rows(validation.users.to_ids(validation.user_rows[chosen]))
-    times: Int64 | None = None
-    if towers.reads_request_time and validation.times is not None:
-        times = validation.times[validation.targets.offsets[:-1]][chosen]
-    read = histories.take(chosen)
-    queries = numpy_of(towers.user_vectors(read, users, times))
-    return Asked(read, targets.take(chosen), queries, ItemIndex.build(towers.vectors), filter_seen)
+    held, _ = in_rows_of(TowerRanker(towers), validation)
+    known = held.targets.rows < len(towers.items)
+    found = np.bincount(held.targets.list_index()[known], minlength=len(held)) > 0
+    held = held.where((held.histories.lengths > 0) & found).sample(_USERS)
+    times = request_times_of(held) if towers.reads_request_time else None
+    queries = numpy_of(towers.user_vectors(held.histories, held.user_rows, times))
+    targets = held.targets.where(held.targets.rows < len(towers.items))
+    return Asked(held.histories, targets, queries, ItemIndex.build(towers.vectors), filter_seen)

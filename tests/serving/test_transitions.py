@@ -73,6 +73,20 @@ def test_without_validation_nothing_can_be_weighed_and_there_is_no_memory(ring_s
     assert model.transitions is None
 
 
+def test_a_memory_that_cannot_be_learned_costs_no_training(
+    ring_split: Split, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("recsys.training.transitions.choose", fail)
+    model = recsys.TwoTower(**SMALL)
+    model.fit(ring_split.train, validation=ring_split.validation, training=recsys.Training(epochs=1, device="cpu"))
+    assert model.transitions is None
+    assert "no transition memory could be learned (MemoryError: no room)" in caplog.text
+    assert len(model.recommend_rows(ring_split.test.histories, 5)) == len(ring_split.test)
+
+
 def test_lists_scores_and_evaluation_are_those_of_the_sum(
     model: recsys.TwoTower, retriever: Retriever, ring_split: Split
 ) -> None:
