@@ -62,7 +62,8 @@ class Transitions(DenseScorer):
     def _chosen(self, train: Interactions) -> TransitionMemory | None:
         """A memory whose form does best on one held-out event of each user; None where no event can be held out."""
         from recsys.index.item_index import ItemIndex  # noqa: PLC0415 - the command line reads names without torch
-        from recsys.transitions.choose import Asked, choose  # noqa: PLC0415
+        from recsys.transitions.choose import choose  # noqa: PLC0415
+        from recsys.transitions.weigh import Asked  # noqa: PLC0415
 
         try:
             split = leave_last_out(train) if train.ordered else random_split(train)

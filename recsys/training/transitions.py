@@ -14,8 +14,9 @@ from recsys.evaluation.evaluate import in_rows_of, request_times_of
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.training.tower_ranker import TowerRanker
-from recsys.transitions.choose import Asked, choose
+from recsys.transitions.choose import choose
 from recsys.transitions.memory import TransitionMemory
+from recsys.transitions.weigh import Asked
 
 _USERS = 3000
 """Validation users at most."""

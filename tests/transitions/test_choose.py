@@ -8,8 +8,9 @@ import pytest
 from recsys.core.ragged import Float32, Ragged
 from recsys.data.split import Split
 from recsys.index.item_index import ItemIndex
-from recsys.transitions.choose import Asked, choose
+from recsys.transitions.choose import choose
 from recsys.transitions.learn import Form
+from recsys.transitions.weigh import Asked
 
 
 def asked(split: Split, queries: Float32, vectors: Float32, *, filter_seen: bool = True) -> Asked:
