@@ -17,6 +17,7 @@ from recsys.config.options import Gather, add_flags
 from recsys.config.recipe import TABLES
 from recsys.core.version import __version__
 from recsys.data.formats.paths import Format
+from recsys.data.order import Ties
 from recsys.data.times.units import TimeUnit
 from recsys.errors import RecsysError
 
@@ -43,6 +44,10 @@ def _log_flags(parser: argparse.ArgumentParser, said: str = "files of interactio
         help="unit of times that are numbers, counted from 1970 (default: inferred from the values of all files)",
     )  # fmt: skip
     group.add_argument("--order", metavar="COLUMN", help="column that orders each user's events, instead of a timestamp")
+    group.add_argument(
+        "--ties", choices=get_args(Ties), default="file",
+        help="how events of one user at one time are ordered: as in the file, or by item id as text (default: file)",
+    )  # fmt: skip
     group.add_argument("--weight", metavar="COLUMN", help="column with the strength of an event, such as a rating")
     group.add_argument("--event", metavar="COLUMN", help="column with the type of an event, such as view or buy")
     group.add_argument(

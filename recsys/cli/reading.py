@@ -43,6 +43,7 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         timestamp=arguments.timestamp,
         time_unit=arguments.time_unit,
         order=arguments.order,
+        ties=arguments.ties,
         weight=arguments.weight,
         event=arguments.event,
         event_weights=_event_weights(arguments.event_weights),

@@ -8,20 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
 from recsys.core import progress
-from recsys.core.arguments import described, flag, instance, listed, number, place, whole_number
+from recsys.core.arguments import choice, described, flag, instance, listed, number, place, whole_number
 from recsys.core.files import atomic_folder, read_digested, sha256_of, write_digested
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, stable_order
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.data.events import Events, join_columns
 from recsys.data.look_alikes import tell_alike_types
-from recsys.data.order import log_duplicates, log_order
+from recsys.data.order import Ties, by_item, check_ties, log_duplicates, log_order, nothing_to_tie
 from recsys.data.parse import parse_columns
 from recsys.data.times.units import TimeUnit
 from recsys.errors import ConfigError, DamagedError, DataError
@@ -42,8 +43,8 @@ class Interactions:
     users, items : IdMap
         Raw ids and their rows. Items may include some without an event.
     histories : Ragged
-        For each user row, the item rows in time order; ties keep file order. With the time and the type of each event if
-        the log has them.
+        For each user row, the item rows in time order; events of one time are ordered as ``ties`` says. With the time and
+        the type of each event if the log has them.
     weights : float32 (n,) or None
         Strength of each event (a rating, say), aligned with ``histories.rows``; None means 1 throughout.
     event_names : tuple of str
@@ -53,11 +54,15 @@ class Interactions:
         False: the order of the events is unknown. Histories are then in a random order, without times.
     order_column : str or None
         The column that orders the events; None: their position in the file, or nothing.
+    ties : {"file", "item"}
+        How events of one user with an equal value in that column were ordered: as in the file, or by raw item id.
 
     Raises
     ------
     DataError
         The histories have event types without names, names without types, or times without an order.
+    ConfigError
+        There is no such order of ties.
 
     Examples
     --------
@@ -77,8 +82,10 @@ class Interactions:
     event_names: tuple[str, ...] = ()
     ordered: bool = True
     order_column: str | None = None
+    ties: Ties = "file"
 
     def __post_init__(self) -> None:
+        choice(self.ties, "ties", get_args(Ties))
         if (self.histories.events is None) != (not self.event_names):
             raise DataError(
                 "event types and event_names go together: give both or neither (histories.without_events() has no types)"
@@ -91,7 +98,9 @@ class Interactions:
         """What orders the events, in words."""
         if not self.ordered:
             return "none; each history is in a random order"
-        return "file order" if self.order_column is None else f"the column {self.order_column!r}"
+        if self.order_column is None:
+            return "file order"
+        return f"the column {self.order_column!r}{', ties by item' if self.ties == 'item' else ''}"
 
     @property
     def timestamps(self) -> Int64 | None:
@@ -109,6 +118,7 @@ class Interactions:
         frame: pl.DataFrame,
         *,
         time_unit: TimeUnit | None = None,
+        ties: Ties = "file",
         unordered: bool = False,
         drop_duplicates: bool = False,
     ) -> Interactions:
@@ -122,6 +132,9 @@ class Interactions:
             numbers). No nulls.
         time_unit : {"s", "ms", "us", "ns"}, optional
             The unit of timestamps that are numbers; found from their values by default.
+        ties : {"file", "item"}
+            How events of one user with an equal order or timestamp are ordered: as in the frame, or by item id as text
+            (by code point: 10 before 9), whatever the order of the rows.
         unordered : bool
             The order of the events is unknown, and the order of the rows means nothing.
         drop_duplicates : bool
@@ -133,9 +146,12 @@ class Interactions:
         DataError
             A column is missing, a value is null or of a wrong kind, the frame has no rows or more than 127 event types, or
             the timestamps are in several units or outside the calendar.
+        ConfigError
+            ``ties`` is "item" and no column orders the events.
         """
         instance(frame, pl.DataFrame, "frame")
         unordered, drop_duplicates = flag(unordered, "unordered"), flag(drop_duplicates, "drop_duplicates")
+        check_ties(ties, unordered)
         for name in (USER, ITEM):
             if name not in frame.columns:
                 raise DataError(
@@ -148,19 +164,22 @@ class Interactions:
             raise DataError(
                 f"the frame has a column {timed!r}, which orders it: drop the column, or leave out unordered=True"
             )
+        if ties == "item" and ORDER not in frame.columns and TIMESTAMP not in frame.columns:
+            raise nothing_to_tie("the frame")
         names: dict[str, str] = {
             name: name for name in (USER, ITEM, TIMESTAMP, ORDER, WEIGHT, EVENT) if name in frame.columns
         }
         columns = parse_columns(frame, names, "the frame", words=None)
         events = join_columns([columns], time_unit, hint=", or remove these rows")
         others = [name for name in frame.columns if name not in names]
-        return cls.from_events(events, unordered=unordered, drop_duplicates=drop_duplicates, others=others)
+        return cls.from_events(events, ties=ties, unordered=unordered, drop_duplicates=drop_duplicates, others=others)
 
     @classmethod
     def from_events(
         cls,
         events: Events,
         *,
+        ties: Ties = "file",
         unordered: bool = False,
         drop_duplicates: bool = False,
         others: Sequence[str] = (),
@@ -171,7 +190,7 @@ class Interactions:
         Parameters
         ----------
         events : Events
-        unordered, drop_duplicates : bool
+        ties, unordered, drop_duplicates
             As for :meth:`from_frame`.
         others : sequence of str
             The source's other columns: one of them may look like the time of the events.
@@ -185,6 +204,9 @@ class Interactions:
         if unordered:  # shuffled once, so that a model cannot learn from how the file is sorted
             keys = np.random.Generator(np.random.PCG64(_SHUFFLE)).permutation(table.height)
         order = stable_order(user_rows, keys)
+        if ties == "item":
+            first = by_item(events.items, item_rows)
+            order = first[stable_order(user_rows[first], None if keys is None else keys[first])]
         times = table[TIMESTAMP] if TIMESTAMP in table.columns else None
         if times is not None and times.dtype.is_temporal():
             times = times.dt.epoch("s")
@@ -203,6 +225,7 @@ class Interactions:
             event_names=names,
             ordered=not unordered,
             order_column=events.order_column,
+            ties=ties,
         )
         certain = unordered or log.order_column is not None
         log_order(log.ordered_by, log.histories, len(log.items), None if certain else others, weight)
@@ -364,8 +387,9 @@ class Interactions:
             self.frame().write_parquet(target / "events.parquet")
             self.users.ids.to_frame().write_parquet(target / "users.parquet")
             self.items.ids.to_frame().write_parquet(target / "items.parquet")
-            order = {"ordered": [self.ordered], "column": [self.order_column]}
-            pl.DataFrame(order, schema={"ordered": pl.Boolean, "column": pl.String}).write_parquet(target / "order.parquet")
+            order = {"ordered": [self.ordered], "column": [self.order_column], "ties": [self.ties]}
+            types = {"ordered": pl.Boolean, "column": pl.String, "ties": pl.String}
+            pl.DataFrame(order, schema=types).write_parquet(target / "order.parquet")
             if self.event_names:
                 pl.DataFrame({EVENT: self.event_names}).write_parquet(target / "event_types.parquet")
             digests = {file.name: sha256_of(file) for file in sorted(target.iterdir())}
@@ -389,9 +413,9 @@ class Interactions:
             users, items = IdMap(user_ids[USER], "user"), IdMap(item_ids[ITEM], "item")
             user_rows, item_rows = users.to_rows(events[USER]), items.to_rows(events[ITEM])
             names, codes = tuple[str, ...](), None
-            ordered, column = True, None
-            if (file := Path(folder) / "order.parquet").is_file():  # logs saved by older versions have none
-                ordered, column = pl.read_parquet(file, glob=False).row(0)
+            order = dict[str, Any]()
+            if (file := Path(folder) / "order.parquet").is_file():  # logs saved by older versions have none, or no ties
+                order = pl.read_parquet(file, glob=False).row(0, named=True)
             if EVENT in events.columns:
                 names, codes = _event_codes(
                     events[EVENT], pl.read_parquet(Path(folder) / "event_types.parquet", glob=False)[EVENT]
@@ -411,8 +435,9 @@ class Interactions:
             ),
             weights=events[WEIGHT].to_numpy() if WEIGHT in events.columns else None,
             event_names=names,
-            ordered=ordered,
-            order_column=column,
+            ordered=order.get("ordered", True),
+            order_column=order.get("column"),
+            ties=order.get("ties", "file"),
         )
 
 

@@ -1,14 +1,22 @@
-"""Log what orders the events of a log, which column probably should, and whether events are repeated."""
+"""Order events of one time by item; log what orders a log, and whether events are repeated."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
+import polars as pl
 
+from recsys.core.arguments import choice
+from recsys.core.id_map import IdMap
 from recsys.core.progress import log, warn
-from recsys.core.ragged import Int64, Ragged
+from recsys.core.ragged import Int32, Int64, Ragged, stable_order
+from recsys.errors import ConfigError
+
+Ties: TypeAlias = Literal["file", "item"]
+"""How events of one user at one time are ordered: as in the file, or by raw item id as text."""
 
 _TIMES = (
     "timestamp", "datetime", "eventtime", "eventtimestamp", "eventdate", "time", "date", "ts", "createdat", "created",
@@ -29,6 +37,55 @@ _SAMPLE = 200_000
 """Events in the sample that shows whether pairs or rows recur: reading a large log must not take longer."""
 MANY = 0.05
 """Share of repeated events above which a warning is logged."""
+
+
+def check_ties(ties: Ties, unordered: bool) -> None:
+    """Refuse an unknown order of ties, and ties of a log without an order.
+
+    Raises
+    ------
+    ConfigError
+        ``ties`` cannot be used.
+    """
+    choice(ties, "ties (--ties)", get_args(Ties))
+    if ties == "item" and unordered:
+        raise ConfigError(
+            "ties='item' (--ties item) orders the events of one time, and unordered=True (--unordered) says that the log "
+            "has no order; leave one of them out"
+        )
+
+
+def nothing_to_tie(source: str) -> ConfigError:
+    """The refusal of ``ties="item"`` for a source without a column that orders its events."""
+    return ConfigError(
+        f"ties='item' (--ties item) orders the events of one time, and no column orders those of {source}; name it, "
+        f"timestamp= (--timestamp) or order= (--order), or leave ties out"
+    )
+
+
+def by_item(items: IdMap, item_rows: Int32) -> Int32:
+    """Order events by their raw item ids as text, by code point; events on one item keep their order.
+
+    Whole numbers are sorted as text too (10 before 9), so that the order does not depend on how a file stores ids.
+
+    Parameters
+    ----------
+    items : IdMap
+    item_rows : int32 (n,)
+
+    Returns
+    -------
+    int32 (n,)
+        The events' positions in their new order.
+
+    Examples
+    --------
+    >>> by_item(IdMap(pl.Series([9, 10]), "item"), np.array([0, 1, 0], dtype=np.int32)).tolist()
+    [1, 0, 2]
+    """
+    places = np.empty(len(items), dtype=np.int32)
+    places[items.ids.cast(pl.String).arg_sort().to_numpy()] = np.arange(len(items), dtype=np.int32)
+    return stable_order(places[item_rows], None)
 
 
 def likely_time(columns: Iterable[str]) -> str | None:

@@ -29,6 +29,7 @@ from recsys.data.formats.dialect import Dialect
 from recsys.data.formats.paths import Format, PathLike, table_files
 from recsys.data.formats.table import Table, open_table, rows_of
 from recsys.data.interactions import Interactions
+from recsys.data.order import Ties, check_ties, nothing_to_tie
 from recsys.data.parse import ParsedColumns, check_ids, parse_columns, unique_ids
 from recsys.data.times.units import TimeUnit
 from recsys.data.user_table import UserTable, check_choice
@@ -44,6 +45,7 @@ def read_interactions(
     timestamp: str | None = None,
     time_unit: TimeUnit | None = None,
     order: str | None = None,
+    ties: Ties = "file",
     weight: str | None = None,
     event: str | None = None,
     event_weights: Mapping[str, float] | None = None,
@@ -74,8 +76,12 @@ def read_interactions(
     time_unit : {"s", "ms", "us", "ns"}, optional
         The unit of timestamps that are numbers. By default, it is found from the values of all files, and logged.
     order : str, optional
-        Column to sort each user's events by (any numbers); wins over the timestamp. Ties keep file order, always; with
-        neither column, file order is the order.
+        Column to sort each user's events by (any numbers); wins over the timestamp. With neither column, file order is the
+        order.
+    ties : {"file", "item"}
+        How events of one user with an equal order or timestamp are ordered: as in the file, or by item id as text (by code
+        point: 10 before 9), whatever the order of rows and files; events on one item keep file order. Published sets with
+        dates for times come in either order, and the figures of the two do not compare.
     weight : str, optional
         Column with the strength of an event, such as a rating.
     event : str, optional
@@ -111,7 +117,8 @@ def read_interactions(
         A file, column or value cannot be used; the message names it.
     ConfigError
         ``event_weights`` is given with ``weight`` or without ``event``, or does not give each type a finite strength;
-        ``user`` and ``item`` name one column; ``unordered`` is given with ``timestamp``, ``order`` or ``drop_unordered``.
+        ``user`` and ``item`` name one column; ``unordered`` is given with ``timestamp``, ``order`` or ``drop_unordered``;
+        ``ties`` is "item" and no column orders the events.
 
     Examples
     --------
@@ -133,6 +140,7 @@ def read_interactions(
         raise ConfigError("event_weights= (--event-weights) needs event= (--event), the column of event types")
     unordered, drop_duplicates = flag(unordered, "unordered"), flag(drop_duplicates, "drop_duplicates")
     drop_unordered = flag(drop_unordered, "drop_unordered")
+    check_ties(ties, unordered)
     if unordered and (timestamp is not None or order is not None or drop_unordered):
         raise ConfigError("unordered=True (--unordered) cannot be combined with timestamp=, order= or drop_unordered=")
     dialect = Dialect.of(separator, quote, encoding, null_values)
@@ -142,6 +150,8 @@ def read_interactions(
         named = timestamp
         if timestamp is None and order is None and TIMESTAMP in table.columns and not unordered:
             named = TIMESTAMP
+        if ties == "item" and named is None and order is None:
+            raise nothing_to_tie(str(table.file))
         columns = {USER: user, ITEM: item, TIMESTAMP: named, ORDER: order, WEIGHT: weight, EVENT: event}
         wanted = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
         others |= dict.fromkeys(name for name in table.columns if name not in wanted.values())
@@ -149,7 +159,7 @@ def read_interactions(
     hint = ", or leave them out with drop_unordered=True (--drop-unordered)"
     events = join_columns(parts, time_unit, drop_unordered=drop_unordered, hint=hint)
     log = Interactions.from_events(
-        events, unordered=unordered, drop_duplicates=drop_duplicates, others=tuple(others), weight=weight
+        events, ties=ties, unordered=unordered, drop_duplicates=drop_duplicates, others=tuple(others), weight=weight
     )
     return log if event_weights is None else log.weighted_by_event(event_weights)
 

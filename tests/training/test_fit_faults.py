@@ -89,7 +89,7 @@ def test_the_card_s_command_trains_the_same_model(world: Path, run: Path) -> Non
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--split", "time"],
+        ["--split", "time", "--ties", "item"],
         ["--keep-seen", "--no-use-ids", "--encoder", "none", "--word-features", "on"],
         ["--temperature", "0.05", "--weight-decay", "0.0", "--stochastic-depth", "0.1", "--positions", "rotary"],
         ["--numbers", "price", "year", "--encoder", "none", "--loss", "bce", "--mask-history", "--no-log-q"],
