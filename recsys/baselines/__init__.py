@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from recsys.baselines.ease import EASE
@@ -13,8 +15,11 @@ from recsys.baselines.transitions import Transitions
 from recsys.baselines.zero_shot import ZeroShot
 from recsys.errors import ConfigError
 
-REGISTRY: Final[dict[str, type[DenseScorer]]] = {
+REGISTRY: Final[dict[str, Callable[[], DenseScorer]]] = {
     "popularity": Popularity,
+    "popularity-7-days": partial(Popularity, 7),
+    "popularity-30-days": partial(Popularity, 30),
+    "popularity-90-days": partial(Popularity, 90),
     "item-knn": ItemKNN,
     "ease": EASE,
     "transitions": Transitions,
@@ -22,7 +27,7 @@ REGISTRY: Final[dict[str, type[DenseScorer]]] = {
     "bpr": BPR,
     "zero-shot": ZeroShot,
 }
-"""Every baseline by the name that the command line takes; a new one needs a line here and nothing else."""
+"""How to make every baseline, by the name that the command line takes; a new one needs a line here and nothing else."""
 
 
 def by_name(name: str) -> DenseScorer:

@@ -73,6 +73,46 @@ def test_popularity_counts_the_users_of_an_item_not_its_events() -> None:
     assert scores_of(Popularity().fit(LOG), [3]).tolist() == counts
 
 
+def test_recent_popularity_counts_the_users_of_the_last_days_and_breaks_ties_by_all_days() -> None:
+    day, end = 86_400, 1_700_000_000
+    rows = [("u", "new", end), ("v", "new", end - 1), ("u", "mid", end - 7 * day + 1), ("u", "mid", end), ("u", "old", 5)]
+    rows += [(user, "edge", end - 7 * day) for user in "uvw"] + [("w", "often", end), ("v", "often", 9), ("u", "often", 9)]
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    log = Interactions.from_frame(frame)
+
+    def ranked(days: float | None) -> list[str]:
+        lists = Popularity(days).fit(log).recommend_rows(Ragged.from_lists([[]]), 5).lists
+        return log.items.to_ids(lists.rows).to_list()
+
+    assert ranked(7) == ["new", "often", "mid", "edge", "old"]  # in whole users: 2, 1, 1, 0, 0; seven days back is outside
+    assert ranked(8) == ["edge", "new", "often", "mid", "old"]
+    assert ranked(None) == ["edge", "often", "new", "mid", "old"]
+    assert by_name("popularity-30-days").name == "popularity, 30 days"
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "has"),
+    [
+        ({"timestamp": [1, 2]}, {}, None),
+        ({"order": [1, 2]}, {}, "only an order within each user"),
+        ({}, {"unordered": True}, "no order at all"),
+    ],
+)
+def test_recent_popularity_needs_times(frame: dict[str, list[int]], options: dict[str, bool], has: str | None) -> None:
+    log = Interactions.from_frame(pl.DataFrame({"user_id": ["u", "v"], "item_id": ["a", "b"]} | frame), **options)
+    if has is None:
+        assert Popularity(1).fit(log).items.ids.to_list() == ["a", "b"]
+        return
+    with pytest.raises(DataError, match=rf"popularity, 7 days: .* the log has {has}; .* timestamp= \(--timestamp\)"):
+        Popularity(7).fit(log)
+
+
+@pytest.mark.parametrize("days", [0, -1, math.inf, math.nan, "7", True])
+def test_days_that_are_none_are_refused(days: Any) -> None:
+    with pytest.raises(ConfigError, match="days must be a"):
+        Popularity(days)
+
+
 def test_item_knn_with_room_for_all_neighbours_sums_cosines_over_the_history() -> None:
     model, table = ItemKNN(N_ITEMS).fit(LOG), cosines(LOG)
     for history in ([0], [4, 9], [1, 2, 3, 13]):
@@ -302,7 +342,8 @@ def test_every_baseline_has_a_name_by_which_it_is_made() -> None:
     made = {name: type(by_name(name)) for name in REGISTRY}
     assert made == {
         "popularity": Popularity, "item-knn": ItemKNN, "ease": EASE, "als": ALS, "bpr": BPR, "zero-shot": ZeroShot,
-        "transitions": Transitions,
+        "transitions": Transitions, "popularity-7-days": Popularity, "popularity-30-days": Popularity,
+        "popularity-90-days": Popularity,
     }  # fmt: skip
     with pytest.raises(ConfigError, match="no baseline 'magic'; choose one of popularity"):
         by_name("magic")
