@@ -64,6 +64,8 @@ class NextItemLoss(nn.Module):
         self.draws = torch.Generator().manual_seed(seed)
         # Ratings have a level and a spread that inner products need not learn.
         self.rating = nn.Parameter(torch.tensor([1.0, 0.0])) if self.loss.rates else None
+        # So has an item that is judged alone: how rare positives are.
+        self.bias = nn.Parameter(torch.tensor(0.0)) if self.loss.biased else None
 
     def weights(self) -> dict[str, Tensor]:
         """The trained parameters by name."""
@@ -150,6 +152,7 @@ class NextItemLoss(nn.Module):
                     weights=_weights(batch.weights) if objective.weighted else None,
                     ratings=batch.weights,
                     rating_scale=self.rating,
+                    bias=self.bias,
                     bf16=self.bf16,
                 ),
                 objective,

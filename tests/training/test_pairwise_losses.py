@@ -2,16 +2,18 @@ import math
 from collections.abc import Callable
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.config.training import LossName
+from recsys.config.training import LossName, Objective
 from recsys.errors import ConfigError
 from recsys.training.losses import LOSSES as REGISTERED
 from recsys.training.losses.bce import bce_loss
 from recsys.training.losses.bpr import bpr_loss
+from recsys.training.losses.contrast import Contrast
 from recsys.training.losses.gbce import gbce_loss
 from recsys.training.losses.mse import mse_loss
 
@@ -152,6 +154,64 @@ def test_a_calibrated_positive_learns_as_though_every_item_had_been_a_negative()
     as_negative = bce_loss(torch.full((1,), 1e9, dtype=torch.float64), score[None, None]) * 2
     gradient = torch.autograd.grad(p * as_positive + (1 - p) * rate * as_negative, score)[0]
     assert float(gradient) == pytest.approx(0.0, abs=1e-12)
+
+
+def published_gbce(scores: np.ndarray, negatives: int, pool: int, t: float) -> float:
+    """gSASRec's own code in NumPy: scores (N, 1 + K), the positive first; the mean over all of them.
+
+    The first form of it raises a float64 probability to β and takes the logit again, the later one multiplies: both.
+    """
+    alpha = negatives / (pool - 1)
+    beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
+    truth = np.zeros_like(scores)
+    truth[:, 0] = 1
+    later = beta * truth * np.logaddexp(0, -scores) + (1 - truth) * np.logaddexp(0, scores)
+    adjusted = (1 / (1 + np.exp(-scores[:, :1]))) ** beta
+    logits = np.concatenate([np.log(adjusted / (1 - adjusted)), scores[:, 1:]], 1)
+    first = np.maximum(logits, 0) - logits * truth + np.log1p(np.exp(-np.abs(logits)))
+    assert first.mean() == pytest.approx(later.mean())
+    return float(later.mean())
+
+
+@pytest.mark.parametrize("t", [0.0, 0.5, 0.75, 1.0])
+def test_gbce_is_that_of_the_published_code(t: float) -> None:
+    scores = 3 * np.random.default_rng(0).standard_normal((7, 33))
+    both = torch.from_numpy(scores)
+    found = gbce_loss(both[:, 0], both[:, 1:], 32 / (12101 - 1), t)
+    assert float(found) == pytest.approx(published_gbce(scores, 32, 12101, t))
+
+
+@pytest.mark.parametrize(("name", "t"), [("bce", 0.0), ("gbce", 0.75)])
+def test_in_training_each_position_sums_the_published_loss_of_scores_moved_to_its_odds(name: LossName, t: float) -> None:
+    torch.manual_seed(0)
+    queries, candidates = torch.randn(5, 4, dtype=torch.float64), torch.randn(9, 4, dtype=torch.float64)
+    targets, bias = torch.tensor([0, 8, 3, 3, 7]), torch.tensor(0.4, dtype=torch.float64)
+    # Candidates 7 and 8 are targets that were not drawn, so they are no negatives of others.
+    log_q = torch.zeros(9).index_fill(0, torch.tensor([7, 8]), math.inf)
+    contrast = Contrast(queries, candidates, targets, negatives=101, log_q=log_q, bias=bias)
+    beta = 1 - t * (1 - 7 / 100)
+    expected = 0.0
+    for query, target in zip(queries, targets.tolist(), strict=True):
+        drawn = [place for place in range(7) if place != target]
+        scores = (candidates[[target, *drawn]] @ query).numpy()[None] + 0.4 + math.log(beta / 7)
+        expected += published_gbce(scores, 7, 101, t) * scores.size * 8 / (len(drawn) + 1) / 5
+    assert float(REGISTERED[name].compute(contrast, Objective(loss=name, calibration=t))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["bce", "gbce"])
+def test_scores_of_zero_are_level_with_the_odds_so_that_nothing_pulls_all_of_them(name: LossName) -> None:
+    """Without an offset 2,000 negatives of probability one half drown everything else for many epochs."""
+    bias = torch.zeros((), requires_grad=True)
+    contrast = Contrast(torch.zeros(3, 2), torch.zeros(2001, 2), torch.tensor([0, 5, 9]), negatives=10_000, bias=bias)
+    loss = REGISTERED[name].compute(contrast, Objective(loss=name))
+    assert float(torch.autograd.grad(loss, bias)[0]) == pytest.approx(0.0, abs=1e-4)
+    assert float(loss.detach()) < 10
+
+
+def test_a_loss_that_judges_alone_says_that_it_needs_a_bias() -> None:
+    contrast = Contrast(torch.zeros(1, 2), torch.zeros(3, 2), torch.tensor([0]), negatives=3)
+    with pytest.raises(ConfigError, match="needs a learned bias"):
+        REGISTERED["bce"].compute(contrast, Objective(loss="bce"))
 
 
 def test_only_differences_count_for_bpr() -> None:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from recsys.config.training import Objective
 from recsys.training.losses.contrast import Contrast, Loss
-from recsys.training.losses.negatives import binary_cross_entropy
+from recsys.training.losses.negatives import binary_cross_entropy, judged_alone
 
 
 def bce_loss(positive: Tensor, negative: Tensor, *, mask: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
@@ -15,6 +15,9 @@ def bce_loss(positive: Tensor, negative: Tensor, *, mask: Tensor | None = None, 
         l_i = −(log σ(s_i+) + Σ_j log(1 − σ(s_ij))) / (K_i + 1)
 
     Requirements: sampled negatives. Every negative counts the same, so few of them make the model overconfident.
+
+    In training (``loss="bce"``) it is summed, not averaged, over K_i + 1, and its scores have a learned offset that starts
+    at the log of the odds of 1 to K (``recsys.training.losses.negatives.judged_alone``).
 
     Relations: ``gbce_loss`` undoes that overconfidence, and with ``calibration=0`` it is this loss. ``bpr_loss`` compares
     the positive with each negative instead of judging both alone. With one negative it is half the sum that SASRec's
@@ -56,7 +59,7 @@ def bce_loss(positive: Tensor, negative: Tensor, *, mask: Tensor | None = None, 
 
 
 def _compute(contrast: Contrast, _: Objective) -> Tensor:
-    return bce_loss(contrast.positive(), contrast.negative(), mask=contrast.mask(), weights=contrast.weights)
+    return judged_alone(contrast, beta=1.0)
 
 
-BCE = Loss(_compute)
+BCE = Loss(_compute, biased=True)

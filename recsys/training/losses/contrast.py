@@ -37,6 +37,8 @@ class Contrast:
         What the log says each target is worth.
     rating_scale : float (2,), optional
         Learned gain and offset from a score to a rating.
+    bias : float (), optional
+        Learned offset of every score, for losses that judge each item alone.
     bf16 : bool
         Make the products of a softmax in bfloat16.
     """
@@ -50,6 +52,7 @@ class Contrast:
     weights: Tensor | None = None
     ratings: Tensor | None = None
     rating_scale: Tensor | None = None
+    bias: Tensor | None = None
     bf16: bool = False
 
     def positive(self) -> Tensor:
@@ -70,12 +73,16 @@ class Contrast:
             mask |= self.log_q.isposinf()
         return mask
 
-    def sampling_rate(self) -> float:
-        """The share, in (0, 1], of all possible negatives that are among the candidates."""
+    def drawn(self) -> int:
+        """How many negatives a position has, before any is masked; at least 1."""
         drawn = len(self.candidates) - 1
         if self.log_q is not None:
             drawn = min(drawn, int((~self.log_q.isposinf()).sum()))
-        return max(1, drawn) / max(1, self.negatives - 1)
+        return max(1, drawn)
+
+    def sampling_rate(self) -> float:
+        """The share, in (0, 1], of all possible negatives that are among the candidates."""
+        return self.drawn() / max(1, self.negatives - 1)
 
 
 @dataclass(frozen=True)
@@ -90,8 +97,11 @@ class Loss:
         What a position is compared with: ``"all"`` items, a ``"sample"`` of them, or the batch's ``"targets"`` alone.
     rates : bool
         Whether it predicts ratings, with a learned gain and offset.
+    biased : bool
+        Whether it judges each item alone, with a learned offset of all scores.
     """
 
     compute: Callable[[Contrast, Objective], Tensor]
     candidates: Literal["all", "sample", "targets"] = "sample"
     rates: bool = False
+    biased: bool = False

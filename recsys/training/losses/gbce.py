@@ -7,7 +7,7 @@ from torch import Tensor
 from recsys.config.training import Objective
 from recsys.errors import ConfigError
 from recsys.training.losses.contrast import Contrast, Loss
-from recsys.training.losses.negatives import binary_cross_entropy
+from recsys.training.losses.negatives import binary_cross_entropy, judged_alone
 
 
 def gbce_loss(
@@ -24,6 +24,9 @@ def gbce_loss(
         l_i = −(β log σ(s_i+) + Σ_j log(1 − σ(s_ij))) / (K_i + 1),   β = α (t (1 − 1/α) + 1/α) = 1 − t (1 − α)
 
     Requirements: negatives that are drawn evenly, and the share α of all possible negatives that is drawn.
+
+    In training (``loss="gbce"``) it is summed, not averaged, over K_i + 1, and its scores have a learned offset that starts
+    at the log of the odds of β to K (``recsys.training.losses.negatives.judged_alone``).
 
     Relations: with t = 0 it is ``bce_loss``; with t = 1 the probabilities are calibrated as though every item had been a
     negative. ``softmax_loss`` with ``log_q`` corrects the sampling of a softmax instead.
@@ -70,18 +73,15 @@ def gbce_loss(
     if not 0.0 <= calibration <= 1.0:
         raise ConfigError(f"calibration must be between 0 and 1, not {calibration}")
     # log σ^β = β log σ, so that no score is lost to rounding on the way
-    return binary_cross_entropy(positive, negative, 1.0 - calibration * (1.0 - sampling_rate), mask, weights)
+    return binary_cross_entropy(positive, negative, _beta(sampling_rate, calibration), mask, weights)
+
+
+def _beta(sampling_rate: float, calibration: float) -> float:
+    return 1.0 - calibration * (1.0 - sampling_rate)
 
 
 def _compute(contrast: Contrast, objective: Objective) -> Tensor:
-    return gbce_loss(
-        contrast.positive(),
-        contrast.negative(),
-        contrast.sampling_rate(),
-        objective.calibration,
-        mask=contrast.mask(),
-        weights=contrast.weights,
-    )
+    return judged_alone(contrast, _beta(contrast.sampling_rate(), objective.calibration))
 
 
-GBCE = Loss(_compute)
+GBCE = Loss(_compute, biased=True)
