@@ -243,6 +243,8 @@ def estimate_fit(
     """What a fit would cost and, with ``sweep``, a learning rate for it; nothing is written."""
     from recsys.training.estimate import estimate  # noqa: PLC0415
 
+    if recipe.model.fast:
+        raise ConfigError("a fast model trains nothing that could be estimated; leave out --dry-run and --find-rate")
     train, _, _ = split_log(log, split_for(log, split))
     options = (recipe.model, recipe.objective, recipe.augment, recipe.training)
     return estimate(*options, train, catalog, users, sweep=sweep)

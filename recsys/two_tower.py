@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from recsys.config.augment import Augment
+from recsys.config.fast import refuse_idle
 from recsys.config.model import ModelConfig
 from recsys.config.options import build_over as make_over
 from recsys.config.options import read_recipe, unknown_table
@@ -57,8 +58,6 @@ class TwoTower:
     64
     """
 
-    name = "two towers"
-
     def __init__(self, config: ModelConfig | None = None, **options: Any) -> None:
         if config is not None and options:
             raise ConfigError(f"give a ModelConfig or single options, not both ({', '.join(sorted(options))})")
@@ -71,6 +70,11 @@ class TwoTower:
         self.log: TrainingLog | None = None
         self.transitions: TransitionMemory | None = None
         """The transition memory beside the towers; None: none was learned, or the towers alone were as good."""
+
+    @property
+    def name(self) -> str:
+        """What reports call the model."""
+        return "fast model" if self.config.fast else "two towers"
 
     def __repr__(self) -> str:
         plain = ModelConfig()
@@ -108,7 +112,7 @@ class TwoTower:
         """What evaluation should know about the model."""
         return Traits(
             trained_on=self._train,
-            vectors=self.vectors,
+            vectors=None if self.config.fast else self.vectors,
             reads_request_time=self.reads_request_time,
             event_names=self.towers.event_names,
             keep_seen=self._training.keep_seen,
@@ -140,7 +144,7 @@ class TwoTower:
         overwrite: bool = False,
         on_epoch: Callable[[dict[str, float]], None] | None = None,
     ) -> Self:
-        """Train both towers.
+        """Train both towers, and learn the transition memory; with ``fast=True`` the memory alone.
 
         Parameters
         ----------
@@ -151,7 +155,7 @@ class TwoTower:
             ids are all that is read.
         validation : Holdout, optional
             Picks the best epoch and stops early; the transition memory is chosen and weighed on it, and there is none
-            without it.
+            without it (a fast model then has one of a usual form).
         training : Training, optional
             How to train; its defaults are meant to do well without tuning.
         objective : Objective, optional
@@ -183,6 +187,7 @@ class TwoTower:
             What is missing or contradictory.
         """
         from recsys.training.checks import check_objective  # noqa: PLC0415
+        from recsys.training.fast import check_fast, fit_fast  # noqa: PLC0415
         from recsys.training.prepare import prepare  # noqa: PLC0415
         from recsys.training.trainer import RunOptions, proven_places  # noqa: PLC0415
         from recsys.training.trainer import train as run  # noqa: PLC0415
@@ -200,17 +205,22 @@ class TwoTower:
         resume, overwrite = flag(resume, "resume"), flag(overwrite, "overwrite")
         logs = None if log_folder is None else place(log_folder, "log_folder")
         state = None if checkpoint is None else place(checkpoint, "checkpoint")
+        if self.config.fast:
+            check_fast(resume, on_epoch, users, training=training, objective=objective, augment=augment)
         check_objective(train, objective or Objective())
         training = training or Training()
         say_where()
         options = RunOptions(log_folder=logs, checkpoint=state, resume=resume, on_epoch=on_epoch)
         with proven_places(logs, state, resume=resume, overwrite=overwrite):
             inputs = prepare(self.config, train, catalog, training=training, augment=augment, users=users)
-            record = run(inputs, validation, training, objective=objective, augmentation=augment, options=options)
+            memory = None
+            if self.config.fast:
+                record, memory = fit_fast(inputs, validation, self.config, training)
+            else:
+                record = run(inputs, validation, training, objective=objective, augmentation=augment, options=options)
         towers = inputs.towers
         towers.settle_encoder()
-        memory = None
-        if validation is not None and self.config.transitions != "none" and not process_number():
+        if not self.config.fast and validation is not None and self.config.transitions != "none" and not process_number():
             keep_seen = training.keep_seen
             memory = learn_transitions(towers, inputs.log, validation, self.config, keep_seen=keep_seen)
         self._towers, self._train, self._catalog, self._user_table = towers, inputs.log, inputs.catalog, users
@@ -359,12 +369,15 @@ class Recipe:
                     f"{name} must be a dict of options, such as those of {TABLES[name].__name__}, not {table!r}"
                 )
         found = {} if file is None else read_recipe(place(file, "file"), TABLES)
-        return cls(
-            **{
-                name: make_over(kind, found.get(name, {}), tables.get(name, {}), f"{file}: [{name}]")
-                for name, kind in TABLES.items()
-            }
-        )
+        made = {
+            name: make_over(kind, found.get(name, {}), tables.get(name, {}), f"{file}: [{name}]")
+            for name, kind in TABLES.items()
+        }
+        if made["model"].fast:
+            for name in TABLES:
+                given = found.get(name, {}) | tables.get(name, {})
+                refuse_idle(name, [option for option, value in given.items() if value is not None])
+        return cls(**made)
 
     def fit(
         self,

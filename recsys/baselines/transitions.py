@@ -9,7 +9,7 @@ from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out, random_split
 from recsys.errors import ConfigError, DataError
-from recsys.transitions.learn import Form, TransitionKind, learn, window_of
+from recsys.transitions.learn import TransitionKind, default_form, learn
 from recsys.transitions.memory import TransitionMemory
 
 _USERS = 2000
@@ -49,13 +49,8 @@ class Transitions(DenseScorer):
         self.memory: TransitionMemory | None = None
 
     def _learn(self, train: Interactions) -> None:
-        n = len(train.items)
-        chosen = self._chosen(train)
-        if chosen is not None:
-            form = chosen.form
-        else:
-            kind = "ridge" if self.kind == "auto" else self.kind
-            form = Form(kind) if train.ordered else Form(kind, np.inf, window_of(np.inf))
+        n, chosen = len(train.items), self._chosen(train)
+        form = default_form(self.kind, ordered=train.ordered) if chosen is None else chosen.form
         self.memory = TransitionMemory(learn(train.histories.without_events(), n, form), form, weight=1.0)
         self._counts = np.log1p(train.item_counts).astype(np.float32) * np.float32(_FAINT)
 
@@ -75,7 +70,12 @@ class Transitions(DenseScorer):
         faint = np.log1p(split.train.item_counts).astype(np.float32)[:, None] * np.float32(_FAINT)
         asked = Asked(held.histories, held.targets, np.ones((len(held), 1), np.float32), ItemIndex.build(faint), True)
         found = choose(
-            split.train.histories.without_events(), len(train.items), asked, kind=self.kind, ordered=train.ordered
+            split.train.histories.without_events(),
+            len(train.items),
+            asked,
+            kind=self.kind,
+            ordered=train.ordered,
+            weight=1.0,
         )
         return found.memory
 

@@ -45,7 +45,11 @@ def build(
     ------
     DataError
         The log, or the holdout, has items, users or event types that the model does not know.
+    UnsupportedError
+        The index is an approximate one, and the model has no vectors.
     """
+    if index is not None and index.kind != "exact":
+        towers.check_vectors("an approximate index")
     new_rows = towers.items.find_rows(log.items.ids)
     unknown = np.flatnonzero((new_rows < 0) & (log.item_counts > 0))
     if len(unknown):

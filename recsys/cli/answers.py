@@ -44,14 +44,16 @@ def fitted(result: FitResult) -> Answer:
         return Answer(f"rank {rank} finished", {"rank": rank})
     training, evaluation = result.training, result.evaluation
     following = next_commands(result.retriever, result.bundle)
+    epochs = f"best epoch {training.best_epoch} of {len(training.epochs)}, " if training.epochs else ""
+    curves = f"    training curves: {shlex.join(['tensorboard', '--logdir', str(result.logs)])}" if training.epochs else ""
     lines = [
-        f"best epoch {training.best_epoch} of {len(training.epochs)}, {training.seconds:.0f} s",
+        f"{epochs}{training.seconds:.0f} s",
         *([str(evaluation)] if evaluation else []),
-        f"bundle: {result.bundle}    training curves: {shlex.join(['tensorboard', '--logdir', str(result.logs)])}",
+        f"bundle: {result.bundle}{curves}",
         "\n  ".join(["next:", *following]),
     ]
-    data: dict[str, Any] = {"bundle": str(result.bundle), "logs": str(result.logs)}
-    data |= {"best_epoch": training.best_epoch, "seconds": training.seconds}
+    data: dict[str, Any] = {"bundle": str(result.bundle), "logs": str(result.logs) if training.epochs else None}
+    data |= {"best_epoch": training.best_epoch if training.epochs else None, "seconds": training.seconds}
     return Answer("\n".join(lines), data | {"test": evaluation.to_dict() if evaluation else None, "next": following})
 
 

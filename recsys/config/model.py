@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from recsys.config.fast import changed, refuse_idle
 from recsys.config.options import checked_options, settle
 from recsys.errors import ConfigError
 
@@ -28,6 +29,8 @@ class ModelConfig:
     (64, 100)
     """
 
+    fast: bool = False
+    """Fit the transition memory alone, without towers or text: seconds for a million events."""
     encoder: str | None = "all-MiniLM-L6-v2"
     """Text encoder: a folder or a Hugging Face name; none: no text vectors."""
     encoder_mode: Literal["frozen", "lora", "full"] = "frozen"
@@ -96,6 +99,13 @@ class ModelConfig:
             if isinstance(getattr(self, field), str):
                 raise ConfigError(f"{field} is a list of columns; write [{getattr(self, field)!r}]")
         settle(self)
+        if self.fast:
+            refuse_idle("model", changed(self))
+            if self.transitions == "none":
+                raise ConfigError(
+                    "a fast model is the transition memory alone; leave out transitions='none' (--transitions)"
+                )
+            object.__setattr__(self, "encoder", None)
         for field in (
             "dim",
             "ensemble_size",

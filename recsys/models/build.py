@@ -26,6 +26,7 @@ from recsys.models.items_of_nothing import tell_items_of_nothing
 from recsys.models.networks.content import ItemContent, LiveText, TokenBags
 from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.item_tower import ItemTower
+from recsys.models.networks.popularity import Everybody, PopularityTower
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.models.networks.user_tower import UserTower
 from recsys.models.towers import TwoTowerModel
@@ -105,6 +106,12 @@ def network(
     return net
 
 
+def popularity_network(popularity: torch.Tensor) -> TwoTowerNetwork:
+    """What stands where towers would in a fast model; ``popularity`` float32 (n_items, 1)."""
+    net = TwoTowerNetwork(PopularityTower(popularity), Everybody(), cosine=False)
+    return net.requires_grad_(False)
+
+
 def network_like(options: ModelConfig, state: dict[str, torch.Tensor]) -> TwoTowerNetwork:
     """A network into which a saved state fits.
 
@@ -114,6 +121,8 @@ def network_like(options: ModelConfig, state: dict[str, torch.Tensor]) -> TwoTow
     state : dict of Tensor
         Its own ``state_dict``, whose shapes tell what the data decided.
     """
+    if options.fast:
+        return popularity_network(torch.zeros_like(state["items.id.weight"]))
 
     def content(name: str, weights: str) -> torch.Tensor | None:
         return torch.zeros_like(state[f"items.{name}"]) if f"items.{weights}.weight" in state else None
@@ -150,6 +159,10 @@ def fresh_towers(
     DataError, ConfigError, EncoderError
         What the options ask for and the data lack.
     """
+    if options.fast:
+        popularity = torch.from_numpy(train.item_counts).float().log1p()[:, None]
+        net = popularity_network(popularity).to(device)
+        return TwoTowerModel(net, train.users, train.items, None, None, device, event_names=train.event_names)
     if options.time_bias != "none" and train.histories.times is None:
         raise DataError(
             f"time_bias={options.time_bias!r} reads timestamps, and the log has none; name their column, timestamp= "

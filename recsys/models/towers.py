@@ -27,8 +27,10 @@ from recsys.models.encoders.whitening import Whitening
 from recsys.models.feature_encoder import FeatureEncoder
 from recsys.models.networks.context import Context, Padding, collate, request_times
 from recsys.models.networks.item_tower import NO_TEXT
+from recsys.models.networks.popularity import PopularityTower
 from recsys.models.networks.two_tower import TwoTowerNetwork
 
+FAST_NAME = "fast model"
 _BLOCK_TOKENS = 16_384
 _REMADE = ("vectors", "dense", "text_vectors", "encoder")
 _NO_ENCODER = (
@@ -189,7 +191,28 @@ class TwoTowerModel:
     reader: FeatureEncoder = field(default_factory=lambda: FeatureEncoder(None, None), repr=False)
     tables: ItemTables | None = field(default=None, repr=False)
 
-    name = "two towers"
+    @property
+    def name(self) -> str:
+        """What reports call the model."""
+        return FAST_NAME if self.fast else "two towers"
+
+    @property
+    def fast(self) -> bool:
+        """Whether there are no towers, and popularity stands in their place."""
+        return isinstance(self.net.items, PopularityTower)
+
+    def check_vectors(self, what: str) -> None:
+        """Refuse what compares vectors where there are none.
+
+        Raises
+        ------
+        UnsupportedError
+            The model is a fast one.
+        """
+        if self.fast:
+            raise UnsupportedError(
+                f"{what} compares vectors, and a fast model has none; fit it again without fast (--fast)"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what follows from the rest: a loaded encoder, and copies of vectors."""
@@ -310,6 +333,7 @@ class TwoTowerModel:
         return _unit(whitening.undo(whitening(self.encoder.encode_queries(texts))))
 
     def _whitening(self) -> Whitening:
+        self.check_vectors("search by text")
         if self.whitening is None:
             raise UnsupportedError(NO_TEXT)
         return self.whitening

@@ -53,14 +53,24 @@ def _model(figures: dict[str, Any]) -> str:
         for table, options in head["all_options"].items()
         for name, value in options.items()
     ]
+    if head["options"].get("fast"):
+        what = (
+            "A transition memory made with recsys: a table of which items followed which in the log, in which the "
+            "newest events of a history are looked up. Popularity, very faintly, ranks what it does not know. A user is a "
+            "function of the history: a new user or a new event needs no training."
+        )
+    else:
+        what = (
+            f"A two-tower recommender made with recsys. The item tower turns each item into a vector, from {items}; the "
+            "user tower, a causal transformer, turns a history into a vector. Items are ranked by the similarity of both "
+            "vectors. A user is a function of the history: a new user or a new event needs no training."
+        )
     return "\n\n".join(
         [
             f"# Model card: {_safe(head['model'])}",
             _safe(finding(figures)),
             "## Model",
-            f"A two-tower recommender made with recsys. The item tower turns each item into a vector, from {items}; the "
-            "user tower, a causal transformer, turns a history into a vector. Items are ranked by the similarity of both "
-            "vectors. A user is a function of the history: a new user or a new event needs no training.",
+            what,
             _table(["option", "value"], rows),
         ]
     )
@@ -69,11 +79,13 @@ def _model(figures: dict[str, Any]) -> str:
 def _use(figures: dict[str, Any]) -> str:
     options = figures["headline"]["options"]
     cold = (
-        "An item without training events is ranked by its text alone; a user without a history gets no recommendations."
-        if options.get("encoder")
-        else "It reads no text: an item without training events has no meaningful rank, and a user without a history gets "
-        "no recommendations."
+        "It reads no text: an item without training events has no meaningful rank, and a user without a history gets no "
+        "recommendations."
     )
+    if options.get("encoder"):
+        cold = (
+            "An item without training events is ranked by its text alone; a user without a history gets no recommendations."
+        )
     limits = [
         "It was evaluated offline, on what users did next in a log. What users were shown at the time shaped that log; the "
         "figures do not say what a recommendation would have changed.",
@@ -81,7 +93,7 @@ def _use(figures: dict[str, Any]) -> str:
         "and each group are shown.",
         cold,
         f"It reads the last {options['max_length']} events of a history."
-        if "max_length" in options
+        if "max_length" in options and not options.get("fast")
         else "It reads a limited number of events of a history.",
         "No attribute of people was evaluated; this card does not say whether groups of people are served equally well.",
     ]

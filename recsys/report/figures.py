@@ -86,7 +86,7 @@ def collect(
             "fairness": {"k": K, "model": own.model, "groups": fairness_figures(item_groups, own.model)},
             "training": bundle.record,
             "examples": chosen_users(bundle, ranker, own, K, seed),
-            "map": item_map(bundle, counts, category, seed) if with_map else None,
+            "map": item_map(bundle, counts, category, seed) if with_map and not bundle.config.fast else None,
             "left_out": _left_out(bundle, segments, category, baselines) | ({} if with_map else {"map": "not asked for"}),
         }
     )
@@ -175,10 +175,14 @@ def _left_out(bundle: Bundle, segments: dict[str, pl.DataFrame], category: str |
         reasons["category"] = "no column of categories was chosen (--category), and no column has a usual name for one"
     if HISTORY in segments and TIME not in segments:
         reasons["time"] = "the holdout was made from a log without timestamps"
-    if not bundle.record.get("epochs"):
+    if bundle.config.fast:
+        reasons["training"] = "a fast model is learned in closed form, without epochs"
+    elif not bundle.record.get("epochs"):
         reasons["training"] = "the bundle has no record of the training"
     elif not any(name.startswith("val_") for name in bundle.record["epochs"][0]):
         reasons["validation"] = "the model was trained without validation"
-    if len(bundle.items) < FEWEST:
+    if bundle.config.fast:
+        reasons["map"] = "a fast model has no item vectors"
+    elif len(bundle.items) < FEWEST:
         reasons["map"] = f"there are only {len(bundle.items)} items"
     return reasons

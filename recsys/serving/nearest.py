@@ -23,6 +23,7 @@ from recsys.serving.request_arguments import RawIds, Unknown, known_rows, search
 def nearest_items(bundle: Bundle, items: RawIds, k: int, where: str | pl.Expr | None, unknown: Unknown) -> pl.DataFrame:
     """The items whose vectors are nearest, each item itself left out; see :meth:`Retriever.similar_items`."""
     corpus = bundle.corpus
+    corpus.towers.check_vectors("a list of similar items")
     rows, missed = known_rows(items, corpus.items, "items", unknown)
     if len(rows) + missed == 0:
         raise ConfigError("there is nothing to compare with: items is empty")
@@ -47,6 +48,7 @@ def nearest_users(
     bundle: Bundle, users: RawIds, k: int, index: Callable[[], tuple[ItemIndex, Int32]], unknown: Unknown
 ) -> pl.DataFrame:
     """The users whose vectors are nearest; ``index`` gives what :func:`users_index` made."""
+    bundle.towers.check_vectors("a list of similar users")
     people = known_users(bundle, users, unknown=unknown)
     if passed_over := people.left_out.sentence(len(people.users)):
         warn(passed_over)

@@ -115,6 +115,8 @@ def bound(corpus: Corpus, rules: Rules) -> BoundRules:
         known = _BOUND.setdefault(corpus, {})
         found = known.get(rules)
     if found is None:
+        if rules.diversity:
+            corpus.towers.check_vectors(f"{rules.source}: diversity")
         found = bind(rules, corpus.typed, corpus.towers.vectors)
         with _BINDING:
             if len(known) >= _REMEMBERED:

@@ -70,7 +70,7 @@ class Retriever:
     def __init__(self, bundle: Bundle) -> None:
         begin_threads()
         self.bundle = bundle
-        self.name = "two towers"
+        self.name = bundle.towers.name
         self._changing = threading.Lock()
         self._made: dict[str, tuple[Any, Any]] = {}
 
@@ -154,7 +154,7 @@ class Retriever:
         bundle = self.bundle
         return Traits(
             trained_on=bundle.trained_on,
-            vectors=bundle.vectors,
+            vectors=None if bundle.towers.fast else bundle.vectors,
             reads_request_time=bundle.towers.reads_request_time,
             event_names=bundle.event_names,
             keep_seen=bundle.keep_seen,

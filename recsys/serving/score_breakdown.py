@@ -40,10 +40,12 @@ def score_breakdown(towers: TwoTowerModel, user: Float32, items: Int32) -> dict[
     -------
     dict of float32 (m,)
         By name: ``id``, ``text``, ``image``, ``numbers``, ``words and categories`` (those that the model has, in this
-        order) and ``bias``. A part of which an item has nothing, such as the id of one that nobody interacted with in
-        training, has the share 0.
+        order) and ``bias``; of a fast model ``popularity`` alone. A part of which an item has nothing, such as the id of
+        one that nobody interacted with in training, has the share 0.
     """
     parts = _parts(towers, items)
+    if towers.fast:  # linear as it is
+        return {name: numpy_of(part) @ user for name, part in parts.items()}
     norm = _FixedNorm.at(towers, user, parts)
     return {name: norm.share(part) for name, part in parts.items()} | {BIAS: norm.bias.astype(np.float32)}
 

@@ -9,7 +9,7 @@ from recsys.core.progress import log as say
 from recsys.core.progress import warn
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
-from recsys.errors import RecsysError
+from recsys.errors import DataError, RecsysError
 from recsys.evaluation.evaluate import in_rows_of, request_times_of
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import TwoTowerModel, numpy_of
@@ -46,16 +46,23 @@ def learn_transitions(
         for it.
     """
     try:
-        return _learned(towers, log, validation, config, filter_seen=not keep_seen)
+        return chosen_memory(towers, log, validation, config, keep_seen=keep_seen)
     except (RecsysError, RuntimeError, MemoryError) as error:
         warn(f"no transition memory could be learned ({type(error).__name__}: {error}); the model is the towers alone")
         return None
 
 
-def _learned(
-    towers: TwoTowerModel, log: Interactions, validation: Holdout, config: ModelConfig, *, filter_seen: bool
+def chosen_memory(
+    towers: TwoTowerModel,
+    log: Interactions,
+    validation: Holdout,
+    config: ModelConfig,
+    *,
+    keep_seen: bool,
+    weight: float | None = None,
 ) -> TransitionMemory | None:
-    asked = _asked(towers, validation, filter_seen=filter_seen)
+    """As :func:`learn_transitions`, of a given weight or the best one; it raises what goes wrong."""
+    asked = _asked(towers, validation, filter_seen=not keep_seen)
     found = choose(
         log.histories.without_events(),
         len(log.items),
@@ -63,14 +70,14 @@ def _learned(
         kind=config.transitions,
         ordered=log.ordered,
         entries=config.transition_entries,
+        weight=weight,
     )
+    alone = "popularity" if config.fast else "the towers"
     figures = (
         f"validation NDCG@100 of {len(asked.targets):,} users {found.towers_ndcg:.4f} without, {found.ndcg:.4f} with it"
     )
     if found.memory is None:
-        say(
-            f"transition memory: none of {len(found.tried)} forms is better than the towers alone ({found.towers_ndcg:.4f})"
-        )
+        say(f"transition memory: none of {len(found.tried)} forms is better than {alone} alone ({found.towers_ndcg:.4f})")
     else:
         form = found.memory.form
         order = "order-free" if np.isinf(form.decay) else f"decay {form.decay:g} events, window {form.window}"
@@ -88,6 +95,8 @@ def _asked(towers: TwoTowerModel, validation: Holdout, *, filter_seen: bool) -> 
     known = held.targets.rows < len(towers.items)
     found = np.bincount(held.targets.list_index()[known], minlength=len(held)) > 0
     held = held.where((held.histories.lengths > 0) & found).sample(_USERS)
+    if len(held) == 0:
+        raise DataError("no validation user has a history and a target among the items of training; fit without validation")
     times = request_times_of(held) if towers.reads_request_time else None
     queries = numpy_of(towers.user_vectors(held.histories, held.user_rows, times))
     targets = held.targets.where(held.targets.rows < len(towers.items))

@@ -26,7 +26,7 @@ class Tried:
     ----------
     form : Form
     weight : float
-        The best one beside the towers.
+        The best one beside the towers, or the given one.
     gains : float64 (n,)
         What each validation user adds to NDCG@100 with it.
     """
@@ -61,7 +61,14 @@ class Choice:
 
 
 def choose(
-    train: Ragged, n_items: int, asked: Asked, *, kind: TransitionKind = "auto", ordered: bool = True, entries: int = 200
+    train: Ragged,
+    n_items: int,
+    asked: Asked,
+    *,
+    kind: TransitionKind = "auto",
+    ordered: bool = True,
+    entries: int = 200,
+    weight: float | None = None,
 ) -> Choice:
     """Learn tables of several forms, weigh each beside the towers, and keep the best, if it is better than none.
 
@@ -82,8 +89,10 @@ def choose(
         Whether histories have an order.
     entries : int
         Most entries in a row.
+    weight : float, optional
+        Of the memory; by default the best one of each form.
     """
-    trial = _Trial(_some(train), n_items, asked)
+    trial = _Trial(_some(train), n_items, asked, weight)
     decays = _DECAYS if ordered else (np.inf,)
     forms = [Form("counts", decay, window_of(decay), entries=entries) for decay in decays]
     best = max((trial.of(form) for form in forms), key=lambda one: one.ndcg)
@@ -114,8 +123,8 @@ def _some(train: Ragged) -> Ragged:
 class _Trial:
     """Judges forms on the same users, beside the same best items of the towers."""
 
-    def __init__(self, train: Ragged, n_items: int, asked: Asked) -> None:
-        self.train, self.n_items, self.asked = train, n_items, asked
+    def __init__(self, train: Ragged, n_items: int, asked: Asked, weight: float | None) -> None:
+        self.train, self.n_items, self.asked, self.weight = train, n_items, asked, weight
         self.tried: list[Tried] = []
         self._sums: tuple[tuple[int, float], PairSums] | None = None
         self._scale = Scale(asked, n_items)
@@ -127,6 +136,10 @@ class _Trial:
         if self._sums is None or self._sums[0] != key:
             self._sums = key, pair_sums(self.train, self.n_items, *key)
         memory = TransitionMemory(learn_from(self._sums[1], form), form, weight=1.0)
-        weight, gains = self._scale.best(memory.scores(self.asked.histories))
+        sparse = memory.scores(self.asked.histories)
+        if self.weight is None:
+            weight, gains = self._scale.best(sparse)
+        else:
+            weight, gains = self.weight, self._scale.gains(sparse, self.weight)
         self.tried.append(Tried(form, weight, gains))
         return self.tried[-1]

@@ -55,6 +55,12 @@ def window_of(decay: float) -> int:
     return 500 if np.isinf(decay) else min(50, max(5, round(4 * decay) + 1))
 
 
+def default_form(kind: TransitionKind, entries: int = 200, *, ordered: bool = True) -> Form:
+    """The form that does well on most logs, for one without validation to choose by; ``kind`` "auto" is ridge."""
+    decay = Form.decay if ordered else np.inf
+    return Form("counts" if kind == "counts" else "ridge", decay, window_of(decay), entries=entries)
+
+
 def learn(histories: Ragged, n_items: int, form: Form) -> Matrix:
     """The table of a form: row j holds what is added to the score of each item i when j was met.
 

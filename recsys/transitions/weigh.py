@@ -65,6 +65,10 @@ class Scale:
         at = int(np.argmax([one.mean() for one in gains]))
         return weights[at], gains[at]
 
+    def gains(self, sparse: SparseScores, weight: float) -> Float64:
+        """Each user's NDCG@100 with sparse scores of a given weight, float64 (n,)."""
+        return self._gains(sparse, [weight])[0]
+
     def _unit(self, sparse: SparseScores) -> float:
         """The weight at which the memory's best item is worth what lies between the towers' best and 100th item."""
         lists = self._best.lists

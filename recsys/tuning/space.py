@@ -158,6 +158,8 @@ def read_space(file: Path, tables: dict[str, type]) -> Space:
             searched[f"{table}.{key}"] = _domain(where, key, hints[key], given)
         if not domains:
             raise ConfigError(f"{where} is empty; give it an option, or leave it out")
+    if found.get("model", {}).get("fast") or "model.fast" in searched:
+        raise ConfigError(f"{file}: a search tries options of towers, and a fast model has none; leave out fast")
     if not searched:
         raise ConfigError(f"{file} has nothing to search: add a table such as [search.{next(iter(tables))}]")
     for table in tables.keys() - asked.keys():

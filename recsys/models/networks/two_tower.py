@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from recsys.models.networks.context import Context
 from recsys.models.networks.ensemble import UserEnsemble
 from recsys.models.networks.item_tower import ItemTower
+from recsys.models.networks.popularity import Everybody
 from recsys.models.networks.user_tower import UserTower
 
 
@@ -20,7 +21,7 @@ class TwoTowerNetwork(nn.Module):
     Parameters
     ----------
     items : ItemTower
-    users : UserTower or UserEnsemble
+    users : UserTower, UserEnsemble or Everybody
         Of several towers, each member compares its own share of the vectors, and scores are the mean of theirs.
     cosine : bool
         Score by cosine over a learned temperature; otherwise by inner product over √D.
@@ -29,7 +30,12 @@ class TwoTowerNetwork(nn.Module):
     """
 
     def __init__(
-        self, items: ItemTower, users: UserTower | UserEnsemble, *, cosine: bool = True, temperature: float = 0.07
+        self,
+        items: ItemTower,
+        users: UserTower | UserEnsemble | Everybody,
+        *,
+        cosine: bool = True,
+        temperature: float = 0.07,
     ) -> None:
         super().__init__()
         self.items = items
