@@ -96,6 +96,19 @@ def test_items_come_and_go(served: Retriever) -> None:
     assert served.recommend("u7", k=1, where="title == 'a red boat'")["item_id"].to_list() == ["later"]
 
 
+def test_similar_items_are_those_that_follow(served: Retriever) -> None:
+    found = served.similar_items(["i3", "new0"], k=3)
+    assert found["item_id"].unique().to_list() == ["i3"]  # nothing ever followed new0
+    assert found["similar_item_id"][0] == "i4"
+    memory = served.bundle.corpus.transitions
+    assert memory is not None
+    row, column = served.items.to_rows(["i3", "i4"])
+    assert found["score"][0] == memory.table[row, column]
+    assert served.similar_items("i3", where="title != 'a red bike'")["similar_item_id"][0] != "i4"
+    served.remove_items(["i4"])
+    assert "i4" not in served.similar_items("i3")["similar_item_id"]
+
+
 def test_a_log_without_order_has_one(ring: Interactions, ring_catalog: Catalog) -> None:
     events = make_events().drop("timestamp")
     log = Interactions.from_frame(events, unordered=True)
@@ -110,6 +123,7 @@ def test_a_log_without_order_has_one(ring: Interactions, ring_catalog: Catalog) 
     [
         (lambda one: one.search("red"), "search by text"),
         (lambda one: one.similar_users("u1"), "similar users"),
+        (lambda one: one.similar_items("i1", by="vectors"), "by='vectors'"),
         (lambda one: one.choose_index(kinds=["hnsw"]), "approximate"),
         (lambda one: one.recommend("u1", rules=recsys.Rules.of({"diversity": {"lambda": 0.5}})), "diversity"),
     ],

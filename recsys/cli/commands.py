@@ -94,7 +94,7 @@ def recommend(arguments: Namespace) -> Answer:
 def similar(arguments: Namespace) -> Answer:
     """``recsys similar``."""
     items = items_of(arguments)
-    how = {"k": arguments.k, "where": arguments.where, "unknown": arguments.unknown or "error"}
+    how = {"k": arguments.k, "where": arguments.where, "unknown": arguments.unknown or "error", "by": arguments.by}
     retriever = _retriever(arguments)
     return answers.similar(retriever, retriever.similar_items(items, **how))
 

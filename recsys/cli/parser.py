@@ -336,6 +336,10 @@ def build_parser() -> argparse.ArgumentParser:
     similar.add_argument("--items-file", metavar="FILE", help=_FILE_HELP.format("read more item ids"))
     similar.add_argument("--k", type=int, default=10, help="similar items for each item (default: 10)")
     similar.add_argument("--where", metavar="PREDICATE", help="only items for which this holds, as for recommend")
+    similar.add_argument(
+        "--by", choices=["vectors", "transitions"],
+        help="compare vectors, or take what came next in the log (default: vectors; transitions of a fast model)",
+    )  # fmt: skip
 
     _unknown_flag(similar)
 

@@ -3,36 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
 
 from recsys.bundle.contents import Bundle
+from recsys.bundle.corpus import Corpus
+from recsys.core.arguments import choice
 from recsys.core.progress import warn
-from recsys.core.ragged import Int32, Ragged
+from recsys.core.ragged import Bool, Int32, Ragged
 from recsys.core.ranking import Ranked
 from recsys.core.schema import ITEM, QUERY, SIMILAR, SIMILAR_USER, USER
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, UnsupportedError
+from recsys.index.exact.table import ranked_pairs
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import numpy_of
 from recsys.serving.answer import frame_of
 from recsys.serving.people import LeftOut, known_users
 from recsys.serving.request_arguments import RawIds, Unknown, known_rows, search_texts
 
+Similarity: TypeAlias = Literal["vectors", "transitions"]
+"""What makes items similar: near vectors, or that one came next after the other."""
 
-def nearest_items(bundle: Bundle, items: RawIds, k: int, where: str | pl.Expr | None, unknown: Unknown) -> pl.DataFrame:
-    """The items whose vectors are nearest, each item itself left out; see :meth:`Retriever.similar_items`."""
+
+def nearest_items(
+    bundle: Bundle, items: RawIds, k: int, where: str | pl.Expr | None, unknown: Unknown, by: Similarity | None
+) -> pl.DataFrame:
+    """The items that are nearest, each item itself left out; see :meth:`Retriever.similar_items`."""
     corpus = bundle.corpus
-    corpus.towers.check_vectors("a list of similar items")
+    if by is None:
+        by = "transitions" if corpus.towers.fast else "vectors"
+    choice(by, "by", get_args(Similarity))
     rows, missed = known_rows(items, corpus.items, "items", unknown)
     if len(rows) + missed == 0:
         raise ConfigError("there is nothing to compare with: items is empty")
     if missed:
         warn(LeftOut(unknown_items=missed).sentence(len(rows)))
     eligible = None if where is None else corpus.matching(where)
-    itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
-    ranked = corpus.index.search(corpus.towers.vectors[rows], k, itself, eligible=eligible)
+    if by == "transitions":
+        ranked = _following(corpus, rows, k, eligible)
+    else:
+        corpus.towers.check_vectors("by='vectors' (--by)")
+        itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
+        ranked = corpus.index.search(corpus.towers.vectors[rows], k, itself, eligible=eligible)
     return frame_of(ranked, corpus.items.to_ids(rows).alias(ITEM), corpus.items, SIMILAR)
+
+
+def _following(corpus: Corpus, rows: Int32, k: int, eligible: Bool | None) -> Ranked:
+    """The items with the largest entries in the rows of the transition memory, int32 (n,)."""
+    if corpus.transitions is None:
+        raise UnsupportedError("this model has no transition memory; leave out by='transitions' (--by)")
+    found = corpus.transitions.scores(Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), rows))
+    owners, following = found.lists.list_index(), found.lists.rows
+    kept = (following != rows[owners]) & corpus.index.alive[following]
+    if eligible is not None:
+        kept &= eligible[following]
+    return ranked_pairs(owners[kept], following[kept].astype(np.int64), found.scores[kept], len(rows), k)
 
 
 def items_like(bundle: Bundle, texts: str | Sequence[str], k: int, where: str | pl.Expr | None) -> pl.DataFrame:

@@ -29,7 +29,7 @@ from recsys.index.item_index import ItemIndex
 from recsys.models.towers import TwoTowerModel
 from recsys.serving.answer import Answered, Output, answer, as_output, scored
 from recsys.serving.explain import broken_down, explained
-from recsys.serving.nearest import items_like, nearest_items, nearest_users, users_index
+from recsys.serving.nearest import Similarity, items_like, nearest_items, nearest_users, users_index
 from recsys.serving.people import LeftOut
 from recsys.serving.ranking import rank
 from recsys.serving.request import OnePerson, Request, about_item
@@ -322,13 +322,23 @@ class Retriever:
         return scored(request, rows)
 
     def similar_items(
-        self, items: RawIds, *, k: int = 10, where: str | pl.Expr | None = None, unknown: Unknown = "error"
+        self,
+        items: RawIds,
+        *,
+        k: int = 10,
+        where: str | pl.Expr | None = None,
+        unknown: Unknown = "error",
+        by: Similarity | None = None,
     ) -> pl.DataFrame:
-        """The items whose vectors are nearest, by the model's own score; the item itself left out.
+        """The items that are most like others, the item itself left out.
 
-        Gives ``item_id``, ``similar_item_id``, ``score``, ``rank``; raises as :meth:`recommend`.
+        By ``"vectors"``, the default, those whose vectors are nearest by the model's own score; by ``"transitions"``, which
+        is all that a fast model has, those that the transition memory leads to: fewer than k where it knows fewer.
+
+        Gives ``item_id``, ``similar_item_id``, ``score``, ``rank``; raises as :meth:`recommend`, and UnsupportedError where
+        the model has no vectors or no memory.
         """
-        return nearest_items(self._state(), items, check_k(k), where, unknown)
+        return nearest_items(self._state(), items, check_k(k), where, unknown, by)
 
     def similar_users(self, users: RawIds, *, k: int = 10, unknown: Unknown = "error") -> pl.DataFrame:
         """The users whose vectors are nearest, by cosine: ``user_id``, ``similar_user_id``, ``score``, ``rank``.
