@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 FAISS ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench gpu-check clean
 
 help:  ## what can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "recsys needs Python 3.11 or newer, this is " + sys.version.split()[0])'
@@ -39,6 +39,9 @@ bench: $(READY)  ## quality against the baselines, cell by cell: make bench DATA
 	@test -n "$(DATA)" || { echo "say where the data are: make bench DATA=path/to/ml-1m"; exit 2; }
 	$(BIN)/python training/benchmarks/quality.py $(DATA) --out training/results --seeds 1 \
 		--cells "two towers" popularity item-kNN EASE ALS BPR "zero-shot text"
+
+gpu-check: $(READY)  ## all that needs a GPU, in at most ten minutes: make FAISS=gpu gpu-check (ARGS=--cpu: a dry run without one)
+	$(BIN)/python training/benchmarks/gpu_check.py --out gpu-check.json $(ARGS)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -138,7 +138,7 @@ class Training:
     devices: int = 1
     """Number of processes that share each batch, one device each; start more than one with torchrun."""
     strategy: Strategy = "auto"
-    """How processes share the work: ddp copies the weights, fsdp splits them; auto is ddp."""
+    """How processes share the work: ddp copies the weights, fsdp splits them; auto is ddp for several processes."""
     compile: bool = False
     """Compile the user tower, which pays on GPUs."""
     checkpoint_steps: int = 0

@@ -209,9 +209,10 @@ def make_fabric(config: Training, device: str, log_folder: Path | None = None) -
     on_gpu = torch.device(device).type == "cuda"
     here: Any = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices)) if config.devices > 1 else 1
     strategy: Any = "auto"
-    if config.devices > 1 and config.strategy == "fsdp":
+    started = "WORLD_SIZE" in os.environ  # by torchrun, which may start a single process
+    if config.strategy == "fsdp" and (config.devices > 1 or started):
         strategy = ModelParallelStrategy(split, data_parallel_size=config.devices, tensor_parallel_size=1)
-    elif config.devices > 1:
+    elif config.devices > 1 or (config.strategy == "ddp" and started):
         strategy = DDPStrategy(broadcast_buffers=False)  # the one that changes is sent in Run
     fabric = L.Fabric(
         accelerator="gpu" if on_gpu else "cpu",
