@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     show_progress()
 
-    name, events, catalog = load(options.data)
+    name, (events, catalog) = options.data.resolve().name, load(options.data)
     split = recsys.item_split(events)
     folder = options.out / "cells" / f"{name}-cold"
     for cell in options.cells:
