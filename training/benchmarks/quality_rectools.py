@@ -33,14 +33,18 @@ for quiet in ("lightning", "pytorch_lightning"):
     logging.getLogger(quiet).setLevel(logging.ERROR)
 
 
+CUTS = (10, 50, 100)
+
+
 class Log:
     """Events as dense rows, user by user in order; ``place`` counts from each user's end (0: the last)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ties: str) -> None:
         frame = pl.read_parquet(folder / "interactions.parquet").with_row_index("row")
-        order = "seq" if "seq" in frame.columns else "timestamp"
+        order = "seq" if "seq" in frame.columns and ties == "file" else "timestamp"
+        among = [pl.col("item_id").cast(pl.String)] if ties == "item" else []
         self.rows = frame.height
-        frame = frame.drop_nulls(order).sort("user_id", order, "row")
+        frame = frame.drop_nulls(order).sort("user_id", order, *among, "row")
         self.user = (frame["user_id"].rank("dense") - 1).to_numpy().astype(np.int64)
         self.item = (frame["item_id"].rank("dense") - 1).to_numpy().astype(np.int64)
         self.users, self.items = int(self.user.max()) + 1, int(self.item.max()) + 1
@@ -81,12 +85,8 @@ def judge(net: Any, log: Log, last: int, codes: np.ndarray, length: int) -> dict
             better = (scores > own[:, None]).sum(1)
             ranks[begin : begin + len(block)] = np.where(np.isfinite(own), better + 1, log.items + 1)
     net.train()
-    gain = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0)
-    return {
-        "recall@10": float((ranks <= 10).mean()),
-        "ndcg@10": float(gain.mean()),
-        "recall@50": float((ranks <= 50).mean()),
-    }
+    found = {f"recall@{k}": float((ranks <= k).mean()) for k in CUTS}
+    return found | {f"ndcg@{k}": float(np.where(ranks <= k, 1 / np.log2(1 + ranks), 0.0).mean()) for k in CUTS}
 
 
 class Watch(Callback):
@@ -138,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, help="folder of the results; default: print alone")
+    parser.add_argument("--ties", choices=("file", "item"), default="file", help="order of events of one user at one time")
     parser.add_argument("--cpu-seconds", type=float, default=600.0)
     parser.add_argument("--epochs", type=int, default=10**6)
     parser.add_argument("--every", type=int, default=2, help="epochs between two judgements")
@@ -150,7 +151,7 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.2)
     options = parser.parse_args()
     seed_everything(0)
-    log = Log(options.data)
+    log = Log(options.data, options.ties)
     shared: dict[str, Any] = {}
     watch = Watch(options, log, shared)
 
@@ -168,7 +169,7 @@ def main() -> None:
     )  # fmt: skip
     shared["model"].fit(shared["dataset"])
     validation, test, epoch = shared["best"]
-    name = options.data.resolve().name
+    name = options.data.resolve().name + ("-ties-item" if options.ties == "item" else "")
     found = {
         "cell": "RecTools SASRec", "seed": 0, "date": datetime.now(UTC).date().isoformat(),
         "interactions": len(log.user), "without_order": log.rows - len(log.user), "users": log.users, "items": log.items,
