@@ -52,18 +52,18 @@ class Popularity(DenseScorer):
             Recent events are asked for, and the log has no timestamps.
         """
         counts = train.item_users
-        if self.days is not None:
-            if train.timestamps is None:
-                has = "only an order within each user" if train.ordered else "no order at all"
-                raise DataError(
-                    f"{self.name}: this needs timestamps, and the log has {has}; name their column, timestamp= "
-                    f"(--timestamp), or count all events, Popularity() (--baselines popularity)"
-                )
-            late = train.timestamps > train.timestamps.max() - self.days * _DAY
-            below_one = counts / (counts.max() + 1)  # breaks ties and changes nothing else
-            self._counts = (train.select(late).item_users + below_one).astype(np.float32)
-            return
         self._counts = counts.astype(np.float32)
+        if self.days is None:
+            return
+        if train.timestamps is None:
+            has = "only an order within each user" if train.ordered else "no order at all"
+            raise DataError(
+                f"{self.name}: this needs timestamps, and the log has {has}; name their column, timestamp= (--timestamp), "
+                f"or count all events, Popularity() (--baselines popularity)"
+            )
+        late = train.timestamps > train.timestamps.max() - self.days * _DAY
+        below_one = counts / (counts.max() + 1)  # breaks ties and changes nothing else
+        self._counts = (train.select(late).item_users + below_one).astype(np.float32)
 
     def _scores(self, histories: Ragged, users: Int32 | None) -> Float32:
         return np.tile(self._counts, (len(histories), 1))
