@@ -79,6 +79,8 @@ class ModelConfig:
     """Probability of skipping the last block's branches in a training step; earlier blocks are skipped less often."""
     positions: Literal["learned", "rotary", "relative", "none", "auto"] = "auto"
     """How the user tower encodes order; auto: learned, or none if the log has no order."""
+    filter_length: int = 0
+    """Blend each event with those before it by a learned filter over this many events, 16 for instance; 0: no filter."""
     time_bias: Literal["none", "history", "request"] = "none"
     """Attend by elapsed time: between past events (history), or up to the time of the request (request)."""
     event_heads: bool = False
@@ -123,8 +125,9 @@ class ModelConfig:
                 raise ConfigError(f"{field} is a probability in [0, 1), not {getattr(self, field)}")
         if self.dim % self.heads:
             raise ConfigError(f"dim {self.dim} is not divisible by heads {self.heads}")
-        if self.trainable_layers < 0:
-            raise ConfigError(f"trainable_layers must not be negative, but is {self.trainable_layers}")
+        for field in ("trainable_layers", "filter_length"):
+            if getattr(self, field) < 0:
+                raise ConfigError(f"{field} must not be negative, but is {getattr(self, field)}")
         if not self.temperature > 0:
             raise ConfigError(f"temperature must be above 0, not {self.temperature}")
         if self.encoder is None and self.encoder_mode != "frozen":

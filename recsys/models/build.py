@@ -97,6 +97,7 @@ def network(
             user_features=shape.user_features,
             stochastic_depth=options.stochastic_depth,
             attention_dropout=options.attention_dropout,
+            filter_length=options.filter_length,
         )
         for _ in range(options.ensemble_size)
     ]
@@ -172,6 +173,11 @@ def fresh_towers(
         raise ConfigError(
             f"positions={options.positions!r} reads the order of events, and the log has none (--unordered); "
             f"set positions='none' (--positions none), or leave it out"
+        )
+    if not train.ordered and options.filter_length:
+        raise ConfigError(
+            f"filter_length={options.filter_length} blends each event with those before it, and the log has no order "
+            "(--unordered); leave it out"
         )
     if options.event_heads and train.histories.events is None:
         raise DataError("event_heads=True reads event types, and the log has none; name their column, event= (--event)")

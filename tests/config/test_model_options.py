@@ -119,6 +119,14 @@ def test_words_let_an_item_that_nobody_touched_be_near_its_like(fit: Fit) -> Non
     assert float(vectors["new0"] @ vectors["i17"]) < 0.99
 
 
+def test_a_filter_of_each_member_travels_with_the_bundle(fit: Fit, tmp_path: Path) -> None:
+    model, retriever = fit(filter_length=3, ensemble_size=2)
+    first, second = (weight for name, weight in model.towers.net.named_parameters() if name.endswith("filter.weight"))
+    assert first.shape == (3,)
+    assert not first.equal(second)
+    same_after_loading(retriever, tmp_path / "run")
+
+
 TUNED: dict[str, dict[str, Any]] = {
     "lora": {"encoder_mode": "lora"},
     "lora of the top": {"encoder_mode": "lora", "trainable_layers": 1, "texts_per_step": 7},
@@ -371,6 +379,7 @@ def test_an_event_log_or_time_that_is_missing_is_told_before_training(ring_split
         ({"encoder_mode": "lora"}, "needs an encoder to train"),
         ({"encoder_mode": "some"}, "encoder_mode must be one of frozen, lora, full, not 'some'"),
         ({"trainable_layers": -1}, "trainable_layers must not be negative"),
+        ({"filter_length": -1}, "filter_length must not be negative"),
         ({"texts_per_step": 0}, "texts_per_step must be at least 1"),
         ({"word_dropout": 1.0}, "word_dropout is a probability"),
         ({"positions": "absolute"}, "positions must be one of learned, rotary, relative, none"),

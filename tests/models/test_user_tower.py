@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recsys.errors import ConfigError
 from recsys.models.networks.attention import DropBranch, GatedBlock
+from recsys.models.networks.causal_filter import CausalFilter
 from recsys.models.networks.context import Context
 from recsys.models.networks.positions import AttentionBias, Rotary
 from recsys.models.networks.user_tower import UserTower
@@ -23,7 +24,7 @@ OPTIONS = [
     for positions, time_bias, extras in product(
         ("learned", "rotary", "relative", "none"), ("none", "history", "request"), (PLAIN, RICH)
     )
-]
+] + [{"filter_length": 3}, {"filter_length": 9, "positions": "relative", **RICH}]
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(str(value) for value in o.values()))
 
 
@@ -33,7 +34,7 @@ def make_tower(blocks: int = 2, **options: Any) -> UserTower:
     tower = UserTower(DIM, blocks, HEADS, LONGEST, 0.1, **options).eval()
     with torch.no_grad():
         for name, weight in tower.named_parameters():
-            if "bias.by_" in name or name.startswith(("side.", "event_heads.")):
+            if "bias.by_" in name or name.startswith(("side.", "event_heads.", "filter.")):
                 weight.normal_()
         for table in tower.side.features.parameters():
             table[0] = 0.0
@@ -296,3 +297,30 @@ def test_a_value_that_is_not_allowed_is_refused(options: dict[str, Any], message
 def test_rotary_needs_an_even_width_per_head() -> None:
     with pytest.raises(ConfigError, match="3 components per head is odd"):
         UserTower(6, 1, 2, LONGEST, 0.0, positions="rotary")
+
+
+# the filter
+
+
+def test_a_filter_sums_what_lies_behind_each_position() -> None:
+    made = CausalFilter(3, LONGEST)
+    with torch.no_grad():
+        made.weight.copy_(torch.tensor([2.0, -1.0, 0.5]))
+    x = torch.randn(2, 5, DIM)
+    naive = torch.stack([sum(w * x[:, t - k] for k, w in enumerate((2.0, -1.0, 0.5)) if k <= t) for t in range(5)], 1)  # type: ignore[misc]
+    torch.testing.assert_close(made(x), naive)
+
+
+def test_a_filter_starts_as_the_identity_bit_by_bit_and_learns() -> None:
+    torch.manual_seed(0)
+    plain = UserTower(DIM, 2, HEADS, LONGEST, 0.0)
+    filtered = UserTower(DIM, 2, HEADS, LONGEST, 0.0, filter_length=16)
+    missing = filtered.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert missing == ["filter.weight"]
+    items = torch.randn(3, 6, DIM)
+    out = filtered(items)
+    assert torch.equal(out, plain(items))
+    out.square().mean().backward()
+    assert filtered.filter is not None
+    assert filtered.filter.weight.grad is not None
+    assert bool(filtered.filter.weight.grad[:6].abs().min() > 0)

@@ -61,6 +61,13 @@ def test_elapsed_time_is_refused_too(log: Interactions) -> None:
         small(time_bias="history").fit(log, training=QUICK)
 
 
+def test_a_filter_over_earlier_events_is_refused_too(log: Interactions) -> None:
+    with pytest.raises(
+        ConfigError, match="filter_length=4 blends each event with those before it, and the log has no order"
+    ):
+        small(filter_length=4).fit(log, training=QUICK)
+
+
 def test_a_saved_bundle_remembers_and_answers_alike(log: Interactions, tmp_path: Path) -> None:
     split = recsys.random_split(log)
     model = small(ensemble_size=2).fit(split.train, validation=split.validation, training=QUICK)

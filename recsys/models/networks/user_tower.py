@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from recsys.errors import ConfigError
 from recsys.models.networks.attention import GatedBlock
+from recsys.models.networks.causal_filter import CausalFilter
 from recsys.models.networks.context import Context, ContextInput, EventHeads
 from recsys.models.networks.positions import AttentionBias, Rotary, TimeBuckets
 
@@ -51,6 +52,8 @@ class UserTower(nn.Module):
         Stochastic depth: how often the last block's branches are left out in training; linearly less further down.
     attention_dropout : float
         On the attention weights.
+    filter_length : int
+        Positions that a :class:`~recsys.models.networks.causal_filter.CausalFilter` of the item vectors reads; 0: none.
 
     Raises
     ------
@@ -75,6 +78,7 @@ class UserTower(nn.Module):
         user_features: tuple[int, ...] = (),
         stochastic_depth: float = 0.0,
         attention_dropout: float = 0.0,
+        filter_length: int = 0,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -112,6 +116,7 @@ class UserTower(nn.Module):
         self.time_buckets = TimeBuckets()
         self.side = ContextInput(dim, event_types, user_features)
         self.event_heads = EventHeads(event_types, dim) if event_heads else None
+        self.filter = CausalFilter(filter_length, max_length) if filter_length else None
         self._initialise(blocks)
 
     def _initialise(self, blocks: int) -> None:
@@ -211,7 +216,8 @@ class UserTower(nn.Module):
         length = items.shape[1]
         if length > self.max_length:
             raise ConfigError(f"histories of {length} items for a tower that reads {self.max_length}; cut them first")
-        x = items if self.position is None else items + self.position[:length]
+        x = items if self.filter is None else self.filter(items)
+        x = x if self.position is None else x + self.position[:length]
         out: Tensor = self.dropout(self.side(x, context))
         return out
 
