@@ -240,14 +240,17 @@ def estimate_fit(
     split: str | None = None,
     sweep: bool = False,
 ) -> Estimate:
-    """What a fit would cost and, with ``sweep``, a learning rate for it; nothing is written."""
+    """What a fit would cost, short trials left out, and, with ``sweep``, a learning rate for it; nothing is written."""
     from recsys.training.estimate import estimate  # noqa: PLC0415
+    from recsys.training.plan.decide import decide  # noqa: PLC0415
+    from recsys.training.plan.options import Options  # noqa: PLC0415
 
     if recipe.model.fast:
         raise ConfigError("a fast model trains nothing that could be estimated; leave out --dry-run and --find-rate")
     train, _, _ = split_log(log, split_for(log, split))
-    options = (recipe.model, recipe.objective, recipe.augment, recipe.training)
-    return estimate(*options, train, catalog, users, sweep=sweep)
+    asked = Options(recipe.model, recipe.objective, recipe.training)
+    found = decide(asked, train, catalog, augment=recipe.augment, users=users, trials=False).options
+    return estimate(found.model, found.objective, recipe.augment, found.training, train, catalog, users, sweep=sweep)
 
 
 def fit_trial(
@@ -261,7 +264,8 @@ def fit_trial(
 ) -> TrainingLog:
     """Train one trial of :func:`recsys.tuning.search.tune`; ``configs`` holds a dataclass for each table of a recipe."""
     model = TwoTower(replace(configs["model"], transitions="none"))  # trials are compared by the towers' own figures
-    rest = {table: config for table, config in configs.items() if table != "model"}
+    rest = {table: config for table, config in configs.items() if table not in ("model", "training")}
+    rest["training"] = replace(configs["training"], adapt="off")  # the search decides, not a plan
     model.fit(train, catalog, validation=validation, users=users, on_epoch=on_epoch, **rest)
     assert model.log is not None  # noqa: S101 - fit has just set it
     return model.log

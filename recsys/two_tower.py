@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from recsys.transitions.memory import TransitionMemory
 
 
+_UNFITTED = "the two towers are not fitted; call fit(train, catalog) first"
+
+
 class TwoTower:
     """A transformer two-tower recommender: options, and what :meth:`fit` makes of a log.
 
@@ -67,6 +70,7 @@ class TwoTower:
         self._catalog: Catalog | None = None
         self._user_table: UserTable | None = None
         self._training, self._objective, self._augment = Training(), Objective(), Augment()
+        self._fitted_config: ModelConfig | None = None
         self.log: TrainingLog | None = None
         self.transitions: TransitionMemory | None = None
         """The transition memory beside the towers; None: none was learned, or the towers alone were as good."""
@@ -80,6 +84,19 @@ class TwoTower:
         plain = ModelConfig()
         own = [f"{name}={value!r}" for name, value in vars(self.config).items() if value != getattr(plain, name)]
         return f"TwoTower({', '.join(own)})"
+
+    @property
+    def fitted_config(self) -> ModelConfig:
+        """The options of the fitted towers: :attr:`config` with what was decided from the log.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        """
+        if self._fitted_config is None:
+            raise NotFittedError(_UNFITTED)
+        return self._fitted_config
 
     @property
     def reads_words(self) -> bool:
@@ -96,7 +113,7 @@ class TwoTower:
             Before :meth:`fit`.
         """
         if self._towers is None:
-            raise NotFittedError("the two towers are not fitted; call fit(train, catalog) first")
+            raise NotFittedError(_UNFITTED)
         return self._towers
 
     @property
@@ -157,7 +174,8 @@ class TwoTower:
             Picks the best epoch and stops early; the transition memory is chosen and weighed on it, and there is none
             without it (a fast model then has one of a usual form).
         training : Training, optional
-            How to train; its defaults are meant to do well without tuning.
+            How to train. If neither it nor the model nor the objective sets any option that a plan decides (dim, dropout,
+            loss, epochs and so on), these are decided from the log within ``minutes``; see ``adapt``.
         objective : Objective, optional
             What to learn.
         augment : Augment, optional
@@ -188,9 +206,11 @@ class TwoTower:
         """
         from recsys.training.checks import check_objective  # noqa: PLC0415
         from recsys.training.fast import check_fast, fit_fast  # noqa: PLC0415
+        from recsys.training.plan.decide import Plan, decide  # noqa: PLC0415
+        from recsys.training.plan.options import Options, saved_options  # noqa: PLC0415
+        from recsys.training.plan.run import Trained, train_plan  # noqa: PLC0415
         from recsys.training.prepare import prepare  # noqa: PLC0415
         from recsys.training.trainer import RunOptions, proven_places  # noqa: PLC0415
-        from recsys.training.trainer import train as run  # noqa: PLC0415
         from recsys.training.transitions import learn_transitions  # noqa: PLC0415
 
         begin_threads()
@@ -207,25 +227,33 @@ class TwoTower:
         state = None if checkpoint is None else place(checkpoint, "checkpoint")
         if self.config.fast:
             check_fast(resume, on_epoch, users, training=training, objective=objective, augment=augment)
-        check_objective(train, objective or Objective())
-        training = training or Training()
+        asked = Options(self.config, objective or Objective(), training or Training())
+        check_objective(train, asked.objective)
         say_where()
-        options = RunOptions(log_folder=logs, checkpoint=state, resume=resume, on_epoch=on_epoch)
+        memory = None
         with proven_places(logs, state, resume=resume, overwrite=overwrite):
-            inputs = prepare(self.config, train, catalog, training=training, augment=augment, users=users)
-            memory = None
             if self.config.fast:
-                record, memory = fit_fast(inputs, validation, self.config, training)
+                inputs = prepare(self.config, train, catalog, training=asked.training)
+                record, memory = fit_fast(inputs, validation, self.config, asked.training)
+                made = Trained(inputs, record, asked)
             else:
-                record = run(inputs, validation, training, objective=objective, augmentation=augment, options=options)
-        towers = inputs.towers
+                begun = saved_options(state, asked) if resume and state is not None else None
+                if begun is None:
+                    plan = decide(asked, train, catalog, validation=validation, augment=augment, users=users)
+                else:
+                    plan = Plan(begun)
+                run = RunOptions(log_folder=logs, checkpoint=state, resume=resume, on_epoch=on_epoch)
+                made = train_plan(plan, train, catalog, validation=validation, augment=augment, users=users, run=run)
+        towers, options = made.inputs.towers, made.options
         towers.settle_encoder()
-        if not self.config.fast and validation is not None and self.config.transitions != "none" and not process_number():
-            keep_seen = training.keep_seen
-            memory = learn_transitions(towers, inputs.log, validation, self.config, keep_seen=keep_seen)
-        self._towers, self._train, self._catalog, self._user_table = towers, inputs.log, inputs.catalog, users
-        self._training, self._objective, self._augment = training, objective or Objective(), augment or Augment()
-        self.log, self.transitions = record, memory
+        weighed = not self.config.fast and options.model.transitions != "none" and not process_number()
+        if weighed and validation is not None:
+            keep_seen = options.training.keep_seen
+            memory = learn_transitions(towers, made.inputs.log, validation, options.model, keep_seen=keep_seen)
+        self._train, self._catalog, self._user_table = made.inputs.log, made.inputs.catalog, users
+        self._towers, self._fitted_config = towers, options.model
+        self._training, self._objective, self._augment = options.training, options.objective, augment or Augment()
+        self.log, self.transitions = made.record, memory
         return self
 
     def recommend_rows(
@@ -296,7 +324,7 @@ class TwoTower:
             towers,
             self._catalog,
             log,
-            config=self.config,
+            config=self.fitted_config,
             objective=self._objective,
             augment=self._augment,
             training=self._training,

@@ -50,6 +50,11 @@ def _is_seconds(value: Any) -> bool:
     return _is_number(value) and math.isfinite(value) and value >= 0
 
 
+def _is_decisions(value: Any) -> bool:
+    keys = {"option", "value", "because", "against"}
+    return isinstance(value, list) and all(isinstance(row, dict) and set(row) == keys for row in value)
+
+
 def _is_table(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -69,6 +74,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "training.epochs": (_is_epochs, "a list of tables of numbers"),
     "training.best_epoch": (lambda value: value is None or _is_count(value), "the number of an epoch, or null"),
     "training.seconds": (_is_seconds, "a number of seconds"),
+    "training.decisions": (_is_decisions, "a list of tables with option, value, because and against"),
     "catalog": (_is_table, "a table"),
     "catalog.text_columns": (_is_names, "a list of columns"),
     "catalog.trained_items": (_is_count, "a number of items"),

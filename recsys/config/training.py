@@ -145,6 +145,12 @@ class Training:
     """Steps between two checkpoints; 0: one checkpoint after each epoch."""
     logger: LoggerName = "tensorboard"
     """Where training curves go: tensorboard, mlflow or wandb."""
+    adapt: Literal["auto", "on", "off"] = "auto"
+    """Decide from the log, with short trials on validation, what keeps its default: on: each such option; auto: all that a
+    plan decides (dim, blocks, dropout, loss, epochs and so on), if none of these is set; off: none.
+    """
+    minutes: float = 0.0
+    """Minutes that a training may take if its length is decided from the log; 0: by the size of the log, at most 30."""
     seed: int = 0
     """Seed of everything random."""
 
@@ -154,7 +160,7 @@ class Training:
         for name in ("learning_rate", "encoder_learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("weight_decay", "l1", "patience", "validate_users", "checkpoint_steps"):
+        for name in ("weight_decay", "l1", "patience", "validate_users", "checkpoint_steps", "minutes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, but is {getattr(self, name)}")
         if not 0 <= self.seed < 2**63:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -17,6 +18,7 @@ logger = logging.getLogger("recsys")
 _LINE_EVERY = 10.0
 """Seconds between two log lines of the same work."""
 _said: list[bool] = []
+_muted: ContextVar[bool] = ContextVar("muted", default=False)
 
 
 def on_terminal() -> bool:
@@ -26,7 +28,18 @@ def on_terminal() -> bool:
 
 def log(message: str) -> None:
     """Tell what is going on, through the logger ``recsys`` at level INFO."""
-    logger.info(message)
+    if not _muted.get():
+        logger.info(message)
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Leave out what :func:`log` would tell within the block: work of which only the outcome matters."""
+    before = _muted.set(True)
+    try:
+        yield
+    finally:
+        _muted.reset(before)
 
 
 def warn(message: str) -> None:

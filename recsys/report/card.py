@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recsys.pages.tables import number, percent
-from recsys.report.words import MEANING, ends, finding, group_words, metric_number, shown
+from recsys.report.words import MEANING, ends, finding, group_words, keys_of, metric_number, shown, shown_value
 
 _FAMILIES = ("recall", "ndcg", "mrr", "coverage", "gini", "novelty", "diversity", "calibration")
 _DEEPER = (20, 50, 100)
@@ -184,7 +184,7 @@ def _training(figures: dict[str, Any]) -> str:
     found = figures["training"]
     if not found.get("epochs"):
         return "\n\n".join(["## Training", *_left_out(figures, "training", "Training curves")])
-    keys = [key for key in found["epochs"][0] if key not in ("epoch", "seconds")]
+    keys = [key for key in keys_of(found["epochs"]) if key not in ("epoch", "seconds")]
     rows = [[int(one["epoch"]), *(number(one.get(key)) for key in keys)] for one in found["epochs"]]
     seconds = f" in {found['seconds']:,.0f} seconds" if found.get("seconds") else ""
     return "\n\n".join(
@@ -192,8 +192,19 @@ def _training(figures: dict[str, Any]) -> str:
             "## Training",
             f"{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}.",
             _table(["epoch", *(key.removeprefix("val_") if key == "loss" else key for key in keys)], rows),
+            *_decided(found.get("decisions") or []),
         ]
     )
+
+
+def _decided(decisions: list[dict[str, Any]]) -> list[str]:
+    """What was decided from the log, and why."""
+    if not decisions:
+        return []
+    rows = [
+        [one["option"], *(_safe(shown_value(one[key])) for key in ("value", "because", "against"))] for one in decisions
+    ]
+    return ["### Decided from the log", _table(["option", "value", "because", "instead of"], rows)]
 
 
 def _reproduce(figures: dict[str, Any]) -> str:

@@ -160,6 +160,7 @@ def epochs(figures: dict[str, Any], keys: Sequence[str], title: str) -> Spec:
             "y": [one.get(key) for one in found["epochs"]],
             "name": key.removeprefix("val_"),
             "mode": "lines+markers",
+            "connectgaps": True,
             "line": {"color": COLOURS[i % len(COLOURS)], "width": 2.5},
             "hovertemplate": "%{y:.4f}",
         }

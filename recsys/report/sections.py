@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 from recsys.pages.page import cards, figure, left_out, page
 from recsys.pages.plots import Specs
-from recsys.pages.tables import definitions, number, percent
+from recsys.pages.tables import definitions, number, percent, table
 from recsys.report import plots
 from recsys.report.tables import models_at, segment_table, shares_table, tests_table
-from recsys.report.words import MEANING, ends, finding, group_words, shown
+from recsys.report.words import MEANING, ends, finding, group_words, keys_of, shown, shown_value
 
 Figures: TypeAlias = dict[str, Any]
 
@@ -147,7 +147,7 @@ def training(figures: Figures, specs: Specs) -> str:
         return note(figures, "training", "Training curves")
     specs["plot-loss"] = plots.epochs(figures, ["loss"], "training loss")
     drawn = [figure("plot-loss", "Mean training loss per epoch; it should fall and then level out.")]
-    if keys := [key for key in found["epochs"][0] if key.startswith("val_")]:
+    if keys := [key for key in keys_of(found["epochs"]) if key.startswith("val_")]:
         specs["plot-validation"] = plots.epochs(figures, keys, "validation")
         drawn.append(
             figure(
@@ -160,7 +160,16 @@ def training(figures: Figures, specs: Specs) -> str:
     summary_line = (
         f"<p>{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}.</p>"
     )
-    return f'{summary_line}<div class="pair">{"".join(drawn)}</div>{note(figures, "validation", "Validation curves")}'
+    decided = _decided(found["decisions"]) if found.get("decisions") else ""
+    return (
+        f'{summary_line}<div class="pair">{"".join(drawn)}</div>{note(figures, "validation", "Validation curves")}{decided}'
+    )
+
+
+def _decided(decisions: list[dict[str, Any]]) -> str:
+    """What was decided from the log, and why."""
+    rows = [[escape(shown_value(one[key])) for key in ("option", "value", "because", "against")] for one in decisions]
+    return f"<h3>Decided from the log</h3>{table(['option', 'value', 'because', 'instead of'], rows)}"
 
 
 def examples(figures: Figures, specs: Specs) -> str:

@@ -106,3 +106,13 @@ def verdict(figures: dict[str, Any]) -> str:
 
 def _enumerated(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def keys_of(rows: list[dict[str, Any]]) -> list[str]:
+    """The keys of all rows, in the order in which they appear first: not every epoch is validated."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def shown_value(value: Any) -> str:
+    """The value of an option as people write it."""
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)

@@ -25,12 +25,15 @@ class TrainingLog:
         Training and validation together.
     cpu_seconds : float
         Processor time of the same, over all threads of this process.
+    decisions : list of dict
+        What was decided from the log: ``option``, ``value``, ``because``, ``against``.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    decisions: list[dict[str, Any]] = field(default_factory=list)
 
 
 def make_logger(name: LoggerName, folder: Path) -> Any:

@@ -62,12 +62,15 @@ class RunOptions:
     on_epoch : callable or None
         Gets each epoch's row of the log right after its validation; what it raises ends the training and reaches the
         caller.
+    decisions : tuple of dict
+        What was decided before the run, to be kept in its log.
     """
 
     log_folder: Path | None = None
     checkpoint: Path | None = None
     resume: bool = False
     on_epoch: OnEpoch | None = None
+    decisions: tuple[dict[str, Any], ...] = ()
 
 
 def train(
@@ -151,6 +154,7 @@ def train(
                 options.checkpoint, option="the place of the checkpoints", needs=int(2 * held * bytes_) + _LEAST_FREE
             )
         run = Run(fabric, towers, loss, batches, validation, config, identity)
+        run.record.decisions = list(options.decisions)
         if options.resume:
             assert options.checkpoint is not None  # noqa: S101 - asked above
             run.restore(options.checkpoint)

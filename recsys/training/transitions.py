@@ -62,7 +62,7 @@ def chosen_memory(
     weight: float | None = None,
 ) -> TransitionMemory | None:
     """As :func:`learn_transitions`, of a given weight or the best one; it raises what goes wrong."""
-    asked = _asked(towers, validation, filter_seen=not keep_seen)
+    asked = asked_of(towers, validation, filter_seen=not keep_seen)
     found = choose(
         log.histories.without_events(),
         len(log.items),
@@ -89,7 +89,7 @@ def chosen_memory(
     return found.memory
 
 
-def _asked(towers: TwoTowerModel, validation: Holdout, *, filter_seen: bool) -> Asked:
+def asked_of(towers: TwoTowerModel, validation: Holdout, *, filter_seen: bool) -> Asked:
     """Validation users with a history that the towers can read, in the towers' rows."""
     held, _ = in_rows_of(TowerRanker(towers), validation)
     known = held.targets.rows < len(towers.items)

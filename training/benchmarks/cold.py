@@ -74,7 +74,11 @@ def run(cell: Cell, data: str, split: Any, catalog: Any, epochs: int | None) -> 
         shorter = {} if epochs is None else {"training": {"epochs": epochs}}
         recipe = recsys.Recipe.read(RECIPES / f"{data}.toml", **cell.change, **shorter)
         model = recipe.fit(split.train, catalog, validation=split.validation)
-        extra = {"best_epoch": model.log.best_epoch, "epochs": recipe.training.epochs, "options": model.config.to_dict()}
+        extra = {
+            "best_epoch": model.log.best_epoch,
+            "epochs": recipe.training.epochs,
+            "options": model.fitted_config.to_dict(),
+        }
     spent = time.process_time() - begun
     among_cold = recsys.evaluate(model, split.cold, CUTS, eligible=split.cold_rows)
     among_all, hot = recsys.evaluate(model, split.cold, CUTS), recsys.evaluate(model, split.hot, CUTS)

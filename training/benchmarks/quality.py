@@ -88,7 +88,7 @@ def run(cell: Cell, data: str, parts: Any, catalog: Any, seed: int) -> tuple[dic
         extra = {
             "curve": curve(model.log.epochs),
             "best_epoch": model.log.best_epoch,
-            "model": model.config.to_dict(),
+            "model": model.fitted_config.to_dict(),
             "objective": asdict(recipe.objective),
             "augment": asdict(recipe.augment),
             "training": asdict(training),

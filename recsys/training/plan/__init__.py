@@ -1,0 +1,1 @@
+"""Decide from the log what the user left open."""

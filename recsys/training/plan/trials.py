@@ -1,0 +1,160 @@
+"""Short trials on validation, by successive halving, of what counts cannot decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from recsys.config.augment import Augment
+from recsys.core.progress import log as say
+from recsys.core.progress import muted
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.split import Holdout
+from recsys.data.user_table import UserTable
+from recsys.training.plan.cost import epoch_seconds
+from recsys.training.plan.facts import LogFacts
+from recsys.training.plan.options import Options
+from recsys.training.plan.rules import Decision
+from recsys.training.prepare import prepare
+from recsys.training.trainer import train
+from recsys.training.transitions import asked_of
+from recsys.transitions.learn import Form, learn, window_of
+from recsys.transitions.memory import TransitionMemory
+from recsys.transitions.weigh import Float64, Scale, really_better
+
+_LEAST_USERS = 300
+"""With fewer validation users nothing can be told apart."""
+_WIDTH = 64
+"""Trials are made with towers of this width at most: what they decide holds for wider ones too."""
+_DENSE = 100
+"""Events to an item, from which on long histories need little regularisation."""
+_KEPT = 2
+"""Alternatives that reach the second round, beside the first plan."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrialData:
+    """What all trials of a plan share."""
+
+    log: Interactions
+    catalog: Catalog | None
+    users: UserTable | None
+    augment: Augment | None
+    validation: Holdout
+    facts: LogFacts
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A change of the first plan that is worth a trial: options by name, and how to call it."""
+
+    name: str
+    changes: dict[str, Any]
+
+
+def alternatives(options: Options, undecided: frozenset[str], facts: LogFacts) -> list[Alternative]:
+    """What is worth a trial beside the first plan, of what was left open."""
+    found = []
+    model = options.model
+    if "model.use_ids" in undecided and facts.words and model.encoder is not None:
+        found.append(Alternative(f"use_ids {_on(not model.use_ids)}", {"model.use_ids": not model.use_ids}))
+    if {"model.score", "training.learning_rate"} <= undecided:
+        found.append(Alternative("score dot", {"model.score": "dot", "training.learning_rate": 2e-3}))
+    if "model.dropout" in undecided:
+        dense = facts.events > _DENSE * facts.items
+        other = 0.3 if facts.short else 0.1 if dense else 0.4
+        found.append(Alternative(f"dropout {other}", {"model.dropout": other}))
+    return found
+
+
+def decided_by_trials(
+    options: Options, undecided: frozenset[str], data: TrialData, seconds: float, rate: float
+) -> tuple[Options, list[Decision]]:
+    """Try the alternatives beside the first plan, and take each that is really better.
+
+    All train for as long in a first round; the best two, and the first plan, anew for twice as long in a second. Judged is
+    the NDCG@100 of validation users by the towers beside a quickly counted transition memory, as they are used; an
+    alternative must be ahead by two standard errors of the users' differences.
+
+    Parameters
+    ----------
+    options : Options
+    undecided : frozenset of str
+        Options that may be changed.
+    data : TrialData
+    seconds : float
+        For all trials together.
+    rate : float
+        Operations a second.
+
+    Returns
+    -------
+    Options
+    list of Decision
+        One for each alternative; empty where there is nothing to try, or too little to judge it by.
+    """
+    tried = alternatives(options, undecided, data.facts)
+    if not tried or len(data.validation) < _LEAST_USERS or seconds <= 0:
+        return options, []
+    units = len(tried) + 1 + 2 * (min(_KEPT, len(tried)) + 1)
+    trials = _Trials(data, seconds / units, rate)
+    say(f"deciding by short trials: {len(tried) + 1} plans, about {seconds:,.0f} s")
+    first = {"": trials.run(options, 1.0)}
+    for one in tried:
+        first[one.name] = trials.run(options.changed(one.changes), 1.0)
+    kept = sorted(tried, key=lambda one: -float(first[one.name].mean()))[:_KEPT]
+    base = trials.run(options, 2.0)
+    second = {one.name: trials.run(options.changed(one.changes), 2.0) for one in kept}
+    decisions, found = [], options
+    for one in tried:
+        in_second = one.name in second
+        gains, beside = (second[one.name], base) if in_second else (first[one.name], first[""])
+        taken = in_second and really_better(gains, beside)
+        found = found.changed(one.changes) if taken else found
+        why = f"validation NDCG@100 {gains.mean():.4f} with {one.name}, {beside.mean():.4f} without ({len(gains):,} users)"
+        for option, value in one.changes.items():
+            other = options.get(option) if taken else value
+            against = _on(other) if isinstance(other, bool) else str(other)
+            decisions.append(Decision(option, value if taken else options.get(option), why, against))
+    return found, decisions
+
+
+class _Trials:
+    """Trains towers on a log for some time, and judges them."""
+
+    def __init__(self, data: TrialData, seconds: float, rate: float) -> None:
+        self.data, self.seconds, self.rate = data, seconds, rate
+        self._memory: TransitionMemory | None = None
+
+    def run(self, options: Options, share: float) -> Float64:
+        """NDCG@100 of each validation user, float64 (n,), after training for a share of a round's seconds."""
+        data = self.data
+        model = replace(options.model, dim=min(options.model.dim, _WIDTH), ensemble_size=1, transitions="none")
+        options = replace(options, model=model)
+        epoch = epoch_seconds(data.facts, options, self.rate)
+        epochs = int(self.seconds * share / epoch)
+        log = data.log if epochs else _some(data.log, self.seconds * share / epoch, options.training.seed)
+        training = replace(options.training, epochs=max(1, epochs), patience=0, checkpoint_steps=0)
+        with muted():
+            inputs = prepare(model, log, data.catalog, training=training, augment=data.augment, users=data.users)
+            train(inputs, None, training, objective=options.objective, augmentation=data.augment)
+            asked = asked_of(inputs.towers, data.validation, filter_seen=not training.keep_seen)
+            n = len(inputs.towers.items)
+            if self._memory is None:
+                form = Form("counts") if log.ordered else Form("counts", np.inf, window_of(np.inf))
+                whole = data.log if data.catalog is None else data.log.with_items(data.catalog.items.ids)
+                self._memory = TransitionMemory(learn(whole.histories.without_events(), n, form), form, 1.0)
+            return Scale(asked, n).best(self._memory.scores(asked.histories))[1]
+
+
+def _some(log: Interactions, share: float, seed: int) -> Interactions:
+    """A share of the users at random."""
+    kept = np.random.default_rng(seed).random(len(log.users)) < max(share, 0.02)
+    return log.select(kept[log.histories.list_index()])
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"

@@ -1,0 +1,204 @@
+"""What is left open is decided from the log, told with its reason, and kept in the bundle."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import recsys
+from recsys.config.model import ModelConfig
+from recsys.config.training import Objective, Training
+from recsys.data.interactions import Interactions
+from recsys.data.split import Split, leave_last_out
+from recsys.errors import ConfigError
+from recsys.training.logs import TrainingLog
+from recsys.training.plan import run as plan_run
+from recsys.training.plan import trials
+from recsys.training.plan.cost import epoch_seconds
+from recsys.training.plan.decide import budget, decide
+from recsys.training.plan.facts import LogFacts, measure
+from recsys.training.plan.options import Options, open_options
+from recsys.training.plan.rules import first_decisions, spent_on
+from recsys.training.plan.trials import alternatives
+from recsys.two_tower import TwoTower
+
+SHORT = LogFacts(
+    events=150_000, users=20_000, items=12_000, candidates=12_000, positions=130_000, median_length=4, long_length=41,
+    words=15, ordered=True,
+)  # fmt: skip
+LONG = LogFacts(
+    events=1_000_000, users=6_000, items=3_400, candidates=3_900, positions=994_000, median_length=94, long_length=900,
+    words=60, ordered=True,
+)  # fmt: skip
+PLAIN = Options(ModelConfig(), Objective(), Training())
+
+
+def _log(n_users: int, length: int, n_items: int = 30, seed: int = 0) -> Interactions:
+    """Users who walk along a ring of items from somewhere."""
+    starts = np.random.default_rng(seed).integers(0, n_items, n_users)
+    rows = [(f"u{u}", f"i{(start + step) % n_items}") for u, start in enumerate(starts) for step in range(length)]
+    return Interactions.from_frame(pl.DataFrame(rows, schema=["user_id", "item_id"], orient="row"))
+
+
+def test_short_histories_get_another_plan_than_long_ones() -> None:
+    short = {one.option: one.value for one in first_decisions(SHORT, PLAIN)}
+    long = {one.option: one.value for one in first_decisions(LONG, PLAIN)}
+    assert short["model.max_length"] == 50
+    assert long["model.max_length"] == 200
+    assert (short["model.blocks"], long["model.blocks"]) == (1, 2)
+    assert (short["objective.loss"], long["objective.loss"]) == ("sampled", "softmax")
+    assert (short["model.use_ids"], long["model.use_ids"]) == (False, True)
+    assert (short["training.batch_tokens"], long["training.batch_tokens"]) == (1_600, 6_400)
+
+
+def test_small_logs_get_more_steps() -> None:
+    small = LogFacts(**{**vars(SHORT), "positions": 5_000})
+    values = {one.option: one.value for one in first_decisions(small, PLAIN)}
+    assert values["training.batch_tokens"] == 256
+    options = PLAIN.changed({"training.batch_tokens": 256})
+    spent = {one.option: one.value for one in spent_on(small, options, open_options(PLAIN), 300.0, 40e9)}
+    assert spent["training.epochs"] * small.positions / 256 == pytest.approx(1_000, rel=0.05)
+
+
+def test_without_texts_ids_are_no_question() -> None:
+    plain = LogFacts(**{**vars(SHORT), "words": 0})
+    assert "model.use_ids" not in {one.option for one in first_decisions(plain, PLAIN)}
+    assert "use_ids" not in " ".join(one.name for one in alternatives(PLAIN, open_options(PLAIN), plain))
+
+
+def test_a_larger_budget_buys_more() -> None:
+    spent = [
+        {one.option: one.value for one in spent_on(LONG, PLAIN, open_options(PLAIN), seconds, 40e9)}
+        for seconds in (60.0, 900.0, 90_000.0)
+    ]
+    cost = [one["model.dim"] * one["training.epochs"] * one["model.ensemble_size"] for one in spent]
+    assert cost == sorted(cost)
+    assert cost[0] < cost[1] < cost[2]
+    assert spent[0]["training.epochs"] >= 1
+    assert spent[2]["model.ensemble_size"] == 3
+
+
+def test_what_is_reckoned_grows_with_the_work() -> None:
+    one = epoch_seconds(SHORT, PLAIN)
+    assert epoch_seconds(SHORT, PLAIN.changed({"model.dim": 256})) > one
+    assert epoch_seconds(SHORT, PLAIN.changed({"model.ensemble_size": 2})) == pytest.approx(2 * one)
+    assert epoch_seconds(SHORT, PLAIN, rate=80e9) < one
+
+
+def test_the_budget_follows_the_log_unless_minutes_are_given() -> None:
+    assert budget(SHORT, Training()) == pytest.approx(555)
+    assert budget(LONG, Training()) == 1800
+    assert budget(LONG, Training(minutes=5)) == 300
+
+
+def test_whoever_sets_an_option_gets_what_was_set() -> None:
+    assert open_options(Options(ModelConfig(dim=64), Objective(), Training())) == frozenset()
+    assert open_options(Options(ModelConfig(), Objective(), Training(epochs=3))) == frozenset()
+    assert open_options(Options(ModelConfig(), Objective(), Training(adapt="off"))) == frozenset()
+    some = open_options(Options(ModelConfig(dim=64), Objective(), Training(adapt="on")))
+    assert "model.dim" not in some
+    assert "training.epochs" in some
+    assert open_options(Options(ModelConfig(encoder=None), Objective(), Training(seed=3)))
+
+
+def test_minutes_without_anything_to_decide_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"minutes=5 .* with model\.dim it decides nothing; .*--adapt on"):
+        open_options(Options(ModelConfig(dim=64), Objective(), Training(minutes=5)))
+
+
+def test_words_of_texts_are_counted(ring_split: Split, ring_catalog: recsys.Catalog) -> None:
+    facts = measure(ring_split.train, ring_catalog, ModelConfig())
+    assert facts.words == 3
+    assert facts.events == len(ring_split.train)
+    assert measure(ring_split.train, ring_catalog, ModelConfig(encoder=None)).words == 0
+    assert facts.positions == len(ring_split.train) - facts.users
+
+
+def _planned(split: Split) -> TwoTower:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recsys.training.plan.decide._LEAST_SECONDS", 0.5)
+        return TwoTower(encoder=None).fit(split.train, validation=split.validation)
+
+
+@pytest.fixture(scope="module")
+def planned() -> tuple[TwoTower, Split]:
+    split = leave_last_out(_log(n_users=60, length=8))
+    return _planned(split), split
+
+
+def test_the_default_learns_and_says_what_it_decided(planned: tuple[TwoTower, Split], tmp_path: Path) -> None:
+    model, split = planned
+    assert recsys.evaluate(model, split.test, (10,))["recall@10"] > 0.8
+    assert model.config == ModelConfig(encoder=None)
+    assert model.fitted_config.blocks == 1
+    assert model.log is not None
+    told = {one["option"]: one for one in model.log.decisions}
+    assert told["model.blocks"] == {
+        "option": "model.blocks", "value": 1, "because": "the median history has 6 events", "against": "2",
+    }  # fmt: skip
+    model.retriever(index="exact").save(tmp_path / "run")
+    saved = recsys.load(tmp_path / "run")
+    assert saved.bundle.record["decisions"] == model.log.decisions
+    assert saved.bundle.config == model.fitted_config
+    assert saved.bundle.training is not None
+    assert saved.bundle.training.adapt == "off"
+
+
+def test_the_same_log_gives_the_same_plan_and_the_same_vectors(planned: tuple[TwoTower, Split]) -> None:
+    model, split = planned
+    again = _planned(split)
+    assert np.array_equal(again.vectors, model.vectors)
+
+
+def test_trials_take_what_is_really_better(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A score that only inner products reach: made up, so that the choice is certain."""
+    monkeypatch.setattr(trials, "_LEAST_USERS", 10)
+    split = leave_last_out(_log(n_users=40, length=6))
+    tried = []
+
+    def gains(self: object, options: Options, share: float) -> np.ndarray:
+        tried.append((options.model.score, options.model.dropout, share))
+        noise = np.random.default_rng(0).random(40) * 0.01
+        return noise + (0.5 if options.model.score == "dot" else 0.2)
+
+    monkeypatch.setattr(trials._Trials, "run", gains)
+    with caplog.at_level(logging.INFO, "recsys"):
+        plan = decide(Options(ModelConfig(encoder=None), Objective(), Training()), split.train, validation=split.validation)
+    plans = [("cosine", 0.5), ("dot", 0.5), ("cosine", 0.3)]
+    assert tried == [(*one, share) for share in (1.0, 2.0) for one in plans]
+    assert plan.options.model.score == "dot"
+    assert plan.options.training.learning_rate == 2e-3
+    assert plan.options.model.dropout == 0.5
+    assert "0.5054 with score dot, 0.2054 without (40 users)" in caplog.text
+
+
+def test_a_schedule_that_was_too_long_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = leave_last_out(_log(n_users=30, length=6))
+    asked = []
+
+    def run(inputs: object, validation: object, config: Training, **how: object) -> TrainingLog:
+        asked.append((config.epochs, config.patience))
+        ends = 4 if len(asked) == 1 else config.epochs  # the first run stops early
+        rows = [{"epoch": one + 1.0, "val_ndcg@10": 0.5 if one else 0.6} for one in range(ends)]
+        return TrainingLog(rows, best_epoch=1 if len(asked) == 1 else config.epochs, seconds=2.0)
+
+    monkeypatch.setattr(plan_run, "train", run)
+    model = TwoTower(encoder=None, transitions="none").fit(split.train, validation=split.validation)
+    (first, patience), (second, none) = asked
+    assert first > 4
+    assert patience > 0
+    assert (second, none) == (1, 0)
+    assert model.log is not None
+    assert model.log.seconds == 4.0
+
+
+def test_no_trials_without_validation(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "recsys"):
+        plan = decide(Options(ModelConfig(encoder=None), Objective(), Training()), _log(n_users=20, length=5))
+    assert "deciding by short trials" not in caplog.text
+    assert plan.options.training.adapt == "off"
+    assert "model.blocks" in str(plan)
