@@ -61,10 +61,15 @@ class TwoTower:
     64
     """
 
+    name = "two towers"
+    """What reports call the model."""
+
     def __init__(self, config: ModelConfig | None = None, **options: Any) -> None:
         if config is not None and options:
             raise ConfigError(f"give a ModelConfig or single options, not both ({', '.join(sorted(options))})")
         self.config = ModelConfig(**options) if config is None else instance(config, ModelConfig, "config")
+        if self.config.fast:
+            self.name = "fast model"
         self._towers: TwoTowerModel | None = None
         self._train: Interactions | None = None
         self._catalog: Catalog | None = None
@@ -74,11 +79,6 @@ class TwoTower:
         self.log: TrainingLog | None = None
         self.transitions: TransitionMemory | None = None
         """The transition memory beside the towers; None: none was learned, or the towers alone were as good."""
-
-    @property
-    def name(self) -> str:
-        """What reports call the model."""
-        return "fast model" if self.config.fast else "two towers"
 
     def __repr__(self) -> str:
         plain = ModelConfig()

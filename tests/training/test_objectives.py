@@ -198,7 +198,8 @@ def test_pairwise_losses_are_over_the_negatives_that_are_not_masked(
     found = loss.sampler.draw(batch.all_targets, torch.Generator().manual_seed(0))
     candidates = found.rows[found.log_q < math.inf].tolist()
     scores, windows = scores_of(loss, batch)
-    rate = (6 if sampler == "uniform" else len(candidates) - 1) / (np.count_nonzero(log.item_counts) - 1)
+    drawn = 6 if sampler == "uniform" else len(candidates) - 1
+    rate = drawn / (np.count_nonzero(log.item_counts) - 1)
     beta = 1.0 - 0.6 * (1.0 - rate) if name == "gbce" else 1.0
     losses = []
     for row, target, window in zip(scores, batch.targets.tolist(), windows, strict=True):
@@ -206,8 +207,9 @@ def test_pairwise_losses_are_over_the_negatives_that_are_not_masked(
         if name == "bpr":
             losses.append(float(-F.logsigmoid(row[target] - negatives).mean()))
         else:
-            summed = -beta * F.logsigmoid(row[target]) - F.logsigmoid(-negatives).sum()
-            losses.append(float(summed / (len(negatives) + 1)))
+            offset = math.log(beta / drawn)
+            summed = -beta * F.logsigmoid(row[target] + offset) - F.logsigmoid(-negatives - offset).sum()
+            losses.append(float(summed * (drawn + 1) / (len(negatives) + 1)))
     assert float(loss(batch).detach()) == pytest.approx(mean(losses, batch, weighing), rel=1e-4)
 
 
