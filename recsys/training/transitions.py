@@ -14,6 +14,7 @@ from recsys.evaluation.evaluate import in_rows_of, request_times_of
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.training.tower_ranker import TowerRanker
+from recsys.transitions.borrow import MOST_ITEMS, Alike
 from recsys.transitions.choose import choose
 from recsys.transitions.memory import TransitionMemory
 from recsys.transitions.weigh import Asked
@@ -71,6 +72,7 @@ def chosen_memory(
         ordered=log.ordered,
         entries=config.transition_entries,
         weight=weight,
+        alike=_alike(towers),
     )
     alone = "popularity" if config.fast else "the towers"
     figures = (
@@ -82,11 +84,19 @@ def chosen_memory(
         form = found.memory.form
         order = "order-free" if np.isinf(form.decay) else f"decay {form.decay:g} events, window {form.window}"
         strength = f", regularisation {form.regularisation:g}" if form.kind == "ridge" else ""
+        texts = f", items below {form.borrow:g} events lean on like texts" if form.borrow else ""
         say(
-            f"transition memory: {form.kind}, {order}{strength}, weight {found.memory.weight:.3g}, "
+            f"transition memory: {form.kind}, {order}{strength}{texts}, weight {found.memory.weight:.3g}, "
             f"{found.memory.table.nnz:,} entries; {figures}"
         )
     return found.memory
+
+
+def _alike(towers: TwoTowerModel) -> Alike | None:
+    """The items of nearest text; None where the towers read no text, or there are too few or too many items to compare."""
+    if towers.whitening is None or not 2 <= len(towers.items) <= MOST_ITEMS:
+        return None
+    return Alike.of(towers.text_vectors)
 
 
 def asked_of(towers: TwoTowerModel, validation: Holdout, *, filter_seen: bool) -> Asked:

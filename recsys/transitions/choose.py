@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recsys.core.ragged import Ragged
+from recsys.core.ragged import Int64, Ragged
+from recsys.transitions.borrow import Alike, borrowed
 from recsys.transitions.learn import Form, TransitionKind, learn_from, window_of
 from recsys.transitions.memory import TransitionMemory
-from recsys.transitions.pairs import PairSums, pair_sums
+from recsys.transitions.pairs import Matrix, PairSums, pair_sums
 from recsys.transitions.weigh import Asked, Float64, Scale, really_better
 
 _LEARN_EVENTS = 2_000_000
 """Forms are compared on tables learned from at most so many events; the chosen one is learned from all."""
 _DECAYS = (1.5, 3.0, 6.0, 12.0)
 _REGULARISATIONS = (50.0, 800.0)
+_BORROWED = (20.0, 200.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,7 @@ def choose(
     ordered: bool = True,
     entries: int = 200,
     weight: float | None = None,
+    alike: Alike | None = None,
 ) -> Choice:
     """Learn tables of several forms, weigh each beside the towers, and keep the best, if it is better than none.
 
@@ -91,8 +94,10 @@ def choose(
         Most entries in a row.
     weight : float, optional
         Of the memory; by default the best one of each form.
+    alike : Alike, optional
+        Items of like text, from which items with few events may borrow; that too must be really better.
     """
-    trial = _Trial(_some(train), n_items, asked, weight)
+    trial = _Trial(_some(train), n_items, asked, weight, alike)
     decays = _DECAYS if ordered else (np.inf,)
     forms = [Form("counts", decay, window_of(decay), entries=entries) for decay in decays]
     best = max((trial.of(form) for form in forms), key=lambda one: one.ndcg)
@@ -104,11 +109,20 @@ def choose(
             other = trial.of(replace(first.form, regularisation=value))
             first = other if really_better(other.gains, first.gains) else first
         best = best if kind == "auto" and really_better(best.gains, first.gains) else first
+    for value in () if alike is None else _BORROWED:
+        other = trial.of(replace(best.form, borrow=value))
+        best = other if really_better(other.gains, best.gains) else best
     alone = float(trial.alone.mean())
     if best.ndcg <= alone:
         return Choice(None, alone, alone, trial.tried)
-    table = learn_from(pair_sums(train, n_items, best.form.window, best.form.decay), best.form)
+    sums = pair_sums(train, n_items, best.form.window, best.form.decay)
+    table = _table(sums, best.form, alike, np.bincount(train.rows, minlength=n_items))
     return Choice(TransitionMemory(table, best.form, best.weight), alone, best.ndcg, trial.tried)
+
+
+def _table(sums: PairSums, form: Form, alike: Alike | None, counts: Int64) -> Matrix:
+    table = learn_from(sums, form)
+    return borrowed(table, alike, counts, form.borrow, form.entries) if alike is not None and form.borrow else table
 
 
 def _some(train: Ragged) -> Ragged:
@@ -123,8 +137,9 @@ def _some(train: Ragged) -> Ragged:
 class _Trial:
     """Judges forms on the same users, beside the same best items of the towers."""
 
-    def __init__(self, train: Ragged, n_items: int, asked: Asked, weight: float | None) -> None:
-        self.train, self.n_items, self.asked, self.weight = train, n_items, asked, weight
+    def __init__(self, train: Ragged, n_items: int, asked: Asked, weight: float | None, alike: Alike | None) -> None:
+        self.train, self.n_items, self.asked, self.weight, self.alike = train, n_items, asked, weight, alike
+        self._counts = np.bincount(train.rows, minlength=n_items)
         self.tried: list[Tried] = []
         self._sums: tuple[tuple[int, float], PairSums] | None = None
         self._scale = Scale(asked, n_items)
@@ -135,7 +150,7 @@ class _Trial:
         key = (form.window, form.decay)
         if self._sums is None or self._sums[0] != key:
             self._sums = key, pair_sums(self.train, self.n_items, *key)
-        memory = TransitionMemory(learn_from(self._sums[1], form), form, weight=1.0)
+        memory = TransitionMemory(_table(self._sums[1], form, self.alike, self._counts), form, weight=1.0)
         sparse = memory.scores(self.asked.histories)
         if self.weight is None:
             weight, gains = self._scale.best(sparse)

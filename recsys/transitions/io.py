@@ -107,4 +107,6 @@ def _form(source: Source) -> tuple[Form, float]:
     for name, value in (("decay", decay), ("regularisation", found["regularisation"]), ("weight", told["weight"])):
         if type(value) not in (int, float) or not value > 0:
             raise BundleError(f"{file}: {name} must be a number above 0, not {value!r}")
+    if type(found["borrow"]) not in (int, float) or not 0 <= found["borrow"] < math.inf:
+        raise BundleError(f"{file}: borrow must be a number of at least 0, not {found['borrow']!r}")
     return Form(**(found | {"decay": float(decay)})), float(told["weight"])

@@ -36,6 +36,9 @@ class Form:
         Most entries kept in a row.
     solved : int
         Items, those with most events, whose rows of a ridge table are solved together; the others follow from these.
+    borrow : float
+        How much items with few events borrow from items of like text: :func:`recsys.transitions.borrow.borrowed`, which
+        comes after the learning. 0: nothing.
     """
 
     kind: Kind = "counts"
@@ -44,6 +47,7 @@ class Form:
     regularisation: float = 200.0
     entries: int = 200
     solved: int = 1500
+    borrow: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The form as plain values for JSON; an infinite decay is None."""
