@@ -109,7 +109,8 @@ class Setting:
             lines.append(
                 "The whole log is cut at its 0.9 quantile of time; users with a history before and an item new to them "
                 "after it are judged on all such items; validation is the same cut of what is before. Everything is fitted "
-                "on what comes before the validation; recent popularity counts the last days of that."
+                "on what comes before the validation (recent popularity counts the last days of that), but for the rows "
+                "with `refit`, which were fitted on the validation events too, as a service would."
             )
         return " ".join([*lines, DATA[self.data].note]).strip()
 
@@ -127,9 +128,10 @@ def load(folder: Path, setting: Setting | None = None) -> tuple[recsys.Interacti
     return events, catalog if setting.candidates == "catalog" else catalog.aligned(events.items)
 
 
-def split(events: recsys.Interactions, setting: Setting) -> Any:
-    """Training, validation and test of a log."""
-    return recsys.time_split(events) if setting.protocol == "time" else recsys.leave_last_out(events)
+def split(events: recsys.Interactions, setting: Setting, *, validation: bool = True) -> recsys.Split:
+    """Training, validation and test of a log; without a validation, its events are in training and the test is the same."""
+    cut = recsys.time_split if setting.protocol == "time" else recsys.leave_last_out
+    return cut(events, validation=validation)
 
 
 def show_progress() -> None:
@@ -170,6 +172,8 @@ class Cell:
         How many seeds; 1 where nothing is random or time is short.
     timed : bool
         Whether the log must have times.
+    refit : bool
+        Whether the validation events are fitted on too, as a service would; baselines alone.
     """
 
     recipe: str | None = ""
@@ -178,6 +182,11 @@ class Cell:
     memory: bool = False
     seeds: int = 1
     timed: bool = False
+    refit: bool = False
+
+    def runs_on(self, setting: Setting, events: recsys.Interactions) -> bool:
+        """Whether it has a row by itself: recent popularity where there are times, refits under a cut in time."""
+        return (not self.timed or events.timestamps is not None) and (not self.refit or setting.protocol == "time")
 
 
 def _one(objective: dict[str, Any] | None = None, **model: Any) -> Cell:
@@ -221,4 +230,7 @@ TOWERS = {
     "two towers + transitions": Cell(memory=True, seeds=3),
     "default + transitions": Cell("default", memory=True, seeds=3),
 }
-CELLS = TOWERS | BASELINES | ABLATIONS
+REFIT = {
+    f"{name}, refit": replace(BASELINES[name], refit=True) for name in BASELINES if name not in ("BPR", "zero-shot text")
+}
+CELLS = TOWERS | BASELINES | REFIT | ABLATIONS

@@ -58,7 +58,8 @@ def main() -> None:
     rows = pl.scan_parquet(arguments.data / "interactions.parquet").select(pl.len()).collect().item()
     facts = {"interactions": len(events), "without_order": rows - len(events), "users": len(parts.test)}
     folder = arguments.out / "cells" / setting.name
-    wanted = arguments.cells or [name for name, cell in CELLS.items() if not cell.timed or events.timestamps is not None]
+    whole = split(events, setting, validation=False).train
+    wanted = arguments.cells or [name for name, cell in CELLS.items() if cell.runs_on(setting, events)]
     for cell_name in wanted:
         cell = CELLS[cell_name]
         for seed in range(min(cell.seeds, arguments.seeds or cell.seeds)):
@@ -66,7 +67,7 @@ def main() -> None:
             if file.is_file() and not arguments.again:
                 continue
             log(f"--- {setting.name}: {cell_name}, seed {seed}")
-            found, report = run(cell, setting.data, parts, catalog, seed)
+            found, report = run(cell, setting.data, replace(parts, train=whole) if cell.refit else parts, catalog, seed)
             keep_places(file, report, parts.test)
             keep(file, {"cell": cell_name, "seed": seed} | facts | {"items": report.n_items} | found)
             write_table(arguments.out, setting)
@@ -96,11 +97,11 @@ def run(cell: Cell, data: str, parts: Any, catalog: Any, seed: int) -> tuple[dic
         if model.transitions is not None:
             extra["transitions"] = model.transitions.described()
     report = recsys.evaluate(model, parts.test, CUTS)
-    check = recsys.evaluate(model, parts.validation, CUTS)
+    check = None if cell.refit else recsys.evaluate(model, parts.validation, CUTS)  # refits have seen its targets
     log("  ".join(f"{name} {report[name]:.4f}" for name in SHOWN))
     found = {
         "test": {name: report[name] for name in KEPT},
-        "validation": {name: check[name] for name in KEPT},
+        "validation": {} if check is None else {name: check[name] for name in KEPT},
         "cpu_seconds": spent,
         "seconds": time.perf_counter() - begun,
     }
