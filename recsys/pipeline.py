@@ -8,17 +8,17 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from recsys.core.destination import FitPlaces, process_number, prove_file
 from recsys.core.files import Held, atomic_file, exclusive
-from recsys.core.progress import log as say
 from recsys.core.progress import warn
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
-from recsys.data.split import Holdout, leave_last_out, random_split, time_split
+from recsys.data.split import Holdout
+from recsys.data.split_choice import RefitName, refit_log, split_for, split_log
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, RecsysError
 from recsys.evaluation.protocol import Ranker
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from recsys.tuning.space import Space
     from recsys.tuning.trials import Tuning
 
-SplitName: TypeAlias = Literal["last", "time", "random", "none"]
-
 CUTS = (10, 20, 50)
 """List lengths of the figures that a fit reports, and keeps in the manifest."""
 _WAIT = 60.0
@@ -44,26 +42,6 @@ _WAIT = 60.0
 
 class UnreportedError(RecsysError):
     """A model that is trained and saved, and whose report failed."""
-
-
-def split_for(log: Interactions, asked: str | None) -> SplitName:
-    """The split that was asked for; by default the last events, or random items of a log without an order."""
-    name = asked or ("last" if log.ordered else "random")
-    if name not in ("last", "time", "random", "none"):
-        raise ConfigError(f"split must be last, time, random or none, not {asked!r}")
-    return name  # type: ignore[return-value]
-
-
-def split_log(log: Interactions, name: SplitName) -> tuple[Interactions, Holdout | None, Holdout | None]:
-    """Training part, validation and test of a log; the last two are None without a split."""
-    if name == "none":
-        return log, None, None
-    if name == "random":
-        say("random split: two random items of each user are held out, one for validation and one for test")
-        if log.ordered:
-            warn("the log has an order: histories of a random split hold events from after what is to be found")
-    split = {"last": leave_last_out, "time": time_split, "random": random_split}[name](log)
-    return split.train, split.validation, split.test
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +74,7 @@ def fit_bundle(
     places: FitPlaces,
     users: UserTable | None = None,
     split: str | None = None,
+    refit: RefitName | None = None,
     reading: dict[str, Any] | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -113,6 +92,9 @@ def fit_bundle(
     users : UserTable, optional
     split : {"last", "time", "random", "none"}, optional
         What to hold out; see :func:`split_for`.
+    refit : {"validation", "all"}, optional
+        Train again after validation: with the validation events before the test, or with all events after it, so that the
+        bundle, which then holds out nothing, keeps the figures of before.
     reading : dict, optional
         How the log was read, for the model card; kept in the bundle.
     resume, overwrite : bool
@@ -130,7 +112,9 @@ def fit_bundle(
     from recsys.index.faiss_library import faiss  # noqa: PLC0415
 
     faiss()  # a missing or double build is reported before the training
-    train, validation, test = split_log(log, split_for(log, split))
+    name = split_for(log, split)
+    more = refit_log(log, name, refit) if refit else None
+    train, validation, test = split_log(log, name)
     model = recipe.fit(
         train,
         catalog,
@@ -144,9 +128,14 @@ def fit_bundle(
     assert model.log is not None  # noqa: S101 - fit has just set it
     if process_number():  # torchrun started several of us; the first one does the rest
         return FitResult(places.out, places.logs, model.log)
+    if more is not None and refit == "validation":
+        model.refit(more)
     retriever = _retriever_of(model, log, test)
     retriever.bundle = replace(retriever.bundle, reading=reading)
     evaluation, figures, failed = _evaluated(retriever)
+    if more is not None and refit == "all":
+        retriever = _retriever_of(model.refit(more), log, None)
+        retriever.bundle = replace(retriever.bundle, reading=reading)
     unwritten = _save(retriever, places, overwrite=overwrite, evaluation=evaluation, figures=figures, held=held)
     shutil.rmtree(places.checkpoint, ignore_errors=True)  # the bundle is saved: nothing is left to resume
     with contextlib.suppress(OSError):  # another run's checkpoint may be beside it
@@ -328,7 +317,9 @@ def load_held_out(folder: str | Path) -> tuple[Retriever, Holdout]:
 
     retriever = load(folder)
     if retriever.holdout is None:
-        raise ConfigError(f"{folder} was fitted with --split none: it has no held-out users to evaluate it on")
+        raise ConfigError(
+            f"{folder} was fitted with --split none or --refit all: it has no held-out users to evaluate it on"
+        )
     return retriever, retriever.holdout
 
 

@@ -256,6 +256,48 @@ class TwoTower:
         self.log, self.transitions = made.record, memory
         return self
 
+    def refit(self, log: Interactions) -> Self:
+        """Train again on more events, such as all of them before serving, for as long as validation found best.
+
+        Nothing of this is validated: figures on events that ``log`` holds, of the earlier fit or of this one, do not count.
+
+        Parameters
+        ----------
+        log : Interactions
+            For figures on a test set: what lies before it, such as ``leave_last_out(log, validation=False).train``.
+
+        Returns
+        -------
+        TwoTower
+            Itself.
+
+        Raises
+        ------
+        NotFittedError
+            Before :meth:`fit`.
+        ConfigError
+            The fit had no validation, so nothing tells for how long to train.
+        DataError
+            As for :meth:`fit`.
+        """
+        from recsys.training.plan.options import Options  # noqa: PLC0415
+        from recsys.training.refit import refitted  # noqa: PLC0415
+
+        config = self.fitted_config
+        instance(log, Interactions, "log")
+        assert self.log is not None  # noqa: S101 - set with the towers
+        if not config.fast and not any("val_" in name for row in self.log.epochs for name in row):
+            raise ConfigError("refit trains for as long as validation found best, and the fit had none; fit on all events")
+        begin_threads()
+        options = Options(config, self._objective, self._training)
+        extras: dict[str, Any] = {"augment": self._augment, "users": self._user_table}
+        made, self.log, self.transitions = refitted(
+            options, self.log, log, self._catalog, memory=self.transitions, **extras
+        )
+        made.towers.settle_encoder()
+        self._towers, self._train, self._catalog = made.towers, made.log, made.catalog
+        return self
+
     def recommend_rows(
         self,
         histories: Ragged,

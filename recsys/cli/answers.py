@@ -46,9 +46,12 @@ def fitted(result: FitResult) -> Answer:
     following = next_commands(result.retriever, result.bundle)
     epochs = f"best epoch {training.best_epoch} of {len(training.epochs)}, " if training.epochs else ""
     curves = f"    training curves: {shlex.join(['tensorboard', '--logdir', str(result.logs)])}" if training.epochs else ""
+    place = "after these figures" if result.retriever.holdout is None else "before them"
+    again = [f"trained again on {training.refitted_events:,} events {place}"] if training.refitted_events else []
     lines = [
         f"{epochs}{training.seconds:.0f} s",
         *([str(evaluation)] if evaluation else []),
+        *again,
         f"bundle: {result.bundle}{curves}",
         "\n  ".join(["next:", *following]),
     ]

@@ -13,6 +13,7 @@ from recsys.cli.given_ids import history_of, ids_of, items_of, users_of
 from recsys.cli.reading import read_data, user_features, user_groups
 from recsys.config.options import given_tables
 from recsys.config.recipe import TABLES
+from recsys.data.split_choice import split_for
 from recsys.two_tower import Recipe
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def fit(arguments: Namespace) -> Answer:
     places = checks.fit_places(arguments)
     with places.claimed(overwrite=arguments.overwrite) as held:
         (log, catalog), users = read_data(arguments), user_features(arguments)
-        how = reading.fit_options(arguments, pipeline.split_for(log, arguments.split))
+        how = reading.fit_options(arguments, split_for(log, arguments.split))
         return answers.fitted(pipeline.fit_bundle(recipe, log, catalog, places=places, users=users, held=held, **how))
 
 
@@ -41,7 +42,7 @@ def tune(arguments: Namespace) -> Answer:
     """``recsys tune``."""
     space, how = reading.search_space(arguments), checks.tune_options(arguments)
     (log, catalog), users = read_data(arguments), user_features(arguments)
-    split, out = pipeline.split_for(log, arguments.split), Path(arguments.out)
+    split, out = split_for(log, arguments.split), Path(arguments.out)
     found, files = pipeline.tune_log(space, log, catalog, users=users, split=split, out=out, **how)
     return answers.tuned(found, files, reading.fit_words(arguments, split, files["recipe"], out / "model"))
 

@@ -18,6 +18,7 @@ from recsys.config.recipe import TABLES
 from recsys.core.version import __version__
 from recsys.data.formats.paths import Format
 from recsys.data.order import Ties
+from recsys.data.split_choice import RefitName
 from recsys.data.times.units import TimeUnit
 from recsys.errors import RecsysError
 
@@ -199,6 +200,11 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--recipe", metavar="FILE", help="TOML file with [model], [objective], [augment] and [training]; flags win over it"
     )
+    fit.add_argument(
+        "--refit", choices=get_args(RefitName),
+        help="train again after validation: with its events before the test is evaluated, or with all events once it was, "
+        "for serving (default: no)",
+    )  # fmt: skip
     fit.add_argument("--resume", action="store_true", help="resume an interrupted run from its last checkpoint")
     fit.add_argument("--dry-run", action="store_true", help="estimate time per epoch and memory, and write nothing")
     fit.add_argument("--find-rate", action="store_true", help="as --dry-run, and try rising learning rates to suggest one")

@@ -139,8 +139,8 @@ def changed_items(arguments: Namespace) -> dict[str, pl.DataFrame]:
 
 def fit_options(arguments: Namespace, split: str) -> dict[str, Any]:
     """How ``fit`` goes about it: the split as it was asked for, resuming, overwriting, and how the log was read."""
-    how = {name: getattr(arguments, name) for name in ("split", "resume", "overwrite")}
-    return how | {"reading": reading_of(arguments, arguments.data_flags, split)}
+    how = {name: getattr(arguments, name) for name in ("split", "refit", "resume", "overwrite")}
+    return how | {"reading": reading_of(arguments, arguments.data_flags, split) | {"refit": arguments.refit}}
 
 
 def reading_of(arguments: Namespace, flags: list[Action], split: str) -> dict[str, Any]:

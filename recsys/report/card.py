@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from recsys.pages.tables import number, percent
-from recsys.report.words import MEANING, ends, finding, group_words, keys_of, metric_number, shown, shown_value
+from recsys.report.words import (
+    MEANING,
+    ends,
+    finding,
+    group_words,
+    keys_of,
+    metric_number,
+    refit_sentence,
+    shown,
+    shown_value,
+)
 
 _FAMILIES = ("recall", "ndcg", "mrr", "coverage", "gini", "novelty", "diversity", "calibration")
 _DEEPER = (20, 50, 100)
@@ -190,7 +200,8 @@ def _training(figures: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             "## Training",
-            f"{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}.",
+            f"{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}."
+            f"{refit_sentence(found)}",
             _table(["epoch", *(key.removeprefix("val_") if key == "loss" else key for key in keys)], rows),
             *_decided(found.get("decisions") or []),
         ]

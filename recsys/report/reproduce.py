@@ -45,7 +45,8 @@ def _data_words(bundle: Bundle) -> list[str]:
     if reading is not None:
         files = [*(["--catalog", "ITEMS"] if reading.get("catalog") else [])]
         files += ["--user-table", "USERS"] if reading.get("user_table") else []
-        return [*files, *map(str, reading.get("words", [])), "--split", str(reading.get("split", "last"))]
+        refit = ["--refit", str(reading["refit"])] if reading.get("refit") else []
+        return [*files, *map(str, reading.get("words", [])), "--split", str(reading.get("split", "last")), *refit]
     options, text = bundle.options, bundle.catalog.text_columns
     of_items = text or options.get("categories") or options.get("numbers") or options.get("images")
     words = ["--catalog", "ITEMS", *(["--text", *text] if text else [])] if of_items else []

@@ -14,7 +14,7 @@ from recsys.pages.plots import Specs
 from recsys.pages.tables import definitions, number, percent, table
 from recsys.report import plots
 from recsys.report.tables import models_at, segment_table, shares_table, tests_table
-from recsys.report.words import MEANING, ends, finding, group_words, keys_of, shown, shown_value
+from recsys.report.words import MEANING, ends, finding, group_words, keys_of, refit_sentence, shown, shown_value
 
 Figures: TypeAlias = dict[str, Any]
 
@@ -158,7 +158,8 @@ def training(figures: Figures, specs: Specs) -> str:
         )
     seconds = f", {found['seconds']:,.0f} seconds" if found.get("seconds") else ""
     summary_line = (
-        f"<p>{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}.</p>"
+        f"<p>{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}."
+        f"{refit_sentence(found)}</p>"
     )
     decided = _decided(found["decisions"]) if found.get("decisions") else ""
     return (

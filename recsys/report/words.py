@@ -115,4 +115,14 @@ def keys_of(rows: list[dict[str, Any]]) -> list[str]:
 
 def shown_value(value: Any) -> str:
     """The value of an option as people write it."""
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+    return "none" if value is None else ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def refit_sentence(training: dict[str, Any]) -> str:
+    """What a record of a training says of events that the weights were trained on again; empty without any."""
+    events = training.get("refitted_events")
+    return (
+        f" The weights were then trained again for as long, on {events:,} events with those of validation."
+        if events
+        else ""
+    )

@@ -27,6 +27,8 @@ class TrainingLog:
         Processor time of the same, over all threads of this process.
     decisions : list of dict
         What was decided from the log: ``option``, ``value``, ``because``, ``against``.
+    refitted_events : int
+        Events that the kept weights were trained on again after validation; 0 if they were not.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -34,6 +36,7 @@ class TrainingLog:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     decisions: list[dict[str, Any]] = field(default_factory=list)
+    refitted_events: int = 0
 
 
 def make_logger(name: LoggerName, folder: Path) -> Any:

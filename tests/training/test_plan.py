@@ -202,3 +202,12 @@ def test_no_trials_without_validation(caplog: pytest.LogCaptureFixture) -> None:
     assert "deciding by short trials" not in caplog.text
     assert plan.options.training.adapt == "off"
     assert "model.blocks" in str(plan)
+
+
+def test_a_log_without_a_catalogue_is_learned_from_ids(tmp_path: Path) -> None:
+    split = leave_last_out(_log(n_users=30, length=6))
+    plan = decide(PLAIN, split.train)
+    assert plan.options.model.encoder is None
+    assert plan.decisions[0].because == "there is no catalogue (--catalog)"
+    empty = recsys.Catalog.from_frame(pl.DataFrame({"item_id": ["i1", "i2"], "title": [None, ""]}), text=["title"])
+    assert decide(PLAIN, split.train, empty).decisions[0].because == "no item has a text"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from recsys.config.augment import Augment
+from recsys.config.model import ModelConfig
 from recsys.config.training import Training
 from recsys.core.device import pick_device
 from recsys.core.progress import log as say
@@ -53,7 +54,7 @@ class Plan:
 
 
 def _plain(value: object) -> str:
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+    return "none" if value is None else ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def budget(facts: LogFacts, training: Training) -> float:
@@ -105,6 +106,9 @@ def decide(
     seconds = budget(facts, asked.training)
     say(f"deciding what was left open, for {facts}; the budget is {seconds / 60:,.1f} min (--minutes)")
     decisions = [one for one in first_decisions(facts, asked) if one.option in undecided]
+    if asked.model.encoder == ModelConfig().encoder and not facts.words:
+        why = "no item has a text" if catalog is not None else "there is no catalogue (--catalog)"
+        decisions.insert(0, Decision("model.encoder", None, why, asked.model.encoder))
     options = asked.changed({one.option: one.value for one in decisions})
     on_gpu = torch.device(pick_device(asked.training.device)).type == "cuda"
     rate = GPU_RATE if on_gpu else CPU_RATE
