@@ -108,7 +108,7 @@ def decide(
     decisions = [one for one in first_decisions(facts, asked) if one.option in undecided]
     if asked.model.encoder == ModelConfig().encoder and not facts.words:
         why = "no item has a text" if catalog is not None else "there is no catalogue (--catalog)"
-        decisions.insert(0, Decision("model.encoder", None, why, asked.model.encoder))
+        decisions.insert(0, Decision("model.encoder", None, why, str(asked.model.encoder)))
     options = asked.changed({one.option: one.value for one in decisions})
     on_gpu = torch.device(pick_device(asked.training.device)).type == "cuda"
     rate = GPU_RATE if on_gpu else CPU_RATE
