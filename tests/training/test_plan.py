@@ -171,7 +171,6 @@ def test_trials_take_what_is_really_better(monkeypatch: pytest.MonkeyPatch, capl
     plans = [("cosine", 0.5), ("dot", 0.5), ("cosine", 0.3)]
     assert tried == [(*one, share) for share in (1.0, 2.0) for one in plans]
     assert plan.options.model.score == "dot"
-    assert plan.options.training.learning_rate == 2e-3
     assert plan.options.model.dropout == 0.5
     assert "0.5054 with score dot, 0.2054 without (40 users)" in caplog.text
 

@@ -31,6 +31,8 @@ _WIDTH = 64
 """Trials are made with towers of this width at most: what they decide holds for wider ones too."""
 _DENSE = 100
 """Events to an item, from which on long histories need little regularisation."""
+_RATE = 2e-3
+"""Learning rate of trials at least: all are short, and none shall win because it learns faster."""
 _KEPT = 2
 """Alternatives that reach the second round, beside the first plan."""
 
@@ -61,8 +63,8 @@ def alternatives(options: Options, undecided: frozenset[str], facts: LogFacts) -
     model = options.model
     if "model.use_ids" in undecided and facts.words and model.encoder is not None:
         found.append(Alternative(f"use_ids {_on(not model.use_ids)}", {"model.use_ids": not model.use_ids}))
-    if {"model.score", "training.learning_rate"} <= undecided:
-        found.append(Alternative("score dot", {"model.score": "dot", "training.learning_rate": 2e-3}))
+    if "model.score" in undecided:
+        found.append(Alternative("score dot", {"model.score": "dot"}))
     if "model.dropout" in undecided:
         dense = facts.events > _DENSE * facts.items
         other = 0.3 if facts.short else 0.1 if dense else 0.4
@@ -137,7 +139,8 @@ class _Trials:
         epoch = epoch_seconds(data.facts, options, self.rate)
         epochs = int(self.seconds * share / epoch)
         log = data.log if epochs else _some(data.log, self.seconds * share / epoch, options.training.seed)
-        training = replace(options.training, epochs=max(1, epochs), patience=0, checkpoint_steps=0)
+        rate = max(_RATE, options.training.learning_rate)
+        training = replace(options.training, epochs=max(1, epochs), patience=0, checkpoint_steps=0, learning_rate=rate)
         with muted():
             inputs = prepare(model, log, data.catalog, training=training, augment=data.augment, users=data.users)
             train(inputs, None, training, objective=options.objective, augmentation=data.augment)
