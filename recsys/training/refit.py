@@ -13,7 +13,8 @@ from recsys.training.logs import TrainingLog
 from recsys.training.plan.options import Options
 from recsys.training.prepare import Inputs, prepare
 from recsys.training.trainer import RunOptions, train
-from recsys.transitions.learn import learn
+from recsys.training.transitions import alike_of
+from recsys.transitions.choose import learn_table
 from recsys.transitions.memory import TransitionMemory
 
 
@@ -57,7 +58,7 @@ def refitted(
     if not options.model.fast:
         again = train(inputs, None, training, objective=options.objective, augmentation=augment, options=RunOptions())
     if memory is not None:
-        table = learn(inputs.log.histories.without_events(), len(inputs.towers.items), memory.form)
-        memory = replace(memory, table=table)
+        train_on, n = inputs.log.histories.without_events(), len(inputs.towers.items)
+        memory = replace(memory, table=learn_table(train_on, n, memory.form, alike_of(inputs.towers)))
     seconds, cpu_seconds = record.seconds + again.seconds, record.cpu_seconds + again.cpu_seconds
     return inputs, replace(record, seconds=seconds, cpu_seconds=cpu_seconds, refitted_events=len(log)), memory

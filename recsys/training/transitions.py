@@ -72,7 +72,7 @@ def chosen_memory(
         ordered=log.ordered,
         entries=config.transition_entries,
         weight=weight,
-        alike=_alike(towers),
+        alike=alike_of(towers),
     )
     alone = "popularity" if config.fast else "the towers"
     figures = (
@@ -92,7 +92,7 @@ def chosen_memory(
     return found.memory
 
 
-def _alike(towers: TwoTowerModel) -> Alike | None:
+def alike_of(towers: TwoTowerModel) -> Alike | None:
     """The items of nearest text; None where the towers read no text, or there are too few or too many items to compare."""
     if towers.whitening is None or not 2 <= len(towers.items) <= MOST_ITEMS:
         return None

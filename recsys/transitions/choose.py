@@ -115,9 +115,14 @@ def choose(
     alone = float(trial.alone.mean())
     if best.ndcg <= alone:
         return Choice(None, alone, alone, trial.tried)
-    sums = pair_sums(train, n_items, best.form.window, best.form.decay)
-    table = _table(sums, best.form, alike, np.bincount(train.rows, minlength=n_items))
+    table = learn_table(train, n_items, best.form, alike)
     return Choice(TransitionMemory(table, best.form, best.weight), alone, best.ndcg, trial.tried)
+
+
+def learn_table(train: Ragged, n_items: int, form: Form, alike: Alike | None = None) -> Matrix:
+    """The table of a form, with what items of few events borrow from items of like text if the form says so."""
+    sums = pair_sums(train, n_items, form.window, form.decay)
+    return _table(sums, form, alike, np.bincount(train.rows, minlength=n_items))
 
 
 def _table(sums: PairSums, form: Form, alike: Alike | None, counts: Int64) -> Matrix:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from cells import CELLS, RECIPES, Cell, Setting, cell_file, keep, load, show_progress, split
+from cells import CELLS, DEFAULT, RECIPES, Cell, Setting, cell_file, keep, load, show_progress, split
 from places import keep_places
 from quality_table import SHOWN, write_table
 
@@ -67,15 +67,32 @@ def main() -> None:
             if file.is_file() and not arguments.again:
                 continue
             log(f"--- {setting.name}: {cell_name}, seed {seed}")
-            found, report = run(cell, setting.data, replace(parts, train=whole) if cell.refit else parts, catalog, seed)
-            keep_places(file, report, parts.test)
-            keep(file, {"cell": cell_name, "seed": seed} | facts | {"items": report.n_items} | found)
+            given = replace(parts, train=whole) if cell.refit else parts
+            model, found, report = run(cell, setting.data, given, catalog, seed)
+            kept = [(cell_name, found, report)]
+            if cell_name == DEFAULT and setting.protocol == "time":
+                kept.append((f"{DEFAULT}, refit", *again(model, whole, parts, found)))
+            for name, found, report in kept:
+                file = cell_file(folder, f"{name} {seed}")
+                keep_places(file, report, parts.test)
+                keep(file, {"cell": name, "seed": seed} | facts | {"items": report.n_items} | found)
             write_table(arguments.out, setting)
     write_table(arguments.out, setting)
 
 
-def run(cell: Cell, data: str, parts: Any, catalog: Any, seed: int) -> tuple[dict[str, Any], recsys.Evaluation]:
-    """Fit and judge one cell: what to keep of it, and its evaluation."""
+def again(model: Any, whole: Any, parts: Any, before: dict[str, Any]) -> tuple[dict[str, Any], recsys.Evaluation]:
+    """The same model trained again with the validation events: what to keep of it, and its evaluation."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    report = recsys.evaluate(model.refit(whole), parts.test, CUTS)
+    log("refit: " + "  ".join(f"{name} {report[name]:.4f}" for name in SHOWN))
+    found = before | {"test": {name: report[name] for name in KEPT}, "validation": {}}
+    found["cpu_seconds"] += time.process_time() - cpu
+    found["seconds"] += time.perf_counter() - begun
+    return found, report
+
+
+def run(cell: Cell, data: str, parts: Any, catalog: Any, seed: int) -> tuple[Any, dict[str, Any], recsys.Evaluation]:
+    """Fit and judge one cell: the model, what to keep of it, and its evaluation."""
     begun, cpu = time.perf_counter(), time.process_time()
     extra: dict[str, Any] = {}
     if cell.baseline is not None:
@@ -93,6 +110,7 @@ def run(cell: Cell, data: str, parts: Any, catalog: Any, seed: int) -> tuple[dic
             "objective": asdict(recipe.objective),
             "augment": asdict(recipe.augment),
             "training": asdict(training),
+            "decisions": model.log.decisions,
         }
         if model.transitions is not None:
             extra["transitions"] = model.transitions.described()
@@ -105,7 +123,7 @@ def run(cell: Cell, data: str, parts: Any, catalog: Any, seed: int) -> tuple[dic
         "cpu_seconds": spent,
         "seconds": time.perf_counter() - begun,
     }
-    return found | extra, report
+    return model, found | extra, report
 
 
 def recipe_of(cell: Cell, data: str) -> recsys.Recipe:
