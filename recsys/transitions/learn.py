@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,10 +12,16 @@ import scipy.sparse as sp
 from recsys.core.ragged import Float32, Int64, Ragged, ragged_positions
 from recsys.transitions.pairs import Matrix, PairSums, pair_sums
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Kind: TypeAlias = Literal["counts", "ridge"]
 TransitionKind: TypeAlias = Literal["auto", "ridge", "counts", "none"]
 """What to try: one kind, the better of both, or nothing."""
 
+_COLUMNS_AT_ONCE = 16_384
+_ENTRIES_AT_ONCE = 40_000_000
+"""Bounds on what is dense, or nearly, between solving and pruning; some hundred MB each."""
 _PRIOR = 10.0
 """Events that each item is held to have had with no other, so that few counts do not look certain."""
 
@@ -117,20 +124,46 @@ def _ridge(sums: PairSums, form: Form) -> Matrix:
     left = torch.from_numpy(sums.gram[often][:, often].toarray())
     left.diagonal().add_(form.regularisation)
     factor = torch.linalg.cholesky(left)
-    reached = np.flatnonzero(np.bincount(sums.cross[often].indices, minlength=n))
-    rows = torch.cholesky_solve(torch.from_numpy(sums.cross[often][:, reached].toarray()), factor)
-    if not sums.ordered:  # no item explains itself: the columns of the frequent ones are EASE's
-        inverse = torch.cholesky_inverse(factor)
-        among = np.isin(often, reached)
-        rows[:, torch.from_numpy(np.isin(reached, often))] = (-inverse / inverse.diagonal()).fill_diagonal_(0.0)[:, among]
-    table = _largest(rows.numpy(), form.entries, reached, n)
+    table = _frequent_rows(sums, form, often, factor)
     rest = np.setdiff1d(np.flatnonzero(sums.squares), often)
     found = _placed(table, often, n)
-    if len(rest) == 0:
-        return found
-    scale = sp.diags_array((1 / (sums.squares[rest] + form.regularisation)).astype(np.float32))
-    others = scale @ (sums.cross[rest] - sums.gram[rest][:, often] @ table)
-    return found + _placed(pruned(sp.csr_matrix(others), form.entries), rest, n)
+    return found if len(rest) == 0 else found + _placed(_other_rows(sums, form, often, rest, table), rest, n)
+
+
+def _frequent_rows(sums: PairSums, form: Form, often: Int64, factor: Tensor) -> Matrix:
+    """The rows of the frequent items, CSR (len(often), n_items), solved for some columns at a time."""
+    import torch  # noqa: PLC0415
+
+    n, cross = sums.cross.shape[0], sp.csc_matrix(sums.cross[often])
+    inverse = None if sums.ordered else torch.cholesky_inverse(factor)
+    columns = np.flatnonzero(np.diff(cross.indptr))
+    parts = []
+    for start in range(0, len(columns), _COLUMNS_AT_ONCE):
+        part = columns[start : start + _COLUMNS_AT_ONCE]
+        rows = torch.cholesky_solve(torch.from_numpy(cross[:, part].toarray()), factor)
+        if inverse is not None:  # no item explains itself: the columns of the frequent ones are EASE's
+            among = torch.from_numpy(np.isin(often, part))
+            rows[:, torch.from_numpy(np.isin(part, often))] = (-inverse / inverse.diagonal()).fill_diagonal_(0.0)[:, among]
+        parts.append(_largest(rows.numpy(), form.entries, part, n))
+    found = parts[0] if parts else _largest(np.zeros((len(often), 0), np.float32), form.entries, columns, n)
+    for other in parts[1:]:
+        found = pruned(sp.csr_matrix(found + other), form.entries)
+    return found
+
+
+def _other_rows(sums: PairSums, form: Form, often: Int64, rest: Int64, table: Matrix) -> Matrix:
+    """The rows of the other items, CSR (len(rest), n_items), some at a time: before pruning they are far from sparse."""
+    gram, cross = sums.gram[rest][:, often], sums.cross[rest]
+    filled = np.diff(gram.indptr) * np.int64(form.entries) + np.diff(cross.indptr)
+    block = np.cumsum(filled) // _ENTRIES_AT_ONCE
+    edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(rest)]
+    scale = (1 / (sums.squares[rest] + form.regularisation)).astype(np.float32)
+    parts = []
+    for start, end in pairwise(edges):
+        some = slice(start, end)
+        made = sp.diags_array(scale[some]) @ (cross[some] - gram[some] @ table)
+        parts.append(pruned(sp.csr_matrix(made), form.entries))
+    return sp.csr_matrix(sp.vstack(parts))
 
 
 def _placed(rows: Matrix, at: Int64, n_items: int) -> Matrix:

@@ -86,3 +86,15 @@ def test_pruning_keeps_the_largest_positive_entries_of_each_row(seed: int, entri
         best = np.sort(row[row > 0])[::-1][:entries]
         np.testing.assert_array_equal(np.sort(kept[kept > 0])[::-1], best)
         assert set(np.flatnonzero(kept)) <= set(np.flatnonzero(row > 0))
+
+
+def test_solving_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch, ring_split: Split) -> None:
+    histories, n = ring_split.train.histories, len(ring_split.train.items)
+    for decay in (2.0, np.inf):
+        form = Form("ridge", decay, 4, 5.0, entries=6, solved=11)
+        whole = learn(histories, n, form)
+        with monkeypatch.context() as patch:
+            patch.setattr("recsys.transitions.learn._COLUMNS_AT_ONCE", 7)
+            patch.setattr("recsys.transitions.learn._ENTRIES_AT_ONCE", 30)
+            parts = learn(histories, n, form)
+        np.testing.assert_allclose(parts.toarray(), whole.toarray(), rtol=1e-5, atol=1e-7)
