@@ -206,8 +206,8 @@ class TwoTower:
         """
         from recsys.training.checks import check_objective  # noqa: PLC0415
         from recsys.training.fast import check_fast, fit_fast  # noqa: PLC0415
-        from recsys.training.plan.decide import Plan, decide  # noqa: PLC0415
-        from recsys.training.plan.options import Options, saved_options  # noqa: PLC0415
+        from recsys.training.plan.decide import decide, plan_of  # noqa: PLC0415
+        from recsys.training.plan.options import Options  # noqa: PLC0415
         from recsys.training.plan.run import Trained, train_plan  # noqa: PLC0415
         from recsys.training.prepare import prepare  # noqa: PLC0415
         from recsys.training.trainer import RunOptions, proven_places  # noqa: PLC0415
@@ -237,11 +237,10 @@ class TwoTower:
                 record, memory = fit_fast(inputs, validation, self.config, asked.training)
                 made = Trained(inputs, record, asked)
             else:
-                begun = saved_options(state, asked) if resume and state is not None else None
-                if begun is None:
-                    plan = decide(asked, train, catalog, validation=validation, augment=augment, users=users)
+                if resume and state is not None:
+                    plan = plan_of(state, asked)
                 else:
-                    plan = Plan(begun)
+                    plan = decide(asked, train, catalog, validation=validation, augment=augment, users=users)
                 run = RunOptions(log_folder=logs, checkpoint=state, resume=resume, on_epoch=on_epoch)
                 made = train_plan(plan, train, catalog, validation=validation, augment=augment, users=users, run=run)
         towers, options = made.inputs.towers, made.options

@@ -210,3 +210,22 @@ def test_a_log_without_a_catalogue_is_learned_from_ids(tmp_path: Path) -> None:
     assert plan.decisions[0].because == "there is no catalogue (--catalog)"
     empty = recsys.Catalog.from_frame(pl.DataFrame({"item_id": ["i1", "i2"], "title": [None, ""]}), text=["title"])
     assert decide(PLAIN, split.train, empty).decisions[0].because == "no item has a text"
+
+
+def test_an_interrupted_run_goes_on_with_its_plan(planned: tuple[TwoTower, Split], tmp_path: Path) -> None:
+    model, split = planned
+
+    def stop(row: dict[str, float]) -> None:
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recsys.training.plan.decide._LEAST_SECONDS", 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            TwoTower(encoder=None).fit(split.train, validation=split.validation, checkpoint=tmp_path, on_epoch=stop)
+    again = TwoTower(encoder=None).fit(split.train, validation=split.validation, checkpoint=tmp_path, resume=True)
+    assert again.fitted_config == model.fitted_config
+    assert np.array_equal(again.vectors, model.vectors)
+    assert again.log is not None
+    assert model.log is not None
+    assert again.log.decisions == model.log.decisions

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 
 from recsys.config.augment import Augment
 from recsys.config.model import ModelConfig
-from recsys.config.training import Training
+from recsys.config.training import Objective, Training
 from recsys.core.device import pick_device
 from recsys.core.progress import log as say
 from recsys.core.progress import muted
@@ -17,6 +18,8 @@ from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
+from recsys.errors import CheckpointError, ConfigError
+from recsys.training.checkpoint import read_snapshot
 from recsys.training.estimate import estimate
 from recsys.training.plan.cost import CPU_RATE, GPU_RATE, epoch_seconds
 from recsys.training.plan.facts import LogFacts, measure
@@ -130,6 +133,35 @@ def decide(
     plan = Plan(options, [*decisions, *last])
     say(f"decided in {time.monotonic() - begun:,.0f} s:\n{plan}")
     return plan
+
+
+def plan_of(checkpoint: Path, asked: Options) -> Plan:
+    """The plan of a run that was interrupted.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Folder of its checkpoint.
+    asked : Options
+        What is asked for now; if nothing in it is left open, it is the plan.
+
+    Raises
+    ------
+    CheckpointError
+        The checkpoint is damaged or was not written by this version.
+    """
+    if not open_options(asked):
+        return Plan(asked)
+    snapshot = read_snapshot(checkpoint)
+    saved = snapshot.identity
+    try:
+        options = Options(ModelConfig(**saved["model"]), Objective(**saved["objective"]), Training(**saved["training"]))
+        return Plan(options, [Decision(**one) for one in snapshot.place["record"]["decisions"]])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(
+            f"the checkpoint in {checkpoint} was not written by this version of recsys ({error}); start again without "
+            "resume=True (--resume)"
+        ) from error
 
 
 def _speed(

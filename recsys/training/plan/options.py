@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 from recsys.config.model import ModelConfig
 from recsys.config.training import Objective, Training
-from recsys.errors import CheckpointError, ConfigError
-from recsys.training.checkpoint import read_snapshot
+from recsys.errors import ConfigError
 
 DECIDED: Final[dict[str, tuple[str, ...]]] = {
     "model": (
@@ -64,23 +62,3 @@ def open_options(asked: Options) -> frozenset[str]:
             )
         return frozenset()
     return unset
-
-
-def saved_options(checkpoint: Path, asked: Options) -> Options | None:
-    """The options that a run decided before it was interrupted; None where nothing was left open.
-
-    Raises
-    ------
-    CheckpointError
-        The checkpoint is damaged.
-    """
-    if not open_options(asked):
-        return None
-    saved = read_snapshot(checkpoint).identity
-    try:
-        return Options(ModelConfig(**saved["model"]), Objective(**saved["objective"]), Training(**saved["training"]))
-    except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(
-            f"the checkpoint in {checkpoint} was not written by this version of recsys ({error}); start again without "
-            "resume=True (--resume)"
-        ) from error

@@ -43,7 +43,8 @@ def train_plan(
     """Train towers with a plan's options.
 
     A run of decided length that ended early, because validation no longer became better, was annealed too late: it is
-    made again with a schedule that ends soon after the best epoch, and the better one of the two is kept.
+    made again with a schedule that ends soon after the best epoch, and the better one of the two is kept. Where that
+    second run was interrupted and is resumed, it is kept.
 
     Parameters
     ----------
