@@ -60,7 +60,7 @@ def test_small_logs_get_more_steps() -> None:
     values = {one.option: one.value for one in first_decisions(small, PLAIN)}
     assert values["training.batch_tokens"] == 256
     options = PLAIN.changed({"training.batch_tokens": 256})
-    spent = {one.option: one.value for one in spent_on(small, options, open_options(PLAIN), 300.0, 40e9)}
+    spent = {one.option: one.value for one in spent_on(small, options, open_options(PLAIN), 3_000.0, 40e9)}
     assert spent["training.epochs"] * small.positions / 256 == pytest.approx(1_000, rel=0.05)
 
 

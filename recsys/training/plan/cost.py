@@ -10,7 +10,7 @@ CPU_RATE, GPU_RATE = 40e9, 10e12
 _BLOCK, _ATTENTION, _LOSS, _ITEM = 24, 4, 2, 2
 """Multiplications and additions of a forward pass by ``dim`` and so on; the backward pass costs twice as much again."""
 _TEXT_DIM, _WORDS = 256, 24
-_OVERHEAD, _UPDATE = 3e-3, 2e-9
+_OVERHEAD, _UPDATE = 3e-2, 2e-9
 """Seconds of a step whatever its size, and for each number of the tables of ids that AdamW changes."""
 
 
