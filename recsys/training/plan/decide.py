@@ -121,7 +121,12 @@ def decide(
     made: list[Decision] = []
     if trials and validation is not None and alone:
         data = TrialData(log, catalog, users, augment, validation, facts)
-        options, made = decided_by_trials(options, undecided, data, _TRIALS * seconds, rate)
+        epochs = next(
+            one.value
+            for one in spent_on(facts, options, undecided, _TOWERS * seconds, rate)
+            if one.option == "training.epochs"
+        )
+        options, made = decided_by_trials(options, undecided, data, epochs, _TRIALS * seconds, rate)
     decided = {one.option for one in made}
     decisions = [one for one in decisions if one.option not in decided] + made
     left = (_TOWERS if made else _TOWERS + _TRIALS) * seconds

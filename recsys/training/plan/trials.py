@@ -33,6 +33,10 @@ _DENSE = 100
 """Events to an item, from which on long histories need little regularisation."""
 _RATE = 2e-3
 """Learning rate of trials at least: all are short, and none shall win because it learns faster."""
+_LEAST_SHARE = 0.02
+"""Of the users, in a trial that has no time for all."""
+_DOUBLINGS = 2.0
+"""The lead of an alternative is continued for so many doublings of the epochs at most."""
 _KEPT = 2
 """Alternatives that reach the second round, beside the first plan."""
 
@@ -73,13 +77,15 @@ def alternatives(options: Options, undecided: frozenset[str], facts: LogFacts) -
 
 
 def decided_by_trials(
-    options: Options, undecided: frozenset[str], data: TrialData, seconds: float, rate: float
+    options: Options, undecided: frozenset[str], data: TrialData, epochs: int, seconds: float, rate: float
 ) -> tuple[Options, list[Decision]]:
     """Try the alternatives beside the first plan, and take each that is really better.
 
     All train for as long in a first round; the best two, and the first plan, anew for twice as long in a second. Judged is
     the NDCG@100 of validation users, in the mean of the towers alone and beside a quickly counted transition memory, which
-    hides much of what towers differ by; an alternative must be ahead by two standard errors of the users' differences.
+    hides much of what towers differ by. What learns fast need not end well: the lead of an alternative is continued as it
+    went from the first round to the second, for each user, to the epochs of the training (log-linear in epochs, two
+    doublings at most), and must then be above 0 by two standard errors.
 
     Parameters
     ----------
@@ -87,6 +93,8 @@ def decided_by_trials(
     undecided : frozenset of str
         Options that may be changed.
     data : TrialData
+    epochs : int
+        Of the training to come.
     seconds : float
         For all trials together.
     rate : float
@@ -108,15 +116,20 @@ def decided_by_trials(
     for one in tried:
         first[one.name] = trials.run(options.changed(one.changes), 1.0)
     kept = sorted(tried, key=lambda one: -float(first[one.name].mean()))[:_KEPT]
-    base = trials.run(options, 2.0)
-    second = {one.name: trials.run(options.changed(one.changes), 2.0) for one in kept}
+    second = {"": trials.run(options, 2.0)}
+    second |= {one.name: trials.run(options.changed(one.changes), 2.0) for one in kept}
+    one_epochs, two_epochs = trials.passes(options, 1.0), trials.passes(options, 2.0)
+    further = min(_DOUBLINGS, max(0.0, np.log2(epochs / two_epochs))) / max(1.0, np.log2(two_epochs / one_epochs))
     decisions, found = [], options
     for one in tried:
-        in_second = one.name in second
-        gains, beside = (second[one.name], base) if in_second else (first[one.name], first[""])
-        taken = in_second and really_better(gains, beside)
+        early, taken = first[one.name] - first[""], False
+        why = f"{one.name}: validation NDCG@100 {early.mean():+.4f} after {one_epochs:.2g} epochs"
+        if one.name in second:
+            late = second[one.name] - second[""]
+            expected = late + further * (late - early)
+            taken = really_better(expected, np.zeros(len(expected)))
+            why += f", {late.mean():+.4f} after {two_epochs:.2g}, {expected.mean():+.4f} expected ({len(late):,} users)"
         found = found.changed(one.changes) if taken else found
-        why = f"validation NDCG@100 {gains.mean():.4f} with {one.name}, {beside.mean():.4f} without ({len(gains):,} users)"
         for option, value in one.changes.items():
             other = options.get(option) if taken else value
             against = _on(other) if isinstance(other, bool) else str(other)
@@ -131,14 +144,20 @@ class _Trials:
         self.data, self.seconds, self.rate = data, seconds, rate
         self._memory: TransitionMemory | None = None
 
+    def epochs(self, options: Options, share: float) -> float:
+        """How many epochs a share of a round's seconds is enough for."""
+        return self.seconds * share / epoch_seconds(self.data.facts, _narrow(options), self.rate)
+
+    def passes(self, options: Options, share: float) -> float:
+        """Passes over the log that it is used for: whole ones, or a part of one."""
+        wanted = self.epochs(options, share)
+        return float(int(wanted)) if wanted >= 1 else max(wanted, _LEAST_SHARE)
+
     def run(self, options: Options, share: float) -> Float64:
         """What each validation user gains, float64 (n,), after training for a share of a round's seconds."""
-        data = self.data
-        model = replace(options.model, dim=min(options.model.dim, _WIDTH), ensemble_size=1, transitions="none")
-        options = replace(options, model=model)
-        epoch = epoch_seconds(data.facts, options, self.rate)
-        epochs = int(self.seconds * share / epoch)
-        log = data.log if epochs else _some(data.log, self.seconds * share / epoch, options.training.seed)
+        data, passes, options = self.data, self.passes(options, share), _narrow(options)
+        model, epochs = options.model, int(passes)
+        log = data.log if epochs else _some(data.log, passes, options.training.seed)
         rate = max(_RATE, options.training.learning_rate)
         training = replace(options.training, epochs=max(1, epochs), patience=0, checkpoint_steps=0, learning_rate=rate)
         with muted():
@@ -154,9 +173,15 @@ class _Trials:
             return (scale.alone + scale.best(self._memory.scores(asked.histories))[1]) / 2
 
 
+def _narrow(options: Options) -> Options:
+    """Of the width of a trial, with one member and without a memory."""
+    width = min(options.model.dim, _WIDTH)
+    return replace(options, model=replace(options.model, dim=width, ensemble_size=1, transitions="none"))
+
+
 def _some(log: Interactions, share: float, seed: int) -> Interactions:
     """A share of the users at random."""
-    kept = np.random.default_rng(seed).random(len(log.users)) < max(share, 0.02)
+    kept = np.random.default_rng(seed).random(len(log.users)) < share
     return log.select(kept[log.histories.list_index()])
 
 
