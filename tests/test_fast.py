@@ -12,6 +12,7 @@ import pytest
 
 import recsys
 from recsys.cli.parser import main
+from recsys.core.ragged import Ragged
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
@@ -84,6 +85,15 @@ def test_a_saved_one_answers_alike(served: Retriever, tmp_path: Path) -> None:
     assert main(["recommend", str(tmp_path / "bundle"), "--out", str(tmp_path / "all.parquet")]) == 0
     assert main(["index", str(tmp_path / "bundle"), "--kind", "hnsw"]) == 2
     assert main(["index", str(tmp_path / "bundle")]) == 0
+
+
+def test_a_saved_table_of_counts_still_takes_events(ring: Interactions, tmp_path: Path) -> None:
+    TwoTower(fast=True, transitions="counts").fit(ring).retriever().save(tmp_path / "bundle")
+    memory = recsys.load(tmp_path / "bundle").bundle.corpus.transitions
+    assert memory is not None
+    row, column = ring.items.to_rows(["i3", "i20"])
+    clicked = Ragged.from_lists([[row, column]])
+    assert memory.updated(clicked, np.array([1])).table[row, column] > memory.table[row, column]
 
 
 def test_items_come_and_go(served: Retriever) -> None:

@@ -17,7 +17,8 @@ from recsys.training.logs import TrainingLog
 from recsys.training.prepare import Inputs
 from recsys.training.trainer import check_processes
 from recsys.training.transitions import chosen_memory
-from recsys.transitions.learn import default_form, learn
+from recsys.transitions.choose import learn_memory
+from recsys.transitions.learn import default_form
 from recsys.transitions.memory import TransitionMemory
 
 _WEIGHT = 1.0
@@ -78,9 +79,9 @@ def fit_fast(
     if validation is None:
         log = inputs.log
         form = default_form(config.transitions, config.transition_entries, ordered=log.ordered)
-        table = learn(log.histories.without_events(), len(log.items), form)
-        memory: TransitionMemory | None = TransitionMemory(table, form, _WEIGHT)
-        say(f"transition memory: {form.kind}, {table.nnz:,} entries; nothing was held out to choose its form by")
+        rows, n_items = log.histories.without_events(), len(log.items)
+        memory: TransitionMemory | None = learn_memory(rows, n_items, form, _WEIGHT)
+        say(f"transition memory: {form.kind}; nothing was held out to choose its form by")
     else:
         check_leakage(inputs.log, validation)
         if not training.keep_seen:

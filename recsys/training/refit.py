@@ -14,7 +14,7 @@ from recsys.training.plan.options import Options
 from recsys.training.prepare import Inputs, prepare
 from recsys.training.trainer import RunOptions, train
 from recsys.training.transitions import alike_of
-from recsys.transitions.choose import learn_table
+from recsys.transitions.choose import learn_memory
 from recsys.transitions.memory import TransitionMemory
 
 
@@ -59,6 +59,6 @@ def refitted(
         again = train(inputs, None, training, objective=options.objective, augmentation=augment, options=RunOptions())
     if memory is not None:
         train_on, n = inputs.log.histories.without_events(), len(inputs.towers.items)
-        memory = replace(memory, table=learn_table(train_on, n, memory.form, alike_of(inputs.towers)))
+        memory = learn_memory(train_on, n, memory.form, memory.weight, alike_of(inputs.towers))
     seconds, cpu_seconds = record.seconds + again.seconds, record.cpu_seconds + again.cpu_seconds
     return inputs, replace(record, seconds=seconds, cpu_seconds=cpu_seconds, refitted_events=len(log)), memory

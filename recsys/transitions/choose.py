@@ -11,6 +11,7 @@ from recsys.transitions.borrow import Alike, borrowed
 from recsys.transitions.learn import Form, TransitionKind, learn_from, window_of
 from recsys.transitions.memory import TransitionMemory
 from recsys.transitions.pairs import Matrix, PairSums, pair_sums
+from recsys.transitions.update import Counted
 from recsys.transitions.weigh import Asked, Float64, Scale, really_better
 
 _LEARN_EVENTS = 2_000_000
@@ -115,14 +116,16 @@ def choose(
     alone = float(trial.alone.mean())
     if best.ndcg <= alone:
         return Choice(None, alone, alone, trial.tried)
-    table = learn_table(train, n_items, best.form, alike)
-    return Choice(TransitionMemory(table, best.form, best.weight), alone, best.ndcg, trial.tried)
+    memory = learn_memory(train, n_items, best.form, best.weight, alike)
+    return Choice(memory, alone, best.ndcg, trial.tried)
 
 
-def learn_table(train: Ragged, n_items: int, form: Form, alike: Alike | None = None) -> Matrix:
-    """The table of a form, with what items of few events borrow from items of like text if the form says so."""
+def learn_memory(train: Ragged, n_items: int, form: Form, weight: float, alike: Alike | None = None) -> TransitionMemory:
+    """The memory of a form, with what items of few events borrow from items of like text if the form says so."""
     sums = pair_sums(train, n_items, form.window, form.decay)
-    return _table(sums, form, alike, np.bincount(train.rows, minlength=n_items))
+    table = _table(sums, form, alike, np.bincount(train.rows, minlength=n_items))
+    takes_events = form.kind == "counts" and not form.borrow
+    return TransitionMemory(table, form, weight, Counted(sums.squares, sums.targets) if takes_events else None)
 
 
 def _table(sums: PairSums, form: Form, alike: Alike | None, counts: Int64) -> Matrix:

@@ -16,6 +16,7 @@ from recsys.core.opened import Source
 from recsys.errors import BundleError, DataError
 from recsys.transitions.learn import Form
 from recsys.transitions.memory import TransitionMemory
+from recsys.transitions.update import Counted
 
 TABLE: Final = "transitions.safetensors"
 FORM: Final = "transitions.json"
@@ -31,6 +32,8 @@ def write(memory: TransitionMemory, folder: Path) -> None:
         "columns": table.indices.astype(np.int32),
         "values": table.data.astype(np.float32),
     }
+    if memory.counted is not None:
+        tensors |= {"squares": memory.counted.squares, "targets": memory.counted.targets}
     save_file(tensors, folder / TABLE)
     told = {"weight": memory.weight, "form": memory.form.to_dict()}
     (folder / FORM).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
@@ -67,8 +70,16 @@ def read(source: Source, n_items: int) -> TransitionMemory | None:
     keys = np.repeat(np.arange(n_items, dtype=np.int64), lengths) * n_items + columns
     if len(columns) and (int(columns.min()) < 0 or int(columns.max()) >= n_items or (np.diff(keys) <= 0).any()):
         raise BundleError(f"{folder / TABLE} names items that are none of the {n_items} in items.parquet, or one twice")
+    counted = None
+    if "squares" in tensors or "targets" in tensors:
+        nothing = np.empty(0, dtype=np.float32)
+        squares, targets = tensors.get("squares", nothing), tensors.get("targets", nothing)
+        for one in (squares, targets):
+            if one.shape != (n_items,) or not (np.isfinite(one).all() and (one >= 0).all()):
+                raise BundleError(f"{folder / TABLE} does not hold the sums of {n_items} items")
+        counted = Counted(squares, targets)
     try:
-        return TransitionMemory(sp.csr_matrix((values, columns, offsets), shape=(n_items, n_items)), form, weight)
+        return TransitionMemory(sp.csr_matrix((values, columns, offsets), shape=(n_items, n_items)), form, weight, counted)
     except DataError as error:
         raise BundleError(f"{folder / TABLE}: {error}") from error
 

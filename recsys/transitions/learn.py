@@ -98,15 +98,17 @@ def learn(histories: Ragged, n_items: int, form: Form) -> Matrix:
 
 def learn_from(sums: PairSums, form: Form) -> Matrix:
     """As :func:`learn`, from sums that were made before (they depend on the form's window and decay alone)."""
-    return _counts(sums, form.entries) if form.kind == "counts" else _ridge(sums, form)
+    if form.kind == "counts":
+        return pruned(normed_counts(sums.cross, sums.squares, sums.targets), form.entries)
+    return _ridge(sums, form)
 
 
-def _counts(sums: PairSums, entries: int) -> Matrix:
-    """``C / sqrt((Σx² + 10)(Σy + 10))`` with ``C = XᵀY``."""
-    table = sums.cross.copy()
-    before, after = (1 / np.sqrt(one + _PRIOR) for one in (sums.squares, sums.targets))
+def normed_counts(counts: Matrix, squares: Float32, targets: Float32, *, undo: bool = False) -> Matrix:
+    """``C / sqrt((Σx² + 10)(Σy + 10))`` with ``C = XᵀY``; with ``undo`` the C of such a table."""
+    before, after = (np.sqrt(one + _PRIOR) ** (1 if undo else -1) for one in (squares, targets))
+    table = counts.copy()
     table.data *= np.repeat(before, np.diff(table.indptr)) * after[table.indices]
-    return pruned(table, entries)
+    return table
 
 
 def _ridge(sums: PairSums, form: Form) -> Matrix:

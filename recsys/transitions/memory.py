@@ -10,9 +10,10 @@ import scipy.sparse as sp
 
 from recsys.core.ragged import Float32, Int32, Int64, Ragged
 from recsys.core.ranking import SparseScores
-from recsys.errors import DataError
+from recsys.errors import DataError, UnsupportedError
 from recsys.transitions.learn import Form
 from recsys.transitions.pairs import Matrix, ages, decays
+from recsys.transitions.update import Counted, with_events
 
 _BLOCK_ENTRIES = 20_000_000
 """Entries gathered at once for a block of histories."""
@@ -31,6 +32,8 @@ class TransitionMemory:
     form : Form
     weight : float
         Of the sum beside the towers' scores.
+    counted : Counted or None
+        Of a table of counts: what :meth:`updated` needs beside it.
 
     Raises
     ------
@@ -50,6 +53,7 @@ class TransitionMemory:
     table: Matrix
     form: Form
     weight: float
+    counted: Counted | None = None
 
     def __post_init__(self) -> None:
         if self.table.shape[0] != self.table.shape[1]:
@@ -126,13 +130,39 @@ class TransitionMemory:
         """For more items, of which it knows nothing yet."""
         more = n_items - len(self)
         offsets = np.concatenate([self.table.indptr, np.full(more, self.table.indptr[-1], dtype=self.table.indptr.dtype)])
-        return replace(self, table=sp.csr_matrix((self.table.data, self.table.indices, offsets), shape=(n_items, n_items)))
+        table = sp.csr_matrix((self.table.data, self.table.indices, offsets), shape=(n_items, n_items))
+        return replace(self, table=table, counted=None if self.counted is None else self.counted.extended(n_items))
 
     def shortened(self, rows: Int32) -> TransitionMemory:
         """Of some items alone, int32 (m,) ascending."""
         table = sp.csr_matrix(self.table[rows][:, rows])
         table.sort_indices()
-        return replace(self, table=table)
+        return replace(self, table=table, counted=None if self.counted is None else self.counted.of_items(rows))
+
+    def updated(self, histories: Ragged, new: Int64) -> TransitionMemory:
+        """After more events, without learning it again; see :func:`recsys.transitions.update.with_events`.
+
+        Parameters
+        ----------
+        histories : Ragged (n)
+            Whole histories in item rows, the new events last.
+        new : int64 (n,)
+            How many events of each are new.
+
+        Raises
+        ------
+        UnsupportedError
+            The table is not of counts, or was made by an older version.
+        DataError
+            The numbers do not fit the histories, or these have items that the table does not know.
+        """
+        if self.counted is None:
+            raise UnsupportedError(
+                "only a table of counts that borrows nothing takes events one by one; fit with transitions='counts' "
+                "(--transitions counts), or fit again with these events"
+            )
+        table, counted = with_events(self.table, self.counted, self.form, histories, new)
+        return replace(self, table=table, counted=counted)
 
     def described(self) -> dict[str, Any]:
         """The form, the weight and the size, for reports."""
