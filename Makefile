@@ -38,7 +38,7 @@ format: $(READY)  ## mend format and what lint can mend
 bench: $(READY)  ## quality against the baselines, cell by cell: make bench DATA=path/to/ml-1m (finished cells are kept)
 	@test -n "$(DATA)" || { echo "say where the data are: make bench DATA=path/to/ml-1m"; exit 2; }
 	$(BIN)/python training/benchmarks/quality.py $(DATA) --out training/results --seeds 1 \
-		--cells "two towers" popularity item-kNN EASE ALS BPR "zero-shot text"
+		--cells default "two towers" popularity item-kNN EASE ALS BPR transitions "zero-shot text"
 
 gpu-check: $(READY)  ## all that needs a GPU, in at most ten minutes: make FAISS=gpu gpu-check (ARGS=--cpu: a dry run without one)
 	$(BIN)/python training/benchmarks/gpu_check.py --out gpu-check.json $(ARGS)

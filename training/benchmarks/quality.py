@@ -112,8 +112,6 @@ def run(cell: Cell, data: str, parts: Any, catalog: Any, seed: int) -> tuple[Any
             "training": asdict(training),
             "decisions": model.log.decisions,
         }
-        if model.log.decisions:
-            extra["decided"] = model.log.decisions
         if model.transitions is not None:
             extra["transitions"] = model.transitions.described()
     report = recsys.evaluate(model, parts.test, CUTS)

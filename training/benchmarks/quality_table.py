@@ -25,7 +25,7 @@ def write_table(out: Path, setting: Setting) -> None:
         cells.setdefault(found["cell"], []).append(found | {"file": file})
     if not cells:
         return
-    order = {cell: place for place, cell in enumerate(CELLS)}
+    order = {cell: place for place, cell in enumerate(dict.fromkeys([DEFAULT, f"{DEFAULT}, refit", *CELLS]))}
     names = sorted(cells, key=lambda name: (order.get(name, len(order) // 2), name))
     first = cells[names[0]][0]
     lines = [
