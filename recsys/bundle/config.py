@@ -74,6 +74,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "training.epochs": (_is_epochs, "a list of tables of numbers"),
     "training.best_epoch": (lambda value: value is None or _is_count(value), "the number of an epoch, or null"),
     "training.seconds": (_is_seconds, "a number of seconds"),
+    "training.deciding_seconds": (_is_seconds, "a number of seconds"),
     "training.refitted_events": (_is_count, "a number of events"),
     "training.decisions": (_is_decisions, "a list of tables with option, value, because and against"),
     "catalog": (_is_table, "a table"),

@@ -27,6 +27,8 @@ class TrainingLog:
         Processor time of the same, over all threads of this process.
     decisions : list of dict
         What was decided from the log: ``option``, ``value``, ``because``, ``against``.
+    deciding_seconds : float
+        What that took, before the training.
     refitted_events : int
         Events that the kept weights were trained on again after validation; 0 if they were not.
     """
@@ -36,6 +38,7 @@ class TrainingLog:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     decisions: list[dict[str, Any]] = field(default_factory=list)
+    deciding_seconds: float = 0.0
     refitted_events: int = 0
 
 

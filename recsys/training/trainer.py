@@ -64,6 +64,8 @@ class RunOptions:
         caller.
     decisions : tuple of dict
         What was decided before the run, to be kept in its log.
+    deciding_seconds : float
+        What that took.
     """
 
     log_folder: Path | None = None
@@ -71,6 +73,7 @@ class RunOptions:
     resume: bool = False
     on_epoch: OnEpoch | None = None
     decisions: tuple[dict[str, Any], ...] = ()
+    deciding_seconds: float = 0.0
 
 
 def train(
@@ -154,7 +157,7 @@ def train(
                 options.checkpoint, option="the place of the checkpoints", needs=int(2 * held * bytes_) + _LEAST_FREE
             )
         run = Run(fabric, towers, loss, batches, validation, config, identity)
-        run.record.decisions = list(options.decisions)
+        run.record.decisions, run.record.deciding_seconds = list(options.decisions), options.deciding_seconds
         if options.resume:
             assert options.checkpoint is not None  # noqa: S101 - asked above
             run.restore(options.checkpoint)

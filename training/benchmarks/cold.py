@@ -21,13 +21,16 @@ import recsys
 from recsys.core.files import atomic_file
 from recsys.core.progress import log
 
-_TEXT = {"word_features": "off", "id_dropout": 0.5, "ensemble_size": 1}
+_TEXT = {"word_features": "off", "id_dropout": 0.5, "ensemble_size": 1, "transitions": "none"}
 _TRAINED = {"trainable_layers": 2, "texts_per_step": 32}
 CELLS = {
     "zero-shot text": Cell(baseline=recsys.ZeroShot),
     "popularity": Cell(baseline=recsys.Popularity),
     "frozen + projection": Cell(change={"model": _TEXT}),
     "frozen + projection + words": Cell(change={"model": _TEXT | {"word_features": "on"}}),
+    "frozen + projection + words, transitions": Cell(
+        change={"model": _TEXT | {"word_features": "on", "transitions": "auto"}}
+    ),
     "frozen + projection + words, three members": Cell(
         change={"model": _TEXT | {"word_features": "on", "ensemble_size": 3}}
     ),

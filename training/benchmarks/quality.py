@@ -111,6 +111,7 @@ def run(cell: Cell, data: str, parts: Any, catalog: Any, seed: int) -> tuple[Any
             "augment": asdict(recipe.augment),
             "training": asdict(training),
             "decisions": model.log.decisions,
+            "deciding_seconds": model.log.deciding_seconds,
         }
         if model.transitions is not None:
             extra["transitions"] = model.transitions.described()

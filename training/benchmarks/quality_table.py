@@ -43,6 +43,7 @@ def write_table(out: Path, setting: Setting) -> None:
         "",
         *_figures(cells, names),
         *_tests(cells, names),
+        *_decided(cells.get(DEFAULT, [{}])[0]),
         "",
         f"Command: `python training/benchmarks/quality.py PATH/{setting.data} --out training/results{setting.flags}` "
         f"(SASRec: `quality_rectools.py`, see there); cells: `training/results/cells/{setting.name}`.  ",
@@ -91,6 +92,19 @@ def _test_rows(cells: dict[str, list[dict[str, Any]]], ours: str, others: list[s
     heads = [f"{ours} against", *SHOWN]
     rows = [_row([name, *values]) for name, *values in zip(others, *columns, strict=True)]
     return ["", _row(heads), "|" + "---|" * len(heads), *rows]
+
+
+def _decided(run: dict[str, Any]) -> list[str]:
+    """What the default decided from the log with its first seed."""
+    if not run.get("decisions"):
+        return []
+    taken = (
+        f" (deciding took {run['deciding_seconds']:,.0f} of {run['seconds']:,.0f} s)" if "deciding_seconds" in run else ""
+    )
+    heads = ["option", "value", "because", "instead of"]
+    rows = [[one["option"], one["value"], one["because"], one["against"]] for one in run["decisions"]]
+    lines = ["", f"What the default decided{taken}:", "", _row(heads), "|" + "---|" * len(heads)]
+    return lines + [_row([str(cell) for cell in row]) for row in rows]
 
 
 def _gains(runs: list[dict[str, Any]], metric: str) -> Any:

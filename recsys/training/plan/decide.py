@@ -42,10 +42,13 @@ class Plan:
         What to train with; nothing in them is left open.
     decisions : list of Decision
         Empty if everything was set by the user.
+    seconds : float
+        What deciding took.
     """
 
     options: Options
     decisions: list[Decision] = field(default_factory=list)
+    seconds: float = 0.0
 
     def __str__(self) -> str:
         rows = [(one.option, _plain(one.value), one.because, one.against) for one in self.decisions]
@@ -135,8 +138,8 @@ def decide(
     last = [one for one in spent_on(facts, options, undecided, max(left, 1.0), rate) if one.option in undecided]
     options = options.changed({one.option: one.value for one in last})
     options = replace(options, training=replace(options.training, adapt="off", minutes=0.0))
-    plan = Plan(options, [*decisions, *last])
-    say(f"decided in {time.monotonic() - begun:,.0f} s:\n{plan}")
+    plan = Plan(options, [*decisions, *last], time.monotonic() - begun)
+    say(f"decided in {plan.seconds:,.0f} s:\n{plan}")
     return plan
 
 

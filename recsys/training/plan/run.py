@@ -56,7 +56,7 @@ def train_plan(
 
     def once(options: Options, decisions: list[Decision], run: RunOptions) -> Trained:
         inputs = prepare(options.model, log, catalog, training=options.training, augment=augment, users=users)
-        run = replace(run, decisions=tuple(one.to_dict() for one in decisions))
+        run = replace(run, decisions=tuple(one.to_dict() for one in decisions), deciding_seconds=plan.seconds)
         record = train(inputs, validation, options.training, objective=options.objective, augmentation=augment, options=run)
         return Trained(inputs, record, options)
 
