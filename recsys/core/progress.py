@@ -34,7 +34,7 @@ def log(message: str) -> None:
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Leave out what :func:`log` would tell within the block: work of which only the outcome matters."""
+    """Leave out what :func:`log` and :func:`warn` would tell within the block: a rehearsal of work that will tell it."""
     before = _muted.set(True)
     try:
         yield
@@ -44,7 +44,8 @@ def muted() -> Iterator[None]:
 
 def warn(message: str) -> None:
     """Tell what may be wrong, through the logger ``recsys`` at level WARNING, which Python shows even without a handler."""
-    logger.warning(message)
+    if not _muted.get():
+        logger.warning(message)
 
 
 def say_where() -> None:

@@ -10,8 +10,9 @@ CPU_RATE, GPU_RATE = 40e9, 10e12
 _BLOCK, _ATTENTION, _LOSS, _ITEM = 24, 4, 2, 2
 """Multiplications and additions of a forward pass by ``dim`` and so on; the backward pass costs twice as much again."""
 _TEXT_DIM, _WORDS = 256, 24
-_OVERHEAD, _UPDATE = 3e-2, 2e-9
-"""Seconds of a step whatever its size, and for each number of the tables of ids that AdamW changes."""
+_OVERHEAD, _USUAL_TOKENS, _UPDATE = 3e-2, 1_600, 2e-9
+"""Seconds of a step of usual size beside its products (less of a smaller one), and for each number of the tables of ids
+that AdamW changes."""
 
 
 def epoch_seconds(facts: LogFacts, options: Options, rate: float = CPU_RATE) -> float:
@@ -29,4 +30,4 @@ def epoch_seconds(facts: LogFacts, options: Options, rate: float = CPU_RATE) -> 
     step = encoded * content * width * _ITEM / 2
     tables = facts.candidates * width if model.use_ids else 0
     work = 3 * (facts.positions * position + steps * step) / rate
-    return members * (work + steps * (_OVERHEAD + _UPDATE * tables * CPU_RATE / rate))
+    return members * (work + steps * (_OVERHEAD * min(1.0, tokens / _USUAL_TOKENS) + _UPDATE * tables * CPU_RATE / rate))

@@ -27,6 +27,8 @@ from recsys.transitions.weigh import Float64, Scale, really_better
 
 _LEAST_USERS = 300
 """With fewer validation users nothing can be told apart."""
+_LEAST_POSITIONS = 200_000
+"""Fewer positions in a second round, and less than all, decide nothing."""
 _WIDTH = 64
 """Trials are made with towers of this width at most: what they decide holds for wider ones too."""
 _DENSE = 100
@@ -111,6 +113,8 @@ def decided_by_trials(
         return options, []
     units = len(tried) + 1 + 2 * (min(_KEPT, len(tried)) + 1)
     trials = _Trials(data, seconds / units, rate)
+    if trials.passes(options, 2.0) * data.facts.positions < min(_LEAST_POSITIONS, data.facts.positions):
+        return options, []
     say(f"deciding by short trials: {len(tried) + 1} plans, about {seconds:,.0f} s")
     first = {"": trials.run(options, 1.0)}
     for one in tried:
