@@ -91,6 +91,7 @@ def test_a_saved_table_of_counts_still_takes_events(ring: Interactions, tmp_path
     TwoTower(fast=True, transitions="counts").fit(ring).retriever().save(tmp_path / "bundle")
     memory = recsys.load(tmp_path / "bundle").bundle.corpus.transitions
     assert memory is not None
+    assert not memory.table.data.flags.writeable  # a view of the file, not a copy
     row, column = ring.items.to_rows(["i3", "i20"])
     clicked = Ragged.from_lists([[row, column]])
     assert memory.updated(clicked, np.array([1])).table[row, column] > memory.table[row, column]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -94,6 +95,18 @@ class OpenedFile:
         """
         return b"".join(self.chunks())
 
+    def mapped(self) -> memoryview:
+        """All bytes, verified, read-only: in memory as far as they are looked at, and shared by processes.
+
+        Raises
+        ------
+        DamagedError
+        """
+        self.check()
+        if isinstance(self.handle, BytesIO):
+            return self.handle.getbuffer().toreadonly()
+        return memoryview(mmap.mmap(self.handle.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b"")
+
     def copy(self, target: Path) -> None:
         """Write the bytes, verified, into a new file; its folder is made.
 
@@ -148,9 +161,16 @@ class Source:
         FileNotFoundError
             There is none of that name.
         """
+        return self._file(name).read()
+
+    def mapped(self, name: str) -> memoryview:
+        """A file's bytes, verified and mapped; see :meth:`OpenedFile.mapped`. Raises as :meth:`read`."""
+        return self._file(name).mapped()
+
+    def _file(self, name: str) -> OpenedFile:
         if name not in self.files:
             raise FileNotFoundError(f"{self.folder / name} is missing")
-        return self.files[name].read()
+        return self.files[name]
 
     def close(self, keep: Callable[[str], bool] = lambda name: False) -> None:
         """Let go of the files, save for some."""

@@ -20,6 +20,7 @@ from recsys.transitions.update import Counted
 
 TABLE: Final = "transitions.safetensors"
 FORM: Final = "transitions.json"
+_DTYPES: Final = {"I64": np.int64, "I32": np.int32, "F32": np.float32}
 
 
 def write(memory: TransitionMemory, folder: Path) -> None:
@@ -47,17 +48,14 @@ def read(source: Source, n_items: int) -> TransitionMemory | None:
     BundleError
         A file is missing, or is not what :func:`write` writes for so many items.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415
-    from safetensors.numpy import load  # noqa: PLC0415
-
     if TABLE not in source and FORM not in source:
         return None
     folder = source.folder
     form, weight = _form(source)
     try:
-        tensors = load(source.read(TABLE))
+        tensors = _arrays(source.mapped(TABLE))
         offsets, columns, values = tensors["offsets"], tensors["columns"], tensors["values"]
-    except (FileNotFoundError, KeyError, ValueError, SafetensorError) as error:
+    except (FileNotFoundError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{folder / TABLE} cannot be read: {error}") from error
     lengths = np.diff(offsets)
     if (
@@ -82,6 +80,18 @@ def read(source: Source, n_items: int) -> TransitionMemory | None:
         return TransitionMemory(sp.csr_matrix((values, columns, offsets), shape=(n_items, n_items)), form, weight, counted)
     except DataError as error:
         raise BundleError(f"{folder / TABLE}: {error}") from error
+
+
+def _arrays(content: memoryview) -> dict[str, NDArray[Any]]:
+    """The tensors of a safetensors file as views, which the package's own reader would copy."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(bytes(content[8:start]))
+    found = dict[str, NDArray[Any]]()
+    for name, one in header.items():
+        if name != "__metadata__":
+            begin, end = one["data_offsets"]
+            found[name] = np.frombuffer(content[start + begin : start + end], dtype=_DTYPES[one["dtype"]])
+    return found
 
 
 def read_form(source: Source) -> dict[str, Any] | None:
