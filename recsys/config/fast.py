@@ -35,8 +35,8 @@ def refuse_idle(table: str, given: Collection[str]) -> None:
     if idle:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         raise ConfigError(
-            f"a fast model has no towers, and {', '.join(idle)} ({flags}) says something about towers; leave out "
-            f"{'it' if len(idle) == 1 else 'them'}, or leave out fast (--fast)"
+            f"a fast model has no towers, and {', '.join(idle)} ({flags}) says something about towers; leave "
+            f"{'it' if len(idle) == 1 else 'them'} out, or leave out fast (--fast)"
         )
 
 

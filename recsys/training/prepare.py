@@ -89,9 +89,10 @@ def prepare(
     if augment is not None and augment.substitute > 0 and model.encoder is not None:
         text = items.text.cpu().numpy()
         neighbours = nearest_by_text(text, np.asarray(text.any(axis=1)), augment.neighbours)
+    trained = sum(p.numel() for p in towers.net.parameters() if p.requires_grad)
     say(
         f"training on {len(log):,} interactions, {len(log.users):,} users, {len(log.items):,} items; "
-        f"{sum(p.numel() for p in towers.net.parameters() if p.requires_grad):,} parameters"
+        f"{'no towers' if model.fast else f'{trained:,} parameters'}"
     )
     return Inputs(
         towers=towers,

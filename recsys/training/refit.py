@@ -52,7 +52,8 @@ def refitted(
     TransitionMemory or None
     """
     training = replace(options.training, epochs=max(1, record.best_epoch), patience=0)
-    say(f"training again on {len(log):,} events, for {training.epochs} epochs")
+    epochs = "" if options.model.fast else f", for {training.epochs} epochs"
+    say(f"training again on {len(log):,} events{epochs}")
     inputs = prepare(options.model, log, catalog, training=training, augment=augment, users=users)
     again = TrainingLog()
     if not options.model.fast:
