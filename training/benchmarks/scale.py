@@ -98,7 +98,7 @@ def run(share: float, seconds: float, kind: str) -> tuple[list[list[str]], dict[
     with stages.of("forecast"):
         expected = forecast(make_fabric(training, "cpu"), loss, batches, copies=4.0)
     with stages.of(f"steps of training, {seconds:.0f} s"):
-        steps, positions, spent = some_steps(loss, batches, training, seconds)
+        steps, positions, spent, cpu = some_steps(loss, batches, training, seconds)
     facts |= {
         "events": len(log),
         "users": len(log.users),
@@ -107,6 +107,7 @@ def run(share: float, seconds: float, kind: str) -> tuple[list[list[str]], dict[
         "parameters": expected.parameters,
         "steps": f"{steps:,} of {batches.steps:,}",
         "epoch": spent / steps * batches.steps,
+        "epoch_cpu": cpu / steps * batches.steps,
         "forecast": expected.seconds,
         "memory": expected.memory / 2**30,
         "targets": positions / spent,
@@ -128,12 +129,13 @@ def run(share: float, seconds: float, kind: str) -> tuple[list[list[str]], dict[
     return stages.rows, facts
 
 
-def some_steps(loss: Any, batches: Any, training: Any, seconds: float) -> tuple[int, int, float]:
-    """Steps of the first epoch, the first two aside: their number, positions and seconds."""
-    optimizer, steps, positions, begun = make_optimizer(loss, training), 0, 0, time.perf_counter()
+def some_steps(loss: Any, batches: Any, training: Any, seconds: float) -> tuple[int, int, float, float]:
+    """Steps of the first epoch, the first two aside: their number, positions, seconds and CPU seconds."""
+    optimizer, steps, positions = make_optimizer(loss, training), 0, 0
+    begun, cpu = time.perf_counter(), time.process_time()
     for number, batch in enumerate(batches.epoch(0)):
         if number == 2:
-            steps, positions, begun = 0, 0, time.perf_counter()
+            steps, positions, begun, cpu = 0, 0, time.perf_counter(), time.process_time()
         loss(batch).backward()
         torch.nn.utils.clip_grad_norm_(loss.parameters(), training.max_grad_norm)
         optimizer.step()
@@ -141,7 +143,7 @@ def some_steps(loss: Any, batches: Any, training: Any, seconds: float) -> tuple[
         steps, positions = steps + 1, positions + len(batch.targets)
         if number > 2 and time.perf_counter() - begun > seconds:
             break
-    return steps, positions, time.perf_counter() - begun
+    return steps, positions, time.perf_counter() - begun, time.process_time() - cpu
 
 
 def page(rows: list[list[str]], facts: dict[str, Any], command: str) -> str:
@@ -157,7 +159,8 @@ def page(rows: list[list[str]], facts: dict[str, Any], command: str) -> str:
             *(row(one) for one in rows),
             "",
             f"Training: {facts['steps']} steps were run, {facts['targets']:,.0f} targets a second. **Extrapolated** from "
-            f"them, an epoch takes {facts['epoch'] / 60:,.1f} minutes; the forecast that training prints says "
+            f"them, an epoch takes {facts['epoch'] / 60:,.1f} minutes ({facts['epoch_cpu'] / 60:,.1f} of CPU); "
+            "the forecast that training prints says "
             f"{facts['forecast'] / 60:,.1f} minutes and {facts['memory']:.2f} GiB. No whole epoch was run, and nothing "
             "here says how good the model is.",
             "",
