@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,8 @@ def fit_bundle(
     faiss()  # a missing or double build is reported before the training
     name = split_for(log, split)
     more = refit_log(log, name, refit) if refit else None
+    if more is not None and recipe.training.devices > 1:
+        raise ConfigError("refit (--refit) trains in one process; leave it out, or leave out devices (--devices)")
     train, validation, test = split_log(log, name)
     model = recipe.fit(
         train,
@@ -135,12 +137,17 @@ def fit_bundle(
     evaluation, figures, failed = _evaluated(retriever)
     if more is not None and refit == "all":
         retriever = _retriever_of(model.refit(more), log, None)
+        figures = figures and figures | {"training": asdict(model.log)}
         retriever.bundle = replace(retriever.bundle, reading=reading)
     unwritten = _save(retriever, places, overwrite=overwrite, evaluation=evaluation, figures=figures, held=held)
     shutil.rmtree(places.checkpoint, ignore_errors=True)  # the bundle is saved: nothing is left to resume
     with contextlib.suppress(OSError):  # another run's checkpoint may be beside it
         places.checkpoint.parent.rmdir()
     if failed or unwritten:
+        if retriever.holdout is None and refit == "all":
+            raise UnreportedError(
+                f"the model is trained and saved in {places.out}, but it was not evaluated ({failed or unwritten})"
+            )
         again = ["recsys", "report", str(places.out), "--out", str(places.out.parent / f"{places.out.name}-report.html")]
         raise UnreportedError(
             f"the model is trained and saved in {places.out}, but evaluating it failed, so its report is not complete "

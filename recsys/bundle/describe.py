@@ -36,6 +36,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "holdout": config["holdout"],
         "best_epoch": training.get("best_epoch"),
         "training_seconds": round(training.get("seconds", 0)),
+        "refitted_events": training.get("refitted_events") or 0,
         "decided": {one["option"]: f"{one['value']}: {one['because']}" for one in training.get("decisions") or []},
         "test": {
             name: f"{value:.4f}" if isinstance(value, int | float) else str(value)

@@ -140,3 +140,15 @@ def size(text: str) -> int:
     if found is None or found[2].upper() not in _UNITS or found[1].count(".") > 1 or not found[1].strip("."):
         raise ConfigError(f"--memory {text!r} is not a valid size; write it like 2GiB, 500MB or 1048576")
     return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def check_estimate(arguments: Namespace) -> None:
+    """Refuse what an estimate does not count.
+
+    Raises
+    ------
+    ConfigError
+        A second training is asked for.
+    """
+    if arguments.refit:
+        raise ConfigError("--dry-run and --find-rate are about one training, and --refit adds a second; leave it out")

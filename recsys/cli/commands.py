@@ -33,6 +33,7 @@ def fit(arguments: Namespace) -> Answer:
 
 
 def _estimate(recipe: Recipe, arguments: Namespace) -> Answer:
+    checks.check_estimate(arguments)
     (log, catalog), users = read_data(arguments), user_features(arguments)
     found = pipeline.estimate_fit(recipe, log, catalog, users=users, split=arguments.split, sweep=arguments.find_rate)
     return Answer(str(found), found.to_dict())

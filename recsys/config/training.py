@@ -150,7 +150,7 @@ class Training:
     plan decides (dim, blocks, dropout, loss, epochs and so on), if none of these is set; off: none.
     """
     minutes: float = 0.0
-    """Minutes that a training may take if its length is decided from the log; 0: by the size of the log, at most 30."""
+    """Minutes for what is decided from the log, twice that where a schedule is too long; 0: by the size of the log."""
     seed: int = 0
     """Seed of everything random."""
 

@@ -127,8 +127,7 @@ class Split:
 def leave_last_out(log: Interactions, *, validation: bool = True) -> Split:
     """Hold out each user's last event for test and the one before for validation (protocol LOO).
 
-    Users with fewer than three events (two without validation) are trained on and not evaluated. Order is the log's; ties
-    keep file order.
+    Users with fewer than three events (two without validation) are trained on and not evaluated. Order is the log's.
 
     Parameters
     ----------

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from recsys.core.progress import log as say
 from recsys.core.progress import warn
+from recsys.core.ragged import is_in
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout, leave_last_out, random_split, time_split
 from recsys.errors import ConfigError
@@ -50,4 +53,14 @@ def refit_log(log: Interactions, name: SplitName, refit: RefitName) -> Interacti
         raise ConfigError(
             "refit trains again on events that were held out, and split none holds out nothing; leave out one"
         )
-    return log if refit == "all" else _SPLITS[name](log, validation=False).train
+    if refit == "all":
+        return log
+    if name == "time":
+        return time_split(log, validation=False).train
+    test = _SPLITS[name](log).test
+    if name == "last":  # the last event alone, which may repeat an earlier one
+        keep = np.ones(len(log), dtype=np.bool_)
+        keep[log.histories.offsets[test.user_rows.astype(np.int64) + 1] - 1] = False
+        return log.select(keep)
+    held = np.sort(test.user_rows[test.targets.list_index()].astype(np.int64) * len(log.items) + test.targets.rows)
+    return log.select(~is_in(log.histories.list_index() * len(log.items) + log.histories.rows, held))

@@ -193,7 +193,8 @@ def _fairness(figures: dict[str, Any]) -> str:
 def _training(figures: dict[str, Any]) -> str:
     found = figures["training"]
     if not found.get("epochs"):
-        return "\n\n".join(["## Training", *_left_out(figures, "training", "Training curves")])
+        again = [refit_sentence(found).strip()] if refit_sentence(found) else []
+        return "\n\n".join(["## Training", *_left_out(figures, "training", "Training curves"), *again])
     keys = [key for key in keys_of(found["epochs"]) if key not in ("epoch", "seconds")]
     rows = [[int(one["epoch"]), *(number(one.get(key)) for key in keys)] for one in found["epochs"]]
     seconds = f" in {found['seconds']:,.0f} seconds" if found.get("seconds") else ""

@@ -120,9 +120,9 @@ def shown_value(value: Any) -> str:
 
 def refit_sentence(training: dict[str, Any]) -> str:
     """What a record of a training says of events that the weights were trained on again; empty without any."""
-    events = training.get("refitted_events")
+    if not (events := training.get("refitted_events")):
+        return ""
     return (
-        f" The weights were then trained again for as long, on {events:,} events with those of validation."
-        if events
-        else ""
+        f" The weights were then trained again for as long, on {events:,} events, those of validation among them; where that "
+        "was after the test (--refit all), the figures are of before."
     )

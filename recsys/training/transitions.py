@@ -84,7 +84,7 @@ def chosen_memory(
         form = found.memory.form
         order = "order-free" if np.isinf(form.decay) else f"decay {form.decay:g} events, window {form.window}"
         strength = f", regularisation {form.regularisation:g}" if form.kind == "ridge" else ""
-        texts = f", items below {form.borrow:g} events lean on like texts" if form.borrow else ""
+        texts = f", items with few events borrow from like texts (half at {form.borrow:g} events)" if form.borrow else ""
         say(
             f"transition memory: {form.kind}, {order}{strength}{texts}, weight {found.memory.weight:.3g}, "
             f"{found.memory.table.nnz:,} entries; {figures}"

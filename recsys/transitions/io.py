@@ -118,7 +118,9 @@ def _form(source: Source) -> tuple[Form, float]:
         raise BundleError(f"{file} is damaged: it does not hold a weight and a form")
     found: dict[str, Any] = told["form"]
     if set(found) != {field.name for field in fields(Form)}:
-        raise BundleError(f"{file} has other keys than this recsys knows ({', '.join(sorted(found))}); upgrade recsys")
+        raise BundleError(
+            f"{file} has other keys than this recsys knows ({', '.join(sorted(found))}); fit again, or upgrade recsys"
+        )
     if found["kind"] not in ("counts", "ridge"):
         raise BundleError(f"{file}: kind must be counts or ridge, not {found['kind']!r}")
     for name in ("window", "entries", "solved"):

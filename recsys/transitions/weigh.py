@@ -129,4 +129,4 @@ class Scale:
 def really_better(gains: Float64, than: Float64) -> bool:
     """Whether the same users gain more, by more than two standard errors of their differences; float64 (n,) each."""
     difference = gains - than
-    return bool(difference.mean() > 2 * difference.std() / np.sqrt(len(difference)))
+    return len(difference) > 1 and bool(difference.mean() > 2 * difference.std() / np.sqrt(len(difference)))

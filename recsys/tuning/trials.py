@@ -145,4 +145,5 @@ def best_text(tuning: Tuning) -> str:
     """The best options as a recipe, with a comment on the trial that they come from."""
     best = tuning.best_row
     origin = f"Best of {tuning.trials.height} trials: {tuning.monitor} {best['value']:.4f} on validation"
-    return recipe_text(tuning.best, f"{origin}, epoch {best['best_epoch']} (trial {best['number']}).")
+    found = tuning.best | {"training": tuning.best.get("training", {}) | {"adapt": "off"}}  # a search leaves nothing open
+    return recipe_text(found, f"{origin}, epoch {best['best_epoch']} (trial {best['number']}).")

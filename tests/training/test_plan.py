@@ -14,7 +14,7 @@ from recsys.config.model import ModelConfig
 from recsys.config.training import Objective, Training
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split, leave_last_out
-from recsys.errors import ConfigError
+from recsys.errors import CheckpointError, ConfigError, DataError
 from recsys.training.logs import TrainingLog
 from recsys.training.plan import run as plan_run
 from recsys.training.plan import trials
@@ -233,3 +233,48 @@ def test_an_interrupted_run_goes_on_with_its_plan(planned: tuple[TwoTower, Split
     assert again.log is not None
     assert model.log is not None
     assert again.log.decisions == model.log.decisions
+
+
+def test_a_log_without_a_next_item_is_refused() -> None:
+    with pytest.raises(DataError, match="no user has two events"):
+        decide(PLAIN, _log(n_users=9, length=1))
+
+
+def test_widths_are_multiples_of_the_heads() -> None:
+    asked = Options(ModelConfig(heads=6, dim=96), Objective(), Training(adapt="on"))
+    assert trials._narrow(asked).model.dim == 60
+    three = Options(ModelConfig(heads=3, dim=129), Objective(), Training(adapt="on"))
+    wide = {one.option: one.value for one in spent_on(SHORT, three, frozenset({"model.dim"}), 1e6, 40e9)}
+    assert wide["model.dim"] == 255
+
+
+def test_a_trial_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(trials, "_LEAST_USERS", 10)
+
+    def gains(self: object, options: Options, share: float) -> np.ndarray:
+        if options.model.score == "dot":
+            raise recsys.RecsysError("the training diverged")
+        return np.full(40, 0.3)
+
+    monkeypatch.setattr(trials._Trials, "run", gains)
+    split = leave_last_out(_log(n_users=40, length=6))
+    plan = decide(Options(ModelConfig(encoder=None), Objective(), Training()), split.train, validation=split.validation)
+    assert plan.options.model.score == "cosine"
+    assert "the trial with score dot failed (RecsysError: the training diverged)" in caplog.text
+
+
+def test_resuming_with_another_option_is_refused(planned: tuple[TwoTower, Split], tmp_path: Path) -> None:
+    _, split = planned
+
+    def stop(row: dict[str, float]) -> None:
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recsys.training.plan.decide._LEAST_SECONDS", 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            TwoTower(encoder=None).fit(split.train, validation=split.validation, checkpoint=tmp_path, on_epoch=stop)
+    with pytest.raises(CheckpointError, match=r"a run with training\.seed=0, and now it is 7"):
+        TwoTower(encoder=None).fit(
+            split.train, validation=split.validation, checkpoint=tmp_path, resume=True, training=Training(seed=7)
+        )

@@ -6,14 +6,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import recsys
 from recsys.cli.parser import main
 from recsys.config.training import Training
 from recsys.data.interactions import Interactions
-from recsys.data.split import Split, leave_last_out, random_split
-from recsys.data.split_choice import refit_log
+from recsys.data.split import Split
+from recsys.data.split_choice import SplitName, refit_log, split_log
 from recsys.errors import ConfigError, LeakageError, NotFittedError
 from recsys.two_tower import TwoTower
 
@@ -46,14 +47,25 @@ def test_refit_equals_a_fit_without_validation(ring: Interactions, ring_split: S
     assert np.array_equal(model.vectors, fresh.vectors)
 
 
-def test_the_log_without_its_test_events_is_the_same_for_each_split(ring: Interactions) -> None:
-    for name, split in (("last", leave_last_out(ring)), ("random", random_split(ring))):
-        more = refit_log(ring, name, "validation")
-        assert len(more) == len(split.train) + len(split.validation.targets.rows)
-        held = split.test.targets.rows
-        for user, target in zip(split.test.user_rows, held, strict=True):
-            assert target not in more.histories[int(user)]
-    assert refit_log(ring, "last", "all") is ring
+@pytest.mark.parametrize("name", ["last", "random", "time"])
+def test_the_log_without_its_test_events_has_all_of_the_training(name: SplitName) -> None:
+    """Users of two events are trained on in the first fit, and so in the second."""
+    lengths = [2] * 10 + [3] * 5 + [8] * 10
+    rows = [(f"u{u}", f"i{(u + step) % 12}", 100 * step + u) for u, length in enumerate(lengths) for step in range(length)]
+    log = Interactions.from_frame(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+    train, _, test = split_log(log, name)
+    more = refit_log(log, name, "validation")
+    before, after, whole = (pairs(one) for one in (train, more, log))
+    held = {(int(u), int(i)) for u, one in zip(test.user_rows, test.targets.to_lists(), strict=True) for i in one}
+    assert before < after < whole
+    assert not after & held
+    if name != "time":
+        assert after == whole - held
+    assert refit_log(log, name, "all") is log
+
+
+def pairs(log: Interactions) -> set[tuple[int, int]]:
+    return set(zip(log.histories.list_index().tolist(), log.histories.rows.tolist(), strict=True))
 
 
 def test_what_cannot_be_refitted_is_refused(ring: Interactions) -> None:

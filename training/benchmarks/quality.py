@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from quality_table import SHOWN, write_table
 
 import recsys
 from recsys.core.progress import log
+from recsys.report.reproduce import options_of
 
 CUTS = (10, 50, 100)
 KEPT = tuple(f"{metric}@{k}" for metric in ("recall", "ndcg") for k in CUTS)
@@ -64,13 +65,14 @@ def main() -> None:
         cell = CELLS[cell_name]
         for seed in range(min(cell.seeds, arguments.seeds or cell.seeds)):
             file = cell_file(folder, f"{cell_name} {seed}")
-            if file.is_file() and not arguments.again:
+            files = [file, *([cell_file(folder, f"{DEFAULT}, refit {seed}")] if _made_twice(cell_name, setting) else [])]
+            if all(one.is_file() for one in files) and not arguments.again:
                 continue
             log(f"--- {setting.name}: {cell_name}, seed {seed}")
             given = replace(parts, train=whole) if cell.refit else parts
             model, found, report = run(cell, setting.data, given, catalog, seed)
             kept = [(cell_name, found, report)]
-            if cell_name == DEFAULT and setting.protocol == "time":
+            if _made_twice(cell_name, setting):
                 kept.append((f"{DEFAULT}, refit", *again(model, whole, parts, found)))
             for name, found, report in kept:
                 file = cell_file(folder, f"{name} {seed}")
@@ -78,6 +80,11 @@ def main() -> None:
                 keep(file, {"cell": name, "seed": seed} | facts | {"items": report.n_items} | found)
             write_table(arguments.out, setting)
     write_table(arguments.out, setting)
+
+
+def _made_twice(cell: str, setting: Setting) -> bool:
+    """Whether the model of a cell is refitted for a further row."""
+    return cell == DEFAULT and setting.protocol == "time"
 
 
 def again(model: Any, whole: Any, parts: Any, before: dict[str, Any]) -> tuple[dict[str, Any], recsys.Evaluation]:
@@ -106,10 +113,7 @@ def run(cell: Cell, data: str, parts: Any, catalog: Any, seed: int) -> tuple[Any
         extra = {
             "curve": curve(model.log.epochs),
             "best_epoch": model.log.best_epoch,
-            "model": model.fitted_config.to_dict(),
-            "objective": asdict(recipe.objective),
-            "augment": asdict(recipe.augment),
-            "training": asdict(training),
+            **options_of(model.retriever(index="exact").bundle),
             "decisions": model.log.decisions,
             "deciding_seconds": model.log.deciding_seconds,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -18,8 +18,8 @@ from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
-from recsys.errors import CheckpointError, ConfigError
-from recsys.training.checkpoint import read_snapshot
+from recsys.errors import CheckpointError, ConfigError, DataError
+from recsys.training.checkpoint import FREE_TO_CHANGE, read_snapshot
 from recsys.training.estimate import estimate
 from recsys.training.plan.cost import CPU_RATE, GPU_RATE, epoch_seconds
 from recsys.training.plan.facts import LogFacts, measure
@@ -109,6 +109,8 @@ def decide(
         return Plan(asked)
     begun = time.monotonic()
     facts = measure(log, catalog, asked.model)
+    if not facts.positions:
+        raise DataError("no user has two events, so there is no next item to learn from")
     seconds = budget(facts, asked.training)
     say(f"deciding what was left open, for {facts}; the budget is {seconds / 60:,.1f} min (--minutes)")
     decisions = [one for one in first_decisions(facts, asked) if one.option in undecided]
@@ -133,7 +135,7 @@ def decide(
     decided = {one.option for one in made}
     decisions = [one for one in decisions if one.option not in decided] + made
     left = (_TOWERS if made else _TOWERS + _TRIALS) * seconds
-    if asked.training.minutes:
+    if asked.training.minutes and alone:
         left = min(left, _TOWERS / (_TOWERS + 0.05) * (seconds - (time.monotonic() - begun)))
     last = [one for one in spent_on(facts, options, undecided, max(left, 1.0), rate) if one.option in undecided]
     options = options.changed({one.option: one.value for one in last})
@@ -164,12 +166,22 @@ def plan_of(checkpoint: Path, asked: Options) -> Plan:
     saved = snapshot.identity
     try:
         options = Options(ModelConfig(**saved["model"]), Objective(**saved["objective"]), Training(**saved["training"]))
-        return Plan(options, [Decision(**one) for one in snapshot.place["record"]["decisions"]])
+        decisions = [Decision(**one) for one in snapshot.place["record"]["decisions"]]
     except (KeyError, TypeError, ConfigError) as error:
         raise CheckpointError(
             f"the checkpoint in {checkpoint} was not written by this version of recsys ({error}); start again without "
             "resume=True (--resume)"
         ) from error
+    free = {one.option for one in decisions} | {"training.adapt", "training.minutes"}
+    for table, kind in (("model", ModelConfig), ("objective", Objective), ("training", Training)):
+        for option in fields(kind):
+            name = f"{table}.{option.name}"
+            if name not in free and name not in FREE_TO_CHANGE and asked.get(name) != options.get(name):
+                raise CheckpointError(
+                    f"the checkpoint in {checkpoint} is of a run with {name}={options.get(name)!r}, and now it is "
+                    f"{asked.get(name)!r}; resume with the same options, or start again without resume=True (--resume)"
+                )
+    return Plan(options, decisions)
 
 
 def _speed(

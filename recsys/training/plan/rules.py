@@ -106,7 +106,7 @@ def spent_on(facts: LogFacts, options: Options, undecided: frozenset[str], secon
     """
     steps = max(1, round(facts.positions / options.training.batch_tokens))
     most = max(16 if facts.short else 30, min(100, round(_LEAST_STEPS / steps)))
-    widths = [256, 128, 64]
+    widths = [width - width % options.model.heads for width in (256, 128, 64)]
     if "model.dim" not in undecided:
         widths = [options.model.dim]
     one = {width: epoch_seconds(facts, options.changed({"model.dim": width}), rate) for width in widths}

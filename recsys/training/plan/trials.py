@@ -9,11 +9,12 @@ import numpy as np
 
 from recsys.config.augment import Augment
 from recsys.core.progress import log as say
-from recsys.core.progress import muted
+from recsys.core.progress import muted, warn
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
+from recsys.errors import RecsysError
 from recsys.training.plan.cost import epoch_seconds
 from recsys.training.plan.facts import LogFacts
 from recsys.training.plan.options import Options
@@ -34,7 +35,7 @@ _WIDTH = 64
 _DENSE = 100
 """Events to an item, from which on long histories need little regularisation."""
 _RATE = 2e-3
-"""Learning rate of trials at least: all are short, and none shall win because it learns faster."""
+"""Learning rate of trials at least: all are short, so that none wins because it learns faster."""
 _LEAST_SHARE = 0.02
 """Of the users, in a trial that has no time for all."""
 _DOUBLINGS = 2.0
@@ -83,8 +84,8 @@ def decided_by_trials(
 ) -> tuple[Options, list[Decision]]:
     """Try the alternatives beside the first plan, and take each that is really better.
 
-    All train for as long in a first round; the best two, and the first plan, anew for twice as long in a second. Judged is
-    the NDCG@100 of validation users, in the mean of the towers alone and beside a quickly counted transition memory, which
+    All train for as long in a first round; the best two, and the first plan, anew for twice as long in a second. The
+    figure is the NDCG@100 of validation users, in the mean of the towers alone and beside a quickly counted memory, which
     hides much of what towers differ by. What learns fast need not end well: the lead of an alternative is continued as it
     went from the first round to the second, for each user, to the epochs of the training (log-linear in epochs, two
     doublings at most), and must then be above 0 by two standard errors.
@@ -117,11 +118,19 @@ def decided_by_trials(
         return options, []
     say(f"deciding by short trials: {len(tried) + 1} plans, about {seconds:,.0f} s")
     first = {"": trials.run(options, 1.0)}
-    for one in tried:
-        first[one.name] = trials.run(options.changed(one.changes), 1.0)
+    for one in list(tried):
+        try:
+            first[one.name] = trials.run(options.changed(one.changes), 1.0)
+        except (RecsysError, RuntimeError, MemoryError) as error:
+            warn(f"the trial with {one.name} failed ({type(error).__name__}: {error}); it is left out")
+            tried.remove(one)
     kept = sorted(tried, key=lambda one: -float(first[one.name].mean()))[:_KEPT]
     second = {"": trials.run(options, 2.0)}
-    second |= {one.name: trials.run(options.changed(one.changes), 2.0) for one in kept}
+    for one in kept:
+        try:
+            second[one.name] = trials.run(options.changed(one.changes), 2.0)
+        except (RecsysError, RuntimeError, MemoryError) as error:
+            warn(f"the longer trial with {one.name} failed ({type(error).__name__}: {error}); it is left out")
     one_epochs, two_epochs = trials.passes(options, 1.0), trials.passes(options, 2.0)
     further = min(_DOUBLINGS, max(0.0, np.log2(epochs / two_epochs))) / max(1.0, np.log2(two_epochs / one_epochs))
     decisions, found = [], options
@@ -179,7 +188,8 @@ class _Trials:
 
 def _narrow(options: Options) -> Options:
     """Of the width of a trial, with one member and without a memory."""
-    width = min(options.model.dim, _WIDTH)
+    heads = options.model.heads
+    width = min(options.model.dim, max(heads, _WIDTH - _WIDTH % heads))
     return replace(options, model=replace(options.model, dim=width, ensemble_size=1, transitions="none"))
 
 
