@@ -123,6 +123,6 @@ def refit_sentence(training: dict[str, Any]) -> str:
     if not (events := training.get("refitted_events")):
         return ""
     return (
-        f" The weights were then trained again for as long, on {events:,} events, those of validation among them; where that "
-        "was after the test (--refit all), the figures are of before."
+        f" The weights were then trained again for as long, on {events:,} events, those of validation among them; "
+        "where that was after the test (--refit all), the figures are of before."
     )
