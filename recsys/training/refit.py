@@ -60,6 +60,7 @@ def refitted(
         again = train(inputs, None, training, objective=options.objective, augmentation=augment, options=RunOptions())
     if memory is not None:
         train_on, n = inputs.log.histories.without_events(), len(inputs.towers.items)
-        memory = learn_memory(train_on, n, memory.form, memory.weight, alike_of(inputs.towers))
+        alike = alike_of(inputs.towers) if memory.form.borrow else None
+        memory = learn_memory(train_on, n, memory.form, memory.weight, alike)
     seconds, cpu_seconds = record.seconds + again.seconds, record.cpu_seconds + again.cpu_seconds
     return inputs, replace(record, seconds=seconds, cpu_seconds=cpu_seconds, refitted_events=len(log)), memory

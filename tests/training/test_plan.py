@@ -214,6 +214,8 @@ def test_a_log_without_a_catalogue_is_learned_from_ids(tmp_path: Path) -> None:
     assert plan.decisions[0].because == "there is no catalogue (--catalog)"
     empty = recsys.Catalog.from_frame(pl.DataFrame({"item_id": ["i1", "i2"], "title": [None, ""]}), text=["title"])
     assert decide(PLAIN, split.train, empty).decisions[0].because == "no item has a text"
+    signs = recsys.Catalog.from_frame(pl.DataFrame({"item_id": ["i1", "i2"], "title": ["★★", "♥"]}), text=["title"])
+    assert measure(split.train, signs, ModelConfig()).words == 1
 
 
 def test_an_interrupted_run_goes_on_with_its_plan(planned: tuple[TwoTower, Split], tmp_path: Path) -> None:

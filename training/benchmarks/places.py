@@ -99,6 +99,21 @@ def gains_of(cells: list[Path], metric: str, figures: list[float]) -> NDArray[np
     return np.mean([one.of(metric) for one in gains], axis=0)
 
 
+def check_same_people(ours: Path, others: list[Path]) -> None:
+    """Refuse to compare rows of other users or targets.
+
+    Raises
+    ------
+    ValueError
+        A row's places are of others than those of ``ours``; cells without places are passed over.
+    """
+    files = [places_file(cell) for cell in (ours, *others)]
+    kept = [file for file in files if file.is_file()]
+    for file in kept[1:]:
+        if Gains(file).digest != Gains(kept[0]).digest:
+            raise ValueError(f"{file} is of other users or targets than {kept[0]}; run the cells again")
+
+
 def ahead(first: NDArray[np.float64], others: list[NDArray[np.float64] | None]) -> list[str]:
     """How much the first is ahead of each other row, and whether really: paired randomisation tests, Holm-corrected."""
     known = [one for one in others if one is not None]

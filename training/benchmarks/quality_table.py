@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from cells import CELLS, DEFAULT, GOALS, Setting
-from places import ahead, gains_of
+from places import ahead, check_same_people, gains_of
 
 from recsys.core.files import atomic_file
 
@@ -85,6 +85,7 @@ def _tests(cells: dict[str, list[dict[str, Any]]], names: list[str]) -> list[str
 
 
 def _test_rows(cells: dict[str, list[dict[str, Any]]], ours: str, others: list[str]) -> list[str]:
+    check_same_people(cells[ours][0]["file"], [cells[name][0]["file"] for name in others])
     columns = []
     for metric in SHOWN:
         own, gains = _gains(cells[ours], metric), [_gains(cells[name], metric) for name in others]

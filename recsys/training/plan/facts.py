@@ -30,7 +30,7 @@ class LogFacts:
     median_length, long_length : int
         Length of the history of the median user, and the length that 99 % of the users do not exceed.
     words : int
-        Different words in the text of the median item that has one; 0 without texts.
+        Different words in the text of the median item that has one, at least 1; 0 without texts.
     ordered : bool
     """
 
@@ -78,7 +78,8 @@ def measure(log: Interactions, catalog: Catalog | None, model: ModelConfig) -> L
 def _words(texts: pl.Series) -> int:
     """Different words of the median text among some at random."""
     some = texts.drop_nulls()
+    some = some.filter(some.str.strip_chars() != "")
     if len(some) > _TEXTS:
         some = some.sample(_TEXTS, seed=0)
     counts = some.str.to_lowercase().str.extract_all(r"\w+").list.n_unique()
-    return int(counts.median() or 0) if len(counts) else 0  # type: ignore[arg-type]
+    return max(1, int(counts.median() or 0)) if len(counts) else 0  # type: ignore[arg-type]
