@@ -52,7 +52,11 @@ def test_a_fit_that_is_stopped_says_that_resume_goes_on(
     number: signal.Signals, code: int, says: str, log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = log.parent / "checkpoints" / "run" / "state.safetensors"
-    with start([*fit_words(log), "--epochs", "100000", "--patience", "0"]) as process:
+
+    def usual() -> None:
+        signal.signal(number, signal.SIG_DFL)  # under nohup a hangup is ignored, and by all children
+
+    with start([*fit_words(log), "--epochs", "100000", "--patience", "0"], preexec_fn=usual) as process:
         while process.poll() is None and not state.exists():
             time.sleep(0.01)
         process.send_signal(number)
