@@ -37,7 +37,11 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP raise :class:`StoppedError`; what is ignored (nohup) or handled stays so."""
+    """Within the block SIGTERM and SIGHUP raise :class:`StoppedError`; what is ignored (nohup) or handled stays so.
+
+    A stop that comes while a file is closed may end in another error, such as a bad file descriptor: the stop that it began
+    with is raised instead.
+    """
     names = [name for name in _SIGNALS if hasattr(signal, name)]
     ours = [getattr(signal, name) for name in names if signal.getsignal(getattr(signal, name)) == signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
@@ -46,9 +50,21 @@ def stoppable() -> Iterator[None]:
         signal.signal(number, _stop)
     try:
         yield
+    except Exception as error:
+        if (stopped := _stop_behind(error)) is not None:
+            raise stopped from error
+        raise
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _stop_behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The stop during whose handling an error was raised; None if there was none."""
+    behind = error.__context__
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__context__
+    return behind
 
 
 def tell(stopped: KeyboardInterrupt, arguments: Namespace) -> int:

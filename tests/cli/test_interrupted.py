@@ -85,6 +85,20 @@ def test_a_hangup_that_is_ignored_stays_ignored(log: Path) -> None:
     assert process.returncode == 0, err
 
 
+def test_an_error_of_tidying_up_after_a_stop_is_the_stop() -> None:
+    def closing() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            os.close(2**20)  # what a file does that was being closed
+
+    with pytest.raises(StoppedError) as caught, stoppable():
+        closing()
+    assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(OSError, match="Bad file"), stoppable():
+        os.close(2**20)
+
+
 def test_handlers_are_put_back_and_those_of_others_left_alone() -> None:
     def own(*_: object) -> None:
         """An application's."""
