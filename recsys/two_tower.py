@@ -263,7 +263,8 @@ class TwoTower:
         Parameters
         ----------
         log : Interactions
-            For figures on a test set: what lies before it, such as ``leave_last_out(log, validation=False).train``.
+            For figures on a test set: what the first fit had and the validation events, such as
+            ``refit_log(log, "last", "validation")`` of :mod:`recsys.data.split_choice`.
 
         Returns
         -------

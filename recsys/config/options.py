@@ -173,8 +173,8 @@ def _in_terminal(text: str) -> str:
     return first + text[1:].removesuffix(".")
 
 
-def _default(value: Any) -> str:
-    """A default as the command line says it."""
+def value_text(value: Any) -> str:
+    """The value of an option as the command line and reports say it."""
     if value is None or value == ():
         return "none"
     if isinstance(value, bool):
@@ -200,7 +200,7 @@ def add_flags(parser: argparse.ArgumentParser, owner: type, title: str) -> None:
         flag = f"--{field.name.replace('_', '-')}"
         shown = _in_terminal(texts[field.name]).replace("%", "%%")
         if "(default:" not in shown:
-            shown += f" (default: {_default(field.default)})"
+            shown += f" (default: {value_text(field.default)})"
         if hint is bool or bool in get_args(hint):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=shown)
         elif get_origin(hint) is tuple:

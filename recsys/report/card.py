@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from recsys.config.options import value_text
 from recsys.pages.tables import number, percent
 from recsys.report.words import (
     MEANING,
@@ -15,7 +16,6 @@ from recsys.report.words import (
     metric_number,
     refit_sentence,
     shown,
-    shown_value,
 )
 
 _FAMILIES = ("recall", "ndcg", "mrr", "coverage", "gini", "novelty", "diversity", "calibration")
@@ -213,9 +213,7 @@ def _decided(decisions: list[dict[str, Any]]) -> list[str]:
     """What was decided from the log, and why."""
     if not decisions:
         return []
-    rows = [
-        [one["option"], *(_safe(shown_value(one[key])) for key in ("value", "because", "against"))] for one in decisions
-    ]
+    rows = [[one["option"], *(_safe(value_text(one[key])) for key in ("value", "because", "against"))] for one in decisions]
     return ["### Decided from the log", _table(["option", "value", "because", "instead of"], rows)]
 
 

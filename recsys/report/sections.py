@@ -9,12 +9,13 @@ from collections.abc import Callable
 from html import escape
 from typing import Any, TypeAlias
 
+from recsys.config.options import value_text
 from recsys.pages.page import cards, figure, left_out, page
 from recsys.pages.plots import Specs
 from recsys.pages.tables import definitions, number, percent, table
 from recsys.report import plots
 from recsys.report.tables import models_at, segment_table, shares_table, tests_table
-from recsys.report.words import MEANING, ends, finding, group_words, keys_of, refit_sentence, shown, shown_value
+from recsys.report.words import MEANING, ends, finding, group_words, keys_of, refit_sentence, shown
 
 Figures: TypeAlias = dict[str, Any]
 
@@ -169,7 +170,7 @@ def training(figures: Figures, specs: Specs) -> str:
 
 def _decided(decisions: list[dict[str, Any]]) -> str:
     """What was decided from the log, and why."""
-    rows = [[escape(shown_value(one[key])) for key in ("option", "value", "because", "against")] for one in decisions]
+    rows = [[escape(value_text(one[key])) for key in ("option", "value", "because", "against")] for one in decisions]
     return f"<h3>Decided from the log</h3>{table(['option', 'value', 'because', 'instead of'], rows)}"
 
 

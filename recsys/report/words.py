@@ -113,11 +113,6 @@ def keys_of(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
-def shown_value(value: Any) -> str:
-    """The value of an option as people write it."""
-    return "none" if value is None else ("on" if value else "off") if isinstance(value, bool) else str(value)
-
-
 def refit_sentence(training: dict[str, Any]) -> str:
     """What a record of a training says of events that the weights were trained on again; empty without any."""
     if not (events := training.get("refitted_events")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,11 +29,11 @@ from recsys.two_tower import TwoTower
 
 SHORT = LogFacts(
     events=150_000, users=20_000, items=12_000, candidates=12_000, positions=130_000, median_length=4, long_length=41,
-    words=15, ordered=True,
+    words=15,
 )  # fmt: skip
 LONG = LogFacts(
     events=1_000_000, users=6_000, items=3_400, candidates=3_900, positions=994_000, median_length=94, long_length=900,
-    words=60, ordered=True,
+    words=60,
 )  # fmt: skip
 PLAIN = Options(ModelConfig(), Objective(), Training())
 
@@ -118,10 +119,19 @@ def test_words_of_texts_are_counted(ring_split: Split, ring_catalog: recsys.Cata
     assert facts.positions == len(ring_split.train) - facts.users
 
 
-def _planned(split: Split) -> TwoTower:
+def _planned(split: Split, **how: Any) -> TwoTower:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("recsys.training.plan.decide._LEAST_SECONDS", 0.5)
-        return TwoTower(encoder=None).fit(split.train, validation=split.validation)
+        return TwoTower(encoder=None).fit(split.train, validation=split.validation, **how)
+
+
+def _interrupt(split: Split, checkpoint: Path) -> None:
+    def stop(row: dict[str, float]) -> None:
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _planned(split, checkpoint=checkpoint, on_epoch=stop)
 
 
 @pytest.fixture(scope="module")
@@ -220,15 +230,7 @@ def test_a_log_without_a_catalogue_is_learned_from_ids(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_goes_on_with_its_plan(planned: tuple[TwoTower, Split], tmp_path: Path) -> None:
     model, split = planned
-
-    def stop(row: dict[str, float]) -> None:
-        if row["epoch"] == 3:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recsys.training.plan.decide._LEAST_SECONDS", 0.5)
-        with pytest.raises(KeyboardInterrupt):
-            TwoTower(encoder=None).fit(split.train, validation=split.validation, checkpoint=tmp_path, on_epoch=stop)
+    _interrupt(split, tmp_path)
     again = TwoTower(encoder=None).fit(split.train, validation=split.validation, checkpoint=tmp_path, resume=True)
     assert again.fitted_config == model.fitted_config
     assert np.array_equal(again.vectors, model.vectors)
@@ -267,16 +269,8 @@ def test_a_trial_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch, caplog:
 
 def test_resuming_with_another_option_is_refused(planned: tuple[TwoTower, Split], tmp_path: Path) -> None:
     _, split = planned
-
-    def stop(row: dict[str, float]) -> None:
-        if row["epoch"] == 3:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recsys.training.plan.decide._LEAST_SECONDS", 0.5)
-        with pytest.raises(KeyboardInterrupt):
-            TwoTower(encoder=None).fit(split.train, validation=split.validation, checkpoint=tmp_path, on_epoch=stop)
-    with pytest.raises(CheckpointError, match=r"a run with training\.seed=0, and now it is 7"):
+    _interrupt(split, tmp_path)
+    with pytest.raises(CheckpointError, match=r"comes from another run \(training\.seed: 0 then, 7 now\)"):
         TwoTower(encoder=None).fit(
             split.train, validation=split.validation, checkpoint=tmp_path, resume=True, training=Training(seed=7)
         )

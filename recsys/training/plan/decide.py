@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from recsys.config.augment import Augment
 from recsys.config.model import ModelConfig
-from recsys.config.training import Objective, Training
+from recsys.config.options import value_text
+from recsys.config.training import Training
 from recsys.core.device import pick_device
 from recsys.core.progress import log as say
 from recsys.core.progress import muted
@@ -18,8 +19,8 @@ from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
-from recsys.errors import CheckpointError, ConfigError, DataError
-from recsys.training.checkpoint import FREE_TO_CHANGE, read_snapshot
+from recsys.errors import CheckpointError, DataError
+from recsys.training.checkpoint import read_snapshot
 from recsys.training.estimate import estimate
 from recsys.training.plan.cost import CPU_RATE, GPU_RATE, epoch_seconds
 from recsys.training.plan.facts import LogFacts, measure
@@ -51,16 +52,12 @@ class Plan:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        rows = [(one.option, _plain(one.value), one.because, one.against) for one in self.decisions]
+        rows = [(one.option, value_text(one.value), one.because, one.against) for one in self.decisions]
         rows = [("option", "value", "because", "instead of"), *rows]
         widths = [max(len(row[at]) for row in rows) for at in range(3)]
         return "\n".join(
             "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
         )
-
-
-def _plain(value: object) -> str:
-    return "none" if value is None else ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def budget(facts: LogFacts, training: Training) -> float:
@@ -138,15 +135,14 @@ def decide(
     if asked.training.minutes and alone:
         left = min(left, _TOWERS / (_TOWERS + 0.05) * (seconds - (time.monotonic() - begun)))
     last = [one for one in spent_on(facts, options, undecided, max(left, 1.0), rate) if one.option in undecided]
-    options = options.changed({one.option: one.value for one in last})
-    options = replace(options, training=replace(options.training, adapt="off", minutes=0.0))
-    plan = Plan(options, [*decisions, *last], time.monotonic() - begun)
+    decisions += last
+    plan = Plan(_settled(asked, decisions), decisions, time.monotonic() - begun)
     say(f"decided in {plan.seconds:,.0f} s:\n{plan}")
     return plan
 
 
 def plan_of(checkpoint: Path, asked: Options) -> Plan:
-    """The plan of a run that was interrupted.
+    """The plan of a run that was interrupted; whether the rest is as it was, the checkpoint's identity tells.
 
     Parameters
     ----------
@@ -162,26 +158,21 @@ def plan_of(checkpoint: Path, asked: Options) -> Plan:
     """
     if not open_options(asked):
         return Plan(asked)
-    snapshot = read_snapshot(checkpoint)
-    saved = snapshot.identity
+    record = read_snapshot(checkpoint).place["record"]
     try:
-        options = Options(ModelConfig(**saved["model"]), Objective(**saved["objective"]), Training(**saved["training"]))
-        decisions = [Decision(**one) for one in snapshot.place["record"]["decisions"]]
-    except (KeyError, TypeError, ConfigError) as error:
+        decisions = [Decision(**one) for one in record["decisions"]]
+    except (KeyError, TypeError) as error:
         raise CheckpointError(
             f"the checkpoint in {checkpoint} was not written by this version of recsys ({error}); start again without "
             "resume=True (--resume)"
         ) from error
-    free = {one.option for one in decisions} | {"training.adapt", "training.minutes"}
-    for table, kind in (("model", ModelConfig), ("objective", Objective), ("training", Training)):
-        for option in fields(kind):
-            name = f"{table}.{option.name}"
-            if name not in free and name not in FREE_TO_CHANGE and asked.get(name) != options.get(name):
-                raise CheckpointError(
-                    f"the checkpoint in {checkpoint} is of a run with {name}={options.get(name)!r}, and now it is "
-                    f"{asked.get(name)!r}; resume with the same options, or start again without resume=True (--resume)"
-                )
-    return Plan(options, decisions)
+    return Plan(_settled(asked, decisions), decisions)
+
+
+def _settled(asked: Options, decisions: list[Decision]) -> Options:
+    """What is asked for with what was decided; nothing is left open."""
+    options = asked.changed({one.option: one.value for one in decisions})
+    return replace(options, training=replace(options.training, adapt="off", minutes=0.0))
 
 
 def _speed(

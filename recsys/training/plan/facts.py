@@ -31,7 +31,6 @@ class LogFacts:
         Length of the history of the median user, and the length that 99 % of the users do not exceed.
     words : int
         Different words in the text of the median item that has one, at least 1; 0 without texts.
-    ordered : bool
     """
 
     events: int
@@ -42,7 +41,6 @@ class LogFacts:
     median_length: int
     long_length: int
     words: int
-    ordered: bool
 
     @property
     def short(self) -> bool:
@@ -71,7 +69,6 @@ def measure(log: Interactions, catalog: Catalog | None, model: ModelConfig) -> L
         median_length=int(np.median(lengths)) if len(lengths) else 0,
         long_length=int(np.quantile(lengths, 0.99)) if len(lengths) else 0,
         words=_words(catalog.texts) if reads and catalog is not None else 0,
-        ordered=log.ordered,
     )
 
 

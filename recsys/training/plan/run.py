@@ -66,12 +66,10 @@ def train_plan(
         return first
     why = f"validation was best after epoch {first.record.best_epoch} of {plan.options.training.epochs}"
     say(f"training again with a schedule of {epochs} epochs: {why}")
-    decisions = [
-        Decision(one.option, epochs, why, str(one.value)) if one.option == "training.epochs" else one
-        for one in plan.decisions
-    ]
-    shorter = plan.options.changed({"training.epochs": epochs, "training.patience": 0})
-    second = once(shorter, decisions, replace(run, resume=False))
+    shorter = {"training.epochs": epochs, "training.patience": 0}
+    decisions = [one for one in plan.decisions if one.option not in shorter]
+    decisions += [Decision(name, value, why, str(plan.options.get(name))) for name, value in shorter.items()]
+    second = once(plan.options.changed(shorter), decisions, replace(run, resume=False))
     best = f"val_{plan.options.training.monitor}"
     if _best(second.record, best) < _best(first.record, best):
         say("the longer schedule was better and is kept")

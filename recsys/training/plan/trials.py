@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from recsys.config.augment import Augment
+from recsys.config.options import value_text
 from recsys.core.progress import log as say
 from recsys.core.progress import muted, warn
 from recsys.data.catalog import Catalog
@@ -69,7 +70,7 @@ def alternatives(options: Options, undecided: frozenset[str], facts: LogFacts) -
     found = []
     model = options.model
     if "model.use_ids" in undecided and facts.words and model.encoder is not None:
-        found.append(Alternative(f"use_ids {_on(not model.use_ids)}", {"model.use_ids": not model.use_ids}))
+        found.append(Alternative(f"use_ids {value_text(not model.use_ids)}", {"model.use_ids": not model.use_ids}))
     if "model.score" in undecided:
         found.append(Alternative("score dot", {"model.score": "dot"}))
     if "model.dropout" in undecided:
@@ -145,8 +146,7 @@ def decided_by_trials(
         found = found.changed(one.changes) if taken else found
         for option, value in one.changes.items():
             other = options.get(option) if taken else value
-            against = _on(other) if isinstance(other, bool) else str(other)
-            decisions.append(Decision(option, value if taken else options.get(option), why, against))
+            decisions.append(Decision(option, value if taken else options.get(option), why, value_text(other)))
     return found, decisions
 
 
@@ -197,7 +197,3 @@ def _some(log: Interactions, share: float, seed: int) -> Interactions:
     """A share of the users at random."""
     kept = np.random.default_rng(seed).random(len(log.users)) < share
     return log.select(kept[log.histories.list_index()])
-
-
-def _on(value: bool) -> str:
-    return "on" if value else "off"
