@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "recsys needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[$(FAISS),offline,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[$(FAISS),offline,serve,postgres,dev]'
 	@touch $(READY)
 
 demo: $(READY)  ## set up, then make a shop, train on it, compare and recommend (about 5 minutes)
