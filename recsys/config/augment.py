@@ -24,7 +24,7 @@ class Augment:
     Examples
     --------
     >>> recsys.Augment(crop=0.2, delete=0.1)
-    Augment(crop=0.2, delete=0.1, reorder=0.0, substitute=0.0, neighbours=10)
+    Augment(crop=0.2, delete=0.1, reorder=0.0, substitute=0.0, neighbours=10, ahead=0.0)
     >>> recsys.Augment(crop=2.0)
     Traceback (most recent call last):
     recsys.errors.ConfigError: crop is a probability in [0, 1], not 2.0
@@ -40,11 +40,17 @@ class Augment:
     """Probability of replacing an input by one of the items with the nearest texts; targets stay what really happened."""
     neighbours: int = 10
     """Number of nearest texts that substitute draws from."""
+    ahead: float = 0.0
+    """Probability of predicting the event after the next one instead of the next, of going on to the one after that, and so
+    forth within a window: what somebody does later counts too, the less the later.
+    """
 
     def __post_init__(self) -> None:
         settle(self)
         for name in ("crop", "delete", "reorder", "substitute"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} is a probability in [0, 1], not {getattr(self, name)}")
+        if not 0.0 <= self.ahead < 1.0:
+            raise ConfigError(f"ahead is a probability in [0, 1), not {self.ahead}")
         if self.neighbours < 1:
             raise ConfigError(f"neighbours must be at least 1, not {self.neighbours}")

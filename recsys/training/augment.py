@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recsys.config.augment import Augment
-from recsys.core.ragged import Int32, Ragged, found_among, ragged_positions
+from recsys.core.ragged import Int32, Int64, Ragged, found_among, ragged_positions
 from recsys.errors import ConfigError, DataError
 
 
@@ -32,10 +32,10 @@ class Augmented(NamedTuple):
 def augment(
     windows: Ragged, options: Augment, generator: np.random.Generator, neighbours: Int32 | None = None
 ) -> Augmented:
-    """Make inputs and targets of windows, varied as the options say: crop, then delete, then reorder, then substitute.
+    """Make inputs and targets of windows, varied as the options say: crop, delete, reorder, ahead, then substitute.
 
     The first three change which events a window has, so inputs and targets change together, and every target is the event
-    that follows in the changed window. Substitution changes inputs only.
+    that follows in the changed window, or with ``ahead`` a later event of it. Substitution changes inputs only.
 
     Parameters
     ----------
@@ -81,11 +81,14 @@ def augment(
     events = Ragged(order.offsets, windows.rows[order.rows])
     lengths = events.lengths - 1
     read = ragged_positions(events.offsets[:-1], lengths)
+    predicted = read + 1
+    if options.ahead > 0.0:
+        predicted += _ahead(np.repeat(events.offsets[1:], lengths) - 1 - predicted, options.ahead, generator)
     inputs = Ragged.from_lengths(lengths, events.rows[read])
-    targets = Ragged(inputs.offsets, events.rows[read + 1])
+    targets = Ragged(inputs.offsets, events.rows[predicted])
     if options.substitute > 0.0:
         inputs = _substitute(inputs, events, options.substitute, _nearest(neighbours, options), generator)
-    return Augmented(inputs, targets, order.rows[read], order.rows[read + 1])
+    return Augmented(inputs, targets, order.rows[read], order.rows[predicted])
 
 
 def _nearest(neighbours: Int32 | None, options: Augment) -> Int32:
@@ -130,6 +133,15 @@ def _reorder(lists: Ragged, probability: float, generator: np.random.Generator) 
     rows = lists.rows.copy()
     rows[places] = rows[places[np.lexsort((generator.random(len(places)), owners))]]
     return Ragged(lists.offsets, rows)
+
+
+def _ahead(room: Int64, probability: float, generator: np.random.Generator) -> Int64:
+    """How many events after the next one each position predicts, int64 (N,): geometric, and 0 where the window ends before.
+
+    ``room`` is the number of events that a window has after the next one.
+    """
+    steps = generator.geometric(1.0 - probability, len(room)) - 1
+    return np.where(steps <= room, steps, 0)
 
 
 def _substitute(

@@ -136,7 +136,7 @@ def test_a_misspelt_keyword_is_told_with_the_nearest_name(owner: type, name: str
 
 
 def test_a_keyword_that_is_like_no_option_is_told_with_all_of_them() -> None:
-    with pytest.raises(ConfigError, match="Augment has no option 'xyz'; it has crop, delete, neighbours"):
+    with pytest.raises(ConfigError, match="Augment has no option 'xyz'; it has ahead, crop, delete, neighbours"):
         Augment(xyz=1)  # type: ignore[call-arg]
 
 

@@ -234,6 +234,34 @@ def test_an_item_of_another_window_may_be_put_in():
     assert inputs == [[(item + 5) % 50 for item in one[:-1]] for one in distinct_windows(10, 5).to_lists()]
 
 
+@small
+@given(some_windows.map(lambda lists: [list(range(len(one))) for one in lists]), st.sampled_from([0.3, 0.9]), seeds)
+def test_ahead_predicts_a_later_event_of_the_same_window_and_leaves_the_inputs(lists, ahead, seed):
+    inputs, targets = varied(Ragged.from_lists(lists), seed, ahead=ahead)
+    assert inputs == [one[:-1] for one in lists]
+    assert all(
+        read < predicted < len(one)
+        for one, own, later in zip(lists, inputs, targets, strict=True)
+        for read, predicted in zip(own, later, strict=True)
+    )
+
+
+def test_ahead_skips_so_many_events_as_often_as_it_says():
+    windows = distinct_windows(20_000, 8)
+    _, targets = varied(windows, ahead=0.4)
+    skipped = Counter(one[0] % 8 - 1 for one in targets)
+    beyond = 0.4**7  # where the window ends before, the next event is predicted
+    for steps, wanted in ((0, 0.6 + beyond), (1, 0.4 * 0.6), (3, 0.4**3 * 0.6)):
+        assert near(skipped[steps] / 20_000, wanted, 20_000)
+
+
+def test_ahead_selects_the_event_that_it_predicts():
+    windows = Ragged.from_lists([[5, 6, 7, 8, 9]])
+    found = augment(windows, Augment(ahead=0.8), np.random.default_rng(0))
+    assert found.targets.rows.tolist() == windows.rows[found.target_events].tolist()
+    assert found.input_events.tolist() == [0, 1, 2, 3]
+
+
 def test_an_item_without_a_text_is_its_own_neighbour_and_stays():
     table = np.array([[0], [3], [2], [1]], dtype=np.int32)
     inputs, _ = varied(Ragged.from_lists([[0, 1, 2]]), table=table, substitute=1.0, neighbours=1)
@@ -267,5 +295,5 @@ def test_every_option_has_a_flag_with_a_help_text():
     add_flags(parser, Augment, "augmentation")
     assert vars(parser.parse_args(["--crop", "0.5", "--neighbours", "3"])) == {"crop": 0.5, "neighbours": 3}
     texts = {action.dest: action.help for action in parser._actions if action.dest != "help"}
-    assert set(texts) == {"crop", "delete", "reorder", "substitute", "neighbours"}
+    assert set(texts) == {"crop", "delete", "reorder", "substitute", "neighbours", "ahead"}
     assert all(not text.startswith(" (default") for text in texts.values())
