@@ -56,6 +56,16 @@ def test_short_histories_get_another_plan_than_long_ones() -> None:
     assert (short["training.batch_tokens"], long["training.batch_tokens"]) == (1_600, 6_400)
 
 
+def test_items_with_many_events_get_less_dropout_and_an_inner_product() -> None:
+    values = {one.option: one.value for one in first_decisions(LONG, PLAIN)}
+    assert (values["model.dropout"], values["model.score"]) == (0.1, "dot")
+    rare = {one.option: one.value for one in first_decisions(LogFacts(**{**vars(LONG), "items": 20_000}), PLAIN)}
+    assert rare["model.dropout"] == 0.2
+    assert "model.score" not in rare
+    tried = alternatives(PLAIN.changed(values), open_options(PLAIN), LONG)
+    assert {"score cosine", "dropout 0.2"} <= {one.name for one in tried}
+
+
 def test_small_logs_get_more_steps() -> None:
     small = LogFacts(**{**vars(SHORT), "positions": 5_000})
     values = {one.option: one.value for one in first_decisions(small, PLAIN)}

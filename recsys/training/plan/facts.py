@@ -13,6 +13,9 @@ from recsys.data.interactions import Interactions
 
 _TEXTS = 20_000
 """Texts that words are counted in."""
+_DENSE = 100
+"""Events to an item, from which on long histories need little regularisation, and the length of an item's vector says more
+than it overfits."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class LogFacts:
     def short(self) -> bool:
         """Whether histories are short, so that what items are called matters more than what they were called before."""
         return self.median_length <= 20
+
+    @property
+    def dense(self) -> bool:
+        """Whether histories are long and each item has many events."""
+        return not self.short and self.events > _DENSE * self.items
 
     def __str__(self) -> str:
         texts = f", texts of {self.words} words" if self.words else ", no texts"

@@ -57,8 +57,10 @@ def first_decisions(facts: LogFacts, asked: Options) -> list[Decision]:
             "model.max_length", covers, f"99 % of the histories have at most {facts.long_length:,} events", "20 to 200"
         ),
         Decision("model.blocks", 1 if facts.short else 2, median, "2" if facts.short else "1"),
-        Decision("model.dropout", 0.5 if facts.short else 0.2, median, "0.2" if facts.short else "0.5"),
+        _dropout(facts, median),
     ]
+    if facts.dense:
+        found.append(Decision("model.score", "dot", f"{facts.events:,} events of {facts.items:,} items", "cosine"))
     if facts.words and asked.model.encoder is not None:
         why = f"{median}, and texts have {facts.words} different words"
         found.append(Decision("model.use_ids", ids, why, "off" if ids else "on"))
@@ -77,6 +79,15 @@ def first_decisions(facts: LogFacts, asked: Options) -> list[Decision]:
         Decision("training.learning_rate", rate, median, "0.002" if facts.short else "0.001"),
     ]
     return found
+
+
+def _dropout(facts: LogFacts, median: str) -> Decision:
+    """The more events an item has, the less there is to regularise."""
+    if facts.short:
+        return Decision("model.dropout", 0.5, median, "0.2")
+    if facts.dense:
+        return Decision("model.dropout", 0.1, f"{facts.events:,} events of {facts.items:,} items", "0.2")
+    return Decision("model.dropout", 0.2, median, "0.5")
 
 
 def _tokens(positions: int) -> int:

@@ -33,8 +33,6 @@ _LEAST_POSITIONS = 200_000
 """Fewer positions in a second round, and less than all, decide nothing."""
 _WIDTH = 64
 """Trials are made with towers of this width at most: what they decide holds for wider ones too."""
-_DENSE = 100
-"""Events to an item, from which on long histories need little regularisation."""
 _RATE = 2e-3
 """Learning rate of trials at least: all are short, so that none wins because it learns faster."""
 _LEAST_SHARE = 0.02
@@ -72,11 +70,11 @@ def alternatives(options: Options, undecided: frozenset[str], facts: LogFacts) -
     if "model.use_ids" in undecided and facts.words and model.encoder is not None:
         found.append(Alternative(f"use_ids {value_text(not model.use_ids)}", {"model.use_ids": not model.use_ids}))
     if "model.score" in undecided:
-        found.append(Alternative("score dot", {"model.score": "dot"}))
+        other = "cosine" if model.score == "dot" else "dot"
+        found.append(Alternative(f"score {other}", {"model.score": other}))
     if "model.dropout" in undecided:
-        dense = facts.events > _DENSE * facts.items
-        other = 0.3 if facts.short else 0.1 if dense else 0.4
-        found.append(Alternative(f"dropout {other}", {"model.dropout": other}))
+        dropout = 0.3 if facts.short else 0.2 if facts.dense else 0.4
+        found.append(Alternative(f"dropout {dropout}", {"model.dropout": dropout}))
     return found
 
 
