@@ -3,7 +3,8 @@
     python training/benchmarks/batch.py runs/beauty --users 1000000 --items 100000 --out training/results
 
 The items are those of a trained bundle's towers, repeated with some noise up to the number asked for; users are made-up
-histories of 5 to 50 of these items. Everything else is the real thing: user tower, index, seen filter, shards.
+histories of 5 to 50 of these items. Everything else is the real thing: user tower, index, seen filter, shards; but for a
+transition memory, which is a random table (``--entries`` an item; 0: none).
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from retrieval import jittered
+from transitions import table as random_memory
 
 
-def retriever_of(run: Path, n_users: int, n_items: int) -> Any:
+def retriever_of(run: Path, n_users: int, n_items: int, entries: int) -> Any:
     """The bundle's towers over more items, with users of its own; the same at every call."""
     import torch
 
@@ -50,11 +52,12 @@ def retriever_of(run: Path, n_users: int, n_items: int) -> Any:
     large = replace(towers, users=users, items=items, tables=tables)
     lengths = rng.integers(5, 51, n_users)
     histories = Ragged.from_lengths(lengths, rng.integers(0, n_items, int(lengths.sum())).astype(np.int32))
-    corpus = Corpus(large, ItemIndex.build(vectors), Catalog.without_text(items), n_items)
+    memory = random_memory(n_items, entries) if entries else None
+    corpus = Corpus(large, ItemIndex.build(vectors), Catalog.without_text(items), n_items, transitions=memory)
     return Retriever(Bundle(corpus, users, histories))
 
 
-def work(run: str, users: str, items: str, k: str, out: str) -> None:
+def work(run: str, users: str, items: str, k: str, entries: str, out: str) -> None:
     """One session of the batch, in a process of its own."""
     import logging
 
@@ -62,7 +65,7 @@ def work(run: str, users: str, items: str, k: str, out: str) -> None:
     logging.getLogger("recsys").setLevel(logging.INFO)
     from recsys.serving.batch.run import recommend_to_parquet
 
-    retriever = retriever_of(Path(run), int(users), int(items))
+    retriever = retriever_of(Path(run), int(users), int(items), int(entries))
     begun = time.perf_counter()
     done = recommend_to_parquet(retriever, out, k=int(k), shard_users=50_000)
     seconds = time.perf_counter() - begun
@@ -72,7 +75,8 @@ def work(run: str, users: str, items: str, k: str, out: str) -> None:
 
 def session(arguments: argparse.Namespace, out: Path, shards: int | None) -> list[float] | None:
     """Run until so many shards are there and then kill; or to the end, and tell what it told."""
-    given = [str(arguments.run), str(arguments.users), str(arguments.items), str(arguments.k), str(out)]
+    given = [str(arguments.run), str(arguments.users), str(arguments.items), str(arguments.k)]
+    given += [str(arguments.entries), str(out)]
     child = subprocess.Popen([sys.executable, __file__, "work", *given], stdout=subprocess.PIPE, text=True)
     while shards is not None and child.poll() is None:
         if len(list(out.glob("part-*.parquet"))) >= shards:
@@ -97,6 +101,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--k", type=int, default=100)
+    parser.add_argument("--entries", type=int, default=50, help="of an item in the transition memory; 0: no memory")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     import torch
@@ -118,7 +123,7 @@ def main() -> None:
         "# Batch",
         "",
         f"{arguments.users:,} users with histories of 5 to 50 of {arguments.items:,} items, k = {arguments.k}, seen items "
-        f"filtered, dim {128}, {count} shards.",
+        f"filtered, dim {128}, {count} shards; a transition memory of {arguments.entries} entries an item.",
         "",
         "| | |",
         "|---|---|",
@@ -131,7 +136,8 @@ def main() -> None:
         f"| shards equal to the unbroken run's, byte by byte | {sum(first[n] == again[n] for n in first)} of {count} |",
         "",
         f"Command: `python training/benchmarks/batch.py RUN --users {arguments.users} --items {arguments.items} --k "
-        f"{arguments.k} --out training/results`, RUN: `recsys fit` on amazon-beauty, dim 128  ",
+        f"{arguments.k} --entries {arguments.entries} --out training/results`, RUN: `recsys fit` on amazon-beauty, dim "
+        "128  ",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}, torch "
         f"{torch.__version__}, {datetime.now(UTC).date().isoformat()}",
     ]

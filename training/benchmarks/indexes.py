@@ -4,7 +4,8 @@
 
 The vectors are those of a trained bundle's towers, repeated with some noise up to the size asked for. Recall@100 and times
 are those of single queries, one after the other; building uses all threads, searching one. The request is
-``Retriever.recommend`` for a history of 50 events, user tower included, through the fastest index that finds 95 %.
+``Retriever.recommend`` for a history of 50 events, user tower included, through the fastest index that finds 95 %. Beside
+each stands the time of the same with a transition memory (a random table, 50 entries an item).
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 from retrieval import jittered
+from transitions import table as random_memory
 
 K = 100
+ENTRIES = 50
+"""Of an item in the transition memory."""
 HISTORY = 50
 REQUESTS = 300
 BUILDS: dict[str, list[dict[str, Any]]] = {
@@ -37,11 +41,14 @@ SEARCH = {"nprobe", "rescore", "ef_search"}
 """Settings that need no other build."""
 
 
-def measured(items: np.ndarray, queries: np.ndarray, kinds: list[str], threads: int) -> tuple[list[dict[str, Any]], Any]:
+def measured(
+    items: np.ndarray, queries: np.ndarray, kinds: list[str], threads: int, memory: Any
+) -> tuple[list[dict[str, Any]], Any]:
     """A row per configuration, and the fastest index that finds 95 %."""
     import faiss
     import torch
 
+    from recsys.core.ragged import Ragged
     from recsys.index.approximate import FaissIndex
     from recsys.index.choose import recall_of
     from recsys.index.item_index import ItemIndex
@@ -50,6 +57,8 @@ def measured(items: np.ndarray, queries: np.ndarray, kinds: list[str], threads: 
     rows: list[dict[str, Any]] = []
     truth = ItemIndex.build(items).search(queries, K)
     best: tuple[float, Any] | None = None
+    random = np.random.default_rng(4)
+    histories = [Ragged.from_lists([random.integers(0, len(items), HISTORY)]) for _ in queries]
     for kind in kinds:
         index, built = None, None
         for settings in BUILDS[kind]:
@@ -70,11 +79,18 @@ def measured(items: np.ndarray, queries: np.ndarray, kinds: list[str], threads: 
                 begun = time.perf_counter()
                 found.append(one.search(query[None], K))
                 times.append(time.perf_counter() - begun)
+            beside = []
+            for query, history in zip(queries, histories, strict=True):
+                begun = time.perf_counter()
+                one.search(query[None], K, added=memory.scores(history))
+                beside.append(time.perf_counter() - begun)
             recall = recall_of(type(truth).joined(found), truth)
             p50, p99 = np.percentile(times, [50, 99]) * 1e3
+            with_p50, with_p99 = np.percentile(beside, [50, 99]) * 1e3
             rows.append(
-                {"index": str(spec), "recall@100": recall, "p50 ms": p50, "p99 ms": p99, "MiB": one.nbytes / 2**20}
-                | {"build s": seconds}
+                {"index": str(spec), "recall@100": recall, "p50 ms": p50, "p99 ms": p99}
+                | {"p50 ms with transitions": with_p50, "p99 ms with transitions": with_p99}
+                | {"MiB": one.nbytes / 2**20, "build s": seconds}
             )
             print(rows[-1], flush=True)
             if recall >= 0.95 and kind != "exact" and (best is None or p50 < best[0]):
@@ -82,7 +98,7 @@ def measured(items: np.ndarray, queries: np.ndarray, kinds: list[str], threads: 
     return rows, best[1] if best else None
 
 
-def request(run: Path, items: np.ndarray, index: Any) -> list[str]:
+def request(run: Path, items: np.ndarray, index: Any, memory: Any) -> list[str]:
     """Lines about whole requests on one core."""
     import torch
 
@@ -98,20 +114,23 @@ def request(run: Path, items: np.ndarray, index: Any) -> list[str]:
     tables = ItemTables.of(torch.from_numpy(jittered(towers.table.numpy(), len(items), 0)), torch.from_numpy(items))
     large = replace(towers, items=ids, tables=tables)
     corpus = Corpus(large, index, Catalog.without_text(ids), len(items))
-    retriever.bundle = replace(retriever.bundle, corpus=corpus)
+    bundle = replace(retriever.bundle, corpus=corpus)
     rng = np.random.default_rng(3)
     histories = [[f"item-{n}" for n in rng.integers(0, len(items), HISTORY)] for _ in range(REQUESTS + 20)]
     rows = [ids.to_rows(one) for one in histories]
     torch.set_num_threads(1)
-    spent = {"whole request": [], "user tower": [], "index": []}
+    added = replace(bundle, corpus=replace(corpus, transitions=memory))
+    spent = {"whole request": [], "whole request, with transitions": [], "user tower": [], "index": []}
     from recsys.core.ragged import Ragged
 
     for number, history in enumerate(histories):
-        begun = time.perf_counter()
-        frame = retriever.recommend(histories=[history], k=10)
-        spent["whole request"].append(time.perf_counter() - begun)
-        if frame.height != 10:
-            raise SystemExit(f"{frame.height} items came instead of 10")
+        for name, one in (("whole request", bundle), ("whole request, with transitions", added)):
+            retriever.bundle = one
+            begun = time.perf_counter()
+            frame = retriever.recommend(histories=[history], k=10)
+            spent[name].append(time.perf_counter() - begun)
+            if frame.height != 10:
+                raise SystemExit(f"{frame.height} items came instead of 10")
         read = Ragged.from_lists([rows[number]])
         begun = time.perf_counter()
         vectors = large.user_vectors(read).numpy()
@@ -145,24 +164,27 @@ def main() -> None:
     users = np.sort(np.random.default_rng(1).choice(np.flatnonzero(retriever.histories.lengths), arguments.queries, False))
     queries = retriever.towers.user_vectors(retriever.histories.take(users)).numpy()
     items = jittered(retriever.vectors, arguments.items, 0)
-    rows, best = measured(items, queries, arguments.kinds, arguments.threads)
+    memory = random_memory(len(items), ENTRIES)
+    rows, best = measured(items, queries, arguments.kinds, arguments.threads, memory)
     lines = [
         "# Indexes",
         "",
         f"{arguments.items:,} vectors of dim {items.shape[1]}: those of trained towers, repeated with noise; "
         f"{len(queries)} users' vectors, one query after the other on one core; recall@100 against float32; MiB: vectors "
-        "and index.",
+        f"and index. With transitions: a table of {ENTRIES} random entries an item adds to the scores, read by a history "
+        f"of {HISTORY}.",
         "",
         "| " + " | ".join(rows[0]) + " |",
         "|" + "---|" * len(rows[0]),
     ]
     lines += [
-        f"| {row['index']} | {row['recall@100']:.4f} | {row['p50 ms']:.2f} | {row['p99 ms']:.2f} | {row['MiB']:,.0f} | "
+        f"| {row['index']} | {row['recall@100']:.4f} | {row['p50 ms']:.2f} | {row['p99 ms']:.2f} | "
+        f"{row['p50 ms with transitions']:.2f} | {row['p99 ms with transitions']:.2f} | {row['MiB']:,.0f} | "
         f"{row['build s']:,.0f} |"
         for row in rows
     ]
     if best is not None:
-        lines += request(arguments.run, items, best)
+        lines += request(arguments.run, items, best, memory)
     lines += [
         "",
         f"Command: `python training/benchmarks/indexes.py RUN --items {arguments.items} --out training/results`, RUN: "

@@ -26,7 +26,14 @@ import numpy as np
 K, SEEN = 100, 100
 NOISE = 0.3
 """Length of the noise beside vectors of length 1."""
-PEERS = ("bare product, float32", "faiss.IndexFlatIP, no filter", "implicit top-k", "recsys, no filter", "recsys")
+PEERS = (
+    "bare product, float32",
+    "faiss.IndexFlatIP, no filter",
+    "implicit top-k",
+    "recsys, no filter",
+    "recsys, with transitions",
+    "recsys",
+)
 RECTOOLS = ("RecTools ImplicitRanker", "RecTools TorchRanker")
 
 
@@ -125,6 +132,17 @@ def ours(items: np.ndarray, users: np.ndarray, seen: np.ndarray, threads: int) -
     return lambda: index.search(users, K, lists).lists.rows.reshape(len(users), K)
 
 
+def ours_with_transitions(items: np.ndarray, users: np.ndarray, seen: np.ndarray, threads: int) -> Any:
+    from transitions import table as random_memory
+
+    from recsys.core.ragged import Ragged
+    from recsys.index.item_index import ItemIndex
+
+    index, memory = ItemIndex.build(items), random_memory(len(items), 50)
+    lists = Ragged.from_lengths(np.full(len(users), seen.shape[1]), seen.ravel())
+    return lambda: index.search(users, K, lists, added=memory.scores(lists)).lists.rows.reshape(len(users), K)
+
+
 def ours_bare(items: np.ndarray, users: np.ndarray, seen: np.ndarray, threads: int) -> Any:
     from recsys.index.item_index import ItemIndex
 
@@ -132,7 +150,7 @@ def ours_bare(items: np.ndarray, users: np.ndarray, seen: np.ndarray, threads: i
     return lambda: index.search(users, K).lists.rows.reshape(len(users), K)
 
 
-RANKERS = dict(zip(PEERS, (product, flat, by_implicit, ours_bare, ours), strict=True))
+RANKERS = dict(zip(PEERS, (product, flat, by_implicit, ours_bare, ours_with_transitions, ours), strict=True))
 
 
 def child(python: str, script: Path, *arguments: str) -> dict[str, Any]:
@@ -204,7 +222,7 @@ def table(n_items: int, n_users: int, dim: int, runs: dict[str, Any], lists: dic
     lines = ["", f"## {n_items:,} items, {n_users:,} users, dim {dim}", ""]
     lines += ["| | users / s | µs / user | recsys is × | peak MB | same |", "|---|---|---|---|---|---|"]
     for name in (*peers, "recsys"):
-        filtered = len(lists[name]) > 0 and "no filter" not in name
+        filtered = len(lists[name]) > 0 and "no filter" not in name and "transitions" not in name
         same = f"{agreement(lists[name], lists['recsys']):.5f}" if filtered else ""
         lines.append(
             f"| {name} | {speed[name]:,.0f} | {1e6 / speed[name]:,.0f} | {own / speed[name]:.2f} | "
