@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -14,7 +15,7 @@ from recsys.config.options import build_over as make_over
 from recsys.config.options import read_recipe, unknown_table
 from recsys.config.recipe import TABLES
 from recsys.config.training import Objective, Training
-from recsys.core.arguments import flag, function_or_none, instance, instance_or_none, place
+from recsys.core.arguments import flag, function_or_none, instance, number, place
 from recsys.core.destination import process_number
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads
@@ -27,6 +28,7 @@ from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, NotFittedError
 from recsys.evaluation.protocol import Traits
+from recsys.training.plan.options import Options
 
 if TYPE_CHECKING:
     from recsys.index.spec import IndexSpec
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from recsys.serving.retriever import Retriever
     from recsys.training.logs import TrainingLog
     from recsys.transitions.memory import TransitionMemory
-
 
 _UNFITTED = "the two towers are not fitted; call fit(train, catalog) first"
 
@@ -68,8 +69,7 @@ class TwoTower:
         if config is not None and options:
             raise ConfigError(f"give a ModelConfig or single options, not both ({', '.join(sorted(options))})")
         self.config = ModelConfig(**options) if config is None else instance(config, ModelConfig, "config")
-        if self.config.fast:
-            self.name = "fast model"
+        self.name = "fast model" if self.config.fast else "two towers"
         self._towers: TwoTowerModel | None = None
         self._train: Interactions | None = None
         self._catalog: Catalog | None = None
@@ -204,23 +204,17 @@ class TwoTower:
         DataError, ConfigError, EncoderError, CheckpointError
             What is missing or contradictory.
         """
-        from recsys.training.checks import check_objective  # noqa: PLC0415
+        from recsys.training.checks import check_data, check_objective, check_options  # noqa: PLC0415
         from recsys.training.fast import check_fast, fit_fast  # noqa: PLC0415
         from recsys.training.plan.decide import decide, plan_of  # noqa: PLC0415
-        from recsys.training.plan.options import Options  # noqa: PLC0415
         from recsys.training.plan.run import Trained, train_plan  # noqa: PLC0415
         from recsys.training.prepare import prepare  # noqa: PLC0415
         from recsys.training.trainer import RunOptions, proven_places  # noqa: PLC0415
         from recsys.training.transitions import learn_transitions  # noqa: PLC0415
 
         begin_threads()
-        instance(train, Interactions, "train")
-        instance_or_none(catalog, Catalog, "catalog")
-        instance_or_none(validation, Holdout, "validation")
-        instance_or_none(training, Training, "training")
-        instance_or_none(objective, Objective, "objective")
-        instance_or_none(augment, Augment, "augment")
-        instance_or_none(users, UserTable, "users")
+        check_data(train, catalog, validation, users)
+        check_options(training, objective, augment)
         function_or_none(on_epoch, "on_epoch")
         resume, overwrite = flag(resume, "resume"), flag(overwrite, "overwrite")
         logs = None if log_folder is None else place(log_folder, "log_folder")
@@ -276,16 +270,17 @@ class TwoTower:
         NotFittedError
             Before :meth:`fit`.
         ConfigError
-            The fit had no validation, so nothing tells for how long to train.
+            The fit had no validation, so nothing tells for how long to train, or the model was distilled.
         DataError
             As for :meth:`fit`.
         """
-        from recsys.training.plan.options import Options  # noqa: PLC0415
         from recsys.training.refit import refitted  # noqa: PLC0415
 
         config = self.fitted_config
         instance(log, Interactions, "log")
         assert self.log is not None  # noqa: S101 - set with the towers
+        if self.log.distilled_from:
+            raise ConfigError("refit trains as fit did, and this member was distilled; refit the ensemble, then distil it")
         if not config.fast and not any("val_" in name for row in self.log.epochs for name in row):
             raise ConfigError("refit trains for as long as validation found best, and the fit had none; fit on all events")
         begin_threads()
@@ -297,6 +292,40 @@ class TwoTower:
         made.towers.settle_encoder()
         self._towers, self._train, self._catalog = made.towers, made.log, made.catalog
         return self
+
+    def distil(self, validation: Holdout, *, share: float = 0.5, training: Training | None = None) -> TwoTower:
+        """Train one member further on what all members together say, for their ranking at its width and time.
+
+        Parameters
+        ----------
+        validation : Holdout
+            That of the fit; picks the member to begin with, the best epoch and the transition memory.
+        share : float
+            How much of each label is the ensemble's, in (0, 1]; the next item has the rest.
+        training : Training, optional
+            By default a third of the epochs of the fit, at half its learning rate.
+
+        Returns
+        -------
+        TwoTower
+            A model of its own, of one member; this one stays as it is.
+
+        Raises
+        ------
+        NotFittedError, ConfigError
+            Not fitted; one member only, a share outside of these bounds, or an objective that is no plain softmax.
+        """
+        from recsys.training.distil import distilled  # noqa: PLC0415
+
+        options, share = Options(self.fitted_config, self._objective, self._training), number(share, "share")
+        assert self._train is not None and self._catalog is not None and self.log is not None  # noqa: S101, PT018
+        begin_threads()
+        data = (self._train, self._catalog, instance(validation, Holdout, "validation"))
+        made = distilled(self.towers, options, *data, share=share, record=self.log, training=training)
+        student = copy(self)
+        student.config, student._fitted_config = replace(self.config, ensemble_size=1), made.model
+        student._towers, student.log, student.transitions = made.towers, made.record, made.memory
+        return student
 
     def recommend_rows(
         self,

@@ -13,8 +13,8 @@ from recsys.report.words import (
     finding,
     group_words,
     keys_of,
+    later_sentence,
     metric_number,
-    refit_sentence,
     shown,
 )
 
@@ -193,7 +193,7 @@ def _fairness(figures: dict[str, Any]) -> str:
 def _training(figures: dict[str, Any]) -> str:
     found = figures["training"]
     if not found.get("epochs"):
-        again = [refit_sentence(found).strip()] if refit_sentence(found) else []
+        again = [later_sentence(found).strip()] if later_sentence(found) else []
         return "\n\n".join(["## Training", *_left_out(figures, "training", "Training curves"), *again])
     keys = [key for key in keys_of(found["epochs"]) if key not in ("epoch", "seconds")]
     rows = [[int(one["epoch"]), *(number(one.get(key)) for key in keys)] for one in found["epochs"]]
@@ -202,7 +202,7 @@ def _training(figures: dict[str, Any]) -> str:
         [
             "## Training",
             f"{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}."
-            f"{refit_sentence(found)}",
+            f"{later_sentence(found)}",
             _table(["epoch", *(key.removeprefix("val_") if key == "loss" else key for key in keys)], rows),
             *_decided(found.get("decisions") or []),
         ]

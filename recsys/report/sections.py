@@ -15,7 +15,7 @@ from recsys.pages.plots import Specs
 from recsys.pages.tables import definitions, number, percent, table
 from recsys.report import plots
 from recsys.report.tables import models_at, segment_table, shares_table, tests_table
-from recsys.report.words import MEANING, ends, finding, group_words, keys_of, refit_sentence, shown
+from recsys.report.words import MEANING, ends, finding, group_words, keys_of, later_sentence, shown
 
 Figures: TypeAlias = dict[str, Any]
 
@@ -160,7 +160,7 @@ def training(figures: Figures, specs: Specs) -> str:
     seconds = f", {found['seconds']:,.0f} seconds" if found.get("seconds") else ""
     summary_line = (
         f"<p>{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}."
-        f"{refit_sentence(found)}</p>"
+        f"{later_sentence(found)}</p>"
     )
     decided = _decided(found["decisions"]) if found.get("decisions") else ""
     return (

@@ -113,8 +113,13 @@ def keys_of(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
-def refit_sentence(training: dict[str, Any]) -> str:
-    """What a record of a training says of events that the weights were trained on again; empty without any."""
+def later_sentence(training: dict[str, Any]) -> str:
+    """What a record of a training says of what was done after it, distilling or training again; empty without any."""
+    if members := training.get("distilled_from"):
+        return (
+            f" The {members} members of that training were then distilled into one, whose epochs these are "
+            "(`TwoTower.distil`)."
+        )
     if not (events := training.get("refitted_events")):
         return ""
     return (

@@ -1,17 +1,37 @@
-"""Whether a log can feed a loss, before anything is trained on it."""
+"""Whether a log can feed a loss, and whether arguments are what they should be, before anything is trained."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from recsys.config.training import Objective
+from recsys.config.augment import Augment
+from recsys.config.training import Objective, Training
+from recsys.core.arguments import instance, instance_or_none
 from recsys.core.progress import log
 from recsys.core.ragged import Bool, Float32
+from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.split import Holdout
+from recsys.data.user_table import UserTable
 from recsys.errors import DataError
 
 _LARGEST, _LARGEST_SQUARED, _SMALLEST = 1e30, 1e15, 1e-30
 """Weights outside these make sums over a batch infinite, or 0."""
+
+
+def check_data(train: Interactions, catalog: Catalog | None, validation: Holdout | None, users: UserTable | None) -> None:
+    """Refuse what is of another type."""
+    instance(train, Interactions, "train")
+    instance_or_none(catalog, Catalog, "catalog")
+    instance_or_none(validation, Holdout, "validation")
+    instance_or_none(users, UserTable, "users")
+
+
+def check_options(training: Training | None, objective: Objective | None, augment: Augment | None) -> None:
+    """Refuse what is of another type."""
+    instance_or_none(training, Training, "training")
+    instance_or_none(objective, Objective, "objective")
+    instance_or_none(augment, Augment, "augment")
 
 
 def check_objective(log_in: Interactions, objective: Objective) -> None:

@@ -31,6 +31,8 @@ class TrainingLog:
         What that took, before the training.
     refitted_events : int
         Events that the kept weights were trained on again after validation; 0 if they were not.
+    distilled_from : int
+        Members of the ensemble that the kept weights were distilled from; 0 if they were not.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -40,6 +42,7 @@ class TrainingLog:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     deciding_seconds: float = 0.0
     refitted_events: int = 0
+    distilled_from: int = 0
 
 
 def make_logger(name: LoggerName, folder: Path) -> Any:

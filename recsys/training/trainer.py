@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
+from torch import Tensor
 
 from recsys.config.augment import Augment
 from recsys.config.training import Objective, Training
@@ -84,6 +85,7 @@ def train(
     objective: Objective | None = None,
     augmentation: Augment | None = None,
     options: RunOptions | None = None,
+    loss_of: Callable[[Tensor], NextItemLoss] | None = None,
 ) -> TrainingLog:
     """Fit the towers' network in place.
 
@@ -100,6 +102,8 @@ def train(
     objective : Objective, optional
     augmentation : Augment, optional
     options : RunOptions, optional
+    loss_of : callable, optional
+        Puts another loss on the network, from how often each item occurs in training, int64 (n_items,).
 
     Returns
     -------
@@ -134,7 +138,10 @@ def train(
         fabric = make_fabric(config, device, options.log_folder)
         torch.manual_seed(config.seed + fabric.global_rank)
         batches = make_batches(inputs, config, augmentation, process=fabric.global_rank)
-        loss = make_loss(inputs, config, objective, device)
+        if loss_of is None:
+            loss = make_loss(inputs, config, objective, device)
+        else:
+            loss = loss_of(torch.from_numpy(log_in.item_counts)).train()
         identity = inputs.identity | {
             "data": log_in.fingerprint,
             "items": len(towers.items),
