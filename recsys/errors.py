@@ -60,3 +60,21 @@ class NotFittedError(RecsysError, RuntimeError):
 
 class UnsupportedError(RecsysError):
     """A request that this model cannot answer by its nature."""
+
+
+class StoreUnavailableError(RecsysError):
+    """A store that cannot be read or written now: its database is down, or its disk is full."""
+
+
+class OverloadedError(RecsysError):
+    """More work than can be queued.
+
+    Attributes
+    ----------
+    retry_after : float
+        Seconds to wait before the next attempt.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after

@@ -1,0 +1,368 @@
+"""Events on disk: an acknowledged one is there after a power failure, and in the next answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sqlalchemy import Connection
+
+from recsys.core.files import exclusive
+from recsys.errors import ConfigError, DataError, StoreUnavailableError
+from recsys.server import event_table as table
+from recsys.server.database import Database, unreachable
+from recsys.server.deltas import Delta, Deltas, Row
+from recsys.server.events import Event, Receipt, refusal
+from recsys.server.group_commit import GroupCommit
+from recsys.server.outage import Outage
+
+Found = TypeVar("Found")
+_STEP: Final = 20_000
+"""Rows that are read or deleted by one statement."""
+_FAR: Final = 200_000
+"""Positions behind others after which it is cheaper to begin anew."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a store holds, of all users or of one."""
+
+    interactions: int
+    impressions: int
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was removed with a user; it names nobody.
+
+    Attributes
+    ----------
+    receipt : str
+        Under which the audit log has it.
+    interactions, impressions, pseudonyms : int
+        How many there were.
+    at : int
+        Seconds since 1970.
+    """
+
+    receipt: str
+    interactions: int
+    impressions: int
+    pseudonyms: int
+    at: int
+
+    def to_dict(self) -> dict[str, str | int]:
+        """For an answer in JSON."""
+        return asdict(self)
+
+
+class EventStore:
+    """Events in a database, and behind it in memory what users did.
+
+    One thread writes: what gathers during a commit goes into the next one, so that many clients share one wait.
+    SQLite belongs to one process. PostgreSQL is shared by many; each asks it for what is new before it answers.
+
+    Parameters
+    ----------
+    database : Database
+        Closed by whoever opened it, after the store.
+    held : int
+        Interactions to keep in memory at most, about 150 bytes each.
+    largest : int
+        Events in one commit.
+    waiting : int
+        Events that may wait for a commit.
+    on_commit : function, optional
+        Told after each commit how many events it had, and how many seconds it took.
+
+    Raises
+    ------
+    ConfigError
+        Another process has opened the file of SQLite.
+    StoreUnavailableError
+        The database does not answer.
+
+    Examples
+    --------
+    >>> from recsys.server.database import open_database
+    >>> database = open_database("sqlite:///events.db")
+    >>> store = EventStore(database)
+    >>> store.append([Event("e1", "42", "toy-story", 1_700_000_000)])
+    [Receipt(event_id='e1', result='accepted', reason=None)]
+    >>> store.deltas(["42"])[0].item_ids
+    ('toy-story',)
+    >>> store.close(), database.close()
+    (True, None)
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        held: int = 1_000_000,
+        largest: int = 1_000,
+        waiting: int = 20_000,
+        on_commit: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self._database = database
+        self._on_commit = on_commit
+        self._deltas = Deltas(self._load, held)
+        self._outage = Outage(self._probe)
+        self._catching = threading.RLock()
+        self._state = table.State(0, 0)
+        self._early: set[str] = set()
+        self._owned = ExitStack()
+        if database.file:
+            self._owned.enter_context(_one_process(database, database.file))
+        try:
+            self._open(held)
+        except BaseException:
+            self._owned.close()
+            raise
+        self._writer = GroupCommit(self._commit, largest, waiting, "recsys-events")
+
+    @property
+    def stale(self) -> bool:
+        """Whether the database cannot be reached, so that answers rest on what is known."""
+        return self._outage.now
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for a commit."""
+        return self._writer.waiting
+
+    @property
+    def alive(self) -> bool:
+        """Whether events can still be written; false only after :meth:`close`."""
+        return self._writer.alive
+
+    def append(self, events: Sequence[Event]) -> list[Receipt]:
+        """Store events, and wait until they are on disk and in :meth:`deltas`.
+
+        Parameters
+        ----------
+        events : sequence of Event
+            Stored together or not at all, except those that are refused one by one.
+
+        Returns
+        -------
+        list of Receipt
+            In their order.
+
+        Raises
+        ------
+        StoreUnavailableError
+            The database cannot be written; nothing was acknowledged, and the same events can be sent again.
+        OverloadedError
+            Too many events wait.
+        DataError
+            More events than may ever wait.
+        """
+        return self.submit(events).result()
+
+    def submit(self, events: Sequence[Event]) -> Future[list[Receipt]]:
+        """As :meth:`append`, without waiting; the future fails as ``append`` does.
+
+        Raises
+        ------
+        OverloadedError, DataError
+            As :meth:`append`.
+        StoreUnavailableError
+            The store was closed.
+        """
+        return self._writer.submit(list(events))
+
+    def deltas(self, users: Sequence[str]) -> list[Delta]:
+        """What users did, one for each in their order; empty for one who did nothing.
+
+        While the database cannot be reached, it is what is known; see :attr:`stale`.
+        """
+        if not self._outage.now:
+            try:
+                if self._database.kind == "postgresql":
+                    self._again(self._catch_up)
+                return self._again(partial(self._deltas.of, users))
+            except StoreUnavailableError:
+                self._outage.begin()
+        return self._deltas.known(users)
+
+    def counts(self, user: str | None = None) -> Counts:
+        """Events of all users, or of one.
+
+        Raises
+        ------
+        StoreUnavailableError
+            The database does not answer.
+        """
+        with self._database.reading() as connection:
+            by_kind = table.count_by_kind(connection, user)
+        return Counts(by_kind.get("interaction", 0), by_kind.get("impression", 0))
+
+    def forget(self, user: str) -> Forgotten:
+        """Remove all that is stored of a user, in one transaction; earlier :meth:`append` calls are included.
+
+        Raises
+        ------
+        StoreUnavailableError
+            The database cannot be written; nothing was removed.
+        """
+        return self._writer.run(lambda: self._forget(user)).result()
+
+    def retain(self, seconds: int, now: float | None = None) -> int:
+        """Remove events whose timestamp is older; events go on being stored meanwhile.
+
+        Parameters
+        ----------
+        seconds : int
+            Age up to which events stay.
+        now : float, optional
+            Seconds since 1970; by default the clock's.
+
+        Returns
+        -------
+        int
+            Events removed.
+
+        Raises
+        ------
+        StoreUnavailableError
+            The database cannot be written; what was removed before stays removed.
+        """
+        oldest = int((time.time() if now is None else now) - seconds)
+        with self._database.reading() as connection:
+            last = table.read_state(connection).position
+        return sum(self._writer.run(partial(self._remove_older, oldest, after)).result() for after in range(0, last, _STEP))
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Take no more events, and write those that wait; false if that takes longer than ``timeout`` seconds."""
+        ended = self._writer.close(timeout)
+        self._outage.close()
+        if ended:
+            self._owned.close()
+        return ended
+
+    def _open(self, held: int) -> None:
+        with self._database.reading() as connection:
+            self._state = table.read_state(connection)
+            if table.count_by_kind(connection, None).get("interaction", 0) <= held:
+                self._deltas.fill(table.interactions(connection, self._state.position))
+
+    def _load(self, users: Sequence[str]) -> Iterator[Row]:
+        with self._database.reading() as connection:
+            yield from table.interactions_of(connection, users)
+
+    def _probe(self) -> None:
+        with self._database.reading() as connection:
+            table.read_state(connection)
+
+    def _again(self, work: Callable[[], Found]) -> Found:
+        """Do it once more on a new connection, where the database has closed the old ones."""
+        try:
+            return work()
+        except StoreUnavailableError as error:
+            if not unreachable(error):
+                raise
+            return work()
+
+    def _change(self, work: Callable[[Connection], Found]) -> Found:
+        """Write in one transaction."""
+        if self._outage.now:
+            raise StoreUnavailableError(
+                f"{self._database.where} cannot be reached; nothing was stored: send it again later"
+            )
+
+        def once() -> Found:
+            with self._database.writing() as connection:
+                return work(connection)
+
+        try:
+            return self._again(once)
+        except StoreUnavailableError as error:
+            if unreachable(error):
+                self._outage.begin()
+            raise
+
+    def _commit(self, events: list[Event]) -> list[Receipt]:
+        started, now = time.monotonic(), time.time()
+        reasons = [refusal(event, now) for event in events]
+        good = [event for event, reason in zip(events, reasons, strict=True) if reason is None]
+        receipts, rows = self._change(lambda connection: table.write(connection, good)) if good else ([], [])
+        self._take_up(rows)
+        if self._on_commit:
+            self._on_commit(len(good), time.monotonic() - started)
+        stored = iter(receipts)
+        return [
+            next(stored) if reason is None else Receipt(str(event.event_id), "refused", reason)
+            for event, reason in zip(events, reasons, strict=True)
+        ]
+
+    def _take_up(self, rows: list[Row]) -> None:
+        """Make the next answers know what was committed."""
+        if self._database.kind == "sqlite":
+            self._deltas.add(rows)
+            return
+        try:
+            self._again(self._catch_up)
+        except StoreUnavailableError:
+            self._outage.begin()
+            self._early |= {row.user_id for row in rows}
+            self._deltas.add(rows)
+
+    def _catch_up(self) -> None:
+        """Read what others, and this process, have committed since."""
+        with self._catching:
+            while True:
+                with self._database.reading() as connection:
+                    state, rows = table.newer(connection, self._state.position, _STEP)
+                far = state.position > self._state.position + _FAR
+                if state.generation != self._state.generation or far:
+                    self._deltas.clear()
+                self._deltas.drop(self._early)
+                self._early.clear()
+                self._deltas.add(rows)
+                if far or len(rows) < _STEP:
+                    self._state = state
+                    return
+                self._state = table.State(rows[-1].position, state.generation)
+
+    def _forget(self, user: str) -> Forgotten:
+        counts, pseudonyms = self._change(lambda connection: table.remove_user(connection, user))
+        self._deltas.empty(user)
+        self._shrink_log()
+        receipt, interactions, impressions = uuid.uuid4().hex, counts.get("interaction", 0), counts.get("impression", 0)
+        return Forgotten(receipt, interactions, impressions, pseudonyms, int(time.time()))
+
+    def _remove_older(self, oldest: int, after: int) -> int:
+        removed = self._change(lambda connection: table.remove_older(connection, oldest, after, after + _STEP))
+        if removed:
+            self._deltas.clear()
+            self._shrink_log()
+        return removed
+
+    def _shrink_log(self) -> None:
+        """Remove from SQLite's log what was removed from its tables; a reader may put it off to the next time."""
+        if self._database.kind == "sqlite":
+            self._database.checkpoint()
+
+
+@contextmanager
+def _one_process(database: Database, file: Path) -> Iterator[None]:
+    """What this process knows of a file would be wrong where another one writes it."""
+    with ExitStack() as owned:
+        try:
+            owned.enter_context(exclusive(file))
+        except DataError as error:
+            raise ConfigError(f"{error}; several servers need PostgreSQL") from error
+        except OSError as error:
+            raise ConfigError(
+                f"{database.where}: {error.filename or file.parent} cannot be written; {error.strerror}"
+            ) from error
+        yield
