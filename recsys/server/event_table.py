@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -125,6 +126,18 @@ def count_by_kind(connection: Connection, user: str | None) -> dict[str, int]:
     found = select(EVENTS.c.kind, func.count()).group_by(EVENTS.c.kind)
     found = found if user is None else found.where(EVENTS.c.user_id == user)
     return {row[0]: row[1] for row in connection.execute(found)}
+
+
+def pseudonym_of(connection: Connection, user: str) -> str:
+    """The pseudonym of a user, made at random the first time: once it is removed, it leads to nobody."""
+    found = select(PSEUDONYMS.c.pseudonym).where(PSEUDONYMS.c.user_id == user)
+    if (known := connection.execute(found).scalar()) is None:
+        reserve(connection, 0)
+        known = connection.execute(found).scalar()  # another process may just have made it
+    if known is None:
+        known = f"person-{secrets.token_hex(6)}"
+        connection.execute(insert(PSEUDONYMS).values(user_id=user, pseudonym=known))
+    return str(known)
 
 
 def remove_user(connection: Connection, user: str) -> tuple[dict[str, int], int]:

@@ -110,18 +110,19 @@ def refusal(event: Event, now: float | None = None) -> str | None:
     'timestamp 1700000000000 counts milliseconds, it seems; divide it by 1,000: seconds since 1970 are expected'
     """
     return (
-        _odd_text("event_id", event.event_id, LONGEST_LABEL)
-        or _odd_text("user_id", event.user_id, LONGEST_ID)
-        or _odd_text("item_id", event.item_id, LONGEST_ID)
+        odd_text("event_id", event.event_id, LONGEST_LABEL)
+        or odd_text("user_id", event.user_id, LONGEST_ID)
+        or odd_text("item_id", event.item_id, LONGEST_ID)
         or _odd_time(event.timestamp, time.time() if now is None else now)
-        or (None if event.event is None else _odd_text("event", event.event, LONGEST_LABEL))
+        or (None if event.event is None else odd_text("event", event.event, LONGEST_LABEL))
         or _odd_weight(event.weight)
-        or (None if event.request_id is None else _odd_text("request_id", event.request_id, LONGEST_LABEL))
+        or (None if event.request_id is None else odd_text("request_id", event.request_id, LONGEST_LABEL))
         or (None if event.kind in get_args(Kind) else f"kind {event.kind!r:.50} is neither interaction nor impression")
     )
 
 
-def _odd_text(field: str, text: object, longest: int) -> str | None:
+def odd_text(field: str, text: object, longest: int) -> str | None:
+    """Say why a value cannot be stored as an id or a label; None for one that can."""
     if not isinstance(text, str):
         return f"{field} is of type {type(text).__name__}; send it as text"
     if not text.strip():

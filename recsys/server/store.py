@@ -20,7 +20,7 @@ from recsys.errors import ConfigError, DataError, StoreUnavailableError
 from recsys.server import event_table as table
 from recsys.server.database import Database, unreachable
 from recsys.server.deltas import Delta, Deltas, Row
-from recsys.server.events import Event, Receipt, refusal
+from recsys.server.events import LONGEST_ID, Event, Receipt, odd_text, refusal
 from recsys.server.group_commit import GroupCommit
 from recsys.server.outage import Outage
 
@@ -205,6 +205,20 @@ class EventStore:
         with self._database.reading() as connection:
             by_kind = table.count_by_kind(connection, user)
         return Counts(by_kind.get("interaction", 0), by_kind.get("impression", 0))
+
+    def pseudonym(self, user: str) -> str:
+        """A name for logs under which nobody finds the user once :meth:`forget` has removed it.
+
+        Raises
+        ------
+        StoreUnavailableError
+            The database cannot be written.
+        DataError
+            The id cannot be stored.
+        """
+        if odd := odd_text("user_id", user, LONGEST_ID):
+            raise DataError(odd)
+        return self._writer.run(lambda: self._change(lambda connection: table.pseudonym_of(connection, user))).result()
 
     def forget(self, user: str) -> Forgotten:
         """Remove all that is stored of a user, in one transaction; earlier :meth:`append` calls are included.

@@ -64,13 +64,13 @@ KEYS: Final = Table(
     Column("id", Text, primary_key=True),
     Column("sha256", Text, nullable=False),
     Column("name", Text),
-    Column("roles", Text, nullable=False),
+    Column("role", Text, nullable=False),
     Column("rate", Text),
     Column("created", _WHOLE, nullable=False),
     Column("expires", _WHOLE),
     Column("revoked", _WHOLE),
 )
-"""Roles are separated by blanks; times are seconds since 1970."""
+"""Times are seconds since 1970."""
 
 SCHEMA: Final = Table(
     "recsys_schema",

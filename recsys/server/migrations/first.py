@@ -48,7 +48,7 @@ def upgrade(change: Operations) -> None:
         Column("id", Text, primary_key=True),
         Column("sha256", Text, nullable=False),
         Column("name", Text),
-        Column("roles", Text, nullable=False),
+        Column("role", Text, nullable=False),
         Column("rate", Text),
         Column("created", _WHOLE, nullable=False),
         Column("expires", _WHOLE),
