@@ -78,3 +78,7 @@ class OverloadedError(RecsysError):
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class DeadlineError(RecsysError):
+    """A request that was dropped because its deadline had passed before it was computed."""

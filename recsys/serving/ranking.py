@@ -47,9 +47,15 @@ def rank(
             target_event,
         )
         own = None if exclude is None else exclude.block(start, stop)
-        added = corpus.added_scores(read)
-        parts.append(corpus.index.search(numpy_of(vectors), k, own, eligible=eligible, added=added))
+        parts.append(search(corpus, numpy_of(vectors), read, k, exclude=own, eligible=eligible))
     return Ranked.joined(parts)
+
+
+def search(
+    corpus: Corpus, vectors: Float32, histories: Ragged, k: int, *, exclude: Ragged | None, eligible: Bool | None
+) -> Ranked:
+    """The k best items of each user vector, float32 (n, D), with what the transition memory adds for the history."""
+    return corpus.index.search(vectors, k, exclude, eligible=eligible, added=corpus.added_scores(histories))
 
 
 def score(request: Request, items: Int32) -> Float32:

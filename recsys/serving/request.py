@@ -104,7 +104,7 @@ class Request:
             corpus.mask(chosen, where),
             k,
             request_second(request_time),
-            None if target_event is None else _event_code(bundle, target_event),
+            None if target_event is None else event_code(bundle, target_event),
             rules,
             replace(left_out, unknown_items=left_out.unknown_items + missed),
         )
@@ -177,7 +177,7 @@ def repeated(rows: Int32, times: int) -> Ragged:
     return Ragged.from_lengths(np.full(times, len(rows), dtype=np.int64), np.tile(rows, times))
 
 
-def _event_code(bundle: Bundle, target_event: str) -> int:
+def event_code(bundle: Bundle, target_event: str) -> int:
     """The code of the event type that a request names.
 
     Raises

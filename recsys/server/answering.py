@@ -1,0 +1,232 @@
+"""A batch of requests becomes lists: one call of the user tower, one search for each distinct set of filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+
+from recsys.bundle.contents import Bundle
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, overlap
+from recsys.core.ranking import Ranked, check_k
+from recsys.errors import ConfigError, RecsysError
+from recsys.models.towers import numpy_of
+from recsys.server.asks import Listed, Passed, RecommendAsk, ScoreAsk, Source
+from recsys.server.histories import Delta
+from recsys.server.persons import Persons, persons_of
+from recsys.server.popular import Popularity
+from recsys.serving.people import LeftOut
+from recsys.serving.ranking import ranked, search
+from recsys.serving.request import Request
+from recsys.serving.request_arguments import RawId, Unknown, known_rows
+from recsys.serving.rules.spec import Rules
+
+Answer: TypeAlias = Listed | RecsysError
+
+
+@dataclass(frozen=True, slots=True)
+class _Filters:
+    """What must be equal for requests to be searched together.
+
+    Attributes
+    ----------
+    k : int
+    where : str or None
+    eligible : tuple of ids, or None
+    unknown : {"error", "skip"}
+    target_event : int or None
+    rules : Rules or None
+    request_time : int
+        0 without rules, which alone read one clock for all.
+    """
+
+    k: int
+    where: str | None
+    eligible: tuple[RawId, ...] | None
+    unknown: Unknown
+    target_event: int | None
+    rules: Rules | None
+    request_time: int
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What a batch is answered from.
+
+    Attributes
+    ----------
+    bundle : Bundle
+    digest : str
+    popularity : Popularity
+    """
+
+    bundle: Bundle
+    digest: str
+    popularity: Popularity
+
+
+def answers(state: State, asks: Sequence[RecommendAsk | ScoreAsk], deltas: Mapping[str, Delta]) -> list[Answer]:
+    """One answer or error for each request; those of others change none.
+
+    Lists and scores are those that :meth:`recsys.serving.retriever.Retriever.recommend` gives for the same people together.
+
+    Parameters
+    ----------
+    state : State
+    asks : sequence (n)
+    deltas : mapping
+        What the store holds of the users, by the store's name of them.
+    """
+    bundle = state.bundle
+    cold = [isinstance(ask, RecommendAsk) and ask.fallback == "popular" for ask in asks]
+    persons = persons_of(bundle, asks, deltas, cold)
+    found: list[Answer | None] = list(persons.errors)
+    vectors = _vectors(bundle, persons)
+    groups: dict[_Filters, list[int]] = {}
+    for i, ask in enumerate(asks):
+        if found[i] is not None:
+            continue
+        try:
+            if isinstance(ask, ScoreAsk):
+                found[i] = _scored(state, persons, vectors, i, ask)
+            else:
+                groups.setdefault(_filters(bundle, persons, i, ask), []).append(i)
+        except RecsysError as error:
+            found[i] = error
+    for filters, members in groups.items():
+        for i, one in zip(members, _answered(state, persons, vectors, filters, members, asks, cold), strict=True):
+            found[i] = one
+    return found  # type: ignore[return-value] # none is left
+
+
+def _vectors(bundle: Bundle, persons: Persons) -> Float32:
+    """float32 (n, D): user vectors; zeros for people without a history, and for whom there is an error."""
+    towers = bundle.towers
+    vectors = np.zeros((len(persons.users), bundle.index.dim), dtype=np.float32)
+    asked: dict[int | None, list[int]] = {}
+    for i in np.flatnonzero(persons.histories.lengths).tolist():
+        if persons.errors[i] is None:
+            asked.setdefault(persons.target_events[i], []).append(i)
+    for code, members in asked.items():
+        rows = np.array(members, dtype=np.int64)
+        read = persons.histories.take(rows)
+        vectors[rows] = numpy_of(towers.user_vectors(read, persons.users[rows], persons.request_times[rows], code))
+    return vectors
+
+
+def _filters(bundle: Bundle, persons: Persons, i: int, ask: RecommendAsk) -> _Filters:
+    k = min(check_k(ask.k), len(bundle.items))
+    eligible = None if ask.eligible is None else tuple(ask.eligible)
+    at = 0 if ask.rules is None else int(persons.request_times[i])
+    return _Filters(k, ask.where, eligible, ask.unknown, persons.target_events[i], ask.rules, at)
+
+
+def _answered(
+    state: State,
+    persons: Persons,
+    vectors: Float32,
+    filters: _Filters,
+    members: list[int],
+    asks: Sequence[RecommendAsk | ScoreAsk],
+    cold: Sequence[bool],
+) -> list[Answer]:
+    """The lists of requests with equal filters."""
+    bundle = state.bundle
+    try:
+        chosen, missed = None, 0
+        if filters.eligible is not None:
+            chosen, missed = known_rows(filters.eligible, bundle.items, "eligible", filters.unknown)
+        mask = bundle.corpus.mask(chosen, filters.where)
+    except RecsysError as error:
+        return [error] * len(members)
+    found: dict[int, Answer] = {}
+    excluded: dict[int, Int32] = {}
+    skipped: dict[int, int] = {}
+    for i in members:
+        ask = asks[i]
+        assert isinstance(ask, RecommendAsk)  # noqa: S101 - the groups hold no others
+        try:
+            excluded[i], skipped[i] = _excluded(bundle, persons, i, ask)
+        except RecsysError as error:
+            found[i] = error
+    readable = [i for i in excluded if persons.histories.lengths[i] > 0]
+    if readable:
+        rows = np.array(readable, dtype=np.int64)
+        try:
+            lists = _ranked(
+                state, persons, vectors, filters, rows, mask, Ragged.from_lists([excluded[i] for i in readable])
+            )
+        except RecsysError as error:
+            return [error] * len(members)
+        for i, items, scores in zip(readable, *_in_raw_ids(bundle, lists), strict=True):
+            found[i] = _listed(state, persons, i, items, scores, "model", missed + skipped[i])
+    candidates = overlap(bundle.index.alive, mask)
+    assert candidates is not None  # noqa: S101 - one of the two is a mask
+    for i in excluded.keys() - found.keys():
+        if not cold[i]:
+            found[i] = _listed(state, persons, i, [], [], "model", missed + skipped[i])
+            continue
+        popular = state.popularity.best(filters.k, candidates, excluded[i])
+        for items, scores in zip(*_in_raw_ids(bundle, popular), strict=True):
+            found[i] = _listed(state, persons, i, items, scores, "popular", missed + skipped[i])
+    return [found[i] for i in members]
+
+
+def _excluded(bundle: Bundle, persons: Persons, i: int, ask: RecommendAsk) -> tuple[Int32, int]:
+    """Rows of items that one person must not get, int32 (m,), and how many unknown ones were passed over."""
+    seen = persons.histories[i] if ask.filter_seen else np.empty(0, dtype=np.int32)
+    if ask.exclude is None:
+        return seen, 0
+    never, missed = known_rows(ask.exclude, bundle.items, "exclude", ask.unknown)
+    return np.concatenate([seen, never]), missed
+
+
+def _ranked(
+    state: State, persons: Persons, vectors: Float32, filters: _Filters, rows: Int64, mask: Bool | None, exclude: Ragged
+) -> Ranked:
+    bundle, read = state.bundle, persons.histories.take(rows)
+    if filters.rules is None:
+        return search(bundle.corpus, vectors[rows], read, filters.k, exclude=exclude, eligible=mask)
+    request = Request(
+        bundle, persons.people(rows), np.arange(len(rows)), exclude, mask, filters.k, filters.request_time,
+        filters.target_event, filters.rules, LeftOut(),
+    )  # fmt: skip
+    return ranked(request)[0]
+
+
+def _in_raw_ids(bundle: Bundle, lists: Ranked) -> tuple[list[list[RawId]], list[list[float | None]]]:
+    """The items and scores of each list."""
+    items = bundle.items.to_ids(lists.lists.rows).to_list()
+    scores: list[float | None] = lists.scores.tolist()
+    if np.isnan(lists.scores).any():
+        scores = [None if one != one else one for one in scores]  # noqa: PLR0124 - NaN alone differs from itself
+    ends = lists.lists.offsets.tolist()
+    return [items[a:b] for a, b in pairwise(ends)], [scores[a:b] for a, b in pairwise(ends)]
+
+
+def _listed(
+    state: State, persons: Persons, i: int, items: list[RawId], scores: list[float | None], source: Source, missed: int
+) -> Listed:
+    passed = Passed(int(persons.unknown_items[i]) + missed, int(persons.unreadable[i]))
+    length = int(persons.histories.offsets[i + 1] - persons.histories.offsets[i])
+    return Listed(items, scores, source, state.digest, length, int(persons.fresh[i]), passed)
+
+
+def _scored(state: State, persons: Persons, vectors: Float32, i: int, ask: ScoreAsk) -> Listed:
+    """The scores of some items for one person, in the order of the request."""
+    bundle = state.bundle
+    rows, missed = known_rows(ask.items, bundle.items, "items", ask.unknown)
+    if not len(rows) and not missed:
+        raise ConfigError("there is nothing to score: items is empty")
+    if persons.histories.lengths[i] == 0:
+        return _listed(state, persons, i, [], [], "model", missed)
+    owners = np.zeros(len(rows), dtype=np.int64)
+    scores = bundle.index.scores(vectors[i : i + 1], owners, rows.astype(np.int64))
+    memory = bundle.corpus.transitions
+    if memory is not None:
+        scores = scores + memory.pair_scores(persons.histories.block(i, i + 1), owners, rows)
+    items: list[RawId] = bundle.items.to_ids(rows).to_list()
+    return _listed(state, persons, i, items, scores.tolist(), "model", missed)

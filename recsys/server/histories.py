@@ -1,0 +1,144 @@
+"""What a user has done: the bundle's history and the events of the store, none of them twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from recsys.bundle.contents import Bundle
+from recsys.core.ragged import Bool, Int32, Int64, Ragged, found_among, stable_order
+
+_NO_TYPE = -1
+
+
+class Delta(Protocol):
+    """The interactions of one user in the store, in the order of their commits."""
+
+    @property
+    def item_ids(self) -> Sequence[str]:
+        """Raw ids (n,)."""
+
+    @property
+    def timestamps(self) -> Int64:
+        """int64 (n,): seconds since 1970."""
+
+    @property
+    def events(self) -> Sequence[str | None]:
+        """Types (n,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """Whole histories of some users.
+
+    Attributes
+    ----------
+    histories : Ragged (n)
+        With times and event types where the bundle's have them.
+    fresh : int64 (n,)
+        How many events of each come from the store.
+    unknown_items, unreadable : int64 (n,)
+        Stored events that were passed over: of items that the bundle does not know; of types that the model does not know.
+    """
+
+    histories: Ragged
+    fresh: Int64
+    unknown_items: Int64
+    unreadable: Int64
+
+
+def merged(bundle: Bundle, users: Int32, deltas: Sequence[Delta | None]) -> Merged:
+    """Histories of users as they would be read from the bundle's log with the stored events behind it.
+
+    An event of the store that the bundle holds already does not count twice: a bundle that was fitted on exported events
+    has the same user, item, second and, where it reads types, type. That is the rule by which ``--drop-duplicates`` calls
+    two rows of a log equal. A bundle without times cannot tell, and all stored events count, behind its own.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    users : int32 (n,)
+        User rows, −1 for somebody whom the bundle does not know.
+    deltas : sequence (n)
+        None: nothing is stored.
+    """
+    known = np.flatnonzero(users >= 0)
+    lengths = np.zeros(len(users), dtype=np.int64)
+    own = bundle.histories.take(users[known])
+    lengths[known] = own.lengths
+    own = Ragged.from_lengths(lengths, own.rows, own.times, own.events)
+    nothing = np.zeros(len(users), dtype=np.int64)
+    if not any(delta is not None and len(delta.item_ids) for delta in deltas):
+        return Merged(own, nothing, nothing, nothing)
+    stored, rows_known, readable = _rows_of(bundle, deltas)
+    owners = stored.list_index()
+    n = len(users)
+    unknown = np.bincount(owners[~rows_known], minlength=n)
+    unreadable = np.bincount(owners[rows_known & ~readable], minlength=n)
+    stored = _ordered(stored.where(rows_known & readable))
+    held = _held(own, stored)
+    fresh = stored.where(~held)
+    if own.times is None:
+        fresh = Ragged(fresh.offsets, fresh.rows, None, fresh.events)
+    whole = own.merged(fresh)
+    return Merged(whole if own.times is None else _ordered(whole), fresh.lengths, unknown, unreadable)
+
+
+def _rows_of(bundle: Bundle, deltas: Sequence[Delta | None]) -> tuple[Ragged, Bool, Bool]:
+    """The stored events by item rows, with times; which of them have a known item, and which a type that can be read."""
+    given = [delta for delta in deltas if delta is not None]
+    lengths = np.array([0 if delta is None else len(delta.item_ids) for delta in deltas], dtype=np.int64)
+    rows = bundle.items.find_rows([one for delta in given for one in delta.item_ids])
+    times = np.concatenate([np.asarray(delta.timestamps, dtype=np.int64) for delta in given])
+    readable = np.ones(len(rows), dtype=np.bool_)
+    events = None
+    if bundle.histories.events is not None:
+        codes = {name: code for code, name in enumerate(bundle.event_names)}
+        events = np.array([codes.get(one or "", _NO_TYPE) for delta in given for one in delta.events], dtype=np.int8)
+        readable = events != _NO_TYPE
+    return Ragged.from_lengths(lengths, rows, times, events), rows >= 0, readable
+
+
+def _ordered(lists: Ragged) -> Ragged:
+    """Each list in the order of time; events of one second stay as they are."""
+    assert lists.times is not None  # noqa: S101 - the callers see to it
+    back = (np.diff(lists.times) < 0) & (np.diff(lists.list_index()) == 0)
+    if not back.any():
+        return lists
+    order = stable_order(lists.list_index().astype(np.int32), lists.times)
+    events = None if lists.events is None else lists.events[order]
+    return Ragged(lists.offsets, lists.rows[order], lists.times[order], events)
+
+
+def _held(own: Ragged, stored: Ragged) -> Bool:
+    """bool (len(stored.rows),): which stored events are in the bundle's lists already."""
+    held = np.zeros(len(stored.rows), dtype=np.bool_)
+    if own.times is None or stored.times is None or not len(own.rows):
+        return held
+    last = np.full(len(own), np.iinfo(np.int64).min)
+    some = own.lengths > 0
+    last[some] = own.times[own.offsets[1:][some] - 1]
+    early = np.flatnonzero(stored.times <= last[stored.list_index()])  # what is later than the bundle is not in it
+    if not len(early):
+        return held
+    asked = np.unique(stored.list_index()[early])
+    left, right = own.take(asked), np.searchsorted(asked, stored.list_index()[early])
+    assert left.times is not None  # noqa: S101 - as own.times
+    columns = [
+        (left.list_index(), right),
+        (left.rows.astype(np.int64), stored.rows[early].astype(np.int64)),
+        (left.times, stored.times[early]),
+    ]
+    if left.events is not None and stored.events is not None:
+        columns.append((left.events.astype(np.int64), stored.events[early].astype(np.int64)))
+    mine, theirs = np.zeros(len(left.rows), dtype=np.int64), np.zeros(len(early), dtype=np.int64)
+    for one, two in columns:
+        distinct, codes = np.unique(np.concatenate([one, two]), return_inverse=True)
+        both = np.concatenate([mine, theirs]) * len(distinct) + codes
+        both = np.unique(both, return_inverse=True)[1]
+        mine, theirs = both[: len(mine)], both[len(mine) :]
+    held[early] = found_among(theirs, mine)
+    return held

@@ -1,0 +1,305 @@
+"""The bundle that answers: one slot, exchanged as a whole while requests run, each of which ends with what it began with."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recsys.bundle.contents import Bundle
+from recsys.bundle.manifest import read_manifest
+from recsys.core.progress import log
+from recsys.errors import BundleError, ConfigError
+from recsys.server.answering import State
+from recsys.server.memory import available_memory
+from recsys.server.popular import Popularity
+from recsys.serving.load import load
+from recsys.serving.retriever import Retriever
+
+_SHORT = 16
+"""Digits of a digest that are shown."""
+_GROWTH = 1.3
+"""Memory of a loaded bundle for each byte of its files: texts and tables take more than on disk."""
+
+
+@dataclass(eq=False)
+class Loaded:
+    """A bundle in memory, whole and verified.
+
+    Attributes
+    ----------
+    retriever : Retriever
+        Changes with the living corpus.
+    path : Path
+        Where it was loaded from.
+    digest : str
+        Of its manifest, and so of every file.
+    loaded_at : float
+        Seconds since 1970.
+    """
+
+    retriever: Retriever
+    path: Path
+    digest: str
+    loaded_at: float = field(default_factory=time.time)
+    leases: int = 0
+    _made: tuple[Bundle, State] | None = None
+    _popularity: Popularity | None = None
+
+    def state(self) -> State:
+        """What it answers from at this moment."""
+        bundle, made = self.retriever.bundle, self._made
+        if made is not None and made[0] is bundle:
+            return made[1]
+        if self._popularity is None:
+            self._popularity = Popularity(bundle.histories)
+        state = State(bundle, self.digest, self._popularity)
+        self._made = (bundle, state)
+        return state
+
+
+@dataclass(frozen=True, eq=False)
+class Lease:
+    """A bundle, held for as long as a request runs.
+
+    Attributes
+    ----------
+    loaded : Loaded
+    state : State
+        The corpus as it was when the lease began; nothing changes it.
+    """
+
+    loaded: Loaded
+    state: State
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle."""
+        return self.state.bundle
+
+    @property
+    def digest(self) -> str:
+        """Which bundle it is."""
+        return self.loaded.digest
+
+    @property
+    def retriever(self) -> Retriever:
+        """A retriever of this very state."""
+        return Retriever(self.state.bundle)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A bundle as admins see it.
+
+    Attributes
+    ----------
+    path : str
+    digest : str
+    loaded_at : float
+        Seconds since 1970.
+    users, items : int
+    active : bool
+    leases : int
+        Requests that it answers at this moment.
+    """
+
+    path: str
+    digest: str
+    loaded_at: float
+    users: int
+    items: int
+    active: bool
+    leases: int
+
+
+def digest_of(folder: Path) -> str:
+    """The digest of a bundle on disk, which only another bundle changes.
+
+    Raises
+    ------
+    BundleError
+        There is none, or its manifest is damaged.
+    """
+    manifest = read_manifest(folder)
+    found: str = manifest["sha256"]
+    return found[:_SHORT]
+
+
+def open_bundle(folder: str | Path, *, device: str = "auto", available: int | None = None) -> Loaded:
+    """Load and verify a bundle, if it fits in memory.
+
+    Parameters
+    ----------
+    folder : path
+    device : str
+    available : int, optional
+        Bytes of memory that may be used; by default what the system has left.
+
+    Raises
+    ------
+    BundleError
+        It is damaged, or would not fit.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    need = int(_GROWTH * sum(entry["bytes"] for entry in manifest["files"].values()))
+    free = available_memory() if available is None else available
+    if free is not None and need > free:
+        raise BundleError(
+            f"{folder} needs about {need / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} MiB are left; "
+            "give the server more, or serve a smaller bundle"
+        )
+    for _ in range(3):
+        digest = digest_of(folder)
+        retriever = load(folder, device=device)
+        if digest_of(folder) == digest:  # nobody saved over it meanwhile
+            return Loaded(retriever, folder, digest)
+    raise BundleError(f"{folder} is being replaced again and again; load it once its writers have ended")
+
+
+class Live:
+    """The one slot of the active bundle, the one before it by name, and how they change.
+
+    Parameters
+    ----------
+    active : Loaded
+    device : str
+        Where further bundles are loaded.
+    """
+
+    def __init__(self, active: Loaded, *, device: str = "auto") -> None:
+        self._active = active
+        self._device = device
+        self._previous: tuple[Path, str] | None = None
+        self._candidates: dict[str, Loaded] = {}
+        self._slot = threading.Lock()
+        self._changing = threading.Lock()
+
+    @property
+    def active(self) -> Loaded:
+        """The bundle that answers."""
+        return self._active
+
+    @contextmanager
+    def lease(self) -> Iterator[Lease]:
+        """Hold the active bundle, as it is now, within the block."""
+        with self._slot:
+            loaded = self._active
+            loaded.leases += 1
+        try:
+            yield Lease(loaded, loaded.state())
+        finally:
+            with self._slot:
+                loaded.leases -= 1
+
+    def load(self, folder: str | Path) -> Loaded:
+        """Load and verify a bundle beside the active one.
+
+        Raises
+        ------
+        BundleError
+            It is damaged, or would not fit in memory.
+        """
+        with self._changing:
+            found = open_bundle(folder, device=self._device)
+            self._candidates[found.digest] = found
+            return found
+
+    def candidate(self, digest: str) -> Loaded:
+        """A bundle that was loaded and is not active.
+
+        Raises
+        ------
+        BundleError
+            There is none of this digest.
+        """
+        found = self._candidates.get(digest)
+        if found is None:
+            known = ", ".join(self._candidates) or "none"
+            raise BundleError(f"no loaded bundle has the digest {digest!r} (there is {known}); load it first")
+        return found
+
+    def unload(self, digest: str) -> None:
+        """Let go of a bundle that is not active; raises as :meth:`candidate`."""
+        with self._changing:
+            self.candidate(digest)
+            del self._candidates[digest]
+        gc.collect()
+
+    def activate(self, digest: str, prepare: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
+        """Make a loaded bundle the active one; the one before is freed when its last request ends.
+
+        Parameters
+        ----------
+        digest : str
+        prepare : function
+            Checks and warms the candidate; if it raises, the active bundle stays.
+
+        Raises
+        ------
+        BundleError
+            No loaded bundle has this digest, or it has ids of another type.
+        """
+        with self._changing:
+            candidate = self.candidate(digest)
+            _check_ids(self._active.retriever.bundle, candidate)
+            prepare(candidate)
+            with self._slot:
+                before, self._active = self._active, candidate
+                self._previous = (before.path, before.digest)
+                del self._candidates[digest]
+        log(f"bundle {candidate.digest} answers instead of {before.digest}")
+        del before
+        gc.collect()
+        return candidate
+
+    def roll_back(self, prepare: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
+        """Load the bundle before this one again and make it the active one.
+
+        Raises
+        ------
+        BundleError
+            There was none, or its folder holds another bundle by now.
+        """
+        if self._previous is None:
+            raise BundleError("no bundle was active before this one, so that there is none to roll back to")
+        path, digest = self._previous
+        if digest not in self._candidates:
+            now = digest_of(path)
+            if now != digest:
+                raise BundleError(f"{path} holds the bundle {now} by now, not {digest}; load the one that you want by its path")
+            self.load(path)
+        return self.activate(digest, prepare)
+
+    def change(self, change: Callable[[Retriever], None]) -> None:
+        """Change the items of the active bundle; changes wait for each other, and for a bundle that is being activated."""
+        with self._changing:
+            change(self._active.retriever)
+
+    def versions(self) -> list[Version]:
+        """The active bundle, then those that are loaded beside it."""
+        with self._slot:
+            known = [self._active, *self._candidates.values()]
+            return [_version(one, active=one is self._active) for one in known]
+
+
+def _version(loaded: Loaded, *, active: bool) -> Version:
+    bundle = loaded.retriever.bundle
+    sizes = len(bundle.users), int(bundle.index.alive.sum())
+    return Version(str(loaded.path), loaded.digest, loaded.loaded_at, *sizes, active, loaded.leases)
+
+
+def _check_ids(active: Bundle, candidate: Loaded) -> None:
+    """Refuse a bundle whose ids are of another type, of which no request of today's clients would be right."""
+    other = candidate.retriever.bundle
+    for name, one, two in (("users", active.users, other.users), ("items", active.items, other.items)):
+        if one.ids.dtype != two.ids.dtype:
+            raise BundleError(
+                f"the ids of {name} in {candidate.path} are {two.ids.dtype}, and {one.ids.dtype} in the active bundle; "
+                "fit it on a log with the same ids"
+            )

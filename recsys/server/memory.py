@@ -1,0 +1,59 @@
+"""How much memory this process may still take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that the system, and each control group around this process, have left; None where they do not tell.
+
+    Parameters
+    ----------
+    root : Path
+        Where ``proc`` and ``sys`` lie.
+    """
+    return min([*_of_system(root), *_of_groups(root)], default=None)
+
+
+def _of_system(root: Path) -> Iterator[int]:
+    try:
+        lines = (root / "proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        name, _, rest = line.partition(":")
+        if name == "MemAvailable":
+            yield int(rest.split()[0]) * 1024
+
+
+def _of_groups(root: Path) -> Iterator[int]:
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+        names = ("limit_in_bytes", "usage_in_bytes") if controllers else ("max", "current")
+        group = top / path.strip("/")
+        for folder in (group, *group.parents):
+            yield from _left(folder, *names)
+            if folder == top:
+                break
+
+
+def _left(group: Path, limit: str, used: str) -> Iterator[int]:
+    try:
+        most, now = (int((group / f"memory.{name}").read_text(encoding="utf-8")) for name in (limit, used))
+        cache = next(
+            int(line.split()[1])
+            for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines()
+            if line.startswith(("inactive_file ", "total_inactive_file "))
+        )
+    except (OSError, ValueError, StopIteration):  # none there, or "max": no limit
+        return
+    yield max(0, most - now + cache)
