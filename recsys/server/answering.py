@@ -15,7 +15,7 @@ from recsys.core.ranking import Ranked, check_k
 from recsys.errors import ConfigError, RecsysError
 from recsys.models.towers import numpy_of
 from recsys.server.asks import Listed, Passed, RecommendAsk, ScoreAsk, Source
-from recsys.server.histories import Delta
+from recsys.server.deltas import Delta
 from recsys.server.persons import Persons, persons_of
 from recsys.server.popular import Popularity
 from recsys.serving.people import LeftOut

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -12,9 +12,8 @@ from recsys.errors import RecsysError
 from recsys.server.answering import State, answers
 from recsys.server.asks import (
     Ask,
-    Explained,
     ExplainAsk,
-    HistoryEvent,
+    Explained,
     Listed,
     PersonAsk,
     RecommendAsk,

@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Bool, Int32, Int64, Ragged, found_among, stable_order
+from recsys.server.deltas import Delta
 
 _NO_TYPE = -1
-
-
-class Delta(Protocol):
-    """The interactions of one user in the store, in the order of their commits."""
-
-    @property
-    def item_ids(self) -> Sequence[str]:
-        """Raw ids (n,)."""
-
-    @property
-    def timestamps(self) -> Int64:
-        """int64 (n,): seconds since 1970."""
-
-    @property
-    def events(self) -> Sequence[str | None]:
-        """Types (n,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +76,7 @@ def _rows_of(bundle: Bundle, deltas: Sequence[Delta | None]) -> tuple[Ragged, Bo
     given = [delta for delta in deltas if delta is not None]
     lengths = np.array([0 if delta is None else len(delta.item_ids) for delta in deltas], dtype=np.int64)
     rows = bundle.items.find_rows([one for delta in given for one in delta.item_ids])
-    times = np.concatenate([np.asarray(delta.timestamps, dtype=np.int64) for delta in given])
+    times = np.concatenate([delta.timestamps for delta in given])
     readable = np.ones(len(rows), dtype=np.bool_)
     events = None
     if bundle.histories.events is not None:

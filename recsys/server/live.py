@@ -1,4 +1,4 @@
-"""The bundle that answers: one slot, exchanged as a whole while requests run, each of which ends with what it began with."""
+"""The bundle that answers: one slot, exchanged while requests run, each of which ends with what it began with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from recsys.bundle.contents import Bundle
 from recsys.bundle.manifest import read_manifest
 from recsys.core.progress import log
-from recsys.errors import BundleError, ConfigError
+from recsys.errors import BundleError
 from recsys.server.answering import State
 from recsys.server.memory import available_memory
 from recsys.server.popular import Popularity
@@ -272,7 +272,9 @@ class Live:
         if digest not in self._candidates:
             now = digest_of(path)
             if now != digest:
-                raise BundleError(f"{path} holds the bundle {now} by now, not {digest}; load the one that you want by its path")
+                raise BundleError(
+                    f"{path} holds the bundle {now} by now, not {digest}; load the one that you want by its path"
+                )
             self.load(path)
         return self.activate(digest, prepare)
 

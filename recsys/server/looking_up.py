@@ -13,7 +13,7 @@ from recsys.core.schema import CONTRIBUTION, ITEM, PLACE, SCORE, SIMILAR, TITLE
 from recsys.errors import DataError, RecsysError
 from recsys.server.answering import State
 from recsys.server.asks import ExplainAsk, Explained, Listed, Reason, SearchAsk, SimilarAsk
-from recsys.server.histories import Delta
+from recsys.server.deltas import Delta
 from recsys.server.persons import persons_of
 from recsys.serving.explain import broken_down, explained
 from recsys.serving.nearest import items_like, nearest_items

@@ -14,7 +14,8 @@ from recsys.core.schema import QUERY
 from recsys.data.times.request_time import request_second
 from recsys.errors import ConfigError, DataError, RecsysError, UnknownIdError
 from recsys.server.asks import PersonAsk
-from recsys.server.histories import Delta, merged
+from recsys.server.deltas import Delta
+from recsys.server.histories import merged
 from recsys.serving.people import LeftOut, People, anonymous
 from recsys.serving.request import event_code
 from recsys.serving.request_arguments import RawId
