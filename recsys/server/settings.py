@@ -126,14 +126,14 @@ class Limits:
     """Search texts in one call."""
     max_text_length: int = _within(1000, 1, 1_000_000)
     """Characters of a search text."""
-    max_id_length: int = _within(256, 1, 10_000)
-    """Characters of an id."""
     max_predicate_length: int = _within(2000, 1, 10_000)
     """Characters of a predicate (where)."""
     max_predicate_depth: int = _within(20, 1, 50)
     """Nesting of a predicate's parentheses and lists."""
     max_rules: int = _within(50, 1, 10_000)
     """Rules in one request."""
+    max_pool: int = _within(2000, 10, 1_000_000)
+    """Candidates that rules of one request may choose from (pool)."""
     in_flight: int = _within(1024, 1, 1_000_000)
     """Requests that are read, computed or answered at once; more are refused with 429."""
 

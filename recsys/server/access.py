@@ -1,0 +1,176 @@
+"""Who may ask what: bearer keys with roles and rates; closed to everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Literal, Protocol, TypeAlias, get_args
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.requests import Request
+
+from recsys.errors import ConfigError
+from recsys.server import settings
+from recsys.server.problems import Problem
+
+Role: TypeAlias = Literal["read", "events", "items", "admin"]
+_REMEMBERED: Final = 1024
+_SECONDS: Final = 1.0
+"""How long a key that was found good is not looked up again."""
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1", "testserver"})
+_RATE = "rate must be like 100/second or 5000/minute, not {!r}"
+
+
+class Key(Protocol):
+    """What is known about a key."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def rate(self) -> str | None: ...
+
+
+class KeyBook(Protocol):
+    """Finds the key that a secret belongs to."""
+
+    def check(self, secret: str) -> Key | None: ...
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks.
+
+    Attributes
+    ----------
+    key_id : str
+        For logs; ``open`` on a server without keys.
+    role : str
+    """
+
+    key_id: str
+    role: str
+
+
+class Access:
+    """Admits a request, or refuses it with 401, 403 or 429.
+
+    Parameters
+    ----------
+    keys : KeyBook
+    chosen : settings.Access
+
+    Raises
+    ------
+    ConfigError
+        The rate cannot be read.
+    """
+
+    def __init__(self, keys: KeyBook, chosen: settings.Access) -> None:
+        self._keys, self._open = keys, chosen.open
+        self._rate = None if chosen.rate is None else rate_of(chosen.rate)
+        self._windows = MovingWindowRateLimiter(MemoryStorage())
+        self._good = dict[bytes, tuple[float, Key]]()
+
+    async def admit(self, request: Request, role: Role) -> Caller:
+        """Let a request with a good key of this role, or of an admin, pass.
+
+        Raises
+        ------
+        Problem
+            401 without a good key, 403 with one of another role, 429 over the key's rate.
+        """
+        if self._open:
+            _check_local(request)
+            return Caller("open", "admin")
+        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+        key = await self._found(secret.strip()) if scheme.lower() == "bearer" and secret.strip() else None
+        if key is None:
+            raise Problem(
+                401, "no-key", "A key is needed", "send a key that is valid: Authorization: Bearer rk_...",
+                headers={"www-authenticate": 'Bearer realm="recsys"'},
+            )  # fmt: skip
+        self._spend(key)
+        if key.role not in (role, "admin"):
+            raise Problem(403, "role", "The key has another role", f"this needs a key of the role {role}, not {key.role}")
+        return Caller(key.id, key.role)
+
+    async def _found(self, secret: str) -> Key | None:
+        """The key, looked up beside the event loop; a good one at most once a second."""
+        digest, now = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest(), time.monotonic()
+        known = self._good.get(digest)
+        if known is not None and now < known[0]:
+            return known[1]
+        key = await asyncio.to_thread(self._keys.check, secret)
+        if key is None:
+            self._good.pop(digest, None)
+            return None
+        if len(self._good) >= _REMEMBERED:
+            self._good.clear()
+        self._good[digest] = now + _SECONDS, key
+        return key
+
+    def _spend(self, key: Key) -> None:
+        rate = self._rate if key.rate is None else rate_of(key.rate)
+        if rate is not None and not self._windows.hit(rate, key.id):
+            wait = self._windows.get_window_stats(rate, key.id).reset_time - time.time()
+            raise Problem(429, "rate", "The key has asked too often", f"it may ask {rate}; wait", retry_after=wait)
+
+
+@cache
+def rate_of(text: str) -> RateLimitItem:
+    """A rate such as ``100/second``.
+
+    Raises
+    ------
+    ConfigError
+        It is none.
+
+    Examples
+    --------
+    >>> print(rate_of("100/second"))
+    100 per 1 second
+    """
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ConfigError(_RATE.format(text)) from error
+
+
+def check_role(role: str) -> Role:
+    """A role that there is; a route without one is not made.
+
+    Raises
+    ------
+    ConfigError
+        There is no such role.
+    """
+    for one in get_args(Role):
+        if one == role:
+            found: Role = one
+            return found
+    raise ConfigError(f"a route needs a role, one of {', '.join(get_args(Role))}, not {role!r}")
+
+
+def _check_local(request: Request) -> None:
+    """Refuse what a page of another site could make a browser send to an open server on this machine.
+
+    Raises
+    ------
+    Problem
+        403 for a foreign Host or Origin.
+    """
+    hosts = [request.headers.get("host", ""), request.headers.get("origin", "").partition("://")[2]]
+    for host in hosts:
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if name.strip("[]") not in _LOCAL and host:
+            raise Problem(
+                403, "foreign", "The server is open to this machine alone",
+                "a server without keys (--open) answers requests to localhost alone, not those of other sites",
+            )  # fmt: skip

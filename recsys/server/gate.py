@@ -1,0 +1,90 @@
+"""What surrounds every request: its id, how many there may be, its line in the log, and an answer whatever happens."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from recsys.server.limits import check_target
+from recsys.server.logs import frames_of, log
+from recsys.server.problems import Problem, problem_of
+
+REQUEST_ID: Final = "x-request-id"
+_GOOD_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_HEALTH: Final = frozenset({"/healthz", "/readyz"})
+UNMATCHED: Final = "unmatched"
+Seen: TypeAlias = Callable[[str, str, int, float], None]
+"""Told of every request: method, route, status, seconds."""
+
+
+class Gate:
+    """The outermost layer of the server.
+
+    Parameters
+    ----------
+    app : ASGI application
+    in_flight : int
+        Requests at once; more get 429. Health answers all the same.
+    seen : function
+    """
+
+    def __init__(self, app: ASGIApp, in_flight: int, seen: Seen) -> None:
+        self.app, self._most, self._seen, self._now = app, in_flight, seen, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, given = time.perf_counter(), Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        status = 0
+
+        async def named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                headers.setdefault("cache-control", "no-store")
+                headers["x-content-type-options"] = "nosniff"
+            await send(message)
+
+        self._now += 1
+        try:
+            check_target(scope)
+            if self._now > self._most and scope["path"] not in _HEALTH:
+                detail = f"{self._most:,} requests are in flight; send it again later"
+                raise Problem(429, "overloaded", "The server has too much to do", detail, retry_after=1)
+            await self.app(scope, receive, named)
+        except Exception as error:  # the last place where a request can get an answer
+            problem = problem_of(error)
+            if problem.status_code == 500:
+                log().error("failed", error=type(error).__name__, frames=frames_of(error), route=route_of(scope))
+            if status == 0:
+                await problem.response(request_id)(scope, receive, named)
+        finally:
+            self._now -= 1
+            seconds, route = time.perf_counter() - started, route_of(scope)
+            self._seen(scope["method"], route, status, seconds)
+            caller = scope["state"].get("caller")
+            who = {} if caller is None else {"key_id": caller.key_id}
+            log().info(
+                "request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1e3, 2), **who
+            )
+
+
+def route_of(scope: Scope) -> str:
+    """The route's own path, such as ``/v1/users/{user_id}``: the request's path names users."""
+    route = scope.get("route")
+    return UNMATCHED if route is None else str(route.path)

@@ -1,0 +1,231 @@
+"""The largest request that is read: bytes and nesting before parsing, lists and texts before anything is computed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sized
+from typing import Any, Final
+
+import orjson
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect, Request
+
+from recsys.server.problems import Problem, of_field
+from recsys.server.settings import Limits
+
+LIMIT: Final = "x-limit"
+"""The key in a field's schema that names the limit of :class:`recsys.server.settings.Limits` it stands under."""
+_TEXT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""A text of JSON, also one that never ends: whatever follows a quote matches, so that nothing is read twice."""
+_BRACKET: Final = re.compile(rb"[\[\]{}]")
+_LONGEST_TARGET: Final = 8192
+_MOST_HEADERS: Final = 32_768
+
+
+def check_target(scope: Mapping[str, Any]) -> None:
+    """Refuse a path, a query or headers that are too long.
+
+    Raises
+    ------
+    Problem
+        414 or 431.
+    """
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > _LONGEST_TARGET:
+        raise Problem(
+            414, "too-large", "The request is too large", f"path and query have at most {_LONGEST_TARGET:,} bytes"
+        )
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > _MOST_HEADERS:
+        raise Problem(431, "too-large", "The request is too large", f"headers have at most {_MOST_HEADERS:,} bytes in all")
+
+
+class LimitedRequest(Request):
+    """A request whose body is read within limits of size, time and nesting, and only as JSON."""
+
+    limits: Limits
+    seconds: float
+
+    @classmethod
+    def of(cls, request: Request, limits: Limits, seconds: float) -> LimitedRequest:
+        """The same request within limits."""
+        made = cls(request.scope, request.receive)
+        made.limits, made.seconds = limits, seconds
+        return made
+
+    async def body(self) -> bytes:
+        """The whole body.
+
+        Raises
+        ------
+        Problem
+            413 over the limit, before more of it is read; 408 where it does not come in time; 415 of another type.
+        """
+        if not hasattr(self, "_body"):
+            self._body = await self._read()
+        return self._body
+
+    async def _read(self) -> bytes:
+        most, length = self.limits.body_bytes, self.headers.get("content-length", "")
+        if length.isdigit() and int(length[:20]) > most:
+            raise _too_large(most)
+        parts, size = list[bytes](), 0
+        try:
+            async with asyncio.timeout(self.seconds):
+                async for part in self.stream():
+                    size += len(part)
+                    if size > most:
+                        raise _too_large(most)
+                    parts.append(part)
+        except TimeoutError as error:
+            detail = f"the body did not come within {self.seconds:g} seconds"
+            raise Problem(408, "too-slow", "The body came too slowly", detail, headers={"connection": "close"}) from error
+        except ClientDisconnect as error:
+            raise Problem(
+                400, "unreadable", "The body is not whole", "the connection was closed within the body"
+            ) from error
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if size and kind != "application/json":
+            detail = f"the body is of type {kind[:100]!r}; send JSON and say so: Content-Type: application/json"
+            raise Problem(415, "media-type", "The body is not JSON", detail)
+        return b"".join(parts)
+
+    async def json(self) -> Any:
+        """The body as Python values.
+
+        Raises
+        ------
+        Problem
+            It is nested too deep, or has too many lists and objects.
+        JSONDecodeError
+            It is no JSON.
+        """
+        body = await self.body()
+        check_nesting(body, self.limits.json_depth, self.limits.json_containers)
+        return orjson.loads(body)
+
+
+def check_nesting(body: bytes, deepest: int, most: int) -> None:
+    """Refuse JSON that is nested too deep, or has too many lists and objects, without parsing it.
+
+    Raises
+    ------
+    Problem
+        It is one of these.
+
+    Examples
+    --------
+    >>> check_nesting(b'{"text": "[[[[["}', 3, 10)
+    >>> check_nesting(b"[[[[1]]]]", 3, 10)
+    Traceback (most recent call last):
+    recsys.server.problems.Problem: body: lists and objects are nested more than 3 deep
+    """
+    if body.count(b"[") + body.count(b"{") <= min(deepest, most):
+        return
+    bare = _TEXT.sub(b"", body)
+    if bare.count(b"[") + bare.count(b"{") > most:
+        raise of_field("body", f"it has more than {most:,} lists and objects", 413)
+    depth = 0
+    for found in _BRACKET.finditer(bare):
+        depth += 1 if found[0] in b"[{" else -1
+        if depth > deepest:
+            raise of_field("body", f"lists and objects are nested more than {deepest} deep")
+
+
+def check_model(model: BaseModel, limits: Limits, place: str = "body") -> None:
+    """Refuse fields that are larger than their limit.
+
+    A field of a schema names its limit with ``json_schema_extra={"x-limit": "max_k"}``; numbers, and lengths of texts,
+    lists and mappings are held against it.
+
+    Raises
+    ------
+    Problem
+        422, with the field and the limit.
+    """
+    bounds = vars(limits)
+    for name, field in type(model).model_fields.items():
+        value = model.__dict__[name]
+        if isinstance(field.json_schema_extra, dict) and LIMIT in field.json_schema_extra and value is not None:
+            most = bounds[str(field.json_schema_extra[LIMIT])]
+            if isinstance(value, int) and value > most:
+                raise of_field(f"{place}.{name}", f"must be at most {most:,}, not {value}")
+            if isinstance(value, Sized) and len(value) > most:
+                raise of_field(f"{place}.{name}", f"must have a length of at most {most:,}, not {len(value):,}")
+        if isinstance(value, list) and value and isinstance(value[0], BaseModel):
+            for i, one in enumerate(value):
+                check_model(one, limits, f"{place}.{name}[{i}]")
+
+
+def check_predicate(where: str | None, limits: Limits, place: str) -> None:
+    """Refuse a predicate that is too long or nested too deep, before it is parsed.
+
+    Raises
+    ------
+    Problem
+        422.
+    """
+    if where is None:
+        return
+    if len(where) > limits.max_predicate_length:
+        raise of_field(place, f"a predicate has at most {limits.max_predicate_length:,} characters, not {len(where):,}")
+    depth = 0
+    for letter in where:
+        depth += (letter in "([{") - (letter in ")]}")
+        if depth > limits.max_predicate_depth:
+            raise of_field(place, f"parentheses of a predicate are nested more than {limits.max_predicate_depth} deep")
+
+
+def check_rules(rules: Mapping[str, Any] | None, limits: Limits, place: str) -> None:
+    """Refuse rules that are too many, name too many items, or choose from too large a pool.
+
+    Raises
+    ------
+    Problem
+        422.
+    """
+    tables = [one for value in (rules or {}).values() for one in (value if isinstance(value, list) else [value])]
+    if len(tables) > limits.max_rules:
+        raise of_field(place, f"there are {len(tables):,} rules; at most {limits.max_rules} are read")
+    for one in [rules or {}, *tables]:
+        if not isinstance(one, Mapping):
+            continue
+        check_predicate(one.get("where") if isinstance(one.get("where"), str) else None, limits, f"{place}: where")
+        items, pool = one.get("items"), one.get("pool")
+        if isinstance(items, list) and len(items) > limits.max_filter_ids:
+            raise of_field(f"{place}: items", f"names {len(items):,} items; at most {limits.max_filter_ids:,} are read")
+        if isinstance(pool, int) and pool > limits.max_pool:
+            raise of_field(f"{place}: pool", f"must be at most {limits.max_pool:,}, not {pool}")
+
+
+def documented(schema: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """A JSON schema in which ``x-limit`` has become ``maximum``, ``maxLength``, ``maxItems`` or ``maxProperties``."""
+    bounds = vars(limits)
+    words = {"string": "maxLength", "array": "maxItems", "integer": "maximum", "object": "maxProperties"}
+
+    def walked(node: Any) -> Any:
+        if isinstance(node, list):
+            return [walked(one) for one in node]
+        if not isinstance(node, dict):
+            return node
+        made = {key: _whole(key, walked(value)) for key, value in node.items() if key != LIMIT}
+        if LIMIT in node:
+            for one in [made, *made.get("anyOf", [])]:
+                if one.get("type") in words:
+                    one[words[one["type"]]] = bounds[node[LIMIT]]
+        return made
+
+    found: dict[str, Any] = walked(json.loads(json.dumps(schema)))
+    return found
+
+
+def _whole(key: str, value: Any) -> Any:
+    """A bound of whole numbers, which the framework writes as a float: 2^63 - 1 became 2^63."""
+    return min(int(value), 2**63 - 1) if key in ("minimum", "maximum") and isinstance(value, float) else value
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(
+        413, "too-large", "The request is too large", f"a body has at most {most:,} bytes; send it in parts",
+        headers={"connection": "close"},
+    )  # fmt: skip

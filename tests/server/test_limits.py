@@ -1,0 +1,99 @@
+"""What is too large is refused before it is parsed or computed, and the refusal names the field."""
+
+import time
+
+import orjson
+import pytest
+
+from recsys.errors import ConfigError
+from recsys.server.access import rate_of
+from recsys.server.limits import check_model, check_nesting, check_predicate, check_rules, documented
+from recsys.server.logs import Pseudonyms, drop_private
+from recsys.server.problems import Problem, problem_of
+from recsys.server.schemas import RecommendBody
+from recsys.server.settings import Limits
+
+
+@pytest.mark.parametrize(
+    ("body", "deep"),
+    [(b"[" * 12 + b"]" * 12, False), (b"[" * 13, True),
+     (b'{"a":"' + b"[" * 50 + b'"}', False), (b'["\\"[[[[[[[[[[[[["]', False),
+     (b'{"a":' * 400_000, True), (b"[],[{}]" * 3, False), (b"[1,[2,[3]]]" * 2000, False)],
+)  # fmt: skip
+def test_nesting_is_measured_without_parsing(body: bytes, deep: bool) -> None:
+    if deep:
+        with pytest.raises(Problem, match=r"nested more than 12 deep|more than 20,000 lists") as caught:
+            check_nesting(body, 12, 20_000)
+        assert caught.value.status_code in (413, 422)
+    else:
+        check_nesting(body, 12, 20_000)
+
+
+def test_a_megabyte_of_brackets_is_measured_in_no_time() -> None:
+    """Also where it is refused last, or is one text that never ends."""
+    started = time.process_time()
+    for body in (b"[]," * 350_000, b'"a"[' * 262_144, b'["a"],' * 170_000, b'"' * 2**20 + b"[" * 20_001):
+        with pytest.raises(Problem, match="lists and objects"):
+            check_nesting(body, 12, 20_000)
+    for text in (b'"' + b'\\"[' * 350_000, b'"' + b'\\"[' * 350_000 + b"\\", b'"' + b"\\" * 2**20 + b"[" * 20_001):
+        check_nesting(text, 12, 20_000)
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"k": 5}, r"body\.k: must be at most 4"), ({"history": ["a"] * 4}, r"body\.history: must have a length of at most 3"),
+     ({"exclude": ["a"] * 3}, r"body\.exclude"), ({"where": "x" * 11}, r"body\.where")],
+)  # fmt: skip
+def test_a_field_over_its_limit_is_named(given: dict[str, object], words: str) -> None:
+    limits = Limits(max_k=4, max_history=3, max_filter_ids=2, max_predicate_length=10)
+    check_model(RecommendBody(user="a", k=4, exclude=["a", "b"], where="x" * 10), limits)
+    with pytest.raises(Problem, match=words):
+        check_model(RecommendBody.model_validate({"user": "a", "k": 1} | given), limits)
+
+
+def test_predicates_and_rules_are_measured_before_they_are_parsed() -> None:
+    limits = Limits(max_predicate_length=50, max_predicate_depth=3, max_rules=2, max_pool=100, max_filter_ids=2)
+    check_predicate("(((a < 3)))", limits, "where")
+    check_rules({"pool": 100, "boost": [{"where": "a < 3", "add": 1}]}, limits, "rules")
+    for where in ("a" * 51, "((((a < 3))))"):
+        with pytest.raises(Problem, match="a predicate"):
+            check_predicate(where, limits, "where")
+        with pytest.raises(Problem, match="rules: where"):
+            check_rules({"boost": [{"where": where}]}, limits, "rules")
+    for rules in ({"pool": 101}, {"diversity": {"pool": 101}}, {"cap": [{}, {}, {}]}, {"pin": [{"items": ["a"] * 3}]}):
+        with pytest.raises(Problem, match="rules"):
+            check_rules(rules, limits, "rules")
+
+
+def test_the_schema_says_the_limits_of_this_server() -> None:
+    found = documented(RecommendBody.model_json_schema(), Limits(max_k=7, max_history=3))["properties"]
+    assert found["k"]["maximum"] == 7
+    assert found["history"]["anyOf"][0]["maxItems"] == 3
+    assert "x-limit" not in orjson.dumps(found).decode()
+
+
+def test_a_log_line_keeps_only_what_may_be_written() -> None:
+    fields = {"event": "a", "user_id": "u1", "texts": ["b"], "authorization": "rk_1", "status": 200}
+    assert drop_private(None, "info", fields) == {
+        "event": "a", "status": 200, "dropped": ["authorization", "texts", "user_id"],
+    }  # fmt: skip
+
+
+def test_pseudonyms_need_a_key_and_stay_the_same_with_it() -> None:
+    one, other = Pseudonyms(b"k" * 16), Pseudonyms(b"l" * 16)
+    assert one.of("42") == Pseudonyms(b"k" * 16).of("42") != other.of("42")
+    assert "42" not in Pseudonyms().of("forty-two")[7:8]
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Pseudonyms.read("nowhere")
+
+
+def test_an_unforeseen_error_says_nothing_of_itself() -> None:
+    problem = problem_of(KeyError("the user u1"))
+    assert problem.status_code == 500
+    assert "u1" not in orjson.dumps(problem.to_dict("r")).decode()
+
+
+def test_a_rate_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="rate must be like 100/second"):
+        rate_of("often")
