@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
 from recsys.baselines import REGISTRY
-from recsys.cli import commands, interrupted, screen
+from recsys.cli import commands, interrupted, screen, store_commands
 from recsys.cli.answers import Answer
+from recsys.cli.store_flags import add_export_flags, add_keys_flags
 from recsys.cli.text_flags import add_text_flags
 from recsys.cli.words import Parser, free_text, raw_id
 from recsys.config.options import Gather, add_flags
@@ -150,6 +151,8 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "explain": commands.explain,
     "index": commands.index,
     "inspect": commands.inspect,
+    "export-events": store_commands.export_events,
+    "keys": store_commands.keys,
 }
 """Name of a command → what it does."""
 
@@ -401,6 +404,19 @@ def build_parser() -> argparse.ArgumentParser:
     before = len(inspect._actions)
     _log_flags(inspect, "files of interactions, patterns or folders; or one bundle")
     inspect.set_defaults(data_flags=inspect._actions[before:])
+
+    add_export_flags(
+        _command(
+            subs, "export-events", "write the events of a server as a log that fit reads",
+            "recsys export-events --db sqlite:///recsys.db --out events.parquet --since 2026-01-01",
+        )
+    )  # fmt: skip
+    add_keys_flags(
+        _command(
+            subs, "keys", "make, list and revoke the API keys of a server",
+            "recsys keys create --db sqlite:///recsys.db --role read --name shop --expires 90d",
+        )
+    )  # fmt: skip
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Who did what, and who was kept from it: one line of JSON each, without users' ids and without keys."""
+"""Who did what, and what was denied: JSON lines, without ids of users and without keys."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from recsys.core.destination import prove_file
 from recsys.errors import ConfigError, StoreUnavailableError
 
 _ENOUGH: Final = 200
-"""Characters of one value; what a client sends may be long."""
+"""Most characters of a value; clients may send long texts."""
 
 
 class Audit:
     """An append-only file; a line is on disk before the action it tells of is answered.
 
-    The file may be renamed while the server runs (logrotate): the next line begins a new one.
+    The file may be renamed while the server runs (logrotate): the next line begins a new file.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Audit:
             file.absolute().parent.mkdir(parents=True, exist_ok=True)
             self._handle = self._open()
         except OSError as error:
-            raise ConfigError(f"audit_file {file} cannot be written: {error.strerror}; name another one") from error
+            raise ConfigError(f"audit_file {file} cannot be written: {error.strerror}; name another file") from error
 
     def write(
         self,
@@ -112,20 +112,20 @@ class Audit:
 
     def _open(self) -> int:
         handle = os.open(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        there = os.fstat(handle)
-        if not stat.S_ISREG(there.st_mode):
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
             os.close(handle)
-            raise OSError(errno.EINVAL, "it is no ordinary file")
-        if there.st_size and os.pread(handle, 1, there.st_size - 1) != b"\n":
+            raise OSError(errno.EINVAL, "it is not an ordinary file")
+        if facts.st_size and os.pread(handle, 1, facts.st_size - 1) != b"\n":
             os.write(handle, b"\n")  # a process that was killed has left half a line
         return handle
 
     def _follow(self) -> None:
         """Open the file anew where somebody has moved it away."""
         try:
-            there = os.stat(self._file)
+            named = os.stat(self._file)
         except FileNotFoundError:
-            there = None
-        if there is None or not os.path.samestat(there, os.fstat(self._handle)):
+            named = None
+        if named is None or not os.path.samestat(named, os.fstat(self._handle)):
             before, self._handle = self._handle, self._open()
             os.close(before)

@@ -55,7 +55,7 @@ class Database:
         StoreUnavailableError
             The database does not answer.
         """
-        with _told(self.where), self.engine.begin() as connection:
+        with _reported(self.where), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -67,7 +67,7 @@ class Database:
         StoreUnavailableError
             The database does not answer, or has no room; nothing was written, unless the connection broke at its end.
         """
-        with _told(self.where), self.engine.connect() as connection:
+        with _reported(self.where), self.engine.connect() as connection:
             writer = connection.execution_options(recsys_writes=True)
             with writer.begin():
                 yield writer
@@ -78,9 +78,9 @@ class Database:
         Raises
         ------
         StoreUnavailableError
-            There is no room.
+            The disk is full.
         """
-        with _told(self.where), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with _reported(self.where), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ def open_database(url: str, *, create: bool = True, option: str = "--db") -> Dat
     ConfigError
         The URL is none of these, or names a place that cannot be written.
     DataError
-        The file is not one of SQLite's, or the schema is of another version of recsys.
+        The file is not a database of SQLite, or the schema is of another version of recsys.
     DependencyError
         psycopg is missing.
     StoreUnavailableError
@@ -171,7 +171,7 @@ def _sqlite(url: URL, create: bool, option: str) -> Database:
     if file.is_dir():
         raise ConfigError(f"{option} {file} is a folder; name a file in it, such as sqlite:///{file / 'events.db'}")
     if not os.path.lexists(file) and not create:
-        raise ConfigError(f"{option} {file} is not there; name the file that recsys serve writes to")
+        raise ConfigError(f"{option} {file} does not exist; name the file that recsys serve writes to")
     prove_folder(file.absolute().parent, option=option)
     if create:
         file.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ def _sqlite(url: URL, create: bool, option: str) -> Database:
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise ConfigError(
-                f"{option} {file}: SQLite keeps no write-ahead log there (but {mode}); name a file on a local disk"
+                f"{option} {file}: no write-ahead log can be kept on this file system; name a file on a local disk"
             )
         for pragma in ("synchronous = FULL", "secure_delete = ON", "temp_store = MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
@@ -221,7 +221,7 @@ def _check_engine(connection: Connection, database: Database) -> None:
 
 
 def unreachable(error: StoreUnavailableError) -> bool:
-    """Tell a database that cannot be reached from one that answered with a refusal."""
+    """Whether the database cannot be reached; false if it answered, and refused."""
     cause = error.__cause__
     if not isinstance(cause, DBAPIError) or isinstance(cause.orig, sqlite3.Error):
         return False
@@ -231,8 +231,8 @@ def unreachable(error: StoreUnavailableError) -> bool:
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
-    """Tell a failing database in one line: without the statement, which is no use to a reader."""
+def _reported(where: str) -> Iterator[None]:
+    """Report a failure of the database in a line, without the statement."""
     try:
         yield
     except RecsysError:
@@ -254,7 +254,7 @@ def _remedy(said: str) -> str:
     if "readonly" in said or "unable to open" in said or "permission denied" in said:
         return "let this process write the file and its folder"
     if "locked" in said:
-        return "another process writes to it without end; stop that one"
+        return "another process writes to it without end; stop that process"
     if "password" in said or "role" in said or "does not exist" in said:
         return "correct the URL"
     return "nothing was stored: see that it runs, and send it again"

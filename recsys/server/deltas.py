@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 NEWEST: Final = 10_000
-"""Events of one user that a delta holds at most."""
+"""Most events of a user that a delta holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One stored interaction."""
+    """A stored interaction."""
 
     position: int
     user_id: str
@@ -39,7 +39,7 @@ class Delta:
         Seconds since 1970; they need not rise.
     events : tuple of str or None (n types)
     position : int
-        Of the last one. Two deltas of one user with one position hold the same, unless events were removed in between.
+        Of the last interaction. Deltas of a user with one position are equal, unless events were removed in between.
     omitted : int
         Older interactions beyond the newest 10,000.
     """
@@ -81,14 +81,14 @@ class Deltas:
     """The deltas of the users that were asked for or wrote last.
 
     A user who is not held is loaded from the database. While a load is under way nothing else changes: a commit that it
-    missed is added afterwards, and one that it saw is recognised by its position.
+    missed is added afterwards, and a commit that it saw is recognised by its position.
 
     Parameters
     ----------
     load : function
         Users → all their interactions in the database, in the order of their positions.
     bound : int
-        Events to hold at most; users without one count as one. Over it, those go that were asked for least recently.
+        Events to hold at most; a user without events counts as an event. Over it, the least recently asked go.
     """
 
     def __init__(self, load: Callable[[Sequence[str]], Iterable[Row]], bound: int) -> None:
@@ -198,7 +198,7 @@ class Deltas:
             self._complete = False
 
     def _shared(self, row: Row) -> Row:
-        """One object for each item and type, however many events name it."""
+        """The same text object for all events with this item or type."""
         if len(self._texts) > 2 * self._bound:
             self._texts.clear()
         item = self._texts.setdefault(row.item_id, row.item_id)

@@ -21,7 +21,7 @@ _EVENT: Final = [EVENTS.c[name] for name in _NAMES]
 _fields: Final = attrgetter(*_NAMES)
 _INTERACTION: Final = EVENTS.c.kind == "interaction"
 _PARAMETERS: Final = 5_000
-"""Values in one statement."""
+"""Values in a statement."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def reserve(connection: Connection, positions: int, generations: int = 0) -> Sta
 
 
 def write(connection: Connection, events: Sequence[Event]) -> tuple[list[Receipt], list[Row]]:
-    """Store events that are not there yet.
+    """Store events that the table does not hold yet.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def interactions(connection: Connection, up_to: int) -> Iterator[Row]:
 
 
 def interactions_of(connection: Connection, users: Sequence[str]) -> Iterator[Row]:
-    """The interactions of some users, those of one user in the order of their positions."""
+    """The interactions of some users, for each user in the order of their positions."""
     for part in _parts(users):
         found = select(*_ROW).where(EVENTS.c.user_id.in_(part), _INTERACTION).order_by(EVENTS.c.position)
         for row in connection.execute(found):
@@ -114,7 +114,7 @@ def interactions_of(connection: Connection, users: Sequence[str]) -> Iterator[Ro
 
 
 def newer(connection: Connection, position: int, limit: int) -> tuple[State, list[Row]]:
-    """The interactions behind a position, at most ``limit``, and the state at the same moment, by one statement."""
+    """The interactions behind a position, at most ``limit``, and the state at the same moment."""
     behind = and_(EVENTS.c.position > position, _INTERACTION)
     found = select(STATE.c.position, STATE.c.generation, *_ROW).outerjoin_from(STATE, EVENTS, behind)
     rows = connection.execute(found.order_by(EVENTS.c.position).limit(limit)).all()
@@ -122,14 +122,14 @@ def newer(connection: Connection, position: int, limit: int) -> tuple[State, lis
 
 
 def count_by_kind(connection: Connection, user: str | None) -> dict[str, int]:
-    """Events of one user, or of all, by their kind."""
+    """Number of events by kind, of a single user or of all users."""
     found = select(EVENTS.c.kind, func.count()).group_by(EVENTS.c.kind)
     found = found if user is None else found.where(EVENTS.c.user_id == user)
     return {row[0]: row[1] for row in connection.execute(found)}
 
 
 def pseudonym_of(connection: Connection, user: str) -> str:
-    """The pseudonym of a user, made at random the first time: once it is removed, it leads to nobody."""
+    """The pseudonym of a user, made at random the first time: once the row is removed, nothing leads to the user."""
     found = select(PSEUDONYMS.c.pseudonym).where(PSEUDONYMS.c.user_id == user)
     if (known := connection.execute(found).scalar()) is None:
         reserve(connection, 0)

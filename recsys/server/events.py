@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import time
 import uuid
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _MILLISECONDS: Final = 100_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One interaction, or one impression: an item that was shown.
+    """An interaction, or an impression: an item that was shown.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Event:
     def repeats(self, other: Event) -> bool:
         """Tell whether this reports the same as an event of the same id.
 
-        Times may differ: a client that names none gets another one at each attempt.
+        Times may differ: without a time from the client, each attempt gets a new one.
         """
         return (self.user_id, self.item_id, self.event, self.weight, self.kind) == (
             other.user_id, other.item_id, other.event, other.weight, other.kind,
@@ -68,7 +68,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one event.
+    """The result for an event.
 
     Attributes
     ----------
@@ -122,11 +122,11 @@ def refusal(event: Event, now: float | None = None) -> str | None:
 
 
 def odd_text(field: str, text: object, longest: int) -> str | None:
-    """Say why a value cannot be stored as an id or a label; None for one that can."""
+    """Say why a value cannot be stored as an id or a label; None if it can be stored."""
     if not isinstance(text, str):
         return f"{field} is of type {type(text).__name__}; send it as text"
     if not text.strip():
-        return f"{field} is {'blank' if text else 'empty'}; name one"
+        return f"{field} is {'blank' if text else 'empty'}; send an id or a name"
     if len(text) > longest:
         return f"{field} has {len(text):,} characters ({text[:20]!r}...); at most {longest} can be stored"
     if "\0" in text:
@@ -157,6 +157,7 @@ def _odd_weight(weight: object) -> str | None:
         return None
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         return f"weight {weight!r:.50} is of type {type(weight).__name__}; send a number"
-    if not (math.isfinite(weight) and weight >= 0):
-        return f"weight {weight!r:.50} is not a number from 0 on; send one, or leave it out"
+    if not 0 <= weight <= sys.float_info.max:
+        shown = weight if isinstance(weight, float) else "of many digits" if weight > 0 else "below 0"
+        return f"weight {shown} is negative or not finite; send a number from 0 on, or leave it out"
     return None

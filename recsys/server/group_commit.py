@@ -1,4 +1,4 @@
-"""One thread writes for all: what gathers during a commit goes into the next one."""
+"""A single thread writes for all: what gathers during a commit goes into the next commit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Done = TypeVar("Done")
 
 @dataclass(eq=False)
 class _Pieces(Generic[Piece, Answer]):
-    """What one caller handed in together."""
+    """What a caller handed in together."""
 
     pieces: list[Piece]
     future: Future[list[Answer]] = field(default_factory=Future)
@@ -33,16 +33,16 @@ class _Task:
 
 
 class GroupCommit(Generic[Piece, Answer]):
-    """A bounded queue before one writer.
+    """A bounded queue in front of a single writer.
 
-    An idle writer begins at once; a busy one takes all that has gathered, up to ``largest`` pieces, into one commit.
+    An idle writer begins at once; a busy one takes all that has gathered, up to ``largest`` pieces, into its next commit.
 
     Parameters
     ----------
     commit : function
-        Pieces → one answer each, once they are on disk.
+        Pieces → an answer for each, once they are on disk.
     largest : int
-        Pieces in one commit, unless one caller hands in more.
+        Pieces in a commit, unless a single caller hands in more.
     bound : int
         Pieces that may wait.
     name : str
@@ -70,14 +70,14 @@ class GroupCommit(Generic[Piece, Answer]):
         return self._thread.is_alive()
 
     def submit(self, pieces: list[Piece]) -> Future[list[Answer]]:
-        """Hand in pieces that go into one commit; a future that is cancelled before it has begun is left out.
+        """Hand in pieces that go into the same commit; a future that is cancelled before it has begun is left out.
 
         Raises
         ------
         OverloadedError
             Too many are waiting.
         DataError
-            There are more of them than may ever wait.
+            More pieces than may ever wait.
         StoreUnavailableError
             The writer was closed.
         """
@@ -118,7 +118,7 @@ class GroupCommit(Generic[Piece, Answer]):
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise StoreUnavailableError("the store is closed: the server is stopping; send it to another one")
+            raise StoreUnavailableError("the store is closed: the server is stopping; send it to another server")
 
     def _run(self) -> None:
         while (jobs := self._take()) is not None:
@@ -152,7 +152,7 @@ class GroupCommit(Generic[Piece, Answer]):
             answers = iter(self._commit([piece for job in jobs for piece in job.pieces]))
         except Exception as error:
             if len(jobs) > 1 and not isinstance(error, StoreUnavailableError):
-                for job in jobs:  # one of them is at fault; the others are not to suffer from it
+                for job in jobs:  # a single job is at fault, and the others must not fail with it
                     self._write([job])
                 return
             for job in jobs:

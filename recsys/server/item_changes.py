@@ -23,7 +23,7 @@ _LARGEST: Final = 1_000_000
 
 @dataclass(frozen=True)
 class ItemChange:
-    """What is to be done with one item of a bundle.
+    """A change of an item of a bundle.
 
     Attributes
     ----------

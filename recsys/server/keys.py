@@ -118,7 +118,7 @@ class Keys:
         if role not in get_args(Role):
             raise ConfigError(f"role= (--role) is {role!r}, expected one of {', '.join(get_args(Role))}")
         if rate is not None and not _RATE.fullmatch(rate):
-            raise ConfigError(f"rate= (--rate) is {rate!r}; write one such as 100/second or 5000/minute")
+            raise ConfigError(f"rate= (--rate) is {rate!r}; write a rate such as 100/second or 5000/minute")
         if seconds is not None and not 0 < seconds < 1e10:
             raise ConfigError(f"a key cannot be valid for {seconds:g} seconds; --expires must lie ahead, such as 90d")
         if name is not None and ("\0" in name or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable()):
@@ -166,7 +166,7 @@ class Keys:
         return [key for _, key in self._read().values()]
 
     def revoke(self, key_id: str) -> Key:
-        """Make a key invalid for ever; for one that was revoked before, the first time stays.
+        """Make a key invalid for ever; the time of the first revocation stays.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class Keys:
         Raises
         ------
         DataError
-            There is no such key.
+            No key has this id.
         StoreUnavailableError
             The database cannot be written.
         """
@@ -187,7 +187,7 @@ class Keys:
         found = self._read()
         if key_id not in found:
             shown = "the secret of a key" if key_id.startswith("rk_") else repr(key_id)[:40]
-            raise DataError(f"there is no key with the id {shown}; recsys keys list shows their ids")
+            raise DataError(f"no key has the id {shown}; recsys keys list shows their ids")
         return found[key_id][1]
 
     def _forget(self) -> None:

@@ -1,4 +1,4 @@
-"""While a database cannot be reached, one thread asks whether it is back, and nobody else waits for it."""
+"""While a database cannot be reached, a single thread asks whether it is back, and other threads do not wait for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events on disk: an acknowledged one is there after a power failure, and in the next answer."""
+"""Events on disk: what was acknowledged survives a power failure, and is in the next answer."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from recsys.server.outage import Outage
 
 Found = TypeVar("Found")
 _STEP: Final = 20_000
-"""Rows that are read or deleted by one statement."""
+"""Rows that a statement reads or deletes."""
 _FAR: Final = 200_000
 """Positions behind others after which it is cheaper to begin anew."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a store holds, of all users or of one."""
+    """What a store holds, of all users or of a single user."""
 
     interactions: int
     impressions: int
@@ -41,14 +41,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was removed with a user; it names nobody.
+    """What was removed with a user; no name is in it.
 
     Attributes
     ----------
     receipt : str
         Under which the audit log has it.
     interactions, impressions, pseudonyms : int
-        How many there were.
+        How many were removed.
     at : int
         Seconds since 1970.
     """
@@ -67,13 +67,13 @@ class Forgotten:
 class EventStore:
     """Events in a database, and behind it in memory what users did.
 
-    One thread writes: what gathers during a commit goes into the next one, so that many clients share one wait.
-    SQLite belongs to one process. PostgreSQL is shared by many; each asks it for what is new before it answers.
+    A single thread writes: what gathers during a commit goes into the next one, so that many clients share a wait.
+    A file of SQLite belongs to one process. Many can share PostgreSQL; each asks it for new events before it answers.
 
     Parameters
     ----------
     database : Database
-        Closed by whoever opened it, after the store.
+        Its owner closes it, after the store.
     held : int
         Interactions to keep in memory at most, about 150 bytes each.
     largest : int
@@ -81,7 +81,7 @@ class EventStore:
     waiting : int
         Events that may wait for a commit.
     on_commit : function, optional
-        Told after each commit how many events it had, and how many seconds it took.
+        Called after each commit with the number of its events and its seconds.
 
     Raises
     ------
@@ -150,7 +150,7 @@ class EventStore:
         Parameters
         ----------
         events : sequence of Event
-            Stored together or not at all, except those that are refused one by one.
+            Stored together or not at all, except the events that are refused.
 
         Returns
         -------
@@ -181,7 +181,7 @@ class EventStore:
         return self._writer.submit(list(events))
 
     def deltas(self, users: Sequence[str]) -> list[Delta]:
-        """What users did, one for each in their order; empty for one who did nothing.
+        """What users did: a delta for each user, in their order, which may be empty.
 
         While the database cannot be reached, it is what is known; see :attr:`stale`.
         """
@@ -195,7 +195,7 @@ class EventStore:
         return self._deltas.known(users)
 
     def counts(self, user: str | None = None) -> Counts:
-        """Events of all users, or of one.
+        """Events of all users, or of a single user.
 
         Raises
         ------
@@ -207,7 +207,7 @@ class EventStore:
         return Counts(by_kind.get("interaction", 0), by_kind.get("impression", 0))
 
     def pseudonym(self, user: str) -> str:
-        """A name for logs under which nobody finds the user once :meth:`forget` has removed it.
+        """A name for logs; after :meth:`forget` nothing leads from it to the user.
 
         Raises
         ------
@@ -287,7 +287,7 @@ class EventStore:
             return work()
 
     def _change(self, work: Callable[[Connection], Found]) -> Found:
-        """Write in one transaction."""
+        """Write in a transaction."""
         if self._outage.now:
             raise StoreUnavailableError(
                 f"{self._database.where} cannot be reached; nothing was stored: send it again later"

@@ -20,8 +20,8 @@ STATE: Final = Table(
     Column("position", _WHOLE, nullable=False),
     Column("generation", _WHOLE, nullable=False),
 )
-"""One row. Whoever writes events first changes it, and so keeps others away until the commit: positions rise in the order
-in which events become visible. The generation rises when events are removed."""
+"""A single row. A writer changes it first, which keeps other writers away until the commit: positions rise in the order in
+which events become visible. The generation rises when events are removed."""
 
 EVENTS: Final = Table(
     "recsys_events",

@@ -49,9 +49,9 @@ def test_a_revoked_key_opens_nothing_here_at_once_and_elsewhere_soon(database: D
     assert here.check(secret) is None
     assert elsewhere.check(secret) is None
     assert here.revoke(key.id) == here.list()[0]
-    with pytest.raises(DataError, match="no key with the id 'nobody'"):
+    with pytest.raises(DataError, match="no key has the id 'nobody'"):
         here.revoke("nobody")
-    with pytest.raises(DataError, match="no key with the id the secret of a key"):
+    with pytest.raises(DataError, match="no key has the id the secret of a key"):
         here.revoke(secret)
 
 
@@ -67,8 +67,8 @@ def test_a_key_ends_when_its_time_has_come(database: Database, monkeypatch: pyte
     ("how", "says"),
     [
         ({"role": "root"}, "expected one of read, events, items, admin"),
-        ({"rate": "fast"}, "write one such as 100/second"),
-        ({"rate": "0/second"}, "write one such as 100/second"),
+        ({"rate": "fast"}, "write a rate such as 100/second"),
+        ({"rate": "0/second"}, "write a rate such as 100/second"),
         ({"seconds": -1}, "must lie ahead"),
         ({"name": "a\nb"}, "printable characters"),
         ({"name": ""}, "printable characters"),

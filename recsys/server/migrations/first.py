@@ -9,7 +9,7 @@ _WHOLE = BigInteger().with_variant(Integer, "sqlite")
 
 
 def upgrade(change: Operations) -> None:
-    """Make the tables; the later modules change them, and this one stays as it is."""
+    """Make the tables; later modules change them, and this module stays as it is."""
     state = change.create_table(
         "recsys_state",
         Column("id", Integer, primary_key=True, autoincrement=False),

@@ -16,9 +16,9 @@ from recsys.server.migrations import first
 from recsys.server.tables import SCHEMA
 
 MIGRATIONS: Final[Sequence[Callable[[Operations], None]]] = (first.upgrade,)
-"""The first leads to version 1, and so on; a released one is never changed."""
+"""The first leads to version 1, and so on; a released migration is never changed."""
 _LOCK: Final = 7_263_537_971
-"""Number of PostgreSQL's advisory lock: another one would do as well."""
+"""Number of PostgreSQL's advisory lock, chosen at random."""
 
 
 def schema_of(connection: Connection) -> tuple[int, str]:
@@ -64,7 +64,7 @@ def check_schema(
 def migrate(connection: Connection, where: str, migrations: Sequence[Callable[[Operations], None]] = MIGRATIONS) -> None:
     """Run what is missing, in the transaction of the connection: all of it comes about, or nothing.
 
-    Two processes may try at once; the second one waits and finds it done.
+    Two processes may try at once; the second process waits, and finds it done.
 
     Parameters
     ----------
