@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from recsys.core.ranking import Ranked, check_k
 from recsys.errors import ConfigError, RecsysError
 from recsys.models.towers import numpy_of
 from recsys.server.asks import Listed, Passed, RecommendAsk, ScoreAsk, Source
-from recsys.server.deltas import Delta
+from recsys.server.histories import Stored
 from recsys.server.persons import Persons, persons_of
 from recsys.server.popular import Popularity
 from recsys.serving.people import LeftOut
@@ -68,7 +68,7 @@ class State:
     popularity: Popularity
 
 
-def answers(state: State, asks: Sequence[RecommendAsk | ScoreAsk], deltas: Mapping[str, Delta]) -> list[Answer]:
+def answers(state: State, asks: Sequence[RecommendAsk | ScoreAsk], stored: Stored) -> list[Answer]:
     """One answer or error for each request; those of others change none.
 
     Lists and scores are those that :meth:`recsys.serving.retriever.Retriever.recommend` gives for the same people together.
@@ -77,12 +77,12 @@ def answers(state: State, asks: Sequence[RecommendAsk | ScoreAsk], deltas: Mappi
     ----------
     state : State
     asks : sequence (n)
-    deltas : mapping
-        What the store holds of the users, by the store's name of them.
+    stored : Stored
+        What the store knows of the users.
     """
     bundle = state.bundle
     cold = [isinstance(ask, RecommendAsk) and ask.fallback == "popular" for ask in asks]
-    persons = persons_of(bundle, asks, deltas, cold)
+    persons = persons_of(bundle, asks, stored, cold)
     found: list[Answer | None] = list(persons.errors)
     vectors = _vectors(bundle, persons)
     groups: dict[_Filters, list[int]] = {}

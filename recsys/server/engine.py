@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Protocol, TypeVar, cast
+from dataclasses import dataclass
+from typing import Any, Final, cast
 
 import numpy as np
 
-from recsys.errors import RecsysError
+from recsys.errors import BundleError, RecsysError
 from recsys.server.answering import State, answers
 from recsys.server.asks import (
     Ask,
     ExplainAsk,
     Explained,
+    HistoryEvent,
     Listed,
     PersonAsk,
     RecommendAsk,
@@ -21,55 +23,63 @@ from recsys.server.asks import (
     SearchAsk,
     SimilarAsk,
 )
-from recsys.server.deltas import Delta
-from recsys.server.events import Event, Receipt
+from recsys.server.histories import Stored, told
+from recsys.server.item_changes import Change, ItemChange, ItemChanges, Value
 from recsys.server.live import Live, Loaded, Version
+from recsys.server.living import changed, missing_items, with_changes
 from recsys.server.looking_up import looked_up
 from recsys.server.model_queue import ModelQueue, Watcher
 from recsys.server.persons import store_id
+from recsys.server.store import EventStore, Forgotten
 from recsys.serving.request_arguments import RawId
 
-T = TypeVar("T")
 Answered = Listed | Explained
+WARM_UP: Final = 32
+"""Requests by which a bundle is warmed."""
 
 
-class Store(Protocol):
-    """What the engine needs of the store of events."""
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Requests that are answered by one state; a single one has its answer or error as the result."""
 
-    def append(self, events: Sequence[Event]) -> list[Receipt]:
-        """Keep events; returns once they are on disk and in every answer."""
-
-    def deltas(self, users: Sequence[str]) -> list[Delta]:
-        """The stored interactions of users."""
+    asks: tuple[Ask, ...]
+    single: bool
 
 
 class Engine:
     """Answers requests from a live bundle and a store of events.
 
-    Every question is a future: it waits in the queue, and one thread answers what has gathered. Requests of one call are
-    answered by one state of one bundle.
+    Every question is a future: it waits in the queue, and one thread answers what has gathered.
 
     Parameters
     ----------
     live : Live
-    store : Store
+    store : EventStore
+    changes : ItemChanges
+        They are applied to the active bundle now, and to those that follow it.
     queue_length, batch_requests, batch_positions : int
         See :class:`recsys.server.model_queue.ModelQueue`.
     deadline : float
         Seconds that a request may wait by default.
     watcher : Watcher, optional
 
+    Attributes
+    ----------
+    ready : bool
+        Whether requests should come: from the warm-up until the end.
+
     Examples
     --------
-    >>> found = engine.recommend([RecommendAsk(user="u1", k=3)]).result()
-    >>> len(found[0].item_ids)
+    >>> from recsys.server.asks import RecommendAsk
+    >>> len(engine.recommend(RecommendAsk(user="u1", k=3)).result().item_ids)
     3
     """
 
     def __init__(
         self,
         live: Live,
-        store: Store,
+        store: EventStore,
+        changes: ItemChanges,
         *,
         queue_length: int = 256,
         batch_requests: int = 64,
@@ -77,11 +87,12 @@ class Engine:
         deadline: float = 2.0,
         watcher: Watcher | None = None,
     ) -> None:
-        self.live = live
-        self.store = store
+        self.live, self.store, self._changes = live, store, changes
         self.deadline = deadline
         self.ready = False
-        self._queue: ModelQueue[Sequence[Ask], list[Answered]] = ModelQueue(
+        self._position = 0
+        self.follow_items()
+        self._queue: ModelQueue[_Call, Any] = ModelQueue(
             self._answered,
             length=queue_length,
             batch_requests=batch_requests,
@@ -91,7 +102,7 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether the model thread lives."""
+        """Whether the thread of the model lives."""
         return self._queue.alive
 
     @property
@@ -99,44 +110,100 @@ class Engine:
         """Requests in the queue."""
         return self._queue.waiting
 
-    def recommend(self, asks: Sequence[RecommendAsk], *, seconds: float | None = None) -> Future[list[Listed]]:
-        """One list for each request; an error in one of them is the error of the call, and names its number.
+    def recommend(self, ask: RecommendAsk, *, seconds: float | None = None) -> Future[Listed]:
+        """Items for one person.
 
         Parameters
         ----------
-        asks : sequence
+        ask : RecommendAsk
         seconds : float, optional
             Until the deadline.
+
+        Returns
+        -------
+        Future of Listed
+            It raises DeadlineError, and what :meth:`recsys.serving.retriever.Retriever.recommend` raises.
 
         Raises
         ------
         OverloadedError
-            The queue is full. The future raises DeadlineError, and what :meth:`Retriever.recommend` raises.
+            The queue is full.
         """
-        return cast("Future[list[Listed]]", self._submit(asks, seconds))
+        return cast("Future[Listed]", self._submit(_Call((ask,), single=True), seconds))
 
-    def similar(self, asks: Sequence[SimilarAsk], *, seconds: float | None = None) -> Future[list[Listed]]:
-        """Items like others; as :meth:`recommend`."""
-        return cast("Future[list[Listed]]", self._submit(asks, seconds))
+    def similar(self, ask: SimilarAsk, *, seconds: float | None = None) -> Future[Listed]:
+        """Items like one; as :meth:`recommend`."""
+        return cast("Future[Listed]", self._submit(_Call((ask,), single=True), seconds))
 
-    def search(self, asks: Sequence[SearchAsk], *, seconds: float | None = None) -> Future[list[Listed]]:
+    def search(self, ask: SearchAsk, *, seconds: float | None = None) -> Future[Listed]:
         """Items by free text; as :meth:`recommend`."""
-        return cast("Future[list[Listed]]", self._submit(asks, seconds))
+        return cast("Future[Listed]", self._submit(_Call((ask,), single=True), seconds))
 
-    def explain(self, asks: Sequence[ExplainAsk], *, seconds: float | None = None) -> Future[list[Explained]]:
-        """Why people get items; as :meth:`recommend`."""
-        return cast("Future[list[Explained]]", self._submit(asks, seconds))
+    def explain(self, ask: ExplainAsk, *, seconds: float | None = None) -> Future[Explained]:
+        """Why one person gets one item; as :meth:`recommend`."""
+        return cast("Future[Explained]", self._submit(_Call((ask,), single=True), seconds))
 
-    def score(self, asks: Sequence[ScoreAsk], *, seconds: float | None = None) -> Future[list[Listed]]:
+    def score(self, ask: ScoreAsk, *, seconds: float | None = None) -> Future[Listed]:
         """Scores of given items in the order given; as :meth:`recommend`."""
-        return cast("Future[list[Listed]]", self._submit(asks, seconds))
+        return cast("Future[Listed]", self._submit(_Call((ask,), single=True), seconds))
 
-    def append(self, events: Sequence[Event]) -> list[Receipt]:
-        """Keep events, which count in every answer from now on; blocks until they are on disk."""
-        return self.store.append(events)
+    def together(self, asks: Sequence[Ask], *, seconds: float | None = None) -> Future[list[Answered | RecsysError]]:
+        """Several requests of any kind, all answered by one state of one bundle: for each an answer, or its error.
 
-    def warm_up(self, requests: int = 32) -> None:
-        """Answer requests of known users, as readiness means that they are quick from now on."""
+        Takes and raises what :meth:`recommend` does.
+        """
+        return cast("Future[list[Answered | RecsysError]]", self._submit(_Call(tuple(asks), single=False), seconds))
+
+    def titles(self, items: Sequence[RawId]) -> list[str | None]:
+        """The titles of items, by the active bundle; None for an item that it does not know."""
+        bundle = self.live.active.retriever.bundle
+        rows = bundle.items.find_rows(items)
+        found = iter(bundle.catalog.title_of(rows[rows >= 0]).to_list())
+        return [next(found) if row >= 0 else None for row in rows.tolist()]
+
+    def history(self, user: RawId) -> list[HistoryEvent]:
+        """What is known of a user, oldest first; empty for somebody unknown."""
+        stored, bundle = self._stored([user]), self.live.active.retriever.bundle
+        return told(bundle, int(bundle.users.find_rows([user])[0]), store_id(user), stored)
+
+    def forget(self, user: RawId) -> Forgotten:
+        """Remove all that is stored of a user; what the bundle holds of them up to now counts no longer.
+
+        Raises
+        ------
+        StoreUnavailableError
+            The database cannot be written; nothing was removed.
+        """
+        return self.store.forget(store_id(user))
+
+    def change_item(self, item: RawId, change: Change, columns: Mapping[str, Value] | None = None) -> ItemChange:
+        """Put, patch or delete an item: on disk, in every answer from now on, and in the bundles that follow.
+
+        Raises
+        ------
+        UnknownIdError, DataError, UnsupportedError
+            As :func:`recsys.server.living.changed`.
+        StoreUnavailableError
+            The database cannot be written; nothing was changed.
+        """
+        name, given = str(item), {} if columns is None else columns
+        with self.live.changing() as loaded:
+            bundle = changed(loaded.retriever.bundle, name, change, given)
+            found = self._changes.record(name, change, given)
+            loaded.retriever.bundle = bundle
+        return found
+
+    def follow_items(self) -> int:
+        """Take up what other servers changed in the items since the last time; returns how many items that were."""
+        with self.live.changing() as loaded:
+            later = self._changes.since(self._position)
+            if later:
+                loaded.retriever.bundle, _ = with_changes(loaded.retriever.bundle, later)
+                self._position = later[-1].position
+        return len(later)
+
+    def warm_up(self, requests: int = WARM_UP) -> None:
+        """Answer requests of known users: readiness means that requests are quick from now on."""
         with self.live.lease() as lease:
             warm(lease.state, requests)
         self.ready = True
@@ -147,8 +214,7 @@ class Engine:
 
     def load_bundle(self, folder: str) -> Version:
         """Load and verify a bundle beside the active one; raises as :meth:`Live.load`."""
-        found = self.live.load(folder)
-        return next(one for one in self.live.versions() if one.digest == found.digest)
+        return self.live.version_of(self.live.load(folder))
 
     def activate(self, digest: str, *, force: bool = False) -> Version:
         """Warm a loaded bundle and let it answer from now on.
@@ -164,13 +230,11 @@ class Engine:
         BundleError
             It cannot take over; the active one stays.
         """
-        self.live.activate(digest, lambda loaded: self._prepare(loaded, force=force))
-        return self.live.versions()[0]
+        return self.live.version_of(self.live.activate(digest, lambda loaded: self._prepare(loaded, force=force)))
 
     def roll_back(self) -> Version:
         """Let the bundle before this one answer again; raises as :meth:`Live.roll_back`."""
-        self.live.roll_back(lambda loaded: self._prepare(loaded, force=True))
-        return self.live.versions()[0]
+        return self.live.version_of(self.live.roll_back(lambda loaded: self._prepare(loaded, force=True)))
 
     def drain(self, seconds: float) -> bool:
         """Take no more requests and answer those that wait; returns whether all were answered in this time."""
@@ -178,63 +242,75 @@ class Engine:
         return self._queue.drain(seconds)
 
     def _prepare(self, loaded: Loaded, *, force: bool) -> None:
-        warm(loaded.state(), 32)
+        """Make a bundle what the active one is: with the items that were changed, and warm."""
+        changes = self._changes.since(0)
+        loaded.retriever.bundle, _ = with_changes(loaded.retriever.bundle, changes)
+        missing = missing_items(self.live.active.retriever.bundle, loaded.retriever.bundle)
+        if len(missing) and not force:
+            such = ", ".join(repr(one) for one in missing[:3].to_list())
+            raise BundleError(
+                f"{loaded.path} lacks {len(missing):,} items that can be recommended now, such as {such}; fit it on a "
+                "catalogue that has them, remove them first, or force it"
+            )
+        warm(loaded.state(), WARM_UP)
+        if changes:
+            self._position = changes[-1].position
 
-    def _submit(self, asks: Sequence[Ask], seconds: float | None) -> Future[list[Answered]]:
-        bundle = self.live.active.retriever.bundle
-        positions = _positions(bundle.towers.net.users.max_length, asks)
+    def _submit(self, call: _Call, seconds: float | None) -> Future[Any]:
+        longest = self.live.active.retriever.bundle.towers.net.users.max_length
         return self._queue.submit(
-            asks, seconds=self.deadline if seconds is None else seconds, requests=len(asks), positions=positions
+            call,
+            seconds=self.deadline if seconds is None else seconds,
+            requests=len(call.asks),
+            positions=_positions(longest, call.asks),
         )
 
-    def _answered(self, calls: Sequence[Sequence[Ask]]) -> list[list[Answered] | BaseException]:
-        """One answer, or the first error, of each call."""
+    def _answered(self, calls: Sequence[_Call]) -> list[Any]:
+        """The answers, or the error, of each call."""
+        asks = [ask for call in calls for ask in call.asks]
+        stored = self._stored([ask.user for ask in asks if isinstance(ask, PersonAsk) and ask.user is not None])
         with self.live.lease() as lease:
-            flat = [ask for call in calls for ask in call]
-            found = answered(lease.state, flat, self._deltas(flat))
-        results: list[list[Answered] | BaseException] = []
-        start = 0
-        for call in calls:
-            mine = found[start : start + len(call)]
-            start += len(call)
-            results.append(_whole(mine))
-        return results
+            found = iter(answered(lease.state, asks, stored))
+        return [next(found) if call.single else [next(found) for _ in call.asks] for call in calls]
 
-    def _deltas(self, asks: Sequence[Ask]) -> dict[str, Delta]:
-        users = {store_id(ask.user) for ask in asks if isinstance(ask, PersonAsk) and ask.user is not None}
-        names = list(users)
-        return dict(zip(names, self.store.deltas(names), strict=True)) if names else {}
+    def _stored(self, users: Sequence[RawId]) -> Stored:
+        names = list({store_id(user) for user in users})
+        if not names:
+            return Stored()
+        deltas = dict(zip(names, self.store.deltas(names), strict=True))
+        forgotten = zip(names, self.store.forgotten_at(names), strict=True)
+        return Stored(deltas, {name: at for name, at in forgotten if at is not None})
 
 
-def answered(state: State, asks: Sequence[Ask], deltas: dict[str, Delta]) -> list[Answered | RecsysError]:
-    """One answer or error for each request."""
+def answered(state: State, asks: Sequence[Ask], stored: Stored) -> list[Answered | RecsysError]:
+    """One answer or error for each request.
+
+    Parameters
+    ----------
+    state : State
+    asks : sequence (n)
+    stored : Stored
+        What the store knows of the users among them.
+    """
     found: list[Answered | RecsysError | None] = [None] * len(asks)
-    batched = [i for i, ask in enumerate(asks) if isinstance(ask, RecommendAsk | ScoreAsk)]
+    batched = [(i, ask) for i, ask in enumerate(asks) if isinstance(ask, RecommendAsk | ScoreAsk)]
     if batched:
-        some = [asks[i] for i in batched]
-        for i, one in zip(batched, answers(state, some, deltas), strict=True):  # type: ignore[arg-type]
+        for (i, _), one in zip(batched, answers(state, [ask for _, ask in batched], stored), strict=True):
             found[i] = one
     for i, ask in enumerate(asks):
         if isinstance(ask, SimilarAsk | SearchAsk | ExplainAsk):
-            found[i] = looked_up(state, ask, deltas)
-    return found  # type: ignore[return-value] # none is left
+            found[i] = looked_up(state, ask, stored)
+    return cast("list[Answered | RecsysError]", found)
 
 
 def warm(state: State, requests: int) -> None:
     """Answer some known users, so that what is made at first use is made."""
     state.popularity.prepare()
     users = np.flatnonzero(state.bundle.histories.lengths)[:requests]
-    ids: list[RawId] = state.bundle.users.to_ids(users.astype(np.int32)).to_list()
-    for some in (ids[:1], ids):
+    asks = [RecommendAsk(user=one) for one in state.bundle.users.to_ids(users.astype(np.int32)).to_list()]
+    for some in (asks[:1], asks):
         if some:
-            answered(state, [RecommendAsk(user=one) for one in some], {})
-
-
-def _whole(found: Sequence[Answered | RecsysError]) -> list[Answered] | RecsysError:
-    for number, one in enumerate(found):
-        if isinstance(one, RecsysError):
-            return one if len(found) == 1 else type(one)(f"requests[{number}]: {one}")
-    return list(cast("Sequence[Answered]", found))
+            answered(state, some, Stored())
 
 
 def _positions(longest: int, asks: Sequence[Ask]) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, update
 
 from recsys.server.deltas import Row
 from recsys.server.events import Event, Receipt
-from recsys.server.tables import EVENTS, PSEUDONYMS, STATE
+from recsys.server.tables import EVENTS, FORGOTTEN, PSEUDONYMS, STATE
 
 _ROW: Final = (EVENTS.c.position, EVENTS.c.user_id, EVENTS.c.item_id, EVENTS.c.timestamp, EVENTS.c.event)
 _NAMES: Final = tuple(field.name for field in fields(Event))
@@ -140,9 +140,16 @@ def pseudonym_of(connection: Connection, user: str) -> str:
     return str(known)
 
 
-def remove_user(connection: Connection, user: str) -> tuple[dict[str, int], int]:
-    """Remove what is stored of a user: events by their kind, and pseudonyms."""
+def forgotten_users(connection: Connection) -> dict[str, int]:
+    """When each user was forgotten, by the digest of their id."""
+    return {row.user_sha256: row.at for row in connection.execute(select(FORGOTTEN))}
+
+
+def remove_user(connection: Connection, user: str, digest: str, now: int) -> tuple[dict[str, int], int]:
+    """Remove what is stored of a user: events by their kind, and pseudonyms; note under a digest that this was done."""
     reserve(connection, 0, generations=1)
+    connection.execute(delete(FORGOTTEN).where(FORGOTTEN.c.user_sha256 == digest))
+    connection.execute(insert(FORGOTTEN).values(user_sha256=digest, at=now))
     counts = count_by_kind(connection, user)
     connection.execute(delete(EVENTS).where(EVENTS.c.user_id == user))
     return counts, connection.execute(delete(PSEUDONYMS).where(PSEUDONYMS.c.user_id == user)).rowcount

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Bool, Int32, Int64, Ragged, found_among, stable_order
+from recsys.server.asks import HistoryEvent
 from recsys.server.deltas import Delta
 
 _NO_TYPE = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What the store knows of the users of a batch, by the store's names of them.
+
+    Attributes
+    ----------
+    deltas : mapping
+        Their interactions.
+    forgotten : mapping
+        Users of whom what the bundle holds up to a time, in seconds since 1970, must not count.
+    """
+
+    deltas: Mapping[str, Delta] = field(default_factory=dict)
+    forgotten: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +51,7 @@ class Merged:
     unreadable: Int64
 
 
-def merged(bundle: Bundle, users: Int32, deltas: Sequence[Delta | None]) -> Merged:
+def merged(bundle: Bundle, users: Int32, names: Sequence[str], stored: Stored) -> Merged:
     """Histories of users as they would be read from the bundle's log with the stored events behind it.
 
     An event of the store that the bundle holds already does not count twice: a bundle that was fitted on exported events
@@ -46,35 +63,71 @@ def merged(bundle: Bundle, users: Int32, deltas: Sequence[Delta | None]) -> Merg
     bundle : Bundle
     users : int32 (n,)
         User rows, −1 for somebody whom the bundle does not know.
-    deltas : sequence (n)
-        None: nothing is stored.
+    names : sequence of str (n)
+        What the store calls them.
+    stored : Stored
     """
+    own = _own(bundle, users, names, stored.forgotten)
+    deltas = [stored.deltas.get(name) for name in names]
+    if not any(delta is not None and len(delta) for delta in deltas):
+        nothing = np.zeros(len(users), dtype=np.int64)
+        return Merged(own, nothing, nothing, nothing)
+    found, known, readable = _rows_of(bundle, deltas)
+    owners, n = found.list_index(), len(users)
+    unknown = np.bincount(owners[~known], minlength=n)
+    unreadable = np.bincount(owners[known & ~readable], minlength=n)
+    fresh = _ordered(found.where(known & readable & ~_held(own, found)))
+    if own.times is None:
+        fresh = replace(fresh, times=None)
+    whole = own.merged(fresh)
+    return Merged(whole if own.times is None else _ordered(whole), fresh.lengths, unknown, unreadable)
+
+
+def told(bundle: Bundle, user: int, name: str, stored: Stored) -> list[HistoryEvent]:
+    """One user's history for people to read, oldest first; with stored events that no model can read.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    user : int
+        Row, −1 for somebody whom the bundle does not know.
+    name : str
+        What the store calls them.
+    stored : Stored
+    """
+    own = _own(bundle, np.array([user], dtype=np.int32), [name], stored.forgotten)
+    times = [None] * len(own.rows) if own.times is None else own.times.tolist()
+    types = [None] * len(own.rows) if own.events is None else [bundle.event_names[code] for code in own.events]
+    ids, titles = bundle.items.to_ids(own.rows).to_list(), bundle.catalog.title_of(own.rows).to_list()
+    events = [HistoryEvent(*values, "bundle") for values in zip(ids, titles, times, types, strict=True)]
+    delta = stored.deltas.get(name)
+    if delta is not None and len(delta):
+        found, known, _ = _rows_of(bundle, [delta])
+        titled = iter(bundle.catalog.title_of(found.rows[known]).to_list())
+        titles = [next(titled) if one else None for one in known.tolist()]
+        each = zip(delta.item_ids, titles, delta.timestamps.tolist(), delta.events, strict=True)
+        held = _held(own, found).tolist()
+        events += [HistoryEvent(*values, "store") for values, twice in zip(each, held, strict=True) if not twice]
+    return sorted(events, key=lambda one: -1 if one.timestamp is None else one.timestamp)
+
+
+def _own(bundle: Bundle, users: Int32, names: Sequence[str], forgotten: Mapping[str, int]) -> Ragged:
+    """The bundle's histories of users, empty for those whom it does not know, without what is forgotten."""
     known = np.flatnonzero(users >= 0)
     lengths = np.zeros(len(users), dtype=np.int64)
     own = bundle.histories.take(users[known])
     lengths[known] = own.lengths
     own = Ragged.from_lengths(lengths, own.rows, own.times, own.events)
-    nothing = np.zeros(len(users), dtype=np.int64)
-    if not any(delta is not None and len(delta.item_ids) for delta in deltas):
-        return Merged(own, nothing, nothing, nothing)
-    stored, rows_known, readable = _rows_of(bundle, deltas)
-    owners = stored.list_index()
-    n = len(users)
-    unknown = np.bincount(owners[~rows_known], minlength=n)
-    unreadable = np.bincount(owners[rows_known & ~readable], minlength=n)
-    stored = _ordered(stored.where(rows_known & readable))
-    held = _held(own, stored)
-    fresh = stored.where(~held)
-    if own.times is None:
-        fresh = Ragged(fresh.offsets, fresh.rows, None, fresh.events)
-    whole = own.merged(fresh)
-    return Merged(whole if own.times is None else _ordered(whole), fresh.lengths, unknown, unreadable)
+    if not forgotten:
+        return own
+    until = np.array([forgotten.get(name, -1) for name in names], dtype=np.int64)[own.list_index()]
+    return own.where(until < 0 if own.times is None else own.times > until)
 
 
 def _rows_of(bundle: Bundle, deltas: Sequence[Delta | None]) -> tuple[Ragged, Bool, Bool]:
     """The stored events by item rows, with times; which of them have a known item, and which a type that can be read."""
     given = [delta for delta in deltas if delta is not None]
-    lengths = np.array([0 if delta is None else len(delta.item_ids) for delta in deltas], dtype=np.int64)
+    lengths = np.array([0 if delta is None else len(delta) for delta in deltas], dtype=np.int64)
     rows = bundle.items.find_rows([one for delta in given for one in delta.item_ids])
     times = np.concatenate([delta.timestamps for delta in given])
     readable = np.ones(len(rows), dtype=np.bool_)
@@ -118,11 +171,9 @@ def _held(own: Ragged, stored: Ragged) -> Bool:
     ]
     if left.events is not None and stored.events is not None:
         columns.append((left.events.astype(np.int64), stored.events[early].astype(np.int64)))
-    mine, theirs = np.zeros(len(left.rows), dtype=np.int64), np.zeros(len(early), dtype=np.int64)
-    for one, two in columns:
-        distinct, codes = np.unique(np.concatenate([one, two]), return_inverse=True)
-        both = np.concatenate([mine, theirs]) * len(distinct) + codes
-        both = np.unique(both, return_inverse=True)[1]
-        mine, theirs = both[: len(mine)], both[len(mine) :]
-    held[early] = found_among(theirs, mine)
+    keys = np.zeros(len(left.rows) + len(early), dtype=np.int64)
+    for mine, theirs in columns:
+        distinct, codes = np.unique(np.concatenate([mine, theirs]), return_inverse=True)
+        keys = np.unique(keys * len(distinct) + codes, return_inverse=True)[1]
+    held[early] = found_among(keys[len(left.rows) :], keys[: len(left.rows)])
     return held

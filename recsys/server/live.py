@@ -179,6 +179,7 @@ class Live:
         self._candidates: dict[str, Loaded] = {}
         self._slot = threading.Lock()
         self._changing = threading.Lock()
+        self._loading = threading.Lock()
 
     @property
     def active(self) -> Loaded:
@@ -205,7 +206,7 @@ class Live:
         BundleError
             It is damaged, or would not fit in memory.
         """
-        with self._changing:
+        with self._loading:
             found = open_bundle(folder, device=self._device)
             self._candidates[found.digest] = found
             return found
@@ -226,9 +227,8 @@ class Live:
 
     def unload(self, digest: str) -> None:
         """Let go of a bundle that is not active; raises as :meth:`candidate`."""
-        with self._changing:
-            self.candidate(digest)
-            del self._candidates[digest]
+        self.candidate(digest)
+        self._candidates.pop(digest, None)
         gc.collect()
 
     def activate(self, digest: str, prepare: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
@@ -278,22 +278,24 @@ class Live:
             self.load(path)
         return self.activate(digest, prepare)
 
-    def change(self, change: Callable[[Retriever], None]) -> None:
-        """Change the items of the active bundle; changes wait for each other, and for a bundle that is being activated."""
+    @contextmanager
+    def changing(self) -> Iterator[Loaded]:
+        """The active bundle, whose items the block may change; changes wait for each other, and for an activation."""
         with self._changing:
-            change(self._active.retriever)
+            yield self._active
 
     def versions(self) -> list[Version]:
         """The active bundle, then those that are loaded beside it."""
         with self._slot:
             known = [self._active, *self._candidates.values()]
-            return [_version(one, active=one is self._active) for one in known]
+        return [self.version_of(one) for one in known]
 
-
-def _version(loaded: Loaded, *, active: bool) -> Version:
-    bundle = loaded.retriever.bundle
-    sizes = len(bundle.users), int(bundle.index.alive.sum())
-    return Version(str(loaded.path), loaded.digest, loaded.loaded_at, *sizes, active, loaded.leases)
+    def version_of(self, loaded: Loaded) -> Version:
+        """A bundle as admins see it."""
+        bundle = loaded.retriever.bundle
+        sizes = len(bundle.users), int(bundle.index.alive.sum())
+        active = loaded is self._active
+        return Version(str(loaded.path), loaded.digest, loaded.loaded_at, *sizes, active, loaded.leases)
 
 
 def _check_ids(active: Bundle, candidate: Loaded) -> None:

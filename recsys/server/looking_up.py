@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -13,7 +12,7 @@ from recsys.core.schema import CONTRIBUTION, ITEM, PLACE, SCORE, SIMILAR, TITLE
 from recsys.errors import DataError, RecsysError
 from recsys.server.answering import State
 from recsys.server.asks import ExplainAsk, Explained, Listed, Reason, SearchAsk, SimilarAsk
-from recsys.server.deltas import Delta
+from recsys.server.histories import Stored
 from recsys.server.persons import persons_of
 from recsys.serving.explain import broken_down, explained
 from recsys.serving.nearest import items_like, nearest_items
@@ -39,7 +38,7 @@ def _listed(state: State, frame: pl.DataFrame, column: str) -> Listed:
     return Listed(frame[column].to_list(), frame[SCORE].to_list(), "model", state.digest)
 
 
-def why(state: State, ask: ExplainAsk, deltas: Mapping[str, Delta]) -> Explained:
+def why(state: State, ask: ExplainAsk, stored: Stored) -> Explained:
     """Which events of a history, and which parts of an item, make its score.
 
     Raises
@@ -48,7 +47,7 @@ def why(state: State, ask: ExplainAsk, deltas: Mapping[str, Delta]) -> Explained
         As :meth:`recsys.serving.retriever.Retriever.explain`.
     """
     bundle = state.bundle
-    persons = persons_of(bundle, [ask], deltas, [False])
+    persons = persons_of(bundle, [ask], stored, [False])
     if (error := persons.errors[0]) is not None:
         raise error
     if not persons.histories.lengths[0]:
@@ -67,11 +66,11 @@ def why(state: State, ask: ExplainAsk, deltas: Mapping[str, Delta]) -> Explained
     return Explained(reasons, broken_down(request, item, asked), state.digest)
 
 
-def looked_up(state: State, ask: SimilarAsk | SearchAsk | ExplainAsk, deltas: Mapping[str, Delta]) -> Found:
+def looked_up(state: State, ask: SimilarAsk | SearchAsk | ExplainAsk, stored: Stored) -> Found:
     """The answer to any of these, or its error."""
     try:
         if isinstance(ask, SimilarAsk):
             return similar(state, ask)
-        return searched(state, ask) if isinstance(ask, SearchAsk) else why(state, ask, deltas)
+        return searched(state, ask) if isinstance(ask, SearchAsk) else why(state, ask, stored)
     except RecsysError as error:
         return error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,8 +14,7 @@ from recsys.core.schema import QUERY
 from recsys.data.times.request_time import request_second
 from recsys.errors import ConfigError, DataError, RecsysError, UnknownIdError
 from recsys.server.asks import PersonAsk
-from recsys.server.deltas import Delta
-from recsys.server.histories import merged
+from recsys.server.histories import Stored, merged
 from recsys.serving.people import LeftOut, People, anonymous
 from recsys.serving.request import event_code
 from recsys.serving.request_arguments import RawId
@@ -61,15 +60,15 @@ def store_id(user: RawId) -> str:
     return str(user)
 
 
-def persons_of(bundle: Bundle, asks: Sequence[PersonAsk], deltas: Mapping[str, Delta], cold: Sequence[bool]) -> Persons:
+def persons_of(bundle: Bundle, asks: Sequence[PersonAsk], stored: Stored, cold: Sequence[bool]) -> Persons:
     """Resolve the people of some requests.
 
     Parameters
     ----------
     bundle : Bundle
     asks : sequence (n)
-    deltas : mapping
-        What the store holds, by :func:`store_id`.
+    stored : Stored
+        What the store knows of the users, by :func:`store_id`.
     cold : sequence of bool (n)
         Whether somebody without a history is accepted.
     """
@@ -83,7 +82,9 @@ def persons_of(bundle: Bundle, asks: Sequence[PersonAsk], deltas: Mapping[str, D
     if len(named):
         ids: list[RawId] = [asks[i].user for i in named]
         users[named] = bundle.users.find_rows(ids)
-        found = merged(bundle, users[named], [deltas.get(store_id(one)) for one in ids])
+        names = [store_id(one) for one in ids]
+        found = merged(bundle, users[named], names, stored)
+        users[named[[name in stored.forgotten for name in names]]] = -1  # nor what the bundle knows besides
         for count, of in zip(counts, (found.fresh, found.unknown_items, found.unreadable), strict=True):
             count[named] = of
         parts.append(_as_read(bundle, found.histories))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 import uuid
@@ -119,6 +120,7 @@ class EventStore:
         self._catching = threading.RLock()
         self._state = table.State(0, 0)
         self._early: set[str] = set()
+        self._forgotten: dict[str, int] = {}
         self._owned = ExitStack()
         if database.file:
             self._owned.enter_context(_one_process(database, database.file))
@@ -266,6 +268,7 @@ class EventStore:
     def _open(self, held: int) -> None:
         with self._database.reading() as connection:
             self._state = table.read_state(connection)
+            self._forgotten = table.forgotten_users(connection)
             if table.count_by_kind(connection, None).get("interaction", 0) <= held:
                 self._deltas.fill(table.interactions(connection, self._state.position))
 
@@ -336,6 +339,8 @@ class EventStore:
             while True:
                 with self._database.reading() as connection:
                     state, rows = table.newer(connection, self._state.position, _STEP)
+                    if state.generation != self._state.generation:
+                        self._forgotten = table.forgotten_users(connection)
                 far = state.position > self._state.position + _FAR
                 if state.generation != self._state.generation or far:
                     self._deltas.clear()
@@ -347,12 +352,23 @@ class EventStore:
                     return
                 self._state = table.State(rows[-1].position, state.generation)
 
+    def forgotten_at(self, users: Sequence[str]) -> list[int | None]:
+        """When each user was forgotten, in seconds since 1970: what a bundle holds of them up to then must not count.
+
+        None for those who were not.
+        """
+        if not self._forgotten:
+            return [None] * len(users)
+        return [self._forgotten.get(_digest(user)) for user in users]
+
     def _forget(self, user: str) -> Forgotten:
-        counts, pseudonyms = self._change(lambda connection: table.remove_user(connection, user))
+        now, digest = int(time.time()), _digest(user)
+        counts, pseudonyms = self._change(lambda connection: table.remove_user(connection, user, digest, now))
+        self._forgotten = {**self._forgotten, digest: now}
         self._deltas.empty(user)
         self._shrink_log()
         receipt, interactions, impressions = uuid.uuid4().hex, counts.get("interaction", 0), counts.get("impression", 0)
-        return Forgotten(receipt, interactions, impressions, pseudonyms, int(time.time()))
+        return Forgotten(receipt, interactions, impressions, pseudonyms, now)
 
     def _remove_older(self, oldest: int, after: int) -> int:
         removed = self._change(lambda connection: table.remove_older(connection, oldest, after, after + _STEP))
@@ -365,6 +381,11 @@ class EventStore:
         """Remove from SQLite's log what was removed from its tables; a reader may put it off to the next time."""
         if self._database.kind == "sqlite":
             self._database.checkpoint()
+
+
+def _digest(user: str) -> str:
+    """A forgotten user's id, so that no copy of the database names them."""
+    return hashlib.sha256(user.encode()).hexdigest()
 
 
 @contextmanager

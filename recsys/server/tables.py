@@ -58,6 +58,14 @@ PSEUDONYMS: Final = Table(
     Index("recsys_pseudonyms_pseudonym", "pseudonym", unique=True),
 )
 
+FORGOTTEN: Final = Table(
+    "recsys_forgotten",
+    METADATA,
+    Column("user_sha256", Text, primary_key=True),
+    Column("at", _WHOLE, nullable=False),
+)
+"""Whom a bundle may still know, and from when on (seconds since 1970) what they do counts again."""
+
 KEYS: Final = Table(
     "recsys_keys",
     METADATA,

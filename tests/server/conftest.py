@@ -10,8 +10,9 @@ import pytest
 from recsys.config.training import Training
 from recsys.data.catalog import Catalog
 from recsys.data.split import Split
-from recsys.server.database import open_database
+from recsys.server.database import Database, open_database
 from recsys.server.engine import Engine
+from recsys.server.item_changes import ItemChanges
 from recsys.server.live import Live, open_bundle
 from recsys.server.store import EventStore
 from recsys.two_tower import TwoTower
@@ -30,16 +31,21 @@ def run(ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path, tmp_path_f
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[EventStore]:
+def database(tmp_path: Path) -> Iterator[Database]:
     database = open_database(f"sqlite:///{tmp_path}/engine.db")
-    store = EventStore(database)
-    yield store
-    store.close()
+    yield database
     database.close()
 
 
 @pytest.fixture
-def engine(run: Path, store: EventStore) -> Iterator[Engine]:
-    engine = Engine(Live(open_bundle(run)), store)
+def store(database: Database) -> Iterator[EventStore]:
+    store = EventStore(database)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def engine(run: Path, store: EventStore, database: Database) -> Iterator[Engine]:
+    engine = Engine(Live(open_bundle(run)), store, ItemChanges(database))
     yield engine
     engine.drain(5.0)

@@ -1,4 +1,4 @@
-"""1: events, living corpus, pseudonyms, keys."""
+"""1: events, living corpus, pseudonyms, forgotten users, keys."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ def upgrade(change: Operations) -> None:
         "recsys_pseudonyms", Column("user_id", Text, primary_key=True), Column("pseudonym", Text, nullable=False)
     )
     change.create_index("recsys_pseudonyms_pseudonym", "recsys_pseudonyms", ["pseudonym"], unique=True)
+    change.create_table(
+        "recsys_forgotten",
+        Column("user_sha256", Text, primary_key=True),
+        Column("at", _WHOLE, nullable=False),
+    )
     change.create_table(
         "recsys_keys",
         Column("id", Text, primary_key=True),
