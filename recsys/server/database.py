@@ -199,8 +199,8 @@ def _sqlite(url: URL, create: bool, option: str) -> Database:
 def _postgresql(url: URL) -> Database:
     if importlib.util.find_spec("psycopg") is None:
         raise DependencyError("PostgreSQL needs the package psycopg: pip install 'recsys[postgres]'")
-    waits = {"connect_timeout": _WAIT, "tcp_user_timeout": 1000 * _WAIT, "application_name": "recsys"}
-    engine = _engine(url, pool_size=4, max_overflow=4, connect_args=waits)
+    waits = {"connect_timeout": _WAIT, "tcp_user_timeout": 1000 * _WAIT, "keepalives_idle": _WAIT, "keepalives_interval": 1}
+    engine = _engine(url, pool_size=4, max_overflow=4, connect_args={**waits, "application_name": "recsys"})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:

@@ -1,0 +1,103 @@
+"""A PostgreSQL of its own in a temporary folder, for tests and for the durability benchmark."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+_MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
+
+
+def binaries() -> Path | None:
+    """The folder of the server's programs; None where there are none."""
+    found = shutil.which("initdb")
+    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
+
+
+class Postgres:
+    """A cluster that can be stopped, killed and started again. It refuses to run as root, so that user is changed.
+
+    Tests keep it in memory, where that is: they take no power away, and a busy disk would make them slow.
+    """
+
+    def __init__(self, *, in_memory: bool = True) -> None:
+        found = binaries()
+        if found is None:
+            raise FileNotFoundError("initdb")
+        self._binaries = found
+        self._user = ("postgres" if _exists("postgres") else "nobody") if os.name == "posix" and os.geteuid() == 0 else None
+        self.folder = Path(
+            tempfile.mkdtemp(prefix="recsys-pg-", dir=_MEMORY if in_memory and os.access(_MEMORY, os.W_OK) else None)
+        )
+        if self._user:
+            shutil.chown(self.folder, self._user)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._run(
+            "initdb", "-D", self.folder / "data", "-A", "trust", "-U", "recsys", "--no-sync", "-E", "UTF8", "--locale=C"
+        )
+        self.url = f"postgresql://recsys@127.0.0.1:{self.port}/postgres"
+        self.start()
+
+    def start(self) -> None:
+        options = f"-k {self.folder} -h 127.0.0.1 -p {self.port} -c shared_buffers=16MB -c max_connections=40"
+        self._run("pg_ctl", "-D", self.folder / "data", "-l", self.folder / "log", "-w", "-t", "60", "-o", options, "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """``immediate`` ends it as a crash does."""
+        self._run("pg_ctl", "-D", self.folder / "data", "-w", "-t", "60", "-m", mode, "stop")
+
+    def kill(self) -> None:
+        """SIGKILL to the server and to each process that it has started."""
+        server = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        for process in [server, *_children(server)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        while any(Path(f"/proc/{process}").exists() for process in _children(server)):
+            time.sleep(0.01)
+
+    def new_database(self, name: str) -> str:
+        """The URL of an empty database."""
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "recsys", name)
+        return self.url.replace("/postgres", f"/{name}")
+
+    def remove(self) -> None:
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *words: str | Path) -> None:
+        done = subprocess.run(
+            [str(self._binaries / program), *map(str, words)], user=self._user, cwd=self.folder, check=False,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{program}: {done.stderr.decode()}")
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for facts in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if facts.read_text().rpartition(")")[2].split()[1] == str(parent):
+                found.append(int(facts.parent.name))
+    return found
+
+
+def _exists(user: str) -> bool:
+    import pwd
+
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
