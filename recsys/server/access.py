@@ -7,7 +7,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Literal, Protocol, TypeAlias, get_args
+from typing import Final, get_args
 
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
@@ -16,31 +16,14 @@ from starlette.requests import Request
 
 from recsys.errors import ConfigError
 from recsys.server import settings
+from recsys.server.keys import Key, Keys, Role
 from recsys.server.problems import Problem
 
-Role: TypeAlias = Literal["read", "events", "items", "admin"]
 _REMEMBERED: Final = 1024
 _SECONDS: Final = 1.0
-"""How long a key that was found good is not looked up again."""
+"""How long a key that was found good is not looked up again; beside what :class:`recsys.server.keys.Keys` remembers."""
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1", "testserver"})
 _RATE = "rate must be like 100/second or 5000/minute, not {!r}"
-
-
-class Key(Protocol):
-    """What is known about a key."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def role(self) -> str: ...
-    @property
-    def rate(self) -> str | None: ...
-
-
-class KeyBook(Protocol):
-    """Finds the key that a secret belongs to."""
-
-    def check(self, secret: str) -> Key | None: ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,7 @@ class Access:
 
     Parameters
     ----------
-    keys : KeyBook
+    keys : Keys
     chosen : settings.Access
 
     Raises
@@ -72,7 +55,7 @@ class Access:
         The rate cannot be read.
     """
 
-    def __init__(self, keys: KeyBook, chosen: settings.Access) -> None:
+    def __init__(self, keys: Keys, chosen: settings.Access) -> None:
         self._keys, self._open = keys, chosen.open
         self._rate = None if chosen.rate is None else rate_of(chosen.rate)
         self._windows = MovingWindowRateLimiter(MemoryStorage())

@@ -1,0 +1,46 @@
+"""The application: routes, what surrounds them, and the OpenAPI schema."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from recsys.core.version import __version__
+from recsys.server import problems
+from recsys.server.gate import Gate, Seen
+from recsys.server.routes import events, health, look_up, recommend, schema
+from recsys.server.served import Served
+
+
+def create_app(served: Served, seen: Seen | None = None) -> FastAPI:
+    """The application of a running server.
+
+    Parameters
+    ----------
+    served : Served
+    seen : function, optional
+        Told of every request: method, route, status, seconds.
+    """
+    settings = served.settings
+    around = [Middleware(Gate, settings.limits.in_flight, seen or _unseen)]
+    if settings.access.cors_origins:
+        around.append(Middleware(CORSMiddleware, allow_origins=settings.access.cors_origins, allow_methods=["GET", "POST"],
+                                 allow_headers=["authorization", "content-type"]))  # fmt: skip
+    app = FastAPI(
+        title="recsys",
+        version=__version__,
+        description="Ranked items from a bundle and from the events that followed it.",
+        openapi_url=None,  # routes.schema answers it, to those who have a key
+        redirect_slashes=False,
+        middleware=around,
+    )
+    app.state.served = served
+    problems.install(app)
+    for one in (recommend, look_up, events, health, schema):
+        app.include_router(one.routes)
+    return app
+
+
+def _unseen(method: str, route: str, status: int, seconds: float) -> None:
+    """Nobody counts."""

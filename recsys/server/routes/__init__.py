@@ -1,0 +1,1 @@
+"""The routes: each reads a body, asks the engine or the store, and answers bytes."""

@@ -1,0 +1,104 @@
+"""``POST /v1/recommend``: items for a person; the hot route."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from fastapi import Request, Response
+
+from recsys.errors import RecsysError
+from recsys.server.asks import Listed, RecommendAsk
+from recsys.server.limits import check_model, check_predicate, check_rules
+from recsys.server.problems import Problem, problem_of
+from recsys.server.routes.guarded import all_of, bytes_of, needs, outcome, router
+from recsys.server.schemas import BatchAnswer, BatchBody, RecommendAnswer, RecommendBody
+from recsys.server.served import Served, served_by
+from recsys.serving.request_arguments import RawId
+from recsys.serving.rules.spec import Rules
+
+routes = router("recommend")
+
+
+@routes.post("/v1/recommend", response_model=RecommendAnswer, openapi_extra=needs("read"))
+async def recommend(body: RecommendBody, request: Request) -> Response:
+    """Recommend items to a user, or for a history.
+
+    A user's history is what the bundle holds and every event that was acknowledged since.
+    """
+    served = served_by(request)
+    check_model(body, served.settings.limits)
+    (listed,) = await outcome(request, served.engine.recommend([_ask(body, served, "body")]))
+    return bytes_of(_answer(listed, body, served, request.state.request_id))
+
+
+@routes.post("/v1/recommend/batch", response_model=BatchAnswer, openapi_extra=needs("read"))
+async def recommend_batch(body: BatchBody, request: Request) -> Response:
+    """Answer several requests in one call, each with its answer or its problem, in their order."""
+    served, request_id = served_by(request), request.state.request_id
+    check_model(body, served.settings.limits)
+    futures = [_begun(asked, served, f"body.requests[{i}]") for i, asked in enumerate(body.requests)]
+    await outcome(request, all_of(futures))
+    answers = []
+    for asked, future in zip(body.requests, futures, strict=True):
+        error = future.exception()
+        if error is None:
+            answers.append(_answer(future.result()[0], asked, served, request_id))
+        elif isinstance(error, RecsysError | Problem):
+            answers.append(problem_of(error).to_dict())
+        else:
+            raise error
+    return bytes_of({"answers": answers})
+
+
+def _begun(body: RecommendBody, served: Served, place: str) -> Future[list[Listed]]:
+    """The answer to come, or the error that stands in its place."""
+    try:
+        return served.engine.recommend([_ask(body, served, place)])
+    except (RecsysError, Problem) as error:
+        failed = Future[list[Listed]]()
+        failed.set_exception(error)
+        return failed
+
+
+def _ask(body: RecommendBody, served: Served, place: str) -> RecommendAsk:
+    limits = served.settings.limits
+    check_predicate(body.where, limits, f"{place}.where")
+    check_rules(body.rules, limits, f"{place}.rules")
+    given = {name: value for name, value in body if name not in ("titles", "rules")}
+    return RecommendAsk(rules=None if body.rules is None else Rules.of(body.rules, f"{place}.rules"), **given)
+
+
+def _answer(listed: Listed, body: RecommendBody, served: Served, request_id: str) -> dict[str, Any]:
+    return {
+        "items": items_of(listed, served, titles=body.titles),
+        "source": listed.source,
+        "history_length": listed.history_length,
+        "fresh_events": listed.fresh_events,
+        "unknown_items": listed.passed.unknown_items,
+        "unreadable_events": listed.passed.unreadable_events,
+        "stale": served.store.stale,
+        "bundle": listed.digest,
+        "request_id": request_id,
+    }
+
+
+def items_of(listed: Listed, served: Served, *, titles: bool) -> list[dict[str, Any]]:
+    """The items of an answer, best first, with their titles where these were asked for."""
+    found: list[dict[str, Any]] = [
+        {"item_id": item, "score": score, "rank": rank}
+        for rank, (item, score) in enumerate(zip(listed.item_ids, listed.scores, strict=True), 1)
+    ]
+    if titles:
+        for one, title in zip(found, titles_of(listed.item_ids, served), strict=True):
+            one["title"] = title
+    return found
+
+
+def titles_of(items: Sequence[RawId], served: Served) -> list[str | None]:
+    """The titles of items; None for one that has left the bundle meanwhile."""
+    corpus = served.engine.live.active.retriever.bundle.corpus
+    rows = corpus.items.find_rows(list(items))
+    titles = iter(corpus.catalog.title_of(rows[rows >= 0]).to_list())
+    return [next(titles) if row >= 0 else None for row in rows.tolist()]

@@ -1,0 +1,73 @@
+"""A whole server without a socket: the tiny bundle, a store, keys of each role, and what it logs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from recsys.server.access import Access
+from recsys.server.app import create_app
+from recsys.server.database import open_database
+from recsys.server.engine import Engine
+from recsys.server.keys import Keys, Role
+from recsys.server.live import Live, open_bundle
+from recsys.server.logs import Pseudonyms, begin_logs
+from recsys.server.served import Served
+from recsys.server.settings import Settings
+from recsys.server.store import EventStore
+
+
+@dataclass
+class World:
+    """A running server, and a client with a key of each role."""
+
+    client: TestClient
+    keys: Keys
+    secrets: dict[Role, str]
+    served: Served
+    logged: io.BytesIO
+
+    def ask(self, method: str, path: str, role: Role | None = "admin", **request: Any) -> Response:
+        headers = {"authorization": f"Bearer {self.secrets[role]}"} if role else {}
+        headers |= request.pop("headers", {})
+        return self.client.request(method, path, headers=headers, **request)
+
+    def post(self, path: str, body: object, role: Role | None = "admin", **request: Any) -> Response:
+        return self.ask("POST", path, role, json=body, **request)
+
+    def recommended(self, **body: object) -> dict[str, Any]:
+        answer = self.post("/v1/recommend", body, "read")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def log(self) -> str:
+        return self.logged.getvalue().decode()
+
+
+@contextmanager
+def world_of(run: Path, folder: Path, **tables: dict[str, Any]) -> Iterator[World]:
+    """A server over a database in a folder."""
+    settings = Settings.read(None, {"storage": {"db": f"sqlite:///{folder}/server.db"}, **tables}, run)
+    logged = io.BytesIO()
+    begin_logs(settings.logs, logged)
+    database = open_database(settings.storage.db)
+    store = EventStore(database)
+    engine = Engine(Live(open_bundle(run)), store)
+    engine.warm_up(4)
+    keys = Keys(database)
+    secrets = {role: keys.create(role)[1] for role in get_args(Role)}
+    served = Served(engine, store, Access(keys, settings.access), settings, Pseudonyms())
+    try:
+        yield World(TestClient(create_app(served)), keys, secrets, served, logged)
+    finally:
+        engine.drain(5.0)
+        store.close()
+        database.close()

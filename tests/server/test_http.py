@@ -1,0 +1,226 @@
+"""The routes as a client meets them: answers, refusals, keys, and what is logged."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+import recsys
+from recsys.server import access
+from recsys.serving.retriever import Retriever
+from tests.server.http_world import World, world_of
+
+
+@pytest.fixture(scope="module")
+def world(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world_of(run, tmp_path_factory.mktemp("http")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def retriever(run: Path) -> Retriever:
+    return recsys.load(run)
+
+
+def test_a_user_gets_what_the_retriever_gives(world: World, retriever: Retriever) -> None:
+    found = world.recommended(user="u1", k=4, titles=True)
+    expected = retriever.with_titles(retriever.recommend("u1", k=4))
+    assert [[one[name] for one in found["items"]] for name in ("item_id", "score", "rank", "title")] == [
+        expected[name].to_list() for name in ("item_id", "score", "rank", "title")
+    ]
+    assert (found["source"], found["stale"], found["fresh_events"]) == ("model", False, 0)
+
+
+def test_filters_rules_and_histories_reach_the_model(world: World, retriever: Retriever) -> None:
+    rules = {"pin": [{"item": "i4", "position": 1}]}
+    given = {"history": ["i3", "i4"], "k": 3, "exclude": ["i5"], "where": 'item_id != "i6"', "filter_seen": False}
+    found = world.recommended(**given, rules=rules)
+    given["histories"] = [given.pop("history")]
+    expected = retriever.recommend(**given, rules=recsys.Rules.of(rules))
+    assert [one["item_id"] for one in found["items"]] == expected["item_id"].to_list()
+
+
+def test_an_event_counts_in_the_next_answer_and_once(world: World) -> None:
+    before = world.recommended(user="reader", fallback="popular")
+    event = {"event_id": "r-1", "user_id": "reader", "item_id": before["items"][0]["item_id"]}
+    for result in ("accepted", "duplicate"):
+        answer = world.post("/v1/events", {"events": [event]}, "events").json()
+        assert [one["result"] for one in answer["receipts"]] == [result]
+    after = world.recommended(user="reader")
+    assert (before["source"], after["source"], after["history_length"], after["fresh_events"]) == ("popular", "model", 1, 1)
+    assert event["item_id"] not in [one["item_id"] for one in after["items"]]
+
+
+def test_events_are_refused_one_by_one(world: World) -> None:
+    late = int(time.time()) + 10**6
+    events = [{"user_id": "x", "item_id": "i1"}, {"user_id": "x", "item_id": "i1", "timestamp": late}]
+    answer = world.post("/v1/events", {"events": events}, "events")
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["refused"]) == (200, 1, 1)
+    assert "days in the future" in answer.json()["receipts"][1]["reason"]
+
+
+def test_one_bad_request_of_a_batch_spoils_no_other(world: World) -> None:
+    asked = [{"user": "u1", "k": 2}, {"user": "nobody"}, {"user": "u2", "where": "price <"}, {"user": "u2", "k": 1}]
+    found = world.post("/v1/recommend/batch", {"requests": asked}, "read").json()["answers"]
+    assert [one.get("status") for one in found] == [None, 404, 422, None]
+    alone = world.recommended(user="u1", k=2)["items"]
+    assert [one["item_id"] for one in found[0]["items"]] == [one["item_id"] for one in alone]
+    assert len(found[3]["items"]) == 1
+
+
+def test_the_other_questions_have_the_retrievers_answers(world: World, retriever: Retriever) -> None:
+    similar = world.post("/v1/similar", {"items": ["i3", "i4"], "k": 3}).json()["results"]
+    expected = retriever.similar_items(["i3", "i4"], k=3)["similar_item_id"].to_list()
+    assert [one["item_id"] for each in similar for one in each["items"]] == expected
+    (texts,) = world.post("/v1/search", {"texts": ["a red car"], "k": 2}).json()["results"]
+    assert [one["item_id"] for one in texts["items"]] == retriever.search("a red car", k=2)["item_id"].to_list()
+    scored = world.post("/v1/score", {"user": "u1", "items": ["i8", "i9"]}).json()["items"]
+    assert [one["score"] for one in scored] == pytest.approx(retriever.score("u1", ["i8", "i9"])["score"].to_list())
+    why = world.post("/v1/explain", {"user": "u1", "item": "i9"}).json()
+    assert [one["item_id"] for one in why["reasons"]] == retriever.explain("u1", "i9")["item_id"].to_list()
+    assert why["parts"].keys() == retriever.score_breakdown("u1", "i9").keys()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"user": "nobody"}, 404, "unknown user 'nobody'"),
+        ({"user": "u1", "history": ["i1"]}, 422, "give either"),
+        ({}, 422, "give either"),
+        ({"user": "u1", "k": 0}, 422, "body.k: it should be greater than or equal to 1"),
+        ({"user": "u1", "k": 10**6}, 422, "body.k: must be at most 1,000"),
+        ({"user": "u1", "k": True}, 422, "body.k: it should be a valid integer"),
+        ({"user": "u1", "K": 3}, 422, "body.K: there is no such field"),
+        ({"user": ["u1"]}, 422, "body.user: it should be a valid string, or it should be a valid integer"),
+        ({"history": ["i1", None]}, 422, "body.history[1]"),
+        ({"history": ["i1"], "exclude": ["who?"]}, 404, "unknown item 'who?'"),
+        ({"user": "u1", "where": "price < 3"}, 422, "no column 'price'"),
+        ({"user": "u1", "rules": {"bost": []}}, 422, "body.rules: unknown key 'bost'"),
+        ({"user": "u1", "request_time": "yesterday"}, 422, "request_time"),
+        ({"user": "u1", "target_event": "buy"}, 422, "target_event"),
+        (["u1"], 422, "body"),
+        ("u1", 422, "body"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_problem_that_names_the_field(
+    world: World, body: object, status: int, words: str
+) -> None:
+    answer = world.post("/v1/recommend", body, "read")
+    problem = answer.json()
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert words in problem["detail"]
+    assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b'{"user":', "application/json", 400),
+        (b"user=u1", "application/x-www-form-urlencoded", 415),
+        (b'{"user": NaN}', "application/json", 400),
+        (b'{"user": "\\ud800"}', "application/json", 400),
+        (b"\xff\xfe", "application/json", 400),
+        (b"", "application/json", 422),
+        (b'{"user": "u1"}' + b" " * 2**20, "application/json", 413),
+        (b'{"user": ' + b"[" * 13, "application/json", 422),
+    ],
+)
+def test_what_cannot_be_read_is_refused(world: World, content: bytes, kind: str, status: int) -> None:
+    answer = world.ask("POST", "/v1/recommend", "read", content=content, headers={"content-type": kind})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+
+
+def test_a_request_keeps_the_id_that_it_brings(world: World) -> None:
+    assert world.ask("GET", "/healthz", None, headers={"x-request-id": "abc.1"}).headers["x-request-id"] == "abc.1"
+    assert world.ask("GET", "/healthz", None, headers={"x-request-id": "a\tb"}).headers["x-request-id"] != "a\tb"
+
+
+def test_long_paths_and_headers_are_refused(world: World) -> None:
+    assert world.ask("GET", "/healthz?" + "a" * 9000).status_code == 414
+    assert world.ask("GET", "/healthz", headers={"x-a": "b" * 40_000}).status_code == 431
+
+
+def test_without_a_key_health_alone_answers(world: World) -> None:
+    """Every route that there is, also those that the schema leaves out."""
+    schema = world.ask("GET", "/openapi.json").json()
+    operations = [(path, method) for path, methods in schema["paths"].items() for method in methods]
+    assert len(operations) >= 9
+    for path, method in [*operations, ("/openapi.json", "get")]:
+        answer = world.ask(method.upper(), path.replace("{", "").replace("}", ""), None, content=b"{}")
+        assert answer.status_code == (200 if path in ("/healthz", "/readyz") else 401), path
+    assert {world.ask("GET", path, None).status_code for path in ("/docs", "/redoc", "/nowhere", "/admin")} == {404}
+
+
+def test_a_key_opens_what_its_role_says(world: World) -> None:
+    body = {"events": [{"user_id": "x", "item_id": "i1"}]}
+    codes = {role: world.post("/v1/events", body, role).status_code for role in world.secrets}
+    assert codes == {"read": 403, "events": 200, "items": 403, "admin": 200}
+    codes = {role: world.post("/v1/recommend", {"user": "u1"}, role).status_code for role in world.secrets}
+    assert codes == {"read": 200, "events": 403, "items": 403, "admin": 200}
+
+
+def test_wrong_keys_are_refused_alike_and_never_written(world: World) -> None:
+    good = world.secrets["read"]
+    wrong = [good[:-1] + ("A" if good[-1] != "A" else "B"), good.upper(), "rk_zzz", "", "x" * 5000, "p@ss w0rd-of-mine"]
+    answers = [world.ask("POST", "/v1/recommend", None, headers={"authorization": f"Bearer {one}"}) for one in wrong]
+    answers += [world.ask("POST", "/v1/recommend", None, headers={"authorization": one}) for one in (good, "Basic a:b")]
+    assert {one.status_code for one in answers} == {401}
+    assert len({one.json()["detail"] for one in answers}) == 1
+    assert {one.headers["www-authenticate"] for one in answers} == {'Bearer realm="recsys"'}
+    log = world.log()
+    assert [one for one in (*filter(None, wrong), *world.secrets.values()) if one in log or one[3:] in log] == []
+
+
+def test_logs_are_lines_of_json_without_users_items_and_texts(world: World) -> None:
+    world.recommended(user="u17", history=None, exclude=["i21"])
+    world.post("/v1/search", {"texts": ["a private wish"]})
+    world.post("/v1/recommend", {"user": "somebody@example.org"})
+    lines = [orjson.loads(line) for line in world.log().splitlines()]
+    assert {"request_id", "route", "status", "milliseconds", "method", "timestamp", "level"} <= set(lines[-1])
+    for private in ("u17", "i21", "private wish", "somebody"):
+        assert private not in world.log()
+
+
+def test_a_revoked_key_is_refused_once_it_is_looked_up_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "_SECONDS", 0.0)
+    key, secret = world.keys.create("read")
+    headers = {"authorization": f"Bearer {secret}"}
+    assert world.post("/v1/recommend", {"user": "u1"}, None, headers=headers).status_code == 200
+    world.keys.revoke(key.id)
+    assert world.post("/v1/recommend", {"user": "u1"}, None, headers=headers).status_code == 401
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_again(world: World) -> None:
+    _, secret = world.keys.create("read", rate="2/minute")
+    headers = {"authorization": f"Bearer {secret}"}
+    codes = [world.post("/v1/recommend", {"user": "u1"}, None, headers=headers) for _ in range(3)]
+    assert [one.status_code for one in codes] == [200, 200, 429]
+    assert 1 <= int(codes[2].headers["retry-after"]) <= 60
+
+
+def test_the_examples_of_the_schema_are_answered(world: World) -> None:
+    schema = world.ask("GET", "/openapi.json").json()
+    tried = 0
+    for path, methods in schema["paths"].items():
+        reference = methods.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json", {})
+        if "schema" in reference:
+            body = schema["components"]["schemas"][reference["schema"]["$ref"].rpartition("/")[2]]
+            for example in body["examples"]:
+                answer = world.post(path, example)
+                assert answer.status_code == 200, (path, json.dumps(example), answer.text)
+                tried += 1
+    assert tried >= 9
+
+
+def test_an_open_server_answers_this_machine_alone(run: Path, tmp_path: Path) -> None:
+    with world_of(run, tmp_path, access={"open": True}) as opened:
+        assert opened.post("/v1/recommend", {"user": "u1"}, None).status_code == 200
+        for header in ({"host": "evil.example"}, {"origin": "https://evil.example"}, {"host": "evil.example:8000"}):
+            assert opened.post("/v1/recommend", {"user": "u1"}, None, headers=header).status_code == 403
+        for header in ({"host": "localhost:8000"}, {"host": "[::1]:8000", "origin": "http://127.0.0.1:8000"}):
+            assert opened.post("/v1/recommend", {"user": "u1"}, None, headers=header).status_code == 200
