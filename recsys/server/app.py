@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from recsys.core.version import __version__
 from recsys.server import problems
 from recsys.server.gate import Gate, Seen
-from recsys.server.routes import events, health, look_up, recommend, schema
+from recsys.server.routes import admin, events, health, items, look_up, recommend, schema, users
 from recsys.server.served import Served
 
 
@@ -37,7 +37,7 @@ def create_app(served: Served, seen: Seen | None = None) -> FastAPI:
     )
     app.state.served = served
     problems.install(app)
-    for one in (recommend, look_up, events, health, schema):
+    for one in (recommend, look_up, events, users, items, admin, health, schema):
         app.include_router(one.routes)
     return app
 

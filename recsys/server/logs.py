@@ -21,7 +21,8 @@ from recsys.server.settings import Logs
 _ALLOWED: Final = frozenset(
     {
         "event", "level", "timestamp", "logger", "request_id", "method", "route", "status", "milliseconds", "key_id",
-        "role", "action", "reason", "kind", "error", "frames", "bundle", "count", "seconds", "host", "port", "person", "db",
+        "role", "action", "allowed", "reason", "kind", "error", "frames", "bundle", "count", "seconds", "host", "port",
+        "db", "person", "receipt", "interactions", "impressions", "change", "folder", "force",
     }
 )  # fmt: skip
 """Fields that are written; ids, texts and keys are not among them, and whoever adds one has to say so here."""

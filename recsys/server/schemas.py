@@ -308,6 +308,79 @@ class UserAnswer(Answer):
     request_id: str
 
 
+class ForgottenAnswer(Answer):
+    """What was removed; it names nobody."""
+
+    receipt: str = Field(description="Under which the audit log has it.")
+    interactions: int
+    impressions: int
+    pseudonyms: int
+    at: int = Field(description="Seconds since 1970.")
+    request_id: str
+
+
+ColumnValue: TypeAlias = (
+    StrictBool
+    | Annotated[StrictInt, _INT64]
+    | StrictFloat
+    | Annotated[str, StringConstraints(strict=True)]
+    | list[str]
+    | None
+)
+Columns: TypeAlias = Annotated[
+    dict[Label, ColumnValue],
+    Field(description="Values by the columns of the catalogue.", examples=[{"title": "a red car"}]),
+]
+
+
+class ItemAnswer(Answer):
+    """What is known of an item that was changed; every answer from now on, and every bundle that follows, has it so."""
+
+    item_id: str
+    change: Literal["put", "patch", "delete"]
+    columns: dict[str, Any]
+    request_id: str
+
+
+class LoadBody(Given):
+    """A bundle to load beside the active one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"path": "run"}]})
+    path: Annotated[
+        str,
+        StringConstraints(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]*$"),
+        Field(
+            description="A folder in one of bundle_folders, or in the folder that holds RUN; relative to that, or whole."
+        ),
+    ]
+
+
+class ActivateBody(Given):
+    """How to activate a bundle."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"force": False}]})
+    force: Annotated[StrictBool, Field(description="Also where it lacks items that can be recommended now.")] = False
+
+
+class VersionAnswer(Answer):
+    """A bundle in memory."""
+
+    digest: str
+    path: str
+    loaded_at: float = Field(description="Seconds since 1970.")
+    users: int
+    items: int
+    active: bool
+    leases: int = Field(description="Requests that it answers at this moment.")
+
+
+class VersionsAnswer(Answer):
+    """The active bundle first, then those that are loaded beside it."""
+
+    bundles: list[VersionAnswer]
+    request_id: str
+
+
 class HealthAnswer(Answer):
     """Whether the server lives, or takes requests."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from recsys.server.access import Access
+from recsys.server.audit import Audit
 from recsys.server.engine import Engine
 from recsys.server.logs import Pseudonyms
 from recsys.server.settings import Settings
@@ -26,6 +27,8 @@ class Served:
     settings : Settings
     pseudonyms : Pseudonyms
         Of users, for logs.
+    audit : Audit or None
+        None: among the other lines of the log.
     """
 
     engine: Engine
@@ -33,6 +36,7 @@ class Served:
     access: Access
     settings: Settings
     pseudonyms: Pseudonyms
+    audit: Audit | None = None
 
 
 def served_by(request: Request) -> Served:

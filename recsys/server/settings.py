@@ -90,7 +90,7 @@ class Answering:
     warm_up_requests: int = _within(32, 0, 10_000)
     """Requests of known users that are answered before the server says that it is ready."""
     bundle_folders: tuple[str, ...] = ()
-    """Folders from which admins may load bundles; by default the folder that holds RUN (default: none)."""
+    """Folders from which admins may load bundles, beside the folder that holds RUN."""
     shadow_share: float = _within(0.0, 0.0, 1.0)
     """Share of requests that a shadow bundle answers too, off the hot path."""
 
@@ -311,7 +311,7 @@ def config_text(settings: Settings | None = None) -> str:
         docs, hints, values = field_docs(owner), get_type_hints(owner), getattr(settings, table)
         parts.append(f"[{table}]\n# {(owner.__doc__ or '').strip()}")
         for one in fields(owner):
-            about = f"{docs[one.name].removesuffix(' (default: none).')} {_allowed(one.metadata, hints[one.name])}"
+            about = f"{docs[one.name]} {_allowed(one.metadata, hints[one.name])}"
             lines = textwrap.wrap(about + f" Default: {_plain(one.default)}.", 118, break_on_hyphens=False)
             parts.append("\n".join(f"# {line}" for line in lines) + f"\n{one.name} = {_toml(getattr(values, one.name))}")
     return "\n\n".join(parts) + "\n"

@@ -14,8 +14,10 @@ from starlette.testclient import TestClient
 
 from recsys.server.access import Access
 from recsys.server.app import create_app
+from recsys.server.audit import Audit
 from recsys.server.database import open_database
 from recsys.server.engine import Engine
+from recsys.server.item_changes import ItemChanges
 from recsys.server.keys import Keys, Role
 from recsys.server.live import Live, open_bundle
 from recsys.server.logs import Pseudonyms, begin_logs
@@ -48,6 +50,10 @@ class World:
         found: dict[str, Any] = answer.json()
         return found
 
+    def items_of(self, **body: object) -> list[str]:
+        """Ids of the items that are recommended."""
+        return [one["item_id"] for one in self.recommended(**body)["items"]]
+
     def log(self) -> str:
         return self.logged.getvalue().decode()
 
@@ -60,14 +66,17 @@ def world_of(run: Path, folder: Path, **tables: dict[str, Any]) -> Iterator[Worl
     begin_logs(settings.logs, logged)
     database = open_database(settings.storage.db)
     store = EventStore(database)
-    engine = Engine(Live(open_bundle(run)), store)
+    engine = Engine(Live(open_bundle(run)), store, ItemChanges(database))
     engine.warm_up(4)
     keys = Keys(database)
     secrets = {role: keys.create(role)[1] for role in get_args(Role)}
-    served = Served(engine, store, Access(keys, settings.access), settings, Pseudonyms())
+    audit = Audit(Path(settings.logs.audit_file)) if settings.logs.audit_file else None
+    served = Served(engine, store, Access(keys, settings.access), settings, Pseudonyms(), audit)
     try:
         yield World(TestClient(create_app(served)), keys, secrets, served, logged)
     finally:
         engine.drain(5.0)
         store.close()
         database.close()
+        if audit:
+            audit.close()

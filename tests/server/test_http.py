@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
+import polars as pl
 import pytest
 
 import recsys
@@ -205,13 +206,13 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_again(world: World) -> N
 
 def test_the_examples_of_the_schema_are_answered(world: World) -> None:
     schema = world.ask("GET", "/openapi.json").json()
-    tried = 0
+    digest, tried = world.recommended(user="u1")["bundle"], 0
     for path, methods in schema["paths"].items():
         reference = methods.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json", {})
         if "schema" in reference:
             body = schema["components"]["schemas"][reference["schema"]["$ref"].rpartition("/")[2]]
             for example in body["examples"]:
-                answer = world.post(path, example)
+                answer = world.post(path.format(digest=digest), example)
                 assert answer.status_code == 200, (path, json.dumps(example), answer.text)
                 tried += 1
     assert tried >= 9
@@ -224,3 +225,84 @@ def test_an_open_server_answers_this_machine_alone(run: Path, tmp_path: Path) ->
             assert opened.post("/v1/recommend", {"user": "u1"}, None, headers=header).status_code == 403
         for header in ({"host": "localhost:8000"}, {"host": "[::1]:8000", "origin": "http://127.0.0.1:8000"}):
             assert opened.post("/v1/recommend", {"user": "u1"}, None, headers=header).status_code == 200
+
+
+def test_an_item_comes_and_changes_and_goes_in_every_answer(world: World) -> None:
+    put = world.ask("PUT", "/v1/items/a%2Fb c", "items", json={"title": "a green boat ."})
+    assert (put.status_code, put.json()["item_id"]) == (200, "a/b c"), put.text
+    everything = {"k": 100, "filter_seen": False}
+    assert "a/b c" in world.items_of(user="u1", **everything)
+    answer = world.ask("PATCH", "/v1/items/a%2Fb c", "items", json={"title": "a blue train"})
+    assert answer.json()["columns"]["title"] == "a blue train"
+    assert "a blue train" in [one["title"] for one in world.recommended(user="u1", titles=True, **everything)["items"]]
+    assert world.ask("PUT", "/v1/items/x", "items", json={"colour": "red"}).status_code == 422
+    assert world.ask("DELETE", "/v1/items/a%2Fb c", "items").status_code == 200
+    assert world.ask("DELETE", "/v1/items/a%2Fb c", "items").status_code == 404
+    assert "a/b c" not in world.items_of(user="u1", **everything)
+    for path, body in (
+        ("similar", {"items": ["i3"], "k": 100}),
+        ("search", {"texts": ["a blue train"], "k": 100}),
+        ("recommend", {"user": "never seen", "k": 100, "fallback": "popular"}),
+    ):
+        answer = world.post(f"/v1/{path}", body)
+        assert answer.status_code == 200
+        assert "a/b c" not in answer.text
+
+
+def test_a_forgotten_user_is_absent_from_every_answer_and_from_the_store(world: World, tmp_path: Path) -> None:
+    stay = {"events": [{"user_id": "leaver", "item_id": f"i{i}", "event_id": f"l-{i}"} for i in range(3)]}
+    assert world.post("/v1/events", stay, "events").json()["accepted"] == 3
+    assert world.ask("GET", "/v1/users/leaver").json()["length"] == 3
+    receipt = world.ask("DELETE", "/v1/users/leaver").json()
+    assert (receipt["interactions"], len(receipt["receipt"])) == (3, 32)
+    for user in ("leaver", "u5"):  # u5's history is in the bundle
+        assert world.ask("DELETE", f"/v1/users/{user}").status_code == 200
+        assert world.ask("GET", f"/v1/users/{user}").status_code == 404
+        assert world.post("/v1/recommend", {"user": user}).status_code in (404, 422)
+        assert world.recommended(user=user, fallback="popular")["source"] == "popular"
+    assert world.served.store.counts("leaver").interactions == 0
+    assert "leaver" not in world.log()
+    stored = b"".join(file.read_bytes() for file in Path(world.served.settings.storage.db[10:]).parent.iterdir())
+    assert b"leaver" not in stored
+
+
+def test_a_history_says_where_each_event_came_from(world: World) -> None:
+    world.post("/v1/events", {"events": [{"user_id": "u9", "item_id": "i2", "event_id": "h-1"}]})
+    found = world.ask("GET", "/v1/users/u9?last=2", "read").json()
+    assert [one["source"] for one in found["history"]] == ["bundle", "store"]
+    assert found["history"][1]["item_id"] == "i2"
+    assert found["length"] > 2
+    assert world.ask("GET", "/v1/users/u9?last=0").status_code == 422
+
+
+def test_bundles_are_loaded_activated_and_taken_back(world: World, run: Path, tmp_path: Path) -> None:
+    one = world.ask("GET", "/admin/bundles").json()["bundles"][0]
+    assert one["active"]
+    other = run.parent / "other"
+    retriever = recsys.load(run)
+    retriever.add_items(pl.DataFrame({"item_id": ["only-there"], "title": ["a pink car ."]}))
+    retriever.save(other)
+    answer = world.post("/admin/bundles", {"path": "other"})
+    assert answer.status_code == 200, answer.text
+    (digest,) = [each["digest"] for each in answer.json()["bundles"] if each["path"] == str(other)]
+    assert world.post(f"/admin/bundles/{digest}/activate", {}).json()["bundles"][0]["digest"] == digest
+    assert world.recommended(user="u1")["bundle"] == digest
+    assert "only-there" in world.items_of(user="u1", k=100, filter_seen=False)
+    assert world.post("/admin/rollback", None).status_code == 200
+    assert world.recommended(user="u1")["bundle"] == one["digest"]
+    for path in ("../../etc", "/etc", str(tmp_path), ".", "nowhere"):
+        assert world.post("/admin/bundles", {"path": path}).status_code == 422, path
+    assert world.post("/admin/bundles/zzz/activate", {}).status_code == 422
+    assert world.post("/admin/bundles", {"path": "other"}, "items").status_code == 403
+
+
+def test_who_changes_something_is_recorded_by_key_and_without_ids(run: Path, tmp_path: Path) -> None:
+    with world_of(run, tmp_path, logs={"audit_file": str(tmp_path / "audit.jsonl")}) as audited:
+        audited.ask("DELETE", "/v1/users/u1", headers={"x-request-id": "r-1"})
+        audited.ask("DELETE", "/v1/users/u1", "read")
+    lines = [orjson.loads(line) for line in (tmp_path / "audit.jsonl").read_bytes().splitlines()]
+    assert [(one["action"], one["allowed"]) for one in lines] == [
+        ("forget", True), ("forgotten", True), ("/v1/users/{user_id}", False),
+    ]  # fmt: skip
+    assert lines[0]["request_id"] == "r-1"
+    assert '"u1"' not in json.dumps(lines)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
@@ -16,6 +15,8 @@ from starlette.requests import ClientDisconnect
 from recsys.server.access import check_role
 from recsys.server.keys import Role
 from recsys.server.limits import LimitedRequest
+from recsys.server.logs import log
+from recsys.server.problems import Problem
 from recsys.server.schemas import ProblemAnswer
 from recsys.server.served import served_by
 
@@ -59,7 +60,11 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             served = served_by(request)
-            request.state.caller = await served.access.admit(request, role)
+            request.state.caller = caller = await served.access.admit(request)
+            if caller.role not in (role, "admin"):
+                await recorded(request, self.path_format, allowed=False)
+                detail = f"this needs a key of the role {role}, not {caller.role}"
+                raise Problem(403, "role", "The key has another role", detail)
             return await handle(LimitedRequest.of(request, served.settings.limits, served.settings.listen.body_seconds))
 
         return guarded
@@ -78,6 +83,22 @@ def needs(role: Role) -> dict[str, Any]:
 def _role_of(extra: dict[str, Any] | None) -> Role:
     (one,) = (extra or {}).get("security", [{SCHEME: ["none"]}])
     return check_role(one[SCHEME][0])
+
+
+async def recorded(request: Request, action: str, *, allowed: bool = True, **facts: str | int | bool | None) -> None:
+    """Write who does what to the audit log, before it is done; a denied request is written too.
+
+    Raises
+    ------
+    StoreUnavailableError
+        The file of the audit log cannot be written, so that nothing should be done.
+    """
+    audit, caller = served_by(request).audit, request.state.caller
+    who = {"key_id": caller.key_id, "role": caller.role, "request_id": request.state.request_id}
+    if audit is None:
+        log().info("audit", action=action, allowed=allowed, key_id=caller.key_id, role=caller.role, **facts)
+    else:
+        await asyncio.to_thread(audit.write, action, allowed=allowed, facts=facts, durable=allowed, **who)
 
 
 def bytes_of(content: Any, status: int = 200) -> Response:
@@ -105,25 +126,3 @@ async def outcome(request: Request, future: Future[Found]) -> Found:
         gone.cancel()
         if not waiting.done():
             waiting.cancel()
-
-
-def all_of(futures: Sequence[Future[Found]]) -> Future[None]:
-    """Done once all are, however they ended; if it is cancelled, so are they."""
-    done, left, lock = Future[None](), len(futures), threading.Lock()
-
-    def one_less(_: Future[Found]) -> None:
-        nonlocal left
-        with lock:
-            left -= 1
-            if left == 0 and done.set_running_or_notify_cancel():
-                done.set_result(None)
-
-    def cancelled(whole: Future[None]) -> None:
-        if whole.cancelled():
-            for future in futures:
-                future.cancel()
-
-    done.add_done_callback(cancelled)
-    for future in futures:
-        future.add_done_callback(one_less)
-    return done

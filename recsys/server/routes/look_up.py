@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import asdict
 
 from fastapi import Request, Response
 
-from recsys.server.asks import ExplainAsk, ScoreAsk, SearchAsk, SimilarAsk
+from recsys.errors import RecsysError
+from recsys.server.asks import ExplainAsk, Listed, ScoreAsk, SearchAsk, SimilarAsk
+from recsys.server.engine import Answered
 from recsys.server.limits import check_model, check_predicate
 from recsys.server.problems import of_field
 from recsys.server.routes.guarded import bytes_of, needs, outcome, router
@@ -32,7 +35,7 @@ async def similar(body: SimilarBody, request: Request) -> Response:
     check_model(body, served.settings.limits)
     check_predicate(body.where, served.settings.limits, "body.where")
     asks = [SimilarAsk(item=item, k=body.k, where=body.where, by=body.by) for item in body.items]
-    found = await outcome(request, served.engine.similar(asks))
+    found = await _all(request, served.engine.together(asks))
     results = [
         {"item_id": item, "items": items_of(listed, served, titles=body.titles)}
         for item, listed in zip(body.items, found, strict=True)
@@ -50,7 +53,7 @@ async def search(body: SearchBody, request: Request) -> Response:
         if len(text) > limits.max_text_length:
             raise of_field(f"body.texts[{i}]", f"has {len(text):,} characters; at most {limits.max_text_length:,} are read")
     asks = [SearchAsk(text=text, k=body.k, where=body.where) for text in body.texts]
-    found = await outcome(request, served.engine.search(asks))
+    found = await _all(request, served.engine.together(asks))
     results = [
         {"text": text, "items": items_of(listed, served, titles=body.titles)}
         for text, listed in zip(body.texts, found, strict=True)
@@ -63,7 +66,7 @@ async def explain(body: ExplainBody, request: Request) -> Response:
     """Explain which events of a history, and which parts of an item, raise or lower its score."""
     served = served_by(request)
     check_model(body, served.settings.limits)
-    (found,) = await outcome(request, served.engine.explain([ExplainAsk(**dict(body))]))
+    found = await outcome(request, served.engine.explain(ExplainAsk(**dict(body))))
     answer = {"reasons": [asdict(one) for one in found.reasons], "parts": found.parts, "bundle": found.digest}
     return bytes_of({**answer, "request_id": request.state.request_id})
 
@@ -73,6 +76,15 @@ async def score(body: ScoreBody, request: Request) -> Response:
     """Score items for a user, or for a history, seen or not."""
     served = served_by(request)
     check_model(body, served.settings.limits)
-    (found,) = await outcome(request, served.engine.score([ScoreAsk(**dict(body))]))
+    found = await outcome(request, served.engine.score(ScoreAsk(**dict(body))))
     items = [{"item_id": item, "score": value} for item, value in zip(found.item_ids, found.scores, strict=True)]
     return bytes_of({"items": items, "bundle": found.digest, "request_id": request.state.request_id})
+
+
+async def _all(request: Request, future: Future[list[Answered | RecsysError]]) -> list[Listed]:
+    """The lists of one call, or the first error among them."""
+    found = await outcome(request, future)
+    lists = [one for one in found if isinstance(one, Listed)]
+    if len(lists) < len(found):
+        raise next(one for one in found if isinstance(one, RecsysError))
+    return lists

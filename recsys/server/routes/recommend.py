@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from fastapi import Request, Response
@@ -12,10 +10,9 @@ from recsys.errors import RecsysError
 from recsys.server.asks import Listed, RecommendAsk
 from recsys.server.limits import check_model, check_predicate, check_rules
 from recsys.server.problems import Problem, problem_of
-from recsys.server.routes.guarded import all_of, bytes_of, needs, outcome, router
+from recsys.server.routes.guarded import bytes_of, needs, outcome, router
 from recsys.server.schemas import BatchAnswer, BatchBody, RecommendAnswer, RecommendBody
 from recsys.server.served import Served, served_by
-from recsys.serving.request_arguments import RawId
 from recsys.serving.rules.spec import Rules
 
 routes = router("recommend")
@@ -29,37 +26,44 @@ async def recommend(body: RecommendBody, request: Request) -> Response:
     """
     served = served_by(request)
     check_model(body, served.settings.limits)
-    (listed,) = await outcome(request, served.engine.recommend([_ask(body, served, "body")]))
+    listed = await outcome(request, served.engine.recommend(_ask(body, served, "body")))
     return bytes_of(_answer(listed, body, served, request.state.request_id))
 
 
 @routes.post("/v1/recommend/batch", response_model=BatchAnswer, openapi_extra=needs("read"))
 async def recommend_batch(body: BatchBody, request: Request) -> Response:
-    """Answer several requests in one call, each with its answer or its problem, in their order."""
+    """Answer several requests in one call, each with its answer or its problem, in their order.
+
+    One state of one bundle answers them all.
+    """
     served, request_id = served_by(request), request.state.request_id
     check_model(body, served.settings.limits)
-    futures = [_begun(asked, served, f"body.requests[{i}]") for i, asked in enumerate(body.requests)]
-    await outcome(request, all_of(futures))
-    answers = []
-    for asked, future in zip(body.requests, futures, strict=True):
-        error = future.exception()
-        if error is None:
-            answers.append(_answer(future.result()[0], asked, served, request_id))
-        elif isinstance(error, RecsysError | Problem):
-            answers.append(problem_of(error).to_dict())
-        else:
-            raise error
-    return bytes_of({"answers": answers})
+    asks = [_tried(asked, served, f"body.requests[{i}]") for i, asked in enumerate(body.requests)]
+    good = [ask for ask in asks if isinstance(ask, RecommendAsk)]
+    found = await outcome(request, served.engine.together(good)) if good else []
+    left = iter(found)
+    answers = [next(left) if isinstance(ask, RecommendAsk) else ask for ask in asks]
+    return bytes_of(
+        {
+            "answers": [
+                _answer(one, asked, served, request_id) if isinstance(one, Listed) else problem_of(failed(one)).to_dict()
+                for one, asked in zip(answers, body.requests, strict=True)
+            ]
+        }
+    )
 
 
-def _begun(body: RecommendBody, served: Served, place: str) -> Future[list[Listed]]:
-    """The answer to come, or the error that stands in its place."""
+def _tried(body: RecommendBody, served: Served, place: str) -> RecommendAsk | Exception:
+    """What is asked, or the error that stands in the place of its answer."""
     try:
-        return served.engine.recommend([_ask(body, served, place)])
+        return _ask(body, served, place)
     except (RecsysError, Problem) as error:
-        failed = Future[list[Listed]]()
-        failed.set_exception(error)
-        return failed
+        return error
+
+
+def failed(found: object) -> Exception:
+    """The error in the place of an answer."""
+    return found if isinstance(found, Exception) else TypeError(f"{type(found).__name__} is no answer")
 
 
 def _ask(body: RecommendBody, served: Served, place: str) -> RecommendAsk:
@@ -91,14 +95,6 @@ def items_of(listed: Listed, served: Served, *, titles: bool) -> list[dict[str, 
         for rank, (item, score) in enumerate(zip(listed.item_ids, listed.scores, strict=True), 1)
     ]
     if titles:
-        for one, title in zip(found, titles_of(listed.item_ids, served), strict=True):
+        for one, title in zip(found, served.engine.titles(listed.item_ids), strict=True):
             one["title"] = title
     return found
-
-
-def titles_of(items: Sequence[RawId], served: Served) -> list[str | None]:
-    """The titles of items; None for one that has left the bundle meanwhile."""
-    corpus = served.engine.live.active.retriever.bundle.corpus
-    rows = corpus.items.find_rows(list(items))
-    titles = iter(corpus.catalog.title_of(rows[rows >= 0]).to_list())
-    return [next(titles) if row >= 0 else None for row in rows.tolist()]
