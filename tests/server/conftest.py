@@ -26,7 +26,8 @@ def run(ring_split: Split, ring_catalog: Catalog, tiny_encoder: Path, tmp_path_f
         encoder=str(tiny_encoder), dim=8, heads=1, blocks=1, max_length=8, word_features="off", transitions="counts"
     )
     folder = tmp_path_factory.mktemp("server") / "run"
-    model.fit(ring_split.train, ring_catalog, training=training).retriever(index="exact").save(folder)
+    fitted = model.fit(ring_split.train, ring_catalog, validation=ring_split.validation, training=training)
+    fitted.retriever(index="exact").save(folder)
     return folder
 
 
