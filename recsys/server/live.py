@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -229,7 +228,6 @@ class Live:
         """Let go of a bundle that is not active; raises as :meth:`candidate`."""
         self.candidate(digest)
         self._candidates.pop(digest, None)
-        gc.collect()
 
     def activate(self, digest: str, prepare: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
         """Make a loaded bundle the active one; the one before is freed when its last request ends.
@@ -254,8 +252,6 @@ class Live:
                 self._previous = (before.path, before.digest)
                 del self._candidates[digest]
         log(f"bundle {candidate.digest} answers instead of {before.digest}")
-        del before
-        gc.collect()
         return candidate
 
     def roll_back(self, prepare: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
