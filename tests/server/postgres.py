@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 _MEMORY = "/dev/shm"  # noqa: S108 - a folder of its own is made in it
 
@@ -43,26 +44,62 @@ class Postgres:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self._run(
-            "initdb", "-D", self.folder / "data", "-A", "trust", "-U", "recsys", "--no-sync", "-E", "UTF8", "--locale=C"
+            "initdb",
+            "-D",
+            self.folder / "data",
+            "-A",
+            "trust",
+            "-U",
+            "recsys",
+            *(["--no-sync"] if in_memory else []),
+            "-E",
+            "UTF8",
+            "--locale=C",
         )
         self.url = f"postgresql://recsys@127.0.0.1:{self.port}/postgres"
         self.start()
 
     def start(self) -> None:
-        options = f"-k {self.folder} -h 127.0.0.1 -p {self.port} -c shared_buffers=16MB -c max_connections=40"
-        self._run("pg_ctl", "-D", self.folder / "data", "-l", self.folder / "log", "-w", "-t", "60", "-o", options, "start")
+        where = (
+            "-k",
+            self.folder,
+            "-h",
+            "127.0.0.1",
+            "-p",
+            self.port,
+            "-c",
+            "shared_buffers=16MB",
+            "-c",
+            "max_connections=40",
+        )
+        with (self.folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                [str(self._binaries / "postgres"), "-D", str(self.folder / "data"), *map(str, where)],
+                user=self._user, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        for _ in range(1200):
+            with contextlib.suppress(RuntimeError):
+                self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port))
+                return
+            if self._server.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise RuntimeError((self.folder / "log").read_text())
 
-    def stop(self, mode: str = "fast") -> None:
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """``immediate`` ends it as a crash does."""
-        self._run("pg_ctl", "-D", self.folder / "data", "-w", "-t", "60", "-m", mode, "stop")
+        self._server.send_signal({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
+        self._server.wait(60)
 
     def kill(self) -> None:
         """SIGKILL to the server and to each process that it has started."""
-        server = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        for process in [server, *_children(server)]:
+        self._server.send_signal(signal.SIGSTOP)  # so that it starts no others meanwhile
+        children = _children(self._server.pid)
+        for process in [self._server.pid, *children]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        while any(Path(f"/proc/{process}").exists() for process in _children(server)):
+        self._server.wait()
+        while any(_runs(process) for process in children):
             time.sleep(0.01)
 
     def new_database(self, name: str) -> str:
@@ -71,8 +108,8 @@ class Postgres:
         return self.url.replace("/postgres", f"/{name}")
 
     def remove(self) -> None:
-        if (self.folder / "data" / "postmaster.pid").exists():
-            self.stop("immediate")
+        if self._server.poll() is None:
+            self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *words: str | Path) -> None:
@@ -91,6 +128,14 @@ def _children(parent: int) -> list[int]:
             if facts.read_text().rpartition(")")[2].split()[1] == str(parent):
                 found.append(int(facts.parent.name))
     return found
+
+
+def _runs(process: int) -> bool:
+    """Whether it has not ended; an ended one may keep its number until its parent looks."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _exists(user: str) -> bool:

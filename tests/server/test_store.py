@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -157,3 +160,13 @@ def test_a_full_disk_acknowledges_nothing_and_room_mends_it(store: EventStore, d
     with database.writing() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
     assert results(store, event("b0", item="x" * 400)) == ["accepted"]
+
+
+def test_a_kill_loses_no_acknowledged_event_and_stores_none_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "training" / "benchmarks"))
+    benchmark = importlib.import_module("server_durability")
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    tally = benchmark.on_sqlite(url, kills=2, end=time.monotonic() + 60, chance=random.Random(0))  # noqa: S311
+    assert (tally.kills, tally.lost, tally.twice, tally.unseen) == (2, 0, 0, 0)
+    assert tally.surplus <= benchmark.THREADS
+    assert len(tally.acknowledged) >= 40
