@@ -11,7 +11,7 @@ from typing import Final, get_args
 from recsys.baselines import REGISTRY
 from recsys.cli import commands, interrupted, screen, store_commands
 from recsys.cli.answers import Answer
-from recsys.cli.store_flags import add_export_flags, add_keys_flags
+from recsys.cli.store_flags import add_export_flags, add_keys_flags, add_serve_flags
 from recsys.cli.text_flags import add_text_flags
 from recsys.cli.words import Parser, free_text, raw_id
 from recsys.config.options import Gather, add_flags
@@ -153,6 +153,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "inspect": commands.inspect,
     "export-events": store_commands.export_events,
     "keys": store_commands.keys,
+    "serve": store_commands.serve,
 }
 """Name of a command → what it does."""
 
@@ -405,6 +406,9 @@ def build_parser() -> argparse.ArgumentParser:
     _log_flags(inspect, "files of interactions, patterns or folders; or one bundle")
     inspect.set_defaults(data_flags=inspect._actions[before:])
 
+    add_serve_flags(
+        _command(subs, "serve", "answer requests over HTTP from a bundle", "recsys serve runs/ml --db sqlite:///recsys.db")
+    )
     add_export_flags(
         _command(
             subs, "export-events", "write the events of a server as a log that fit reads",

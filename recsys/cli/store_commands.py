@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,22 @@ def keys(arguments: Namespace) -> Answer:
         return _listed(Keys(database).list())
     finally:
         database.close()
+
+
+def serve(arguments: Namespace) -> Answer:
+    """``recsys serve``."""
+    from recsys.config.options import given_tables  # noqa: PLC0415
+    from recsys.server.settings import TABLES, Settings, config_text  # noqa: PLC0415
+
+    bundle = None if arguments.run_folder is None else Path(arguments.run_folder)
+    settings = Settings.read(arguments.config, given_tables(arguments, TABLES), bundle)
+    if arguments.print_config:
+        return Answer(config_text(settings).rstrip(), {table: asdict(vars(settings)[table]) for table in TABLES})
+    require_serve()
+    from recsys.server.run import serve as run  # noqa: PLC0415 - the web framework, torch
+
+    run(settings)
+    return Answer("the server has ended", {})
 
 
 def _check_keys(arguments: Namespace) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from recsys.cli.moments import moment, span
+from recsys.config.options import add_flags
+from recsys.server.settings import TABLES
 
 
 def add_database_flag(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +15,17 @@ def add_database_flag(parser: argparse.ArgumentParser) -> None:
         "--db", metavar="URL", required=True,
         help="database of the server: sqlite:///FILE, or postgresql://USER:PASSWORD@HOST:PORT/NAME",
     )  # fmt: skip
+
+
+def add_serve_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``recsys serve``: one for each key of its file of settings."""
+    parser.add_argument("run_folder", metavar="RUN", nargs="?", help="folder of a bundle")
+    parser.add_argument("--config", metavar="FILE", help="TOML file of settings; flags win over it")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print such a file, with what every key does, its range and default"
+    )
+    for title, owner in TABLES.items():
+        add_flags(parser, owner, title)
 
 
 def add_export_flags(parser: argparse.ArgumentParser) -> None:

@@ -110,7 +110,7 @@ def begin_logs(settings: Logs, stream: BinaryIO | None = None) -> None:
     for name in ("recsys", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
+        logger.setLevel(max(level, logging.WARNING) if name == "uvicorn" else level)
     logging.getLogger("uvicorn.access").disabled = True  # it would write paths, in which users are named
 
 

@@ -40,7 +40,9 @@ class Listen:
     port: int = _within(8000, 0, 65535)
     """Port to listen on; 0 takes a free one."""
     drain_seconds: float = _within(20.0, 0.0, 3600.0)
-    """How long requests that have begun may take to end after SIGTERM."""
+    """How long requests that have begun may take to end once no more are taken."""
+    notice_seconds: float = _within(0.0, 0.0, 600.0)
+    """How long requests are still taken after SIGTERM while /readyz says no already, so that a balancer notices."""
     keep_alive_seconds: int = _within(10, 1, 3600)
     """How long an idle connection stays open."""
     body_seconds: float = _within(10.0, 0.1, 600.0)
