@@ -172,6 +172,8 @@ def _sqlite(url: URL, create: bool, option: str) -> Database:
         raise ConfigError(f"{option} {file} is a folder; name a file in it, such as sqlite:///{file / 'events.db'}")
     if not os.path.lexists(file) and not create:
         raise ConfigError(f"{option} {file} does not exist; name the file that recsys serve writes to")
+    if file.exists() and not os.access(file, os.W_OK):
+        raise ConfigError(f"{option} {file} cannot be written: let this process write it, or name another file")
     prove_folder(file.absolute().parent, option=option)
     if create:
         file.absolute().parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 import time
 import uuid
@@ -17,6 +18,7 @@ from typing import Final, TypeVar
 from sqlalchemy import Connection
 
 from recsys.core.files import exclusive
+from recsys.core.progress import warn
 from recsys.errors import ConfigError, DataError, StoreUnavailableError
 from recsys.server import event_table as table
 from recsys.server.database import Database, unreachable
@@ -204,6 +206,8 @@ class EventStore:
         StoreUnavailableError
             The database does not answer.
         """
+        if user is not None and odd_text("user_id", user, LONGEST_ID):
+            return Counts(0, 0)
         with self._database.reading() as connection:
             by_kind = table.count_by_kind(connection, user)
         return Counts(by_kind.get("interaction", 0), by_kind.get("impression", 0))
@@ -229,7 +233,11 @@ class EventStore:
         ------
         StoreUnavailableError
             The database cannot be written; nothing was removed.
+        DataError
+            The id is blank, or not valid text.
         """
+        if odd := odd_text("user_id", user, sys.maxsize):
+            raise DataError(odd)
         return self._writer.run(lambda: self._forget(user)).result()
 
     def retain(self, seconds: int, now: float | None = None) -> int:
@@ -273,8 +281,9 @@ class EventStore:
                 self._deltas.fill(table.interactions(connection, self._state.position))
 
     def _load(self, users: Sequence[str]) -> Iterator[Row]:
+        storable = [user for user in users if odd_text("user_id", user, LONGEST_ID) is None]
         with self._database.reading() as connection:
-            yield from table.interactions_of(connection, users)
+            yield from table.interactions_of(connection, storable)
 
     def _probe(self) -> None:
         with self._database.reading() as connection:
@@ -380,7 +389,10 @@ class EventStore:
     def _shrink_log(self) -> None:
         """Remove from SQLite's log what was removed from its tables; a reader may put it off to the next time."""
         if self._database.kind == "sqlite":
-            self._database.checkpoint()
+            try:
+                self._database.checkpoint()
+            except StoreUnavailableError as error:  # the tables are as they should be
+                warn(f"what was removed is still in SQLite's log, until it is emptied the next time: {error}")
 
 
 def _digest(user: str) -> str:

@@ -146,7 +146,9 @@ def test_schema_keys_changes_and_exports_are_as_in_sqlite(url: str, tmp_path: Pa
     ItemChanges(database).record("a", "put", {"title": "👩‍👩‍👧 'x' %s"})
     assert [dict(change.columns) for change in ItemChanges(databases[1]).since(0)] == [{"title": "👩‍👩‍👧 'x' %s"}]
     odd = ["o'Brien\"; --", "👩‍👩‍👧", "👩" * 500, "%s", ":1", "a\nb", "\\", " 7"]
-    store = EventStore(database)
+    store = EventStore(database, held=0)
+    assert [len(delta) for delta in store.deltas(["\0", "\ud800", "x" * 100_000, ""])] == [0, 0, 0, 0]
+    assert not store.stale
     assert {one.result for one in store.append([event(f"e{n}", text, text) for n, text in enumerate(odd)])} == {"accepted"}
     assert [delta.item_ids for delta in store.deltas(odd)] == [(text,) for text in odd]
     assert export_events(database, tmp_path / "log.parquet").events == len(odd)

@@ -116,6 +116,20 @@ def test_a_forgotten_user_is_gone_from_answers_and_file(store: EventStore, datab
     assert results(store, event("a", "somebody", "i1")) == ["accepted"]
 
 
+@pytest.mark.parametrize("held", [1_000_000, 0], ids=["in memory", "asked for"])
+def test_users_who_cannot_be_stored_have_no_events(database: Database, held: int) -> None:
+    store = EventStore(database, held=held)
+    store.append([event("a")])
+    odd = ["", "\0", "\ud800", "x" * 100_000, "'; --"]
+    assert [len(delta) for delta in store.deltas([*odd, "u"])] == [0, 0, 0, 0, 0, 1]
+    assert [store.counts(user) for user in odd] == [Counts(0, 0)] * 5
+    assert not store.stale
+    with pytest.raises(DataError, match="half a character"):
+        store.forget("\ud800")
+    assert store.forget("x" * 100_000).interactions == 0
+    store.close()
+
+
 def test_old_events_are_removed_and_the_younger_stay(store: EventStore) -> None:
     old = Event("old", "u", "i0", NOW - 100)
     store.append([old, event("young")])
