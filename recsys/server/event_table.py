@@ -128,15 +128,15 @@ def count_by_kind(connection: Connection, user: str | None) -> dict[str, int]:
     return {row[0]: row[1] for row in connection.execute(found)}
 
 
-def pseudonym_of(connection: Connection, user: str) -> str:
-    """The pseudonym of a user, made at random the first time: once the row is removed, nothing leads to the user."""
-    found = select(PSEUDONYMS.c.pseudonym).where(PSEUDONYMS.c.user_id == user)
+def pseudonym_of(connection: Connection, digest: str) -> str:
+    """The pseudonym of a user by the digest of their id; it is made at random, so that nothing leads back to the user."""
+    found = select(PSEUDONYMS.c.pseudonym).where(PSEUDONYMS.c.user_sha256 == digest)
     if (known := connection.execute(found).scalar()) is None:
         reserve(connection, 0)
         known = connection.execute(found).scalar()  # another process may just have made it
     if known is None:
         known = f"person-{secrets.token_hex(6)}"
-        connection.execute(insert(PSEUDONYMS).values(user_id=user, pseudonym=known))
+        connection.execute(insert(PSEUDONYMS).values(user_sha256=digest, pseudonym=known))
     return str(known)
 
 
@@ -152,7 +152,7 @@ def remove_user(connection: Connection, user: str, digest: str, now: int) -> tup
     connection.execute(insert(FORGOTTEN).values(user_sha256=digest, at=now))
     counts = count_by_kind(connection, user)
     connection.execute(delete(EVENTS).where(EVENTS.c.user_id == user))
-    return counts, connection.execute(delete(PSEUDONYMS).where(PSEUDONYMS.c.user_id == user)).rowcount
+    return counts, connection.execute(delete(PSEUDONYMS).where(PSEUDONYMS.c.user_sha256 == digest)).rowcount
 
 
 def remove_older(connection: Connection, oldest: int, after: int, up_to: int) -> int:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import io
 import logging
-import secrets
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -15,7 +12,6 @@ from typing import Any, BinaryIO, Final
 import orjson
 import structlog
 
-from recsys.errors import ConfigError
 from recsys.server.settings import Logs
 
 _ALLOWED: Final = frozenset(
@@ -27,48 +23,6 @@ _ALLOWED: Final = frozenset(
 )  # fmt: skip
 """Fields that are written; ids, texts and keys are not among them, and whoever adds one has to say so here."""
 _FRAMES: Final = 12
-
-
-class Pseudonyms:
-    """Names of users for logs: the same user has the same one, and nobody without the key finds the user.
-
-    Parameters
-    ----------
-    key : bytes, optional
-        At least 16; by default random, so that pseudonyms end with the process.
-
-    Examples
-    --------
-    >>> names = Pseudonyms(b"sixteen bytes ...")
-    >>> names.of("42"), names.of("42") == names.of("43")
-    ('person-4e0cbc0d8f6c', False)
-    """
-
-    def __init__(self, key: bytes | None = None) -> None:
-        self._key = secrets.token_bytes(32) if key is None else key
-
-    @classmethod
-    def read(cls, file: str | None) -> Pseudonyms:
-        """Keyed by the bytes of a file.
-
-        Raises
-        ------
-        ConfigError
-            It cannot be read, or has fewer than 16 bytes.
-        """
-        if file is None:
-            return cls()
-        try:
-            key = Path(file).read_bytes().strip()
-        except OSError as error:
-            raise ConfigError(f"pseudonym_key_file {file} cannot be read: {error.strerror}") from error
-        if len(key) < 16:
-            raise ConfigError(f"pseudonym_key_file {file} has {len(key)} bytes; write 16 or more random ones into it")
-        return cls(key)
-
-    def of(self, user: str) -> str:
-        """The pseudonym of a user."""
-        return "person-" + hmac.new(self._key, user.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:12]
 
 
 def drop_private(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

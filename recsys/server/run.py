@@ -25,7 +25,7 @@ from recsys.server.engine import Engine
 from recsys.server.item_changes import ItemChanges
 from recsys.server.keys import Keys
 from recsys.server.live import Live, open_bundle
-from recsys.server.logs import Pseudonyms, begin_logs, frames_of, log
+from recsys.server.logs import begin_logs, frames_of, log
 from recsys.server.served import Served
 from recsys.server.settings import Settings
 from recsys.server.store import EventStore
@@ -96,7 +96,7 @@ def opened(settings: Settings) -> Iterator[Served]:
     if settings.bundle is None:
         raise ConfigError("name the bundle to serve: recsys serve RUN")
     keep_within(settings.answering.threads or usable())
-    pseudonyms, chosen, storage = Pseudonyms.read(settings.logs.pseudonym_key_file), settings.answering, settings.storage
+    chosen, storage = settings.answering, settings.storage
     with ExitStack() as owned:
         database = open_database(storage.db)
         owned.callback(database.close)
@@ -118,7 +118,7 @@ def opened(settings: Settings) -> Iterator[Served]:
             deadline=chosen.deadline_milliseconds / 1e3,
         )
         owned.callback(engine.drain, settings.listen.drain_seconds)
-        yield Served(engine, store, Access(keys, settings.access), settings, pseudonyms, audit)
+        yield Served(engine, store, Access(keys, settings.access), settings, audit)
 
 
 class Server(uvicorn.Server):

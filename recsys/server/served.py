@@ -9,7 +9,6 @@ from starlette.requests import Request
 from recsys.server.access import Access
 from recsys.server.audit import Audit
 from recsys.server.engine import Engine
-from recsys.server.logs import Pseudonyms
 from recsys.server.settings import Settings
 from recsys.server.store import EventStore
 
@@ -25,8 +24,6 @@ class Served:
     store : EventStore
     access : Access
     settings : Settings
-    pseudonyms : Pseudonyms
-        Of users, for logs.
     audit : Audit or None
         None: among the other lines of the log.
     """
@@ -35,7 +32,6 @@ class Served:
     store: EventStore
     access: Access
     settings: Settings
-    pseudonyms: Pseudonyms
     audit: Audit | None = None
 
 

@@ -173,8 +173,6 @@ class Logs:
     """Least severe lines that are written to standard error, as JSON."""
     audit_file: str | None = None
     """File of JSON lines that records who changed what; none records it among the other lines."""
-    pseudonym_key_file: str | None = None
-    """File whose bytes key the pseudonyms of users in logs; none makes a key that ends with the process."""
 
     def __post_init__(self) -> None:
         settle(self)

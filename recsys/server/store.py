@@ -220,11 +220,10 @@ class EventStore:
         StoreUnavailableError
             The database cannot be written.
         DataError
-            The id cannot be stored.
+            The id is blank, or not valid text.
         """
-        if odd := odd_text("user_id", user, LONGEST_ID):
-            raise DataError(odd)
-        return self._writer.run(lambda: self._change(lambda connection: table.pseudonym_of(connection, user))).result()
+        digest = _proven_digest(user)
+        return self._writer.run(lambda: self._change(lambda connection: table.pseudonym_of(connection, digest))).result()
 
     def forget(self, user: str) -> Forgotten:
         """Remove all that is stored of a user, in one transaction; earlier :meth:`append` calls are included.
@@ -236,9 +235,8 @@ class EventStore:
         DataError
             The id is blank, or not valid text.
         """
-        if odd := odd_text("user_id", user, sys.maxsize):
-            raise DataError(odd)
-        return self._writer.run(lambda: self._forget(user)).result()
+        digest = _proven_digest(user)
+        return self._writer.run(lambda: self._forget(user, digest)).result()
 
     def retain(self, seconds: int, now: float | None = None) -> int:
         """Remove events whose timestamp is older; events go on being stored meanwhile.
@@ -370,8 +368,8 @@ class EventStore:
             return [None] * len(users)
         return [self._forgotten.get(_digest(user)) for user in users]
 
-    def _forget(self, user: str) -> Forgotten:
-        now, digest = int(time.time()), _digest(user)
+    def _forget(self, user: str, digest: str) -> Forgotten:
+        now = int(time.time())
         counts, pseudonyms = self._change(lambda connection: table.remove_user(connection, user, digest, now))
         self._forgotten = {**self._forgotten, digest: now}
         self._deltas.empty(user)
@@ -396,8 +394,14 @@ class EventStore:
 
 
 def _digest(user: str) -> str:
-    """A forgotten user's id, so that no copy of the database names them."""
-    return hashlib.sha256(user.encode()).hexdigest()
+    """A user's id for tables that outlive the user's events, so that no copy of the database holds the id."""
+    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _proven_digest(user: str) -> str:
+    if odd := odd_text("user_id", user, sys.maxsize):
+        raise DataError(odd)
+    return _digest(user)
 
 
 @contextmanager

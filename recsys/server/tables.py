@@ -53,7 +53,7 @@ ITEM_CHANGES: Final = Table(
 PSEUDONYMS: Final = Table(
     "recsys_pseudonyms",
     METADATA,
-    Column("user_id", Text, primary_key=True),
+    Column("user_sha256", Text, primary_key=True),
     Column("pseudonym", Text, nullable=False),
     Index("recsys_pseudonyms_pseudonym", "pseudonym", unique=True),
 )

@@ -20,7 +20,7 @@ from recsys.server.engine import Engine
 from recsys.server.item_changes import ItemChanges
 from recsys.server.keys import Keys, Role
 from recsys.server.live import Live, open_bundle
-from recsys.server.logs import Pseudonyms, begin_logs
+from recsys.server.logs import begin_logs
 from recsys.server.served import Served
 from recsys.server.settings import Settings
 from recsys.server.store import EventStore
@@ -71,7 +71,7 @@ def world_of(run: Path, folder: Path, **tables: dict[str, Any]) -> Iterator[Worl
     keys = Keys(database)
     secrets = {role: keys.create(role)[1] for role in get_args(Role)}
     audit = Audit(Path(settings.logs.audit_file)) if settings.logs.audit_file else None
-    served = Served(engine, store, Access(keys, settings.access), settings, Pseudonyms(), audit)
+    served = Served(engine, store, Access(keys, settings.access), settings, audit)
     try:
         yield World(TestClient(create_app(served)), keys, secrets, served, logged)
     finally:

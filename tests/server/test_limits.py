@@ -8,7 +8,7 @@ import pytest
 from recsys.errors import ConfigError
 from recsys.server.access import rate_of
 from recsys.server.limits import check_model, check_nesting, check_predicate, check_rules, documented
-from recsys.server.logs import Pseudonyms, drop_private
+from recsys.server.logs import drop_private
 from recsys.server.problems import Problem, problem_of
 from recsys.server.schemas import RecommendBody
 from recsys.server.settings import Limits
@@ -78,14 +78,6 @@ def test_a_log_line_keeps_only_what_may_be_written() -> None:
     assert drop_private(None, "info", fields) == {
         "event": "a", "status": 200, "dropped": ["authorization", "texts", "user_id"],
     }  # fmt: skip
-
-
-def test_pseudonyms_need_a_key_and_stay_the_same_with_it() -> None:
-    one, other = Pseudonyms(b"k" * 16), Pseudonyms(b"l" * 16)
-    assert one.of("42") == Pseudonyms(b"k" * 16).of("42") != other.of("42")
-    assert "42" not in Pseudonyms().of("forty-two")[7:8]
-    with pytest.raises(ConfigError, match="cannot be read"):
-        Pseudonyms.read("nowhere")
 
 
 def test_an_unforeseen_error_says_nothing_of_itself() -> None:

@@ -127,6 +127,7 @@ def test_users_who_cannot_be_stored_have_no_events(database: Database, held: int
     with pytest.raises(DataError, match="half a character"):
         store.forget("\ud800")
     assert store.forget("x" * 100_000).interactions == 0
+    assert [at is not None for at in store.forgotten_at(odd)] == [False, False, False, True, False]
     store.close()
 
 

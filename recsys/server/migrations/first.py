@@ -40,7 +40,7 @@ def upgrade(change: Operations) -> None:
     )
     change.create_index("recsys_item_changes_position", "recsys_item_changes", ["position"], unique=True)
     change.create_table(
-        "recsys_pseudonyms", Column("user_id", Text, primary_key=True), Column("pseudonym", Text, nullable=False)
+        "recsys_pseudonyms", Column("user_sha256", Text, primary_key=True), Column("pseudonym", Text, nullable=False)
     )
     change.create_index("recsys_pseudonyms_pseudonym", "recsys_pseudonyms", ["pseudonym"], unique=True)
     change.create_table(

@@ -38,7 +38,7 @@ async def forget(user_id: UserId, request: Request) -> Response:
     The answer is a receipt. Somebody unknown is forgotten too, so that a repetition does no harm.
     """
     served = served_by(request)
-    person = served.pseudonyms.of(user_id)
+    person = await asyncio.to_thread(served.store.pseudonym, user_id)
     await recorded(request, "forget", person=person)
     found = await asyncio.to_thread(served.engine.forget, user_id)
     await recorded(
