@@ -66,8 +66,6 @@ class Storage:
     """Events that may wait for the disk; more are refused with 429."""
     commit_events: int = _within(500, 1, 100_000)
     """Most events in one commit."""
-    commit_milliseconds: float = _within(5.0, 0.0, 1000.0)
-    """How long a commit may gather events while another one is under way."""
 
     def __post_init__(self) -> None:
         settle(self)
