@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from recsys.evaluation.compare import compare
     from recsys.evaluation.evaluate import evaluate
     from recsys.index.spec import IndexSpec
+    from recsys.server.client import AsyncClient, Client
     from recsys.serving.batch.run import recommend_to_parquet
     from recsys.serving.load import load
     from recsys.serving.retriever import Retriever
@@ -37,9 +38,11 @@ _wait_passively()  # before anything below can load PyTorch
 
 _HOMES = {
     "ALS": "recsys.baselines",
+    "AsyncClient": "recsys.server.client",
     "Augment": "recsys.config.augment",
     "BPR": "recsys.baselines",
     "Catalog": "recsys.data.catalog",
+    "Client": "recsys.server.client",
     "EASE": "recsys.baselines",
     "IndexSpec": "recsys.index.spec",
     "Interactions": "recsys.data.interactions",
@@ -74,8 +77,10 @@ __all__ = [
     "ALS",
     "BPR",
     "EASE",
+    "AsyncClient",
     "Augment",
     "Catalog",
+    "Client",
     "IndexSpec",
     "Interactions",
     "ItemKNN",

@@ -82,3 +82,11 @@ class OverloadedError(RecsysError):
 
 class DeadlineError(RecsysError):
     """A request that was dropped because its deadline had passed before it was computed."""
+
+
+class AccessError(RecsysError):
+    """A request without a good key, or with one of another role."""
+
+
+class ServerError(RecsysError):
+    """A server that does not answer, or whose answer is not what was asked for."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import recsys
 
 PUBLIC = {
-    "ALS", "Augment", "BPR", "EASE", "Catalog", "IndexSpec",
+    "ALS", "AsyncClient", "Augment", "BPR", "EASE", "Catalog", "Client", "IndexSpec",
     "Interactions", "ItemKNN", "ModelConfig", "Objective", "Popularity", "Recipe",
     "RecsysError", "Retriever",
     "Rules", "Training", "Transitions", "TwoTower", "ZeroShot", "compare", "evaluate", "item_split", "leave_last_out",

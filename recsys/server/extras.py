@@ -9,6 +9,9 @@ from recsys.errors import DependencyError
 SERVE = ("alembic", "fastapi", "limits", "opentelemetry", "orjson", "prometheus_client", "structlog", "uvicorn")
 """What the extra serve brings."""
 
+CLIENT = ("httpx2", "orjson")
+"""What the client needs of it."""
+
 
 def require_serve() -> None:
     """Refuse to go on without the extra serve.
@@ -18,5 +21,20 @@ def require_serve() -> None:
     DependencyError
         The message names what is missing, and how to install it.
     """
-    if missing := [name for name in SERVE if find_spec(name) is None]:
-        raise DependencyError(f"the server needs {', '.join(missing)}: pip install 'recsys[serve]'")
+    _require(SERVE, "the server")
+
+
+def require_client() -> None:
+    """Refuse to go on without what the client needs.
+
+    Raises
+    ------
+    DependencyError
+        As :func:`require_serve`.
+    """
+    _require(CLIENT, "recsys.Client")
+
+
+def _require(names: tuple[str, ...], who: str) -> None:
+    if missing := [name for name in names if find_spec(name) is None]:
+        raise DependencyError(f"{who} needs {', '.join(missing)}: pip install 'recsys[serve]'")
