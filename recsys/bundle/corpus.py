@@ -163,6 +163,15 @@ class Corpus:
         """
         return replace(self, index=self.index.removed(self._present(rows)))
 
+    def with_transitions(self, transitions: TransitionMemory) -> Corpus:
+        """Replace the transition memory; what was made of the items is kept."""
+        new = replace(self, transitions=transitions)
+        made: dict[str, Any] = {
+            name: vars(self)[name] for name in ("typed", "text_index", "searchable") if name in vars(self)
+        }
+        vars(new).update(made | {"_masks": self._masks})
+        return new
+
     def compacted(self, used: Bool) -> tuple[Corpus, Int32]:
         """Drop the rows of removed items that nothing refers to, and build the index anew of what is there.
 

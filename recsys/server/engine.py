@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from recsys.errors import BundleError, RecsysError
+from recsys.errors import BundleError, ConfigError, RecsysError
 from recsys.server.answering import State, answers
 from recsys.server.asks import (
     Ask,
@@ -23,6 +24,7 @@ from recsys.server.asks import (
     SearchAsk,
     SimilarAsk,
 )
+from recsys.server.following import Following
 from recsys.server.histories import Stored, told
 from recsys.server.item_changes import Change, ItemChange, ItemChanges, Value
 from recsys.server.live import Live, Loaded, Version
@@ -30,6 +32,7 @@ from recsys.server.living import changed, missing_items, with_changes
 from recsys.server.looking_up import looked_up
 from recsys.server.model_queue import ModelQueue, Watcher
 from recsys.server.persons import store_id
+from recsys.server.shadow import Shadow, ShadowReport
 from recsys.server.store import EventStore, Forgotten
 from recsys.serving.request_arguments import RawId
 
@@ -91,6 +94,8 @@ class Engine:
         self.deadline = deadline
         self.ready = False
         self._position = 0
+        self._following = Following(live, store)
+        self._shadow: Shadow | None = None
         self.follow_items()
         self._queue: ModelQueue[_Call, Any] = ModelQueue(
             self._answered,
@@ -202,6 +207,10 @@ class Engine:
                 self._position = later[-1].position
         return len(later)
 
+    def follow_clicks(self) -> int:
+        """Let the transition memory take up what users did since the last time; returns how many events that were."""
+        return self._following.step()
+
     def warm_up(self, requests: int = WARM_UP) -> None:
         """Answer requests of known users: readiness means that requests are quick from now on."""
         with self.live.lease() as lease:
@@ -236,10 +245,49 @@ class Engine:
         """Let the bundle before this one answer again; raises as :meth:`Live.roll_back`."""
         return self.live.version_of(self.live.roll_back(lambda loaded: self._prepare(loaded, force=True)))
 
+    def start_shadow(self, digest: str, share: float) -> ShadowReport:
+        """Let a loaded bundle answer a share of the requests too, unseen, to compare it with the active one.
+
+        Parameters
+        ----------
+        digest : str
+        share : float
+            Of the requests to recommend; above 0, at most 1.
+
+        Raises
+        ------
+        BundleError
+            No loaded bundle has this digest.
+        ConfigError
+            The share is none.
+        """
+        if not 0 < share <= 1:
+            raise ConfigError(f"share must be above 0 and at most 1, not {share}")
+        loaded = self.live.candidate(digest)
+        loaded.retriever.bundle, _ = with_changes(loaded.retriever.bundle, self._changes.since(0))
+        warm(loaded.state(), WARM_UP)
+        self.stop_shadow()
+        self._shadow = Shadow(loaded, share, _alone)
+        return self._shadow.report()
+
+    def shadow(self) -> ShadowReport | None:
+        """What the shadow has shown so far; None without one."""
+        return None if self._shadow is None else self._shadow.report()
+
+    def stop_shadow(self) -> ShadowReport | None:
+        """End the shadow, whose bundle stays loaded; returns what it has shown."""
+        ended, self._shadow = self._shadow, None
+        if ended is None:
+            return None
+        ended.close()
+        return ended.report()
+
     def drain(self, seconds: float) -> bool:
         """Take no more requests and answer those that wait; returns whether all were answered in this time."""
         self.ready = False
-        return self._queue.drain(seconds)
+        done = self._queue.drain(seconds)
+        self.stop_shadow()
+        return done
 
     def _prepare(self, loaded: Loaded, *, force: bool) -> None:
         """Make a bundle what the active one is: with the items that were changed, and warm."""
@@ -269,8 +317,15 @@ class Engine:
         """The answers, or the error, of each call."""
         asks = [ask for call in calls for ask in call.asks]
         stored = self._stored([ask.user for ask in asks if isinstance(ask, PersonAsk) and ask.user is not None])
+        start = time.perf_counter()
         with self.live.lease() as lease:
-            found = iter(answered(lease.state, asks, stored))
+            results = answered(lease.state, asks, stored)
+        if (shadow := self._shadow) is not None:
+            seconds = (time.perf_counter() - start) / len(asks)
+            for ask, one in zip(asks, results, strict=True):
+                if isinstance(ask, RecommendAsk) and isinstance(one, Listed):
+                    shadow.offer(ask, stored, one, seconds)
+        found = iter(results)
         return [next(found) if call.single else [next(found) for _ in call.asks] for call in calls]
 
     def _stored(self, users: Sequence[RawId]) -> Stored:
@@ -301,6 +356,10 @@ def answered(state: State, asks: Sequence[Ask], stored: Stored) -> list[Answered
         if isinstance(ask, SimilarAsk | SearchAsk | ExplainAsk):
             found[i] = looked_up(state, ask, stored)
     return cast("list[Answered | RecsysError]", found)
+
+
+def _alone(loaded: Loaded, ask: RecommendAsk, stored: Stored) -> Listed | RecsysError:
+    return answers(loaded.state(), [ask], stored)[0]
 
 
 def warm(state: State, requests: int) -> None:

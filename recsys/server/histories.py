@@ -83,6 +83,34 @@ def merged(bundle: Bundle, users: Int32, names: Sequence[str], stored: Stored) -
     return Merged(whole if own.times is None else _ordered(whole), fresh.lengths, unknown, unreadable)
 
 
+def with_new(
+    bundle: Bundle, users: Int32, names: Sequence[str], before: Stored, new: Mapping[str, Delta]
+) -> tuple[Ragged, Int64]:
+    """Histories with new events behind them, and how many each has; events that come late are left out.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    users, names
+        As :func:`merged`.
+    before : Stored
+        What the store held before.
+    new : mapping
+        What it holds besides.
+    """
+    own = _own(bundle, users, names, before.forgotten)
+    old = merged(bundle, users, names, before).histories
+    found, known, readable = _rows_of(bundle, [new.get(name) for name in names])
+    assert found.times is not None  # noqa: S101 - stored events have times
+    late = np.zeros(len(found.rows), dtype=np.bool_)
+    if old.times is not None:
+        last = np.full(len(old), np.iinfo(np.int64).min)
+        last[old.lengths > 0] = old.times[old.offsets[1:][old.lengths > 0] - 1]
+        late = found.times < last[found.list_index()]
+    fresh = _ordered(found.where(known & readable & ~late & ~_held(own, found))).without_events()
+    return old.without_events().merged(fresh), fresh.lengths
+
+
 def told(bundle: Bundle, user: int, name: str, stored: Stored) -> list[HistoryEvent]:
     """One user's history for people to read, oldest first; with stored events that no model can read.
 

@@ -18,6 +18,7 @@ from recsys.server.memory import available_memory
 from recsys.server.popular import Popularity
 from recsys.serving.load import load
 from recsys.serving.retriever import Retriever
+from recsys.transitions.memory import TransitionMemory
 
 _SHORT = 16
 """Digits of a digest that are shown."""
@@ -39,6 +40,8 @@ class Loaded:
         Of its manifest, and so of every file.
     loaded_at : float
         Seconds since 1970.
+    memory : TransitionMemory or None
+        As it was saved.
     """
 
     retriever: Retriever
@@ -46,8 +49,12 @@ class Loaded:
     digest: str
     loaded_at: float = field(default_factory=time.time)
     leases: int = 0
+    memory: TransitionMemory | None = field(init=False)
     _made: tuple[Bundle, State] | None = None
     _popularity: Popularity | None = None
+
+    def __post_init__(self) -> None:
+        self.memory = self.retriever.bundle.corpus.transitions
 
     def state(self) -> State:
         """What it answers from at this moment."""

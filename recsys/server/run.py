@@ -175,7 +175,7 @@ class Server(uvicorn.Server):
 
 @contextmanager
 def housekeeping(served: Served) -> Iterator[None]:
-    """Within the block, old events are removed, and items that other servers changed are taken up."""
+    """Within the block, old events are removed; what other servers changed in items, and clicks, are taken up."""
     ended = threading.Event()
     thread = threading.Thread(target=_keep_house, args=(served, ended), name="recsys-housekeeping")
     thread.start()
@@ -191,6 +191,7 @@ def _keep_house(served: Served, ended: threading.Event) -> None:
     while not ended.wait(_FOLLOW_EVERY):
         try:
             served.engine.follow_items()
+            served.engine.follow_clicks()
             if days is not None and time.monotonic() >= next_retention:
                 removed = served.store.retain(int(days * _DAY))
                 next_retention = time.monotonic() + _RETAIN_EVERY

@@ -198,6 +198,21 @@ class EventStore:
                 self._outage.begin()
         return self._deltas.known(users)
 
+    def newer(self, position: int, limit: int) -> tuple[table.State, list[Row]]:
+        """The interactions behind a position, at most ``limit``, and where the store stands.
+
+        Raises
+        ------
+        StoreUnavailableError
+            The database does not answer.
+        """
+        with self._database.reading() as connection:
+            return table.newer(connection, position, limit)
+
+    def interactions_of(self, users: Sequence[str]) -> list[Row]:
+        """All interactions of some users, each one's in the order of their commits; raises as :meth:`newer`."""
+        return list(self._load(users))
+
     def counts(self, user: str | None = None) -> Counts:
         """Events of all users, or of a single user.
 
