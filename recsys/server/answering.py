@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
+import polars as pl
 
 from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, overlap
 from recsys.core.ranking import Ranked, check_k
+from recsys.core.schema import CHANGE, RANK_AFTER, RANK_BEFORE, REQUEST, ROW, RULE
 from recsys.errors import ConfigError, RecsysError
 from recsys.models.towers import numpy_of
-from recsys.server.asks import Listed, Passed, RecommendAsk, ScoreAsk, Source
+from recsys.server.asks import Listed, Passed, RecommendAsk, RuleEffect, ScoreAsk, Source
 from recsys.server.histories import Stored
 from recsys.server.persons import Persons, persons_of
 from recsys.server.popular import Popularity
@@ -41,6 +43,7 @@ class _Filters:
     rules : Rules or None
     request_time : int
         0 without rules, which alone read one clock for all.
+    rule_effects : bool
     """
 
     k: int
@@ -50,6 +53,7 @@ class _Filters:
     target_event: int | None
     rules: Rules | None
     request_time: int
+    rule_effects: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +125,7 @@ def _filters(bundle: Bundle, persons: Persons, i: int, ask: RecommendAsk) -> _Fi
     k = min(check_k(ask.k), len(bundle.items))
     eligible = None if ask.eligible is None else tuple(ask.eligible)
     at = 0 if ask.rules is None else int(persons.request_times[i])
-    return _Filters(k, ask.where, eligible, ask.unknown, persons.target_events[i], ask.rules, at)
+    return _Filters(k, ask.where, eligible, ask.unknown, persons.target_events[i], ask.rules, at, ask.rule_effects)
 
 
 def _answered(
@@ -156,13 +160,14 @@ def _answered(
     if readable:
         rows = np.array(readable, dtype=np.int64)
         try:
-            lists = _ranked(
+            lists, moves = _ranked(
                 state, persons, vectors, filters, rows, mask, Ragged.from_lists([excluded[i] for i in readable])
             )
         except RecsysError as error:
             return [error] * len(members)
-        for i, items, scores in zip(readable, *_in_raw_ids(bundle, lists), strict=True):
-            found[i] = _listed(state, persons, i, items, scores, "model", missed + skipped[i])
+        effects = _effects(bundle, moves if filters.rule_effects else None, len(readable))
+        for i, items, scores, moved in zip(readable, *_in_raw_ids(bundle, lists), effects, strict=True):
+            found[i] = replace(_listed(state, persons, i, items, scores, "model", missed + skipped[i]), rule_effects=moved)
     candidates = overlap(bundle.index.alive, mask)
     assert candidates is not None  # noqa: S101 - one of the two is a mask
     for i in excluded.keys() - found.keys():
@@ -186,15 +191,27 @@ def _excluded(bundle: Bundle, persons: Persons, i: int, ask: RecommendAsk) -> tu
 
 def _ranked(
     state: State, persons: Persons, vectors: Float32, filters: _Filters, rows: Int64, mask: Bool | None, exclude: Ragged
-) -> Ranked:
+) -> tuple[Ranked, pl.DataFrame | None]:
     bundle, read = state.bundle, persons.histories.take(rows)
     if filters.rules is None:
-        return search(bundle.corpus, vectors[rows], read, filters.k, exclude=exclude, eligible=mask)
+        return search(bundle.corpus, vectors[rows], read, filters.k, exclude=exclude, eligible=mask), None
     request = Request(
         bundle, persons.people(rows), np.arange(len(rows)), exclude, mask, filters.k, filters.request_time,
         filters.target_event, filters.rules, LeftOut(),
     )  # fmt: skip
-    return ranked(request)[0]
+    return ranked(request)
+
+
+def _effects(bundle: Bundle, moves: pl.DataFrame | None, n: int) -> list[tuple[RuleEffect, ...]]:
+    """What the rules did to each of n lists."""
+    if moves is None:
+        return [()] * n
+    found: list[list[RuleEffect]] = [[] for _ in range(n)]
+    items = bundle.items.to_ids(moves[ROW].to_numpy()).to_list()
+    told = moves.select(REQUEST, RULE, CHANGE, RANK_BEFORE, RANK_AFTER).iter_rows()
+    for item, (request, *values) in zip(items, told, strict=True):
+        found[request].append(RuleEffect(item, *values))
+    return [tuple(one) for one in found]
 
 
 def _in_raw_ids(bundle: Bundle, lists: Ranked) -> tuple[list[list[RawId]], list[list[float | None]]]:

@@ -56,6 +56,8 @@ class RecommendAsk(PersonAsk):
     where : str, optional
     rules : Rules, optional
     fallback : {"error", "popular"}
+    rule_effects : bool
+        Whether the answer says what the rules moved.
     """
 
     k: int = 10
@@ -65,6 +67,7 @@ class RecommendAsk(PersonAsk):
     where: str | None = None
     rules: Rules | None = None
     fallback: Fallback = "error"
+    rule_effects: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +148,28 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleEffect:
+    """What one rule did to one item of a list; see :meth:`recsys.serving.retriever.Retriever.rule_effects`.
+
+    Attributes
+    ----------
+    item_id : id
+    rule : str
+        Its name.
+    change : float or None
+        Added to the score; None for rules that leave scores alone.
+    rank_before, rank_after : int or None
+        From 1; None where the item was not among the candidates, or fell out of the list.
+    """
+
+    item_id: RawId
+    rule: str
+    change: float | None
+    rank_before: int | None
+    rank_after: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Listed:
     """Ranked items.
 
@@ -162,6 +187,8 @@ class Listed:
     fresh_events : int
         How many of these came from the store.
     passed : Passed
+    rule_effects : tuple of RuleEffect
+        Where these were asked for.
     """
 
     item_ids: list[RawId]
@@ -171,6 +198,7 @@ class Listed:
     history_length: int = 0
     fresh_events: int = 0
     passed: Passed = Passed()
+    rule_effects: tuple[RuleEffect, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

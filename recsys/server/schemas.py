@@ -101,6 +101,7 @@ class RecommendBody(Person, Predicate):
         Literal["error", "popular"],
         Field(description="For somebody without a history: an error, or the most popular items."),
     ] = "error"
+    rule_effects: Annotated[StrictBool, Field(description="Whether the answer says what the rules moved.")] = False
     titles: Annotated[StrictBool, Field(description="Whether the answer has the items' titles.")] = False
 
 
@@ -123,6 +124,17 @@ class RankedItem(Answer):
     title: str | None = Field(None, description="Where titles were asked for.")
 
 
+class RuleEffectAnswer(Answer):
+    """What one rule did to one item."""
+
+    item_id: str | int
+    rule: str
+    change: float | None = Field(description="Added to the score; null for rules that leave scores alone.")
+    rank_before: int | None = Field(description="null where it was not among the candidates.")
+    rank_after: int | None = Field(description="null where it fell out of the list.")
+    title: str | None = Field(None, description="Where titles were asked for.")
+
+
 class RecommendAnswer(Answer):
     """Ranked items, best first."""
 
@@ -132,6 +144,7 @@ class RecommendAnswer(Answer):
     fresh_events: int = Field(description="How many of these came after the bundle was made.")
     unknown_items: int = Field(description="Items of the request and of stored events that the bundle does not know.")
     unreadable_events: int = Field(description="Stored events of types that the model does not know.")
+    rule_effects: list[RuleEffectAnswer] | None = Field(None, description="Where these were asked for.")
     stale: bool = Field(description="True while the database does not answer, so that the newest events may be missing.")
     bundle: str = Field(description="Digest of the bundle that answered.")
     request_id: str

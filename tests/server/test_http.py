@@ -46,6 +46,15 @@ def test_filters_rules_and_histories_reach_the_model(world: World, retriever: Re
     assert [one["item_id"] for one in found["items"]] == expected["item_id"].to_list()
 
 
+def test_an_answer_says_what_the_rules_moved(world: World, retriever: Retriever) -> None:
+    rules = {"pin": [{"item": "i4", "position": 1}], "boost": [{"name": "up", "items": ["i9"], "add": 2.0}]}
+    found = world.recommended(user="u1", k=3, rules=rules, rule_effects=True, titles=True)["rule_effects"]
+    expected = retriever.with_titles(retriever.rule_effects("u1", k=3, rules=recsys.Rules.of(rules))).to_dicts()
+    names = ("item_id", "rule", "change", "rank_before", "rank_after", "title")
+    assert [[one[name] for name in names] for one in found] == [[one[name] for name in names] for one in expected] != []
+    assert "rule_effects" not in world.recommended(user="u1", k=3, rules=rules)
+
+
 def test_an_event_counts_in_the_next_answer_and_once(world: World) -> None:
     before = world.recommended(user="reader", fallback="popular")
     event = {"event_id": "r-1", "user_id": "reader", "item_id": before["items"][0]["item_id"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import Request, Response
@@ -75,8 +76,10 @@ def _ask(body: RecommendBody, served: Served, place: str) -> RecommendAsk:
 
 
 def _answer(listed: Listed, body: RecommendBody, served: Served, request_id: str) -> dict[str, Any]:
+    effects = {"rule_effects": _effects_of(listed, served, titles=body.titles)} if body.rule_effects else {}
     return {
         "items": items_of(listed, served, titles=body.titles),
+        **effects,
         "source": listed.source,
         "history_length": listed.history_length,
         "fresh_events": listed.fresh_events,
@@ -94,7 +97,15 @@ def items_of(listed: Listed, served: Served, *, titles: bool) -> list[dict[str, 
         {"item_id": item, "score": score, "rank": rank}
         for rank, (item, score) in enumerate(zip(listed.item_ids, listed.scores, strict=True), 1)
     ]
-    if titles:
-        for one, title in zip(found, served.engine.titles(listed.item_ids), strict=True):
-            one["title"] = title
+    return _titled(found, served) if titles else found
+
+
+def _effects_of(listed: Listed, served: Served, *, titles: bool) -> list[dict[str, Any]]:
+    found = [asdict(one) for one in listed.rule_effects]
+    return _titled(found, served) if titles else found
+
+
+def _titled(found: list[dict[str, Any]], served: Served) -> list[dict[str, Any]]:
+    for one, title in zip(found, served.engine.titles([one["item_id"] for one in found]), strict=True):
+        one["title"] = title
     return found
