@@ -39,12 +39,15 @@ class Database:
         Its URL without the password, for messages.
     file : Path or None
         The file of SQLite.
+    inode : int
+        Its number in the file system; 0 before it was made.
     """
 
     engine: Engine
     kind: Literal["sqlite", "postgresql"]
     where: str
     file: Path | None
+    inode: int = 0
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -67,6 +70,10 @@ class Database:
         StoreUnavailableError
             The database does not answer, or has no room; nothing was written, unless the connection broke at its end.
         """
+        if self.file and self.inode != _inode(self.file):
+            raise StoreUnavailableError(
+                f"{self.file} was removed or replaced while it was open: put it back, and start again"
+            )
         with _reported(self.where), self.engine.connect() as connection:
             writer = connection.execution_options(recsys_writes=True)
             with writer.begin():
@@ -195,7 +202,8 @@ def _sqlite(url: URL, create: bool, option: str) -> Database:
         writes = connection.get_execution_options().get("recsys_writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    return Database(engine, "sqlite", _shown(url), file.absolute())
+    with _reported(_shown(url)), engine.connect():  # it makes the file
+        return Database(engine, "sqlite", _shown(url), file.absolute(), _inode(file))
 
 
 def _postgresql(url: URL) -> Database:
@@ -220,6 +228,13 @@ def _check_engine(connection: Connection, database: Database) -> None:
     """Refuse a PostgreSQL that forgets what it acknowledged."""
     if database.kind == "postgresql" and connection.exec_driver_sql("SHOW fsync").scalar() == "off":
         raise ConfigError(f"{database.where} runs with fsync = off, and would lose acknowledged events; set it to on")
+
+
+def _inode(file: Path) -> int:
+    try:
+        return file.stat().st_ino
+    except OSError:
+        return 0
 
 
 def unreachable(error: StoreUnavailableError) -> bool:
@@ -254,7 +269,7 @@ def _remedy(said: str) -> str:
     if "full" in said or "No space left" in said or "I/O error" in said:
         return "nothing was stored: make room on its disk, and send it again"
     if "readonly" in said or "unable to open" in said or "permission denied" in said:
-        return "let this process write the file and its folder"
+        return "let this process, or its user of the database, write"
     if "locked" in said:
         return "another process writes to it without end; stop that process"
     if "password" in said or "role" in said or "does not exist" in said:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from operator import attrgetter
 from typing import Final
@@ -67,6 +67,7 @@ def write(connection: Connection, events: Sequence[Event]) -> tuple[list[Receipt
     rows : list of Row
         The new interactions, in the order of their positions.
     """
+    events = [event if event.weight is None else replace(event, weight=float(event.weight)) for event in events]
     position = reserve(connection, len(events)).position - len(events)
     known = _known(connection, [event.event_id for event in events])
     receipts, rows, values = [], [], []

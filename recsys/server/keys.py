@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import re
@@ -84,8 +85,8 @@ class Keys:
     def __init__(self, database: Database, fresh: float = 2.0) -> None:
         self._database, self._fresh = database, fresh
         self._lock = threading.Lock()
-        self._read_at = -float("inf")
-        self._known: dict[str, tuple[str, Key]] = {}
+        self._next = -float("inf")
+        self._known: dict[str, tuple[str, Key]] | None = None
 
     def create(
         self, role: Role, *, name: str | None = None, seconds: float | None = None, rate: str | None = None
@@ -192,18 +193,22 @@ class Keys:
 
     def _forget(self) -> None:
         with self._lock:
-            self._read_at = -float("inf")
+            self._next = -float("inf")
 
     def _now(self) -> dict[str, tuple[str, Key]]:
         with self._lock:
-            now = time.monotonic()
-            if now - self._read_at >= self._fresh:
-                try:
+            started = time.monotonic()
+            if self._known is None:
+                self._known = self._read()
+            elif started >= self._next:
+                with contextlib.suppress(StoreUnavailableError):  # the keys that were read last stay
                     self._known = self._read()
-                except StoreUnavailableError:
-                    if self._read_at == -float("inf") and not self._known:
-                        raise
-                self._read_at = now
+            else:
+                return self._known
+            ended = time.monotonic()
+            self._next = ended + max(
+                self._fresh, 10 * (ended - started)
+            )  # a database that hangs holds up a tenth of the time
             return self._known
 
     def _read(self) -> dict[str, tuple[str, Key]]:

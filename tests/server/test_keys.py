@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.errors import ConfigError, DataError
+from recsys.errors import ConfigError, DataError, StoreUnavailableError
 from recsys.server import keys as module
 from recsys.server.database import Database, open_database
 from recsys.server.keys import Keys
@@ -87,3 +87,20 @@ def test_a_flood_of_wrong_keys_asks_the_database_once(database: Database, monkey
     for number in range(1000):
         assert keys.check(f"rk_{number:012x}_" + "a" * 43) is None
     assert len(reads) == 1
+
+
+def test_the_keys_that_were_read_last_open_while_the_database_is_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, fresh = Keys(database, fresh=0.0), Keys(database)
+    key, secret = keys.create("read")
+    assert keys.check(secret) == key
+
+    def away() -> None:
+        raise StoreUnavailableError("away")
+
+    for one in (keys, fresh):
+        monkeypatch.setattr(one, "_read", away)
+    assert [keys.check(secret), keys.check(secret + "x")] == [key, None]
+    with pytest.raises(StoreUnavailableError, match="away"):
+        fresh.check(secret)

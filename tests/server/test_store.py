@@ -185,3 +185,13 @@ def test_a_kill_loses_no_acknowledged_event_and_stores_none_twice(tmp_path: Path
     assert (tally.kills, tally.lost, tally.twice, tally.unseen) == (2, 0, 0, 0)
     assert tally.surplus <= benchmark.THREADS
     assert len(tally.acknowledged) >= 40
+
+
+def test_a_file_that_was_removed_takes_no_more_events(store: EventStore, database: Database, tmp_path: Path) -> None:
+    store.append([event("a", weight=10**300)])
+    assert database.file is not None
+    database.file.rename(tmp_path / "elsewhere.db")
+    with pytest.raises(StoreUnavailableError, match="was removed or replaced"):
+        store.append([event("b")])
+    (tmp_path / "elsewhere.db").rename(database.file)
+    assert results(store, event("b"), event("a", weight=10**300)) == ["accepted", "duplicate"]
