@@ -126,7 +126,8 @@ def problem_of(error: BaseException) -> Problem:
         return _of_http(error)
     for kind, status, name, title in _OF_LIBRARY:
         if isinstance(error, kind):
-            return Problem(status, name, title, str(error), retry_after=_retry_after(error))
+            detail = str(error).replace(" (--unknown skip)", "")  # what the command line would write
+            return Problem(status, name, title, detail, retry_after=_retry_after(error))
     return Problem(
         500, "internal", "The server made a mistake", "the log of the server has the cause under this request_id; report it"
     )

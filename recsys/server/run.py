@@ -26,6 +26,7 @@ from recsys.server.item_changes import ItemChanges
 from recsys.server.keys import Keys
 from recsys.server.live import Live, open_bundle
 from recsys.server.logs import begin_logs, frames_of, log
+from recsys.server.protocol import BoundedProtocol
 from recsys.server.served import Served
 from recsys.server.settings import Settings
 from recsys.server.store import EventStore
@@ -129,6 +130,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(served),
+                http=BoundedProtocol,
                 log_config=None,
                 access_log=False,
                 server_header=False,

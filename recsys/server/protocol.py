@@ -1,0 +1,54 @@
+"""A connection whose head is bounded: uvicorn's keeps any number of headers in memory, for any length of time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_MOST_BYTES: Final = 65_536
+"""Of a request line and headers; :func:`recsys.server.limits.check_target` is stricter, and says what is too long."""
+_SECONDS: Final = 10.0
+"""For a head to arrive."""
+_REFUSED: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Closes a connection whose request line and headers are too long, or do not come in time."""
+
+    _bytes = 0
+    _in_head = True
+    _clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._clock = self.loop.call_later(_SECONDS, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._bytes += len(data)
+            if self._bytes > _MOST_BYTES and not self.transport.is_closing():
+                self.transport.write(_REFUSED)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._bytes = True, 0
+        if self._clock is None:
+            self._clock = self.loop.call_later(_SECONDS, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_clock()
+        super().on_headers_complete()
+
+    def _stop_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
