@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -55,7 +54,7 @@ def begin_logs(settings: Logs, stream: BinaryIO | None = None) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(io.TextIOWrapper(out, "utf-8", write_through=True))
+    handler = logging.StreamHandler(_AsText(out))
     plain = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _without_traceback, _as_text],
@@ -66,6 +65,19 @@ def begin_logs(settings: Logs, stream: BinaryIO | None = None) -> None:
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(max(level, logging.WARNING) if name == "uvicorn" else level)
     logging.getLogger("uvicorn.access").disabled = True  # it would write paths, in which users are named
+
+
+class _AsText:
+    """A binary file as one of text, which does not close it when it goes."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> None:
+        self._out.write(text.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        self._out.flush()
 
 
 def _without_traceback(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
