@@ -80,8 +80,8 @@ _NONE.flags.writeable = False
 class Deltas:
     """The deltas of the users that were asked for or wrote last.
 
-    A user who is not held is loaded from the database. While a load is under way nothing else changes: a commit that it
-    missed is added afterwards, and a commit that it saw is recognised by its position.
+    A user who is not held is loaded from the database. A commit that a load missed is added afterwards, one that it saw
+    is recognised by its position, and a load during which events were removed is repeated.
 
     Parameters
     ----------
@@ -98,6 +98,9 @@ class Deltas:
         self._count = 0
         self._complete = False
         self._lock = threading.RLock()
+        self._loading = threading.Lock()
+        self._era = 0
+        self._missed: dict[str, list[Row]] = {}
         self._texts: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -115,6 +118,7 @@ class Deltas:
     def clear(self) -> None:
         """Forget all: the database decides anew."""
         with self._lock:
+            self._era += 1
             self._held.clear()
             self._texts.clear()
             self._count, self._complete = 0, False
@@ -132,6 +136,7 @@ class Deltas:
             self._remove(user)
 
     def _remove(self, user: str) -> None:
+        self._era += 1
         delta = self._held.pop(user, None)
         self._count -= _size(delta) if delta is not None else 0
 
@@ -150,17 +155,36 @@ class Deltas:
             As ``load`` does.
         """
         with self._lock:
-            if not self._complete and (missing := [user for user in dict.fromkeys(users) if user not in self._held]):
-                found = _by_user(self._load(missing))
-                for user in missing:
-                    self._hold(user, Delta.empty(user))
-                self._extend(found)
-            return self._now(users)
+            if not self._missing(users):
+                return self._now(users)
+        with self._loading:
+            while True:
+                with self._lock:
+                    missing, era = self._missing(users), self._era
+                    self._missed = {user: [] for user in missing}
+                try:
+                    found = _by_user(self._load(missing) if missing else ())
+                except BaseException:
+                    with self._lock:
+                        self._missed = {}
+                    raise
+                with self._lock:
+                    missed, self._missed = self._missed, {}
+                    if era != self._era:
+                        continue  # something was removed meanwhile, which may be in what was loaded
+                    for user in missing:
+                        self._hold(user, Delta.empty(user))
+                    self._extend(found)
+                    self._extend(missed)
+                    return self._now(users)
 
     def known(self, users: Sequence[str]) -> list[Delta]:
         """As :meth:`of`, without the database: a user who is not held has no interactions."""
         with self._lock:
             return self._now(users)
+
+    def _missing(self, users: Sequence[str]) -> list[str]:
+        return [] if self._complete else [user for user in dict.fromkeys(users) if user not in self._held]
 
     def _now(self, users: Sequence[str]) -> list[Delta]:
         found = []
@@ -179,6 +203,8 @@ class Deltas:
             held = self._held.get(user)
             if held is None:
                 if not self._complete:
+                    if user in self._missed:
+                        self._missed[user].extend(rows)
                     continue
                 held = Delta.empty(user)
             later = [self._shared(row) for row in rows if row.position > held.position]

@@ -21,6 +21,7 @@ from recsys.core.files import exclusive
 from recsys.core.progress import warn
 from recsys.errors import ConfigError, DataError, StoreUnavailableError
 from recsys.server import event_table as table
+from recsys.server.aside import Aside
 from recsys.server.database import Database, unreachable
 from recsys.server.deltas import Delta, Deltas, Row
 from recsys.server.events import LONGEST_ID, Event, Receipt, odd_text, refusal
@@ -28,6 +29,12 @@ from recsys.server.group_commit import GroupCommit
 from recsys.server.outage import Outage
 
 Found = TypeVar("Found")
+LONGEST_COMMIT: Final = 15.0
+"""Seconds after which a client is not kept waiting for a commit any longer."""
+UNSURE: Final = (
+    f"the database did not answer within {LONGEST_COMMIT:.0f} seconds, and the events may be stored or not: send them "
+    "again with the same event_ids, which stores them once"
+)
 _STEP: Final = 20_000
 """Rows that a statement reads or deletes."""
 _FAR: Final = 200_000
@@ -83,6 +90,8 @@ class EventStore:
         Events in one commit.
     waiting : int
         Events that may wait for a commit.
+    patience : float
+        Seconds that :meth:`deltas` waits for PostgreSQL before it goes on with what is known.
     on_commit : function, optional
         Called after each commit with the number of its events and its seconds.
 
@@ -113,12 +122,15 @@ class EventStore:
         held: int = 1_000_000,
         largest: int = 1_000,
         waiting: int = 20_000,
+        patience: float = 2.0,
         on_commit: Callable[[int, float], None] | None = None,
     ) -> None:
         self._database = database
         self._on_commit = on_commit
         self._deltas = Deltas(self._load, held)
         self._outage = Outage(self._probe)
+        self._aside = Aside("recsys-reads") if database.kind == "postgresql" else None
+        self._patience = patience
         self._catching = threading.RLock()
         self._state = table.State(0, 0)
         self._early: set[str] = set()
@@ -170,7 +182,12 @@ class EventStore:
         DataError
             More events than may ever wait.
         """
-        return self.submit(events).result()
+        future = self.submit(events)
+        try:
+            return future.result(LONGEST_COMMIT)
+        except TimeoutError as error:
+            future.cancel()
+            raise StoreUnavailableError(UNSURE) from error
 
     def submit(self, events: Sequence[Event]) -> Future[list[Receipt]]:
         """As :meth:`append`, without waiting; the future fails as ``append`` does.
@@ -180,8 +197,9 @@ class EventStore:
         OverloadedError, DataError
             As :meth:`append`.
         StoreUnavailableError
-            The store was closed.
+            The database cannot be reached, or the store was closed.
         """
+        self._refuse_outage()
         return self._writer.submit(list(events))
 
     def deltas(self, users: Sequence[str]) -> list[Delta]:
@@ -191,10 +209,10 @@ class EventStore:
         """
         if not self._outage.now:
             try:
-                if self._database.kind == "postgresql":
-                    self._again(self._catch_up)
-                return self._again(partial(self._deltas.of, users))
-            except StoreUnavailableError:
+                if self._aside is None:
+                    return self._deltas.of(users)
+                return self._aside.run(partial(self._newest, users)).result(self._patience)
+            except (StoreUnavailableError, TimeoutError):
                 self._outage.begin()
         return self._deltas.known(users)
 
@@ -282,6 +300,8 @@ class EventStore:
         """Take no more events, and write those that wait; false if that takes longer than ``timeout`` seconds."""
         ended = self._writer.close(timeout)
         self._outage.close()
+        if self._aside:
+            self._aside.close()
         if ended:
             self._owned.close()
         return ended
@@ -292,6 +312,10 @@ class EventStore:
             self._forgotten = table.forgotten_users(connection)
             if table.count_by_kind(connection, None).get("interaction", 0) <= held:
                 self._deltas.fill(table.interactions(connection, self._state.position))
+
+    def _newest(self, users: Sequence[str]) -> list[Delta]:
+        self._again(self._catch_up)
+        return self._again(partial(self._deltas.of, users))
 
     def _load(self, users: Sequence[str]) -> Iterator[Row]:
         storable = [user for user in users if odd_text("user_id", user, LONGEST_ID) is None]
@@ -313,10 +337,7 @@ class EventStore:
 
     def _change(self, work: Callable[[Connection], Found]) -> Found:
         """Write in a transaction."""
-        if self._outage.now:
-            raise StoreUnavailableError(
-                f"{self._database.where} cannot be reached; nothing was stored: send it again later"
-            )
+        self._refuse_outage()
 
         def once() -> Found:
             with self._database.writing() as connection:
@@ -328,6 +349,12 @@ class EventStore:
             if unreachable(error):
                 self._outage.begin()
             raise
+
+    def _refuse_outage(self) -> None:
+        if self._outage.now:
+            raise StoreUnavailableError(
+                f"{self._database.where} cannot be reached; nothing was stored: send it again later"
+            )
 
     def _commit(self, events: list[Event]) -> list[Receipt]:
         started, now = time.monotonic(), time.time()

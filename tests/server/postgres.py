@@ -91,6 +91,18 @@ class Postgres:
         self._server.send_signal({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
         self._server.wait(60)
 
+    def freeze(self) -> list[int]:
+        """Stop all of its processes where they are; the answer is for :meth:`thaw`."""
+        processes = [self._server.pid, *_children(self._server.pid)]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        return processes
+
+    def thaw(self, processes: list[int]) -> None:
+        """Let them go on."""
+        for process in processes:
+            os.kill(process, signal.SIGCONT)
+
     def kill(self) -> None:
         """SIGKILL to the server and to each process that it has started."""
         self._server.send_signal(signal.SIGSTOP)  # so that it starts no others meanwhile

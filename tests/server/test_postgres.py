@@ -115,6 +115,25 @@ def test_reads_go_on_and_writes_recover_when_it_is_stopped(replicas: list[EventS
     assert not store.stale
 
 
+def test_reads_go_on_when_it_hangs(url: str, postgres: Postgres) -> None:
+    database = open_database(url)
+    store = EventStore(database, patience=0.2)
+    store.append([event("a", item="1")])
+    frozen = postgres.freeze()
+    try:
+        started = time.monotonic()
+        for _ in range(20):
+            assert store.deltas(["u"])[0].item_ids == ("1",)
+        assert store.stale
+        assert time.monotonic() - started < 1
+    finally:
+        postgres.thaw(frozen)
+    assert _until_accepted(store, event("b", item="2"))[0].result == "accepted"
+    assert store.deltas(["u"])[0].item_ids == ("1", "2")
+    store.close()
+    database.close()
+
+
 def test_a_database_that_was_restarted_between_two_requests_is_not_noticed(
     replicas: list[EventStore], postgres: Postgres
 ) -> None:

@@ -9,11 +9,13 @@ from dataclasses import asdict
 
 from fastapi import Request, Response
 
+from recsys.errors import StoreUnavailableError
 from recsys.server.events import Event, new_event_id
 from recsys.server.limits import check_model
 from recsys.server.routes.guarded import bytes_of, needs, router
 from recsys.server.schemas import EventBody, EventsAnswer, EventsBody
 from recsys.server.served import served_by
+from recsys.server.store import LONGEST_COMMIT, UNSURE
 
 routes = router("events")
 
@@ -27,7 +29,11 @@ async def append(body: EventsBody, request: Request) -> Response:
     served = served_by(request)
     check_model(body, served.settings.limits)
     now = int(time.time())
-    receipts = await asyncio.wrap_future(served.store.submit([_event(one, now) for one in body.events]))
+    stored = asyncio.wrap_future(served.store.submit([_event(one, now) for one in body.events]))
+    try:
+        receipts = await asyncio.wait_for(stored, LONGEST_COMMIT)
+    except TimeoutError as error:
+        raise StoreUnavailableError(UNSURE) from error
     counts = Counter(one.result for one in receipts)
     return bytes_of(
         {
