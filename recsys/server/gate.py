@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
-import uuid
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys.server.limits import check_target
@@ -19,6 +20,9 @@ from recsys.server.problems import Problem, problem_of
 REQUEST_ID: Final = "x-request-id"
 _GOOD_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
+_IDS: Final = random.Random()  # noqa: S311 - names for requests; the system's own source would let go of the interpreter
+_GONE: Final = 499
+"""The status of a request whose client went away, which nobody reads."""
 UNMATCHED: Final = "unmatched"
 Seen: TypeAlias = Callable[[str, str, int, float], None]
 """Told of every request: method, route, status, seconds."""
@@ -44,8 +48,8 @@ class Gate:
             await self.app(scope, receive, send)
             return
         started, given = time.perf_counter(), Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        request_id = given if _GOOD_ID.fullmatch(given) else f"{_IDS.getrandbits(128):032x}"
+        scope.setdefault("state", {}).update(request_id=request_id, started=started)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         status = 0
@@ -67,6 +71,8 @@ class Gate:
                 detail = f"{self._most:,} requests are in flight; send it again later"
                 raise Problem(429, "overloaded", "The server has too much to do", detail, retry_after=1)
             await self.app(scope, receive, named)
+        except ClientDisconnect:
+            status = _GONE
         except Exception as error:  # the last place where a request can get an answer
             problem = problem_of(error)
             if problem.status_code == 500:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sized
+from functools import cache
 from typing import Any, Final
 
 import orjson
@@ -143,11 +144,10 @@ def check_model(model: BaseModel, limits: Limits, place: str = "body") -> None:
     Problem
         422, with the field and the limit.
     """
-    bounds = vars(limits)
-    for name, field in type(model).model_fields.items():
-        value = model.__dict__[name]
-        if isinstance(field.json_schema_extra, dict) and LIMIT in field.json_schema_extra and value is not None:
-            most = bounds[str(field.json_schema_extra[LIMIT])]
+    bounds, limited = vars(limits), _limited(type(model))
+    for name, value in vars(model).items():
+        if name in limited and value is not None:
+            most = bounds[limited[name]]
             if isinstance(value, int) and value > most:
                 raise of_field(f"{place}.{name}", f"must be at most {most:,}, not {value}")
             if isinstance(value, Sized) and len(value) > most:
@@ -155,6 +155,13 @@ def check_model(model: BaseModel, limits: Limits, place: str = "body") -> None:
         if isinstance(value, list) and value and isinstance(value[0], BaseModel):
             for i, one in enumerate(value):
                 check_model(one, limits, f"{place}.{name}[{i}]")
+
+
+@cache
+def _limited(model: type[BaseModel]) -> dict[str, str]:
+    """Field → the limit that it stands under."""
+    extras = {name: field.json_schema_extra for name, field in model.model_fields.items()}
+    return {name: str(extra[LIMIT]) for name, extra in extras.items() if isinstance(extra, dict) and LIMIT in extra}
 
 
 def check_predicate(where: str | None, limits: Limits, place: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
@@ -104,6 +105,12 @@ async def recorded(request: Request, action: str, *, allowed: bool = True, **fac
 def bytes_of(content: Any, status: int = 200) -> Response:
     """An answer in JSON; values that are not numbers become null."""
     return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def seconds_left(request: Request) -> float:
+    """Until the deadline, which begins with the request."""
+    passed: float = time.perf_counter() - request.state.started
+    return served_by(request).engine.deadline - passed
 
 
 async def outcome(request: Request, future: Future[Found]) -> Found:

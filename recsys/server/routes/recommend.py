@@ -11,7 +11,7 @@ from recsys.errors import RecsysError
 from recsys.server.asks import Listed, RecommendAsk
 from recsys.server.limits import check_model, check_predicate, check_rules
 from recsys.server.problems import Problem, problem_of
-from recsys.server.routes.guarded import bytes_of, needs, outcome, router
+from recsys.server.routes.guarded import bytes_of, needs, outcome, router, seconds_left
 from recsys.server.schemas import BatchAnswer, BatchBody, RecommendAnswer, RecommendBody
 from recsys.server.served import Served, served_by
 from recsys.serving.rules.spec import Rules
@@ -27,7 +27,7 @@ async def recommend(body: RecommendBody, request: Request) -> Response:
     """
     served = served_by(request)
     check_model(body, served.settings.limits)
-    listed = await outcome(request, served.engine.recommend(_ask(body, served, "body")))
+    listed = await outcome(request, served.engine.recommend(_ask(body, served, "body"), seconds=seconds_left(request)))
     return bytes_of(_answer(listed, body, served, request.state.request_id))
 
 
@@ -41,7 +41,7 @@ async def recommend_batch(body: BatchBody, request: Request) -> Response:
     check_model(body, served.settings.limits)
     asks = [_tried(asked, served, f"body.requests[{i}]") for i, asked in enumerate(body.requests)]
     good = [ask for ask in asks if isinstance(ask, RecommendAsk)]
-    found = await outcome(request, served.engine.together(good)) if good else []
+    found = await outcome(request, served.engine.together(good, seconds=seconds_left(request))) if good else []
     left = iter(found)
     answers = [next(left) if isinstance(ask, RecommendAsk) else ask for ask in asks]
     return bytes_of(
@@ -71,7 +71,7 @@ def _ask(body: RecommendBody, served: Served, place: str) -> RecommendAsk:
     limits = served.settings.limits
     check_predicate(body.where, limits, f"{place}.where")
     check_rules(body.rules, limits, f"{place}.rules")
-    given = {name: value for name, value in body if name not in ("titles", "rules")}
+    given = {name: value for name, value in vars(body).items() if name not in ("titles", "rules")}
     return RecommendAsk(rules=None if body.rules is None else Rules.of(body.rules, f"{place}.rules"), **given)
 
 
