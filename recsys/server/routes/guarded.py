@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from json import JSONDecodeError
+from typing import Any, Final, TypeAlias, TypeVar, get_type_hints
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
 from recsys.server.access import check_role
@@ -22,6 +24,7 @@ from recsys.server.schemas import ProblemAnswer
 from recsys.server.served import served_by
 
 Found = TypeVar("Found")
+Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
 SCHEME: Final = "key"
 """The security scheme's name in the OpenAPI schema."""
 _PROBLEM: Final = f"#/components/schemas/{ProblemAnswer.__name__}"
@@ -55,9 +58,9 @@ class GuardedRoute(APIRoute):
         It was declared without a role (:func:`needs`).
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handler:
         """The framework's handler behind access and limits."""
-        handle, role = super().get_route_handler(), _role_of(self.openapi_extra)
+        handle, role = self._answering(super().get_route_handler()), _role_of(self.openapi_extra)
 
         async def guarded(request: Request) -> Response:
             served = served_by(request)
@@ -70,10 +73,34 @@ class GuardedRoute(APIRoute):
 
         return guarded
 
+    def _answering(self, handle: Handler) -> Handler:
+        """What answers a request that was let in."""
+        return handle
 
-def router(tag: str) -> APIRouter:
+
+class HotRoute(GuardedRoute):
+    """A route whose function takes a body and the request alone, and is called without what the framework does besides.
+
+    What is wrong with a body, the framework says.
+    """
+
+    def _answering(self, handle: Handler) -> Handler:
+        endpoint, model = self.endpoint, get_type_hints(self.endpoint)["body"]
+
+        async def called(request: Request) -> Response:
+            try:
+                body = model.model_validate(await request.json())
+            except (ValidationError, JSONDecodeError):
+                return await handle(request)
+            answer: Response = await endpoint(body, request)
+            return answer
+
+        return called
+
+
+def router(tag: str, route: type[GuardedRoute] = GuardedRoute) -> APIRouter:
     """A router of guarded routes."""
-    return APIRouter(route_class=GuardedRoute, tags=[tag], responses=PROBLEMS)
+    return APIRouter(route_class=route, tags=[tag], responses=PROBLEMS)
 
 
 def needs(role: Role) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from recsys.errors import RecsysError
 from recsys.server.asks import Listed, RecommendAsk
 from recsys.server.limits import check_model, check_predicate, check_rules
 from recsys.server.problems import Problem, problem_of
-from recsys.server.routes.guarded import bytes_of, needs, outcome, router, seconds_left
+from recsys.server.routes.guarded import HotRoute, bytes_of, needs, outcome, router, seconds_left
 from recsys.server.schemas import BatchAnswer, BatchBody, RecommendAnswer, RecommendBody
 from recsys.server.served import Served, served_by
 from recsys.serving.rules.spec import Rules
 
-routes = router("recommend")
+routes = router("recommend", HotRoute)
 
 
 @routes.post("/v1/recommend", response_model=RecommendAnswer, openapi_extra=needs("read"))
