@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 FAISS ?= cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench gpu-check clean
+.PHONY: help demo serve test check format bench gpu-check clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
@@ -21,6 +21,10 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## set up, then make a shop, train on it, compare and recommend (about 5 minutes)
 	$(BIN)/recsys demo
+
+serve: $(READY)  ## set up, make the demo if there is none, and serve it with a page at http://127.0.0.1:8000/
+	@test -f runs/demo/bundle/manifest.json || $(BIN)/recsys demo
+	$(BIN)/recsys serve runs/demo/bundle --open --db sqlite:///runs/demo/server.db
 
 test: $(READY)  ## set up, then run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2

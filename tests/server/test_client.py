@@ -68,6 +68,13 @@ def test_frames_are_those_of_the_retriever(client: recsys.Client, run: Path) -> 
     assert sum(explained.parts.values()) == pytest.approx(client.score("i9", history=["i3", "i4"]).scores["i9"], rel=1e-3)
 
 
+def test_effects_of_rules_are_typed(client: recsys.Client) -> None:
+    rules = {"pin": [{"item": "i4", "position": 1}]}
+    answer = client.recommend("u1", k=3, rules=rules, filter_seen=False, rule_effects=True)
+    assert [(one.item_id, one.rank_after) for one in answer.rule_effects if one.item_id == "i4"] == [("i4", 1)]
+    assert answer.items[0].item_id == "i4"
+
+
 def test_an_event_is_read_by_the_next_question_and_a_user_is_forgotten(client: recsys.Client) -> None:
     moment = datetime(2026, 1, 2, tzinfo=UTC)
     receipt = client.send_event(event_id="c-1", user_id="caller", item_id="i3", timestamp=moment, event=None)  # type: ignore[typeddict-item]

@@ -58,6 +58,22 @@ def _frame(items: Sequence[RankedItem], **before: Any) -> pl.DataFrame:
 
 
 @dataclass(frozen=True)
+class RuleEffect(_Answer):
+    """What one rule did to one item.
+
+    ``change`` was added to its score, or None; ``rank_before`` is None where it was not among the candidates,
+    ``rank_after`` where it fell out of the list.
+    """
+
+    item_id: RawId
+    rule: str
+    change: float | None
+    rank_before: int | None
+    rank_after: int | None
+    title: str | None = None
+
+
+@dataclass(frozen=True)
 class Recommended(_Answer):
     """Ranked items for somebody, best first.
 
@@ -74,6 +90,8 @@ class Recommended(_Answer):
     bundle : str
         Digest of the bundle that answered.
     request_id : str
+    rule_effects : tuple of RuleEffect
+        Where they were asked for.
 
     Examples
     --------
@@ -93,10 +111,12 @@ class Recommended(_Answer):
     stale: bool
     bundle: str
     request_id: str
+    rule_effects: tuple[RuleEffect, ...] = ()
 
     @classmethod
     def of(cls, given: Read) -> Self:
-        return super().of({**given, "items": _ranked(given)})
+        effects = tuple(RuleEffect.of(one) for one in given.get("rule_effects", ()))
+        return super().of({**given, "items": _ranked(given), "rule_effects": effects})
 
     def to_frame(self) -> pl.DataFrame:
         """``item_id``, ``score``, ``rank``, and ``title`` where titles were asked for."""

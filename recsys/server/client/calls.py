@@ -49,7 +49,7 @@ def recommend(user: RawId | None = None, **options: Unpack[Options]) -> Call[ans
     **options
         ``history`` (instead of user), ``times``, ``events``, ``request_time``, ``target_event``, ``k``, ``filter_seen``,
         ``exclude``, ``eligible``, ``where``, ``rules``, ``fallback``, ``unknown``, as of
-        :meth:`recsys.Retriever.recommend`; ``titles=True`` for titles.
+        :meth:`recsys.Retriever.recommend`; ``titles=True`` for titles, ``rule_effects=True`` for what the rules moved.
 
     Raises
     ------

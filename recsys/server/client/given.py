@@ -35,6 +35,7 @@ class Options(Person, total=False):
     where: str
     rules: Mapping[str, Any]
     fallback: Literal["error", "popular"]
+    rule_effects: bool
     titles: bool
 
 
