@@ -76,7 +76,10 @@ class Attempts(Generic[Made]):
         status = response.status_code
         if response.is_success:
             try:
-                return self._call.read(orjson.loads(response.content))
+                found = orjson.loads(response.content)
+                if not isinstance(found, dict):
+                    raise TypeError("an object is expected")
+                return self._call.read(found)
             except (KeyError, TypeError, ValueError) as error:
                 if isinstance(error, RecsysError):
                     raise
