@@ -20,6 +20,7 @@ from recsys.server.asks import Listed, Passed, RecommendAsk, RuleEffect, ScoreAs
 from recsys.server.histories import Stored
 from recsys.server.persons import Persons, persons_of
 from recsys.server.popular import Popularity
+from recsys.server.stages import stage
 from recsys.serving.people import LeftOut
 from recsys.serving.ranking import ranked, search
 from recsys.serving.request import Request
@@ -86,9 +87,11 @@ def answers(state: State, asks: Sequence[RecommendAsk | ScoreAsk], stored: Store
     """
     bundle = state.bundle
     cold = [isinstance(ask, RecommendAsk) and ask.fallback == "popular" for ask in asks]
-    persons = persons_of(bundle, asks, stored, cold)
+    with stage("history"):
+        persons = persons_of(bundle, asks, stored, cold)
     found: list[Answer | None] = list(persons.errors)
-    vectors = _vectors(bundle, persons)
+    with stage("tower"):
+        vectors = _vectors(bundle, persons)
     groups: dict[_Filters, list[int]] = {}
     for i, ask in enumerate(asks):
         if found[i] is not None:
@@ -194,12 +197,14 @@ def _ranked(
 ) -> tuple[Ranked, pl.DataFrame | None]:
     bundle, read = state.bundle, persons.histories.take(rows)
     if filters.rules is None:
-        return search(bundle.corpus, vectors[rows], read, filters.k, exclude=exclude, eligible=mask), None
+        with stage("search"):
+            return search(bundle.corpus, vectors[rows], read, filters.k, exclude=exclude, eligible=mask), None
     request = Request(
         bundle, persons.people(rows), np.arange(len(rows)), exclude, mask, filters.k, filters.request_time,
         filters.target_event, filters.rules, LeftOut(),
     )  # fmt: skip
-    return ranked(request)
+    with stage("rules"):
+        return ranked(request)
 
 
 def _effects(bundle: Bundle, moves: pl.DataFrame | None, n: int) -> list[tuple[RuleEffect, ...]]:

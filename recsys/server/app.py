@@ -8,22 +8,20 @@ from starlette.middleware.cors import CORSMiddleware
 
 from recsys.core.version import __version__
 from recsys.server import problems
-from recsys.server.gate import Gate, Seen
-from recsys.server.routes import admin, events, health, items, look_up, recommend, schema, users
+from recsys.server.gate import Gate
+from recsys.server.routes import admin, events, health, items, look_up, metrics, recommend, schema, users
 from recsys.server.served import Served
 
 
-def create_app(served: Served, seen: Seen | None = None) -> FastAPI:
+def create_app(served: Served) -> FastAPI:
     """The application of a running server.
 
     Parameters
     ----------
     served : Served
-    seen : function, optional
-        Told of every request: method, route, status, seconds.
     """
     settings = served.settings
-    around = [Middleware(Gate, settings.limits.in_flight, seen or _unseen)]
+    around = [Middleware(Gate, settings.limits.in_flight, served.metrics)]
     if settings.access.cors_origins:
         around.append(Middleware(CORSMiddleware, allow_origins=settings.access.cors_origins, allow_methods=["GET", "POST"],
                                  allow_headers=["authorization", "content-type"]))  # fmt: skip
@@ -39,8 +37,5 @@ def create_app(served: Served, seen: Seen | None = None) -> FastAPI:
     problems.install(app)
     for one in (recommend, look_up, events, users, items, admin, health, schema):
         app.include_router(one.routes)
+    app.include_router(metrics.routes(key=settings.watching.metrics_key))
     return app
-
-
-def _unseen(method: str, route: str, status: int, seconds: float) -> None:
-    """Nobody counts."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import numpy as np
+from opentelemetry.trace import SpanContext
 
 from recsys.errors import BundleError, ConfigError, RecsysError
 from recsys.server.answering import State, answers
@@ -30,10 +32,14 @@ from recsys.server.item_changes import Change, ItemChange, ItemChanges, Value
 from recsys.server.live import Live, Loaded, Version
 from recsys.server.living import changed, missing_items, with_changes
 from recsys.server.looking_up import looked_up
-from recsys.server.model_queue import ModelQueue, Watcher
+from recsys.server.metrics import Swap
+from recsys.server.model_queue import ModelQueue
 from recsys.server.persons import store_id
 from recsys.server.shadow import Shadow, ShadowReport
+from recsys.server.stages import listening, stage
 from recsys.server.store import EventStore, Forgotten
+from recsys.server.traces import batch_span, here
+from recsys.server.watcher import EngineWatcher, Unseen
 from recsys.serving.request_arguments import RawId
 
 Answered = Listed | Explained
@@ -47,6 +53,7 @@ class _Call:
 
     asks: tuple[Ask, ...]
     single: bool
+    span: SpanContext | None = field(default_factory=here)
 
 
 class Engine:
@@ -64,7 +71,7 @@ class Engine:
         See :class:`recsys.server.model_queue.ModelQueue`.
     deadline : float
         Seconds that a request may wait by default.
-    watcher : Watcher, optional
+    watcher : EngineWatcher, optional
 
     Attributes
     ----------
@@ -88,11 +95,12 @@ class Engine:
         batch_requests: int = 64,
         batch_positions: int = 8192,
         deadline: float = 2.0,
-        watcher: Watcher | None = None,
+        watcher: EngineWatcher | None = None,
     ) -> None:
         self.live, self.store, self._changes = live, store, changes
         self.deadline = deadline
         self.ready = False
+        self._watcher: EngineWatcher = watcher or Unseen()
         self._position = 0
         self._following = Following(live, store)
         self._shadow: Shadow | None = None
@@ -102,7 +110,7 @@ class Engine:
             length=queue_length,
             batch_requests=batch_requests,
             batch_positions=batch_positions,
-            watcher=watcher,
+            watcher=self._watcher,
         )
 
     @property
@@ -239,11 +247,25 @@ class Engine:
         BundleError
             It cannot take over; the active one stays.
         """
-        return self.live.version_of(self.live.activate(digest, lambda loaded: self._prepare(loaded, force=force)))
+        with self._swapping("activated"):
+            found = self.live.activate(digest, lambda loaded: self._prepare(loaded, force=force))
+        return self.live.version_of(found)
 
     def roll_back(self) -> Version:
         """Let the bundle before this one answer again; raises as :meth:`Live.roll_back`."""
-        return self.live.version_of(self.live.roll_back(lambda loaded: self._prepare(loaded, force=True)))
+        with self._swapping("rolled_back"):
+            found = self.live.roll_back(lambda loaded: self._prepare(loaded, force=True))
+        return self.live.version_of(found)
+
+    @contextmanager
+    def _swapping(self, result: Swap) -> Iterator[None]:
+        """Tell the watcher how the block ended."""
+        try:
+            yield
+        except RecsysError:
+            self._watcher.swapped("refused")
+            raise
+        self._watcher.swapped(result)
 
     def start_shadow(self, digest: str, share: float) -> ShadowReport:
         """Let a loaded bundle answer a share of the requests too, unseen, to compare it with the active one.
@@ -315,11 +337,17 @@ class Engine:
 
     def _answered(self, calls: Sequence[_Call]) -> list[Any]:
         """The answers, or the error, of each call."""
+        with listening(self._watcher.stage), batch_span(len(calls), [call.span for call in calls]):
+            return self._answered_in_stages(calls)
+
+    def _answered_in_stages(self, calls: Sequence[_Call]) -> list[Any]:
         asks = [ask for call in calls for ask in call.asks]
-        stored = self._stored([ask.user for ask in asks if isinstance(ask, PersonAsk) and ask.user is not None])
+        with stage("history"):
+            stored = self._stored([ask.user for ask in asks if isinstance(ask, PersonAsk) and ask.user is not None])
         start = time.perf_counter()
         with self.live.lease() as lease:
             results = answered(lease.state, asks, stored)
+            self._watcher.answered(lease.state, asks, stored, results)
         if (shadow := self._shadow) is not None:
             seconds = (time.perf_counter() - start) / len(asks)
             for ask, one in zip(asks, results, strict=True):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,7 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys.server.limits import check_target
 from recsys.server.logs import frames_of, log
-from recsys.server.problems import Problem, problem_of
+from recsys.server.metrics import Metrics
+from recsys.server.problems import PROBLEM, Problem, problem_of
+from recsys.server.stages import listening
+from recsys.server.traces import answered, request_span
 
 REQUEST_ID: Final = "x-request-id"
 _GOOD_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -24,8 +26,6 @@ _IDS: Final = random.Random()  # noqa: S311 - names for requests; the system's o
 _GONE: Final = 499
 """The status of a request whose client went away, which nobody reads."""
 UNMATCHED: Final = "unmatched"
-Seen: TypeAlias = Callable[[str, str, int, float], None]
-"""Told of every request: method, route, status, seconds."""
 
 
 class Gate:
@@ -36,19 +36,21 @@ class Gate:
     app : ASGI application
     in_flight : int
         Requests at once; more get 429. Health answers all the same.
-    seen : function
+    metrics : Metrics
     """
 
-    def __init__(self, app: ASGIApp, in_flight: int, seen: Seen) -> None:
-        self.app, self._most, self._seen, self._now = app, in_flight, seen, 0
+    def __init__(self, app: ASGIApp, in_flight: int, metrics: Metrics) -> None:
+        self.app, self._most, self._metrics, self._now = app, in_flight, metrics, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, given = time.perf_counter(), Headers(scope=scope).get(REQUEST_ID, "")
-        request_id = given if _GOOD_ID.fullmatch(given) else f"{_IDS.getrandbits(128):032x}"
+        started, given = time.perf_counter(), Headers(scope=scope)
+        request_id = given.get(REQUEST_ID, "")
+        if not _GOOD_ID.fullmatch(request_id):
+            request_id = f"{_IDS.getrandbits(128):032x}"
         scope.setdefault("state", {}).update(request_id=request_id, started=started)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -70,11 +72,16 @@ class Gate:
             if self._now > self._most and scope["path"] not in _HEALTH:
                 detail = f"{self._most:,} requests are in flight; send it again later"
                 raise Problem(429, "overloaded", "The server has too much to do", detail, retry_after=1)
-            await self.app(scope, receive, named)
+            with listening(self._metrics.stage), request_span(scope["method"], given) as span:
+                try:
+                    await self.app(scope, receive, named)
+                finally:
+                    answered(span, scope["method"], route_of(scope), status or 500)
         except ClientDisconnect:
             status = _GONE
         except Exception as error:  # the last place where a request can get an answer
             problem = problem_of(error)
+            scope["state"][PROBLEM] = problem.kind
             if problem.status_code == 500:
                 log().error("failed", error=type(error).__name__, frames=frames_of(error), route=route_of(scope))
             if status == 0:
@@ -82,7 +89,7 @@ class Gate:
         finally:
             self._now -= 1
             seconds, route = time.perf_counter() - started, route_of(scope)
-            self._seen(scope["method"], route, status, seconds)
+            self._metrics.request(route, status, seconds, scope["state"].get(PROBLEM))
             caller = scope["state"].get("caller")
             who = {} if caller is None else {"key_id": caller.key_id}
             log().info(
@@ -93,4 +100,4 @@ class Gate:
 def route_of(scope: Scope) -> str:
     """The route's own path, such as ``/v1/users/{user_id}``: the request's path names users."""
     route = scope.get("route")
-    return UNMATCHED if route is None else str(route.path)
+    return UNMATCHED if route is None else str(route.path_format)

@@ -75,7 +75,7 @@ class Metrics:
     Examples
     --------
     >>> metrics = Metrics()
-    >>> metrics.request("POST", "/v1/recommend", 200, 0.004, None)
+    >>> metrics.request("/v1/recommend", 200, 0.004, None)
     >>> 'recsys_requests_total{route="/v1/recommend",status="200"} 1.0' in metrics.text().decode()
     True
     """
@@ -156,12 +156,12 @@ class Metrics:
         for what in DRIFTS:
             self._drift.labels(what).set(math.nan)
 
-    def request(self, method: str, route: str, status: int, seconds: float, kind: str | None) -> None:
+    def request(self, route: str, status: int, seconds: float, kind: str | None) -> None:
         """Count a request of any status.
 
         Parameters
         ----------
-        method, route : str
+        route : str
             The route's own path, never the request's.
         status : int
         seconds : float

@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from recsys import errors
 
 MEDIA_TYPE: Final = "application/problem+json"
+PROBLEM: Final = "problem"
+"""Under which the state of a request has the kind of the problem that it was answered."""
 _LONGEST: Final = 2000
 """Characters of a detail."""
 _INVALID: Final = "The request is not valid"
@@ -187,7 +189,9 @@ def install(app: FastAPI) -> None:
     """Answer every error that a route raises as a problem."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        return problem_of(error).response(request.state.request_id)
+        problem = problem_of(error)
+        setattr(request.state, PROBLEM, problem.kind)
+        return problem.response(request.state.request_id)
 
     for kind in (RequestValidationError, HTTPException, errors.RecsysError):
         app.add_exception_handler(kind, answer)

@@ -26,10 +26,13 @@ from recsys.server.item_changes import ItemChanges
 from recsys.server.keys import Keys
 from recsys.server.live import Live, open_bundle
 from recsys.server.logs import begin_logs, frames_of, log
+from recsys.server.metrics import Metrics
 from recsys.server.protocol import BoundedProtocol
+from recsys.server.quality import Quality
 from recsys.server.served import Served
 from recsys.server.settings import Settings
 from recsys.server.store import EventStore
+from recsys.server.watcher import Watch
 
 _DAY: Final = 86_400
 _FOLLOW_EVERY: Final = 2.0
@@ -101,7 +104,14 @@ def opened(settings: Settings) -> Iterator[Served]:
     with ExitStack() as owned:
         database = open_database(storage.db)
         owned.callback(database.close)
-        store = EventStore(database, largest=storage.commit_events, waiting=storage.append_queue)
+        metrics, watching = Metrics(), settings.watching
+        quality = Quality(
+            metrics, share=watching.quality_share, answers=watching.quality_answers, busy=watching.quality_busy
+        )
+        owned.callback(quality.close)
+        store = EventStore(
+            database, largest=storage.commit_events, waiting=storage.append_queue, on_commit=metrics.committed
+        )
         owned.callback(store.close, settings.listen.drain_seconds)
         keys = Keys(database)
         audit = Audit(Path(settings.logs.audit_file)) if settings.logs.audit_file else None
@@ -117,9 +127,10 @@ def opened(settings: Settings) -> Iterator[Served]:
             batch_requests=chosen.batch_requests,
             batch_positions=chosen.batch_positions,
             deadline=chosen.deadline_milliseconds / 1e3,
+            watcher=Watch(metrics, quality),
         )
         owned.callback(engine.drain, settings.listen.drain_seconds)
-        yield Served(engine, store, Access(keys, settings.access), settings, audit)
+        yield Served(engine, store, Access(keys, settings.access), settings, audit, metrics)
 
 
 class Server(uvicorn.Server):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
 from recsys.server.access import Access
 from recsys.server.audit import Audit
 from recsys.server.engine import Engine
+from recsys.server.metrics import Metrics
 from recsys.server.settings import Settings
 from recsys.server.store import EventStore
 
@@ -26,6 +27,7 @@ class Served:
     settings : Settings
     audit : Audit or None
         None: among the other lines of the log.
+    metrics : Metrics
     """
 
     engine: Engine
@@ -33,6 +35,7 @@ class Served:
     access: Access
     settings: Settings
     audit: Audit | None = None
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def served_by(request: Request) -> Served:

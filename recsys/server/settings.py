@@ -176,6 +176,25 @@ class Logs:
         settle(self)
 
 
+@checked_options
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """What is measured while the server answers; /metrics has it for Prometheus."""
+
+    metrics_key: bool = True
+    """Ask for a key with the role read, or admin, at /metrics; without it everybody who reaches the server can read it."""
+    quality_share: float = _within(0.1, 0.0, 1.0)
+    """Share of the answers that are looked at for coverage, popularity, drift, and the recall of the index; 0 for none."""
+    quality_answers: int = _within(5000, 200, 1_000_000)
+    """Latest of these answers to judge by."""
+    quality_busy: float = _within(0.05, 0.001, 1.0)
+    """Largest share of the time in which the model is asked for the sake of these measurements."""
+
+    def __post_init__(self) -> None:
+        settle(self)
+        _check_ranges(self)
+
+
 TABLES: Final[dict[str, type]] = {
     "listen": Listen,
     "storage": Storage,
@@ -183,6 +202,7 @@ TABLES: Final[dict[str, type]] = {
     "limits": Limits,
     "access": Access,
     "logs": Logs,
+    "watching": Watching,
 }
 """Table of the file → its dataclass."""
 
@@ -195,7 +215,7 @@ class Settings:
     ----------
     bundle : Path or None
         Folder of the bundle (RUN).
-    listen, storage, answering, limits, access, logs
+    listen, storage, answering, limits, access, logs, watching
         One for each table of the file.
 
     Raises
@@ -217,6 +237,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     access: Access = field(default_factory=Access)
     logs: Logs = field(default_factory=Logs)
+    watching: Watching = field(default_factory=Watching)
 
     def __post_init__(self) -> None:
         if self.access.open and not is_loopback(self.listen.host):

@@ -15,13 +15,13 @@ _TOLD: Final[ContextVar[Timed | None]] = ContextVar("recsys_stages", default=Non
 
 
 @contextmanager
-def told(listener: Timed) -> Iterator[None]:
+def listening(listener: Timed) -> Iterator[None]:
     """Within the block, ``listener`` gets the seconds of each stage.
 
     Examples
     --------
     >>> heard = []
-    >>> with told(lambda name, seconds: heard.append(name)), stage("search"):
+    >>> with listening(lambda name, seconds: heard.append(name)), stage("search"):
     ...     pass
     >>> heard
     ['search']

@@ -21,9 +21,12 @@ from recsys.server.item_changes import ItemChanges
 from recsys.server.keys import Keys, Role
 from recsys.server.live import Live, open_bundle
 from recsys.server.logs import begin_logs
+from recsys.server.metrics import Metrics
+from recsys.server.quality import Quality
 from recsys.server.served import Served
 from recsys.server.settings import Settings
 from recsys.server.store import EventStore
+from recsys.server.watcher import Watch
 
 
 @dataclass
@@ -65,17 +68,20 @@ def world_of(run: Path, folder: Path, **tables: dict[str, Any]) -> Iterator[Worl
     logged = io.BytesIO()
     begin_logs(settings.logs, logged)
     database = open_database(settings.storage.db)
-    store = EventStore(database)
-    engine = Engine(Live(open_bundle(run)), store, ItemChanges(database))
+    metrics = Metrics()
+    quality = Quality(metrics)
+    store = EventStore(database, on_commit=metrics.committed)
+    engine = Engine(Live(open_bundle(run)), store, ItemChanges(database), watcher=Watch(metrics, quality))
     engine.warm_up(4)
     keys = Keys(database)
     secrets = {role: keys.create(role)[1] for role in get_args(Role)}
     audit = Audit(Path(settings.logs.audit_file)) if settings.logs.audit_file else None
-    served = Served(engine, store, Access(keys, settings.access), settings, audit)
+    served = Served(engine, store, Access(keys, settings.access), settings, audit, metrics)
     try:
         yield World(TestClient(create_app(served)), keys, secrets, served, logged)
     finally:
         engine.drain(5.0)
+        quality.close()
         store.close()
         database.close()
         if audit:

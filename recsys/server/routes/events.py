@@ -29,11 +29,13 @@ async def append(body: EventsBody, request: Request) -> Response:
     served = served_by(request)
     check_model(body, served.settings.limits)
     now = int(time.time())
-    stored = asyncio.wrap_future(served.store.submit([_event(one, now) for one in body.events]))
+    events = [_event(one, now) for one in body.events]
+    stored = asyncio.wrap_future(served.store.submit(events))
     try:
         receipts = await asyncio.wait_for(stored, LONGEST_COMMIT)
     except TimeoutError as error:
         raise StoreUnavailableError(UNSURE) from error
+    served.metrics.events(events, receipts)
     counts = Counter(one.result for one in receipts)
     return bytes_of(
         {

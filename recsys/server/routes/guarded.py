@@ -22,6 +22,7 @@ from recsys.server.logs import log
 from recsys.server.problems import Problem
 from recsys.server.schemas import ProblemAnswer
 from recsys.server.served import served_by
+from recsys.server.stages import stage
 
 Found = TypeVar("Found")
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -64,7 +65,8 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             served = served_by(request)
-            request.state.caller = caller = await served.access.admit(request)
+            with stage("auth"):
+                request.state.caller = caller = await served.access.admit(request)
             if caller.role not in (role, "admin"):
                 await recorded(request, self.path_format, allowed=False)
                 detail = f"this needs a key of the role {role}, not {caller.role}"
@@ -131,7 +133,8 @@ async def recorded(request: Request, action: str, *, allowed: bool = True, **fac
 
 def bytes_of(content: Any, status: int = 200) -> Response:
     """An answer in JSON; values that are not numbers become null."""
-    return Response(orjson.dumps(content), status, media_type="application/json")
+    with stage("encode"):
+        return Response(orjson.dumps(content), status, media_type="application/json")
 
 
 def seconds_left(request: Request) -> float:
