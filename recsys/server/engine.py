@@ -80,9 +80,15 @@ class Engine:
 
     Examples
     --------
-    >>> from recsys.server.asks import RecommendAsk
+    >>> from pathlib import Path
+    >>> from recsys.server.database import open_database
+    >>> database = open_database("sqlite:///events.db")
+    >>> store, live = EventStore(database), Live(Loaded(retriever, Path("run"), "digest"))
+    >>> engine = Engine(live, store, ItemChanges(database))
     >>> len(engine.recommend(RecommendAsk(user="u1", k=3)).result().item_ids)
     3
+    >>> engine.drain(5.0), store.close(), database.close()
+    (True, True, None)
     """
 
     def __init__(

@@ -150,8 +150,8 @@ def compared(served: Listed, other: Listed) -> dict[str, float]:
     >>> from recsys.server.shadow import compared
     >>> one = Listed(["a", "b", "c"], [3.0, 2.0, 1.0], "model", "live")
     >>> other = Listed(["b", "a", "d"], [3.5, 3.5, 1.0], "model", "shadow")
-    >>> compared(one, other)
-    {'overlap': 0.6666666666666666, 'rank_correlation': -1.0, 'score_drift': 1.0}
+    >>> {name: round(value, 3) for name, value in compared(one, other).items()}
+    {'overlap': 0.667, 'rank_correlation': -1.0, 'score_drift': 1.0}
     """
     if not served.item_ids:
         return {}
