@@ -55,12 +55,17 @@ def write_table(out: Path, setting: Setting) -> None:
 
 def _figures(cells: dict[str, list[dict[str, Any]]], names: list[str]) -> list[str]:
     levels = ndcg_levels(cells)
-    heads = ["model", "seeds", *SHOWN, "CPU s", "best epoch"]
+    touched = [
+        f"{metric}, items of the log alone" for metric in SHOWN[:2] if any("touched" in one[0] for one in cells.values())
+    ]
+    heads = ["model", "seeds", *SHOWN, *touched, "CPU s", "best epoch"]
     heads += [f"CPU s to validation NDCG@10 {level:.3f}" for level in levels]
     lines = [_row(heads), "|" + "---|" * len(heads)]
     for name in names:
         runs = cells[name]
         values = [spread([run["test"].get(metric) for run in runs]) for metric in SHOWN]
+        if touched:
+            values += [spread([run.get("touched", {}).get(metric) for run in runs]) for metric in SHOWN[:2]]
         epochs = "/".join(str(run["best_epoch"]) for run in runs) if "best_epoch" in runs[0] else ""
         reached = [when(runs[0].get("curve", []), level) for level in levels]
         cpu = f"{np.mean([run['cpu_seconds'] for run in runs]):,.1f}"
