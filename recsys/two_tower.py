@@ -205,12 +205,12 @@ class TwoTower:
             What is missing or contradictory.
         """
         from recsys.training.checks import check_data, check_objective, check_options  # noqa: PLC0415
+        from recsys.training.cold import completed  # noqa: PLC0415
         from recsys.training.fast import check_fast, fit_fast  # noqa: PLC0415
         from recsys.training.plan.decide import decide, plan_of  # noqa: PLC0415
         from recsys.training.plan.run import Trained, train_plan  # noqa: PLC0415
         from recsys.training.prepare import prepare  # noqa: PLC0415
         from recsys.training.trainer import RunOptions, proven_places  # noqa: PLC0415
-        from recsys.training.transitions import learn_transitions  # noqa: PLC0415
 
         begin_threads()
         check_data(train, catalog, validation, users)
@@ -239,10 +239,8 @@ class TwoTower:
                 made = train_plan(plan, train, catalog, validation=validation, augment=augment, users=users, run=run)
         towers, options = made.inputs.towers, made.options
         towers.settle_encoder()
-        weighed = not self.config.fast and options.model.transitions != "none" and not process_number()
-        if weighed and validation is not None:
-            keep_seen = options.training.keep_seen
-            memory = learn_transitions(towers, made.inputs.log, validation, options.model, keep_seen=keep_seen)
+        if validation is not None and not self.config.fast and not process_number():
+            towers, memory = completed(towers, made.inputs.log, validation, options)
         self._train, self._catalog, self._user_table = made.inputs.log, made.inputs.catalog, users
         self._towers, self._fitted_config = towers, options.model
         self._training, self._objective, self._augment = options.training, options.objective, augment or Augment()
@@ -290,6 +288,7 @@ class TwoTower:
             options, self.log, log, self._catalog, memory=self.transitions, **extras
         )
         made.towers.settle_encoder()
+        made.towers.net.cold_scale.copy_(self.towers.net.cold_scale)
         self._towers, self._train, self._catalog = made.towers, made.log, made.catalog
         return self
 

@@ -133,7 +133,8 @@ def _checked_vectors(source: Source, towers: TwoTowerModel, histories: Ragged) -
     if vectors.shape[0] != len(towers.items):
         raise BundleError(f"{folder}: {_VECTORS} has {len(vectors)} vectors for {len(towers.items)} items")
     with torch.inference_mode():
-        made = towers.net.for_score(towers.net.items(torch.from_numpy(rows).to(towers.device)).float())
+        where = torch.from_numpy(rows).to(towers.device)
+        made = towers.net.compared(towers.net.items(where).float(), where)
     if not np.allclose(numpy_of(made), vectors[rows], atol=1e-3):
         raise BundleError(f"{folder}: {_VECTORS} was not made by the towers beside it")
     if _USERS in source:  # bundles of older versions have none

@@ -131,6 +131,10 @@ class Training:
     """Number of validation users to evaluate each time, always the same random ones; 0: all of them."""
     keep_seen: bool = False
     """Recommend items that the user already has too, in validation and in every later evaluation of the bundle."""
+    cold_price: float = 0.005
+    """Largest share of recall@10 and NDCG@10 on validation that items without events may cost; beyond it their scores are
+    lowered; 1: as trained.
+    """
     precision: Precision = "auto"
     """fp32, bf16 (autocast), or auto: bf16 on GPUs, and in the loss alone on CPUs that have it."""
     device: str = "auto"
@@ -160,6 +164,8 @@ class Training:
         for name in ("learning_rate", "encoder_learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0.0 <= self.cold_price <= 1.0:
+            raise ConfigError(f"cold_price is a share in [0, 1], not {self.cold_price}")
         for name in ("weight_decay", "l1", "patience", "validate_users", "checkpoint_steps", "minutes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, but is {getattr(self, name)}")

@@ -55,7 +55,7 @@ def extended(towers: TwoTowerModel, catalog: Catalog, rows: Int32, reader: Featu
     net = towers.net.with_items(_with_content(tower, towers, _taken(catalog, rows), tables, reader)).eval()
     with torch.inference_mode():
         made = net.items(where.to(towers.device)).float()
-        compared = net.for_score(made)
+        compared = net.compared(made, where.to(towers.device))
     grown = ItemTables(
         tables.placed(before.table, made), tables.placed(before.item_vectors, compared.contiguous()), tables.after
     )

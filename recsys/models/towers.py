@@ -240,7 +240,7 @@ class TwoTowerModel:
         if self.tables is not None:
             return self.tables.item_vectors.rows
         with torch.inference_mode():
-            vectors: Tensor = self.net.for_score(self.table).contiguous()
+            vectors: Tensor = self.net.compared(self.table).contiguous()
         return vectors
 
     @cached_property

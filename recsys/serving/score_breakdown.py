@@ -46,7 +46,7 @@ def score_breakdown(towers: TwoTowerModel, user: Float32, items: Int32) -> dict[
     parts = _parts(towers, items)
     if towers.fast:  # linear as it is
         return {name: numpy_of(part) @ user for name, part in parts.items()}
-    norm = _FixedNorm.at(towers, user, parts)
+    norm = _FixedNorm.at(towers, user, parts, items)
     return {name: norm.share(part) for name, part in parts.items()} | {BIAS: norm.bias.astype(np.float32)}
 
 
@@ -79,7 +79,8 @@ def token_shares(towers: TwoTowerModel, user: Float32, item: int) -> tuple[Int64
     begin, end = bags.offsets[item : item + 2].tolist()
     tokens = bags.tokens[begin:end]
     vectors = bags.vectors(tokens) * bags.weights[begin:end, None]
-    norm = _FixedNorm.at(towers, user, _parts(towers, np.array([item], dtype=np.int32)))
+    items = np.array([item], dtype=np.int32)
+    norm = _FixedNorm.at(towers, user, _parts(towers, items), items)
     return tokens.cpu().numpy(), norm.share(vectors)
 
 
@@ -121,9 +122,10 @@ def text_occlusion(towers: TwoTowerModel, text: str, user: Float32, item: int) -
     texts = [" ".join(words)] + [" ".join(words[:place] + words[place + 1 :]) for place in range(len(words))]
     known = np.array([len(one) > 0 for one in texts])
     read = towers.whitening.table(towers.encoder.encode([one for one in texts if one]), known)
-    parts = _parts(towers, np.array([item], dtype=np.int32))
+    items = np.array([item], dtype=np.int32)
+    parts = _parts(towers, items)
     parts[TEXT] = tower.project(torch.from_numpy(read).to(tower.text.device))  # (1 + words, D), the others (1, D)
-    scores = numpy_of(towers.net.for_score(tower.joined(parts))) @ user
+    scores = numpy_of(towers.net.for_score(tower.joined(parts))) @ user * _factors(towers, items)
     return list(zip(words, (scores[0] - scores[1:]).tolist(), strict=True))
 
 
@@ -157,8 +159,8 @@ class _FixedNorm:
     bias: NDArray[np.float64]
 
     @classmethod
-    def at(cls, towers: TwoTowerModel, user: Float32, parts: dict[str, Tensor]) -> _FixedNorm:
-        """For the items of these parts, float32 (m, D) each."""
+    def at(cls, towers: TwoTowerModel, user: Float32, parts: dict[str, Tensor], items: Int32) -> _FixedNorm:
+        """For the items of these parts, float32 (m, D) each, and these rows (m,)."""
         total = reduce(torch.add, parts.values())
         norm = towers.net.items.norm
         gain, offset, x = (_shares(numpy_of(one.detach()), norm.ensemble_size) for one in (norm.weight, norm.bias, total))
@@ -166,7 +168,7 @@ class _FixedNorm:
         deviation = np.sqrt((centred**2).mean(axis=-1) + norm.eps)  # (m, M)
         vectors = centred / deviation[..., None] * gain + offset
         length = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-12) if towers.net.cosine else np.ones(x.shape[:2])
-        length *= norm.ensemble_size**0.5
+        length *= norm.ensemble_size**0.5 / _factors(towers, items)[:, None]
         user_parts = _shares(user, norm.ensemble_size)
         pull = user_parts * gain
         bias = ((user_parts * offset).sum(axis=-1) / length).sum(axis=-1)
@@ -177,6 +179,11 @@ class _FixedNorm:
         by_member = (_shares(numpy_of(part), len(self.pull)) * self.pull).sum(axis=-1)  # (m, M)
         shares: Float32 = (by_member / self.divisor).sum(axis=-1).astype(np.float32)
         return shares
+
+
+def _factors(towers: TwoTowerModel, items: Int32) -> Float32:
+    """float32 (m,): what the scores of items are multiplied by."""
+    return numpy_of(towers.net.factors(torch.from_numpy(items.astype(np.int64)).to(towers.net.cold_scale.device)))
 
 
 def _shares(vectors: Float32, ensemble_size: int) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from recsys.evaluation.evaluate import evaluate
 from recsys.models.members import member
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.models.towers import TwoTowerModel
+from recsys.training.cold import completed
 from recsys.training.logs import TrainingLog
 from recsys.training.losses.soft import soft_label_loss
 from recsys.training.next_item_loss import NextItemLoss
@@ -28,7 +29,6 @@ from recsys.training.plan.options import Options
 from recsys.training.prepare import Inputs
 from recsys.training.tower_ranker import TowerRanker
 from recsys.training.trainer import train
-from recsys.training.transitions import learn_transitions
 from recsys.training.windows import Batch
 from recsys.transitions.memory import TransitionMemory
 
@@ -176,8 +176,7 @@ def distilled(
     seconds, cpu = record.seconds + made.seconds, record.cpu_seconds + made.cpu_seconds
     kept = replace(made, seconds=seconds, cpu_seconds=cpu, decisions=record.decisions, distilled_from=size)
     model = replace(options.model, ensemble_size=1)
-    wanted = model.transitions != "none"
-    beside = learn_transitions(student, log, validation, model, keep_seen=training.keep_seen) if wanted else None
+    student, beside = completed(student, log, validation, replace(options, model=model))
     return Distilled(student, model, kept, beside)
 
 

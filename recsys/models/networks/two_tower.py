@@ -42,12 +42,35 @@ class TwoTowerNetwork(nn.Module):
         self.users = users
         self.cosine = cosine
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=cosine)
+        self.cold_scale: Tensor
+        self.register_buffer("cold_scale", torch.tensor(1.0))  # set after the training, on validation
 
     def with_items(self, items: ItemTower) -> TwoTowerNetwork:
         """A network with another item tower; it shares everything else with this one."""
         new = TwoTowerNetwork(items, self.users, cosine=self.cosine)
-        new.log_scale = self.log_scale
+        new.log_scale, new.cold_scale = self.log_scale, self.cold_scale
         return new
+
+    def compared(self, vectors: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Item vectors as they are compared and indexed: those of items without events in training are scaled.
+
+        Parameters
+        ----------
+        vectors : float (M, D)
+            As the item tower gives them.
+        rows : int64 (M,), optional
+            Whose they are; None: all items in order.
+
+        Returns
+        -------
+        float (M, D)
+        """
+        return self.for_score(vectors) * self.factors(rows)[:, None]
+
+    def factors(self, rows: Tensor | None = None) -> Tensor:
+        """float (M,): what the score of each item is multiplied by, below 1 for items without events in training."""
+        known = self.items.has_id if rows is None else self.items.has_id[rows]
+        return torch.where(known, 1.0, self.cold_scale)
 
     def for_score(self, vectors: Tensor) -> Tensor:
         """Vectors as they are compared and indexed: of unit length under cosine.
