@@ -44,6 +44,8 @@ def write(bundle: Bundle, target: Path) -> None:
     tensors = {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in towers.net.state_dict().items()}
     if towers.whitening is not None:
         tensors |= {"whitening.mean": towers.whitening.mean, "whitening.matrix": towers.whitening.matrix}
+    if (scale := numpy_of(towers.net.cold_scale)) != 1.0:  # bundles of older versions know none
+        tensors["cold_scale"] = scale
     save_file(tensors, target / "towers.safetensors")
     np.save(target / _VECTORS, towers.vectors, allow_pickle=False)
     index_files.write(bundle.index, target, towers.vectors)
@@ -103,12 +105,14 @@ def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: st
     whitening = None
     if "whitening.mean" in state:
         whitening = Whitening(state.pop("whitening.mean").numpy(), state.pop("whitening.matrix").numpy())
+    scale = state.pop("cold_scale", torch.tensor(1.0))
     has_id = state["items.has_id"]
     if len(has_id) != len(catalog.items):
         raise BundleError(f"{folder}: towers.safetensors knows {len(has_id)} items, items.parquet {len(catalog.items)}")
     try:
         net = network_like(config.model, state)
         net.load_state_dict(state)
+        net.cold_scale.copy_(scale)
     except (RuntimeError, KeyError, ValueError) as error:
         raise BundleError(f"{folder}: towers.safetensors does not fit config.json (model): {error}") from error
     device = pick_device(device)

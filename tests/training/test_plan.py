@@ -66,6 +66,13 @@ def test_items_with_many_events_get_less_dropout_and_an_inner_product() -> None:
     assert {"score cosine", "dropout 0.2"} <= {one.name for one in tried}
 
 
+def test_a_filter_is_tried_on_short_histories_with_an_order() -> None:
+    unordered = LogFacts(**{**vars(SHORT), "ordered": False})
+    for facts, tried in ((SHORT, True), (LONG, False), (unordered, False)):
+        names = {one.name for one in alternatives(PLAIN, open_options(PLAIN), facts)}
+        assert ("filter_length 16" in names) == tried
+
+
 def test_small_logs_get_more_steps() -> None:
     small = LogFacts(**{**vars(SHORT), "positions": 5_000})
     values = {one.option: one.value for one in first_decisions(small, PLAIN)}

@@ -43,7 +43,7 @@ class TwoTowerNetwork(nn.Module):
         self.cosine = cosine
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=cosine)
         self.cold_scale: Tensor
-        self.register_buffer("cold_scale", torch.tensor(1.0))  # set after the training, on validation
+        self.register_buffer("cold_scale", torch.tensor(1.0), persistent=False)  # set after the training, on validation
 
     def with_items(self, items: ItemTower) -> TwoTowerNetwork:
         """A network with another item tower; it shares everything else with this one."""

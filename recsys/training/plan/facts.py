@@ -34,6 +34,8 @@ class LogFacts:
         Length of the history of the median user, and the length that 99 % of the users do not exceed.
     words : int
         Different words in the text of the median item that has one, at least 1; 0 without texts.
+    ordered : bool
+        Whether the log has an order.
     """
 
     events: int
@@ -44,6 +46,7 @@ class LogFacts:
     median_length: int
     long_length: int
     words: int
+    ordered: bool = True
 
     @property
     def short(self) -> bool:
@@ -77,6 +80,7 @@ def measure(log: Interactions, catalog: Catalog | None, model: ModelConfig) -> L
         median_length=int(np.median(lengths)) if len(lengths) else 0,
         long_length=int(np.quantile(lengths, 0.99)) if len(lengths) else 0,
         words=_words(catalog.texts) if reads and catalog is not None else 0,
+        ordered=log.ordered,
     )
 
 

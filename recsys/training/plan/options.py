@@ -12,6 +12,7 @@ from recsys.errors import ConfigError
 DECIDED: Final[dict[str, tuple[str, ...]]] = {
     "model": (
         "dim", "ensemble_size", "blocks", "heads", "max_length", "dropout", "use_ids", "score", "temperature",
+        "filter_length",
     ),
     "objective": ("loss", "sampler", "negatives", "log_q"),
     "training": ("epochs", "batch_tokens", "learning_rate", "validate_every", "patience"),

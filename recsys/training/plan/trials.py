@@ -39,6 +39,8 @@ _LEAST_SHARE = 0.02
 """Of the users, in a trial that has no time for all."""
 _DOUBLINGS = 2.0
 """The lead of an alternative is continued for so many doublings of the epochs at most."""
+_FILTER = 16
+"""Events that a filter on short histories blends."""
 _KEPT = 2
 """Alternatives that reach the second round, beside the first plan."""
 
@@ -75,6 +77,8 @@ def alternatives(options: Options, undecided: frozenset[str], facts: LogFacts) -
     if "model.dropout" in undecided:
         dropout = 0.3 if facts.short else 0.2 if facts.dense else 0.4
         found.append(Alternative(f"dropout {dropout}", {"model.dropout": dropout}))
+    if "model.filter_length" in undecided and facts.short and facts.ordered:
+        found.append(Alternative(f"filter_length {_FILTER}", {"model.filter_length": _FILTER}))
     return found
 
 
