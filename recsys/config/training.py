@@ -131,7 +131,7 @@ class Training:
     """Number of validation users to evaluate each time, always the same random ones; 0: all of them."""
     keep_seen: bool = False
     """Recommend items that the user already has too, in validation and in every later evaluation of the bundle."""
-    cold_price: float = 0.005
+    cold_price: float = 0.01
     """Largest share of recall@10 and NDCG@10 on validation that items without events may cost; beyond it their scores are
     lowered; 1: as trained.
     """

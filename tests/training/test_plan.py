@@ -190,7 +190,7 @@ def test_trials_take_what_is_really_better_at_the_end(
     tried = []
 
     def gains(self: object, options: Options, share: float) -> np.ndarray:
-        tried.append((options.model.score, options.model.dropout, share))
+        tried.append((options.model.score, options.model.dropout, options.model.filter_length, share))
         noise = np.random.default_rng(0).random(40) * 0.01
         lead = {1.0: 0.3, 2.0: 0.1}[share] if options.model.dropout == 0.3 else 0.0
         return noise + lead + (0.2 if options.model.score == "dot" else 0.0)
@@ -199,10 +199,10 @@ def test_trials_take_what_is_really_better_at_the_end(
     monkeypatch.setattr(trials._Trials, "epochs", lambda self, options, share: 2 * share)
     with caplog.at_level(logging.INFO, "recsys"):
         plan = decide(Options(ModelConfig(encoder=None), Objective(), Training()), split.train, validation=split.validation)
-    plans = [("cosine", 0.5), ("dot", 0.5), ("cosine", 0.3)]
+    plans = [("cosine", 0.5, 0), ("dot", 0.5, 0), ("cosine", 0.3, 0), ("cosine", 0.5, 16)]
     assert tried == [(*one, 1.0) for one in plans] + [(*one, 2.0) for one in (plans[0], plans[2], plans[1])]
     assert plan.options.model.score == "dot"
-    assert plan.options.model.dropout == 0.5
+    assert (plan.options.model.dropout, plan.options.model.filter_length) == (0.5, 0)
     assert "dropout 0.3: validation NDCG@100 +0.3000 after 2 epochs, +0.1000 after 4, -0.3000 expected" in caplog.text
 
 
