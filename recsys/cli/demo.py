@@ -110,6 +110,7 @@ def _next(folder: Path, item: str | int) -> list[str]:
         command("evaluate", bundle, "--segments"),
         command("report", bundle, "--out", folder / "report.html", "--category", "category"),
         command("inspect", data / "events.csv", "--catalog", data / "items.csv"),
+        command("serve", bundle, "--open"),
     ]
 
 

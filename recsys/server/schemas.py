@@ -394,6 +394,33 @@ class VersionsAnswer(Answer):
     request_id: str
 
 
+class ShadowBody(Given):
+    """A loaded bundle to compare with the active one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"digest": "{digest}", "share": 0.5}]})
+    digest: Label
+    share: Annotated[
+        StrictFloat | StrictInt | None,
+        Field(gt=0, le=1, description="Of the requests to recommend; by default shadow_share of the settings."),
+    ] = None
+
+
+class ShadowAnswer(Answer):
+    """What a shadow has shown so far: means over the requests that it answered, null before the first."""
+
+    digest: str
+    share: float
+    compared: int = Field(description="Requests that both answered.")
+    passed_over: int = Field(description="Requests for which there was no time.")
+    failed: int = Field(description="Requests that the shadow could not answer though the active bundle did.")
+    overlap: float | None = Field(description="Share of the served items that it lists too.")
+    rank_correlation: float | None = Field(description="Spearman's, over the items that both list.")
+    score_drift: float | None = Field(description="Its score less that of the active bundle.")
+    seconds: float | None = Field(description="For one request.")
+    live_seconds: float | None = Field(description="For one request, of the active bundle.")
+    request_id: str
+
+
 class HealthAnswer(Answer):
     """Whether the server lives, or takes requests."""
 

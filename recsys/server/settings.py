@@ -91,8 +91,8 @@ class Answering:
     """Requests of known users that are answered before the server says that it is ready."""
     bundle_folders: tuple[str, ...] = ()
     """Folders from which admins may load bundles, beside the folder that holds RUN."""
-    shadow_share: float = _within(0.0, 0.0, 1.0)
-    """Share of requests that a shadow bundle answers too, off the hot path."""
+    shadow_share: float = _within(0.1, 0.0001, 1.0)
+    """Share of requests that a shadow bundle answers too, off the hot path, where the admin names no other."""
 
     def __post_init__(self) -> None:
         settle(self)

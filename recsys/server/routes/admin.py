@@ -10,11 +10,12 @@ from pathlib import Path
 from fastapi import Request, Response
 
 from recsys.server.live import Version
-from recsys.server.problems import of_field
+from recsys.server.problems import Problem, of_field
 from recsys.server.routes.guarded import bytes_of, needs, recorded, router
-from recsys.server.schemas import ActivateBody, LoadBody, VersionsAnswer
+from recsys.server.schemas import ActivateBody, LoadBody, ShadowAnswer, ShadowBody, VersionsAnswer
 from recsys.server.served import served_by
 from recsys.server.settings import Settings
+from recsys.server.shadow import ShadowReport
 
 routes = router("admin")
 
@@ -63,6 +64,36 @@ async def unload(digest: str, request: Request) -> Response:
     await recorded(request, "unload", bundle=digest)
     await asyncio.to_thread(engine.live.unload, digest)
     return _versions(request, engine.versions())
+
+
+@routes.get("/admin/shadow", response_model=ShadowAnswer, openapi_extra=needs("admin"))
+async def shadow(request: Request) -> Response:
+    """Tell what the shadow has shown so far."""
+    return _shown(request, served_by(request).engine.shadow())
+
+
+@routes.post("/admin/shadow", response_model=ShadowAnswer, openapi_extra=needs("admin"))
+async def start_shadow(body: ShadowBody, request: Request) -> Response:
+    """Let a loaded bundle answer a share of the requests too, unseen, to compare it with the active one."""
+    served = served_by(request)
+    share = served.settings.answering.shadow_share if body.share is None else float(body.share)
+    await recorded(request, "shadow", bundle=body.digest)
+    return _shown(request, await asyncio.to_thread(served.engine.start_shadow, body.digest, share))
+
+
+@routes.delete("/admin/shadow", response_model=ShadowAnswer, openapi_extra=needs("admin"))
+async def stop_shadow(request: Request) -> Response:
+    """End the shadow, whose bundle stays loaded, and tell what it has shown."""
+    await recorded(request, "end shadow")
+    return _shown(request, await asyncio.to_thread(served_by(request).engine.stop_shadow))
+
+
+def _shown(request: Request, report: ShadowReport | None) -> Response:
+    if report is None:
+        raise Problem(
+            404, "no-shadow", "There is no shadow", "start one with POST /admin/shadow and the digest of a bundle"
+        )
+    return bytes_of({**asdict(report), "request_id": request.state.request_id})
 
 
 def allowed_folder(path: str, settings: Settings) -> Path:
