@@ -234,6 +234,7 @@ def test_the_examples_of_the_schema_are_answered(world: World) -> None:
 def test_an_open_server_answers_this_machine_alone(run: Path, tmp_path: Path) -> None:
     with world_of(run, tmp_path, access={"open": True}) as opened:
         assert opened.post("/v1/recommend", {"user": "u1"}, None).status_code == 200
+        assert '"security' not in opened.ask("GET", "/openapi.json", None).text
         for header in ({"host": "evil.example"}, {"origin": "https://evil.example"}, {"host": "evil.example:8000"}):
             assert opened.post("/v1/recommend", {"user": "u1"}, None, headers=header).status_code == 403
         for header in ({"host": "localhost:8000"}, {"host": "[::1]:8000", "origin": "http://127.0.0.1:8000"}):

@@ -14,4 +14,4 @@ routes = router("schema")
 @routes.get("/openapi.json", openapi_extra=needs("read"), include_in_schema=False)
 async def schema(request: Request) -> Response:
     """Answer the OpenAPI schema of this server."""
-    return bytes_of(openapi_of(request.app, served_by(request).settings.limits))
+    return bytes_of(openapi_of(request.app, served_by(request).settings))
