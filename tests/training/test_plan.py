@@ -100,6 +100,21 @@ def test_a_larger_budget_buys_more() -> None:
     assert spent[2]["model.ensemble_size"] == 3
 
 
+def test_short_histories_get_a_second_member_rather_than_more_epochs() -> None:
+    plan = PLAIN.changed({"training.batch_tokens": 1_600})
+    short, long = (epoch_seconds(facts, plan.changed({"model.dim": 256})) for facts in (SHORT, LONG))
+
+    def spent(facts: LogFacts, seconds: float, *settled: str) -> tuple[int, int]:
+        found = spent_on(facts, plan, open_options(PLAIN) - set(settled), seconds, 40e9)
+        values = {one.option: one.value for one in found}
+        return values["model.ensemble_size"], values["training.epochs"]
+
+    assert spent(SHORT, 14.5 * short) == (2, 7)
+    assert spent(SHORT, 11.5 * short) == (1, 11)
+    assert spent(SHORT, 14.5 * short, "model.ensemble_size") == (1, 14)
+    assert spent(LONG, 25.5 * long) == (1, 25)
+
+
 def test_what_is_reckoned_grows_with_the_work() -> None:
     one = epoch_seconds(SHORT, PLAIN)
     assert epoch_seconds(SHORT, PLAIN.changed({"model.dim": 256})) > one

@@ -17,6 +17,8 @@ _FULL_SOFTMAX = 5_000
 _STEPS, _FEW_STEPS, _LEAST_STEPS = 125, 60, 1_000
 """Steps that an epoch should have, as more steps pay more than larger ones; that one of a small log should; and that a
 training should have in all."""
+_PAIR = 3 / 8
+"""Share of the epochs that a log can use, which two members should have each."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def spent_on(facts: LogFacts, options: Options, undecided: frozenset[str], secon
     """Width, epochs and members within a budget.
 
     The widest towers that leave time for half the epochs that such a log can use; then as many epochs as there is time for,
-    up to that number; then further members.
+    up to that number; then further members. On short histories a second member is worth more than further epochs, from
+    three eighths of that number on.
 
     Parameters
     ----------
@@ -122,8 +125,13 @@ def spent_on(facts: LogFacts, options: Options, undecided: frozenset[str], secon
         widths = [options.model.dim]
     one = {width: epoch_seconds(facts, options.changed({"model.dim": width}), rate) for width in widths}
     width = next((width for width in widths if one[width] * most / 2 <= seconds), widths[-1])
-    epochs = max(1, min(most, int(seconds / one[width]))) if "training.epochs" in undecided else options.training.epochs
-    members = max(1, min(3, int(seconds / (one[width] * epochs))))
+    affordable = seconds / one[width]
+    pair = facts.short and {"training.epochs", "model.ensemble_size"} <= undecided and affordable / 2 >= _PAIR * most
+    if "training.epochs" in undecided:
+        epochs = max(1, min(most, int(affordable / 2 if pair else affordable)))
+    else:
+        epochs = options.training.epochs
+    members = max(1, min(3, int(affordable / epochs)))
     cost = f"an epoch takes about {_time(one[width])} of {_time(seconds)}"
     every = max(1, epochs // 6)
     return [
