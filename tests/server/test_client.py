@@ -233,6 +233,7 @@ def test_a_date_in_retry_after_is_read() -> None:
         httpx2.Response(200, json={"items": []}),
         httpx2.Response(200, json=[1]),
         httpx2.Response(301, headers={"location": "https://shop.example/v1/recommend"}),
+        httpx2.Response(404, html="not here"),
         httpx2.Response(502, text="bad gateway"),
     ],
 )

@@ -31,7 +31,7 @@ _KINDS: Final[dict[str, type[RecsysError]]] = {
     "no-route": ServerError,
     "no-method": ServerError,
 }
-"""Kind of a problem → the error. Any other 4xx is about what was sent."""
+"""Kind of a problem → the error. A problem of any other kind is about what was sent, if its status is a 4xx."""
 
 
 def error_of(status: int, problem: Mapping[str, Any], retry_after: float = 1.0) -> RecsysError:
@@ -60,4 +60,4 @@ def error_of(status: int, problem: Mapping[str, Any], retry_after: float = 1.0) 
         return OverloadedError(message, retry_after)
     if status in (401, 403):
         return AccessError(message)
-    return DataError(message) if 400 <= status < 500 else ServerError(message)
+    return DataError(message) if 400 <= status < 500 and "type" in problem else ServerError(message)
