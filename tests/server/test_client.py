@@ -98,8 +98,12 @@ def test_items_and_bundles(client: recsys.Client) -> None:
     assert (active.active, active.items) == (True, 32)
     with pytest.raises(errors.DataError, match="elsewhere"):
         client.load_bundle("/etc")
-    with pytest.raises(errors.RecsysError):
+    with pytest.raises(errors.BundleError):
         client.roll_back()
+    with pytest.raises(errors.DataError, match="no shadow|POST"):
+        client.shadow()
+    with pytest.raises(errors.BundleError):
+        client.start_shadow("none", share=0.5)
 
 
 def test_refusals_are_errors_of_the_package(client: recsys.Client, world: World) -> None:
@@ -144,7 +148,7 @@ def test_every_route_has_a_call(world: World) -> None:
         calls.recommend("u"), calls.recommend_batch([]), calls.similar("i"), calls.search("t"), calls.explain("i"),
         calls.score("i"), calls.send_events([]), calls.user("u"), calls.forget("u"), calls.put_item("i", {}),
         calls.patch_item("i", {}), calls.delete_item("i"), calls.bundles(), calls.load_bundle("p"), calls.activate("d"),
-        calls.roll_back(), calls.unload("d"),
+        calls.roll_back(), calls.unload("d"), calls.shadow(), calls.start_shadow("d"), calls.stop_shadow(),
     ]  # fmt: skip
     have = {(one.method, one.path.partition("?")[0].split("/")[1:3][-1]) for one in made}
     paths = world.ask("GET", "/openapi.json").json()["paths"]

@@ -293,3 +293,35 @@ class LoadedBundle(_Answer):
 def bundles_of(given: Read) -> tuple[LoadedBundle, ...]:
     """The bundles in memory, the active one first."""
     return tuple(LoadedBundle.of(one) for one in given["bundles"])
+
+
+@dataclass(frozen=True)
+class Shadow(_Answer):
+    """What a shadow has shown so far: means over the requests that it answered too, None before the first.
+
+    Attributes
+    ----------
+    digest : str
+        Of its bundle.
+    share : float
+        Of the requests, which it answers too.
+    compared, passed_over, failed : int
+        Requests that both answered; for which there was no time; that the shadow alone could not answer.
+    overlap, rank_correlation, score_drift : float or None
+        Share of the served items that it lists too; Spearman's over items of both; its score less the active bundle's.
+    seconds, live_seconds : float or None
+        For one request, of the shadow and of the active bundle.
+    request_id : str
+    """
+
+    digest: str
+    share: float
+    compared: int
+    passed_over: int
+    failed: int
+    overlap: float | None
+    rank_correlation: float | None
+    score_drift: float | None
+    seconds: float | None
+    live_seconds: float | None
+    request_id: str

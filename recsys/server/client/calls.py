@@ -183,6 +183,28 @@ def unload(digest: str) -> Call[tuple[answers.LoadedBundle, ...]]:
     return Call("DELETE", f"/admin/bundles/{_quoted(digest)}", answers.bundles_of, repeatable=False)
 
 
+def shadow() -> Call[answers.Shadow]:
+    """What the shadow has shown so far.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    return Call("GET", "/admin/shadow", answers.Shadow.of)
+
+
+def start_shadow(digest: str, *, share: float | None = None) -> Call[answers.Shadow]:
+    """Let a loaded bundle answer a share of the requests too, unseen, to compare it with the active one."""
+    body = {"digest": digest} if share is None else {"digest": digest, "share": share}
+    return Call("POST", "/admin/shadow", answers.Shadow.of, body, repeatable=False)
+
+
+def stop_shadow() -> Call[answers.Shadow]:
+    """End the shadow, whose bundle stays loaded, and tell what it has shown; raises as :meth:`shadow`."""
+    return Call("DELETE", "/admin/shadow", answers.Shadow.of, repeatable=False)
+
+
 def _with_user(user: RawId | None, given: Mapping[str, Any]) -> dict[str, Any]:
     return dict(given) if user is None else {"user": user, **given}
 

@@ -140,6 +140,9 @@ class Client:
     activate = _blocking(calls.activate)
     roll_back = _blocking(calls.roll_back)
     unload = _blocking(calls.unload)
+    shadow = _blocking(calls.shadow)
+    start_shadow = _blocking(calls.start_shadow)
+    stop_shadow = _blocking(calls.stop_shadow)
 
 
 class AsyncClient:
@@ -208,3 +211,6 @@ class AsyncClient:
     activate = _awaited(calls.activate)
     roll_back = _awaited(calls.roll_back)
     unload = _awaited(calls.unload)
+    shadow = _awaited(calls.shadow)
+    start_shadow = _awaited(calls.start_shadow)
+    stop_shadow = _awaited(calls.stop_shadow)
