@@ -2,10 +2,10 @@
 
     python training/benchmarks/server_durability.py --kills 50 --out training/results
 
-A process of its own stores events by eight threads, one event after another, and prints the id of each that was
-acknowledged. It is killed at a random moment; then the database is read. The next process goes on behind the last
-acknowledged event of each thread, so that the event under way at the kill is sent again. On PostgreSQL, every other kill
-hits the database (the server and each process of it) instead; the client then repeats its event until it is taken.
+A process of its own stores events by eight threads, one event after another, and says which were acknowledged. It is
+killed at a random moment; then the database is read. The next process goes on behind the last acknowledged event of each
+thread, so that the event under way at the kill is sent again. On PostgreSQL, every other kill hits the database (the server
+and each process of it) instead; the client then repeats its event until it is taken.
 
 Good: of the acknowledged events, none is missing; no event is stored twice; and a thread has at most one event stored that
 was not acknowledged. A kill leaves the system's cache, so this shows what a crash of a program does, not a power failure:
@@ -15,30 +15,35 @@ against that stand ``synchronous = FULL`` and PostgreSQL's ``fsync``, which are 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import platform
 import random
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 THREADS = 8
 
 
-def work(url: str, starts: list[int]) -> None:
-    """In a process of its own: store events until killed, and print the id of each that was acknowledged."""
+_fork = multiprocessing.get_context("forkserver")
+_fork.set_forkserver_preload(["recsys.server.store"])  # so that a process begins to store at once
+
+
+def work(url: str, starts: list[int], said: Connection) -> None:
+    """In a process of its own: store events until killed, and say which were acknowledged."""
     from recsys.errors import StoreUnavailableError
     from recsys.server.database import open_database
     from recsys.server.events import Event
     from recsys.server.store import EventStore
 
-    store = EventStore(open_database(url))
+    store, saying = EventStore(open_database(url)), threading.Lock()
 
     def client(thread: int, number: int) -> None:
         while True:
@@ -49,7 +54,8 @@ def work(url: str, starts: list[int]) -> None:
                 time.sleep(0.02)
                 continue
             seen = name in store.deltas([f"u{number % 50}"])[0].item_ids
-            os.write(1, f"{name} {receipt.result} {'seen' if seen else 'unseen'}\n".encode())
+            with saying:
+                said.send((name, receipt.result, seen))
             number += 1
 
     threads = [threading.Thread(target=client, args=one) for one in enumerate(starts)]
@@ -100,39 +106,41 @@ def stored_items(url: str) -> list[str]:
 
 
 class Client:
-    """The process that stores events, and a thread that reads what it prints."""
+    """The process that stores events, and a thread that reads what it says."""
 
     def __init__(self, url: str, tally: Tally) -> None:
-        command = [sys.executable, __file__, "--work", url, "--starts", *map(str, tally.starts())]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        self._heard, said = _fork.Pipe(duplex=False)
+        self.process = _fork.Process(target=work, args=(url, tally.starts(), said))
+        self.process.start()
+        said.close()
         self.lines, self._tally = 0, tally
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
-        for line in self.process.stdout or ():
-            if not line.endswith(b"\n"):
-                return  # killed while it printed: the client never knew
-            name, result, seen = line.decode().split()
+        while True:
+            try:
+                name, result, seen = self._heard.recv()
+            except (EOFError, OSError):
+                return  # killed; what it was about to say, a client would not have known
             self._tally.acknowledged[name] = result
             self._tally.repeated += result == "duplicate"
-            self._tally.unseen += seen == "unseen"
+            self._tally.unseen += not seen
             self.lines += 1
 
     def wait_for(self, lines: int, limit: float = 60.0) -> None:
         """Until that many more events were acknowledged."""
         goal, end = self.lines + lines, time.monotonic() + limit
         while self.lines < goal:
-            if time.monotonic() > end or self.process.poll() is not None:
+            if time.monotonic() > end or not self.process.is_alive():
                 self.kill()
                 raise SystemExit("the client stopped storing events")
             time.sleep(0.002)
 
     def kill(self) -> None:
-        """SIGKILL, and read what it had printed."""
+        """SIGKILL, and read what it had said."""
         self.process.kill()
-        self.process.wait()
+        self.process.join()
         self._reader.join()
 
 
@@ -192,12 +200,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=4.0, help="for each database, half of this (default: 4)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--out", type=Path, help="folder for server-durability.md")
-    parser.add_argument("--work", metavar="URL", help=argparse.SUPPRESS)
-    parser.add_argument("--starts", type=int, nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.work:
-        work(arguments.work, arguments.starts)
-        return
     chance, half = random.Random(arguments.seed), arguments.minutes * 30  # noqa: S311 - moments, not secrets
     tallies = {}
     with tempfile.TemporaryDirectory() as folder:
