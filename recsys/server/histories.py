@@ -133,7 +133,9 @@ def told(bundle: Bundle, user: int, name: str, stored: Stored) -> list[HistoryEv
         found, known, _ = _rows_of(bundle, [delta])
         titled = iter(bundle.catalog.title_of(found.rows[known]).to_list())
         titles = [next(titled) if one else None for one in known.tolist()]
-        each = zip(delta.item_ids, titles, delta.timestamps.tolist(), delta.events, strict=True)
+        theirs = iter(bundle.items.to_ids(found.rows[known]).to_list())
+        ids = [next(theirs) if one else name for one, name in zip(known.tolist(), delta.item_ids, strict=True)]
+        each = zip(ids, titles, delta.timestamps.tolist(), delta.events, strict=True)
         held = _held(own, found).tolist()
         events += [HistoryEvent(*values, "store") for values, twice in zip(each, held, strict=True) if not twice]
     return sorted(events, key=lambda one: -1 if one.timestamp is None else one.timestamp)
