@@ -1,4 +1,4 @@
-"""The packages that the server needs come with an extra; without it, an error says how to install it."""
+"""The packages that server and client need come with extras; without them, an error says how to install them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SERVE = ("alembic", "fastapi", "limits", "opentelemetry", "orjson", "prometheus_
 """What the extra serve brings."""
 
 CLIENT = ("httpx2", "orjson")
-"""What the client needs of it."""
+"""What the extra client brings."""
 
 
 def require_serve() -> None:
@@ -21,20 +21,20 @@ def require_serve() -> None:
     DependencyError
         The message names what is missing, and how to install it.
     """
-    _require(SERVE, "the server")
+    _require(SERVE, "the server", "serve")
 
 
 def require_client() -> None:
-    """Refuse to go on without what the client needs.
+    """Refuse to go on without the extra client.
 
     Raises
     ------
     DependencyError
         As :func:`require_serve`.
     """
-    _require(CLIENT, "recsys.Client")
+    _require(CLIENT, "recsys.Client", "client")
 
 
-def _require(names: tuple[str, ...], who: str) -> None:
+def _require(names: tuple[str, ...], who: str, extra: str) -> None:
     if missing := [name for name in names if find_spec(name) is None]:
-        raise DependencyError(f"{who} needs {', '.join(missing)}: pip install 'recsys[serve]'")
+        raise DependencyError(f"{who} needs {', '.join(missing)}: pip install 'recsys[{extra}]'")

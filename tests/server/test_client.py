@@ -282,4 +282,4 @@ except ImportError as error:
     print(error, {"fastapi", "pydantic", "sqlalchemy", "torch", "starlette"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "recsys.Client needs httpx2: pip install 'recsys[serve]' set()\n"
+    assert done.stdout == "recsys.Client needs httpx2: pip install 'recsys[client]' set()\n"

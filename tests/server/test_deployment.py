@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 SERVING = ROOT / "serving"
 GUIDE, SECURITY = ROOT / "docs" / "serving.md", ROOT / "SECURITY.md"
 TEXTS = [file for file in sorted(SERVING.rglob("*")) if file.suffix not in (".json", ".pyc") and file.is_file()]
+TEXTS = [file for file in TEXTS if file.parent.name != "prometheus"]  # alerts name commands without their flags
 TEXTS += [GUIDE, SECURITY, ROOT / "README.md"]
 COMMAND = re.compile(r"(?:^|[\s/\"'`(])recsys ((?:serve|keys|export-events|fit|evaluate|compare|demo)\b[^\n`|;#&)]*)")
 POSTGRES_URL = "postgresql+psycopg://recsys@database/recsys"

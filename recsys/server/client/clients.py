@@ -97,7 +97,7 @@ class Client:
         transport: httpx2.BaseTransport | None = None,
     ) -> None:  # fmt: skip
         require_client()
-        from recsys.server.client.wire import Wire  # noqa: PLC0415 - needs the extra serve
+        from recsys.server.client.wire import Wire  # noqa: PLC0415 - needs the extra client
 
         self._wire = Wire(url, key, Patience(timeout, retries, total_timeout), transport)
 
@@ -168,7 +168,7 @@ class AsyncClient:
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:  # fmt: skip
         require_client()
-        from recsys.server.client.wire import AsyncWire  # noqa: PLC0415 - needs the extra serve
+        from recsys.server.client.wire import AsyncWire  # noqa: PLC0415 - needs the extra client
 
         self._wire = AsyncWire(url, key, Patience(timeout, retries, total_timeout), transport)
 
