@@ -240,7 +240,7 @@ class Engine:
         return self.live.version_of(self.live.load(folder))
 
     def activate(self, digest: str, *, force: bool = False) -> Version:
-        """Warm a loaded bundle and let it answer from now on.
+        """Warm a loaded bundle and let it answer from now on; as a shadow it ends.
 
         Parameters
         ----------
@@ -255,6 +255,8 @@ class Engine:
         """
         with self._swapping("activated"):
             found = self.live.activate(digest, lambda loaded: self._prepare(loaded, force=force))
+        if self._shadow is not None and self._shadow.loaded is found:
+            self.stop_shadow()
         return self.live.version_of(found)
 
     def roll_back(self) -> Version:

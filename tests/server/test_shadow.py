@@ -50,6 +50,9 @@ def test_a_shadow_of_the_same_bundle_agrees_and_is_not_seen(engine: Engine, run:
     assert report.seconds > 0 < report.live_seconds
     assert all(isinstance(one, Listed) for one in answers)
     assert engine.shadow() is None
+    engine.start_shadow(version.digest, 0.5)
+    engine.activate(version.digest)
+    assert engine.shadow() is None
 
 
 def test_a_slow_or_failing_shadow_holds_nobody_up(run: Path) -> None:
