@@ -31,6 +31,7 @@ def create_app(served: Served) -> FastAPI:
         description="Ranked items from a bundle and from the events that followed it.",
         openapi_url=None,  # routes.schema answers it, to those who have a key
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # its spans have paths: ids
         middleware=around,
     )
     app.state.served = served
