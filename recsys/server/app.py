@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from recsys.core.version import __version__
 from recsys.server import problems
 from recsys.server.gate import Gate
-from recsys.server.routes import admin, events, health, items, look_up, metrics, recommend, schema, users
+from recsys.server.routes import admin, events, health, items, look_up, metrics, page, recommend, schema, users
 from recsys.server.served import Served
 
 
@@ -39,4 +39,6 @@ def create_app(served: Served) -> FastAPI:
     for one in (recommend, look_up, events, users, items, admin, health, schema):
         app.include_router(one.routes)
     app.include_router(metrics.routes(key=settings.watching.metrics_key))
+    app.include_router(page.guarded)
+    app.include_router(page.routes)
     return app

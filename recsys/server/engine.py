@@ -399,13 +399,15 @@ def _alone(loaded: Loaded, ask: RecommendAsk, stored: Stored) -> Listed | Recsys
 
 
 def warm(state: State, requests: int) -> None:
-    """Answer some known users, so that what is made at first use is made."""
+    """Answer some known users and a search, so that what is made at first use is made: a text encoder takes seconds."""
     state.popularity.prepare()
     users = np.flatnonzero(state.bundle.histories.lengths)[:requests]
     asks = [RecommendAsk(user=one) for one in state.bundle.users.to_ids(users.astype(np.int32)).to_list()]
     for some in (asks[:1], asks):
         if some:
             answered(state, some, Stored())
+    if state.bundle.towers.whitening is not None:
+        answered(state, [SearchAsk(text="warm", k=1)], Stored())
 
 
 def _positions(longest: int, asks: Sequence[Ask]) -> int:

@@ -33,6 +33,10 @@ class Popularity:
         """The items that occur, the most frequent first, equally frequent ones by row."""
         return np.lexsort((np.arange(len(self._counts)), -self._counts)).astype(np.int32)
 
+    def counts(self, n: int) -> Int32:
+        """int32 (n,): interactions of the first n items."""
+        return np.pad(self._counts, (0, max(0, n - len(self._counts))))[:n]
+
     def prepare(self) -> None:
         """Count now and not at the first request."""
         _ = self._order

@@ -207,6 +207,12 @@ class SearchBody(Predicate):
     titles: StrictBool = False
 
 
+class TitlesBody(Given):
+    """A part of a title."""
+
+    text: Annotated[str, StringConstraints(strict=True, min_length=1), _limited("max_text_length")]
+
+
 class ExplainBody(Person):
     """Why somebody gets an item."""
 

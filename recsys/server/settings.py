@@ -149,6 +149,8 @@ class Access:
 
     open: bool = False
     """Answer everybody, without keys; allowed on a loopback address only, for a look at the thing."""
+    page: bool = True
+    """Serve a page at /, to try the server by hand. It holds nothing by itself; it asks with a key that is typed in."""
     rate: str | None = None
     """Requests of a key that has no rate of its own, such as 100/second or 5000/minute; none is without a limit."""
     cors_origins: tuple[str, ...] = ()
