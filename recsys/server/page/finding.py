@@ -75,7 +75,8 @@ def _some_users(state: State) -> list[RawId]:
     """A few users whose histories are neither short nor long."""
     lengths = state.bundle.histories.lengths
     known = np.flatnonzero(lengths)
-    middle = known[np.argsort(lengths[known], kind="stable")][len(known) // 4 : -(len(known) // 4) or None]
-    places = np.unique(np.linspace(0, len(middle) - 1, _USERS).astype(np.int64)) if len(middle) else []
-    found: list[RawId] = state.bundle.users.to_ids(middle[places].astype(np.int32)).to_list()
+    by_length = known[np.argsort(lengths[known], kind="stable")]
+    places = np.linspace(len(known) // 4, len(known) - 1 - len(known) // 4, _USERS).astype(np.int64)
+    chosen = by_length[np.unique(places[places >= 0])[: len(known)]]
+    found: list[RawId] = state.bundle.users.to_ids(chosen.astype(np.int32)).to_list()
     return found

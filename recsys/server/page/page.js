@@ -181,7 +181,9 @@ async function recommend() {
     const [found, history, k] = answers;
     firstItem = found.items.at(-1)?.item_id ?? firstItem;
     const more = { person: found.source === "model" ? person : null, add: addOf() };
+    const within = byId("list").contains(document.activeElement);
     byId("list").replaceChildren(...found.items.map((one) => itemRow(one, more)));
+    if (within) byId("list-title").focus(); // the button that was pressed is gone
     byId("status").textContent = statusOf(found, person);
     showEffects(found.rule_effects, k);
     showHistory(history);

@@ -4,7 +4,7 @@ import { byId, el, plainTitle, titleOf } from "./dom.js";
 
 const EXAMPLES = {
   Pin: (item) => ({ pin: [{ item, position: 1 }] }),
-  Boost: (item) => ({ boost: [{ name: "more of this", items: [item], add: 1 }] }),
+  Boost: (item) => ({ boost: [{ name: "more of this", items: [item], times: 1.5 }] }),
   "At most one": (_, column) => ({ cap: [{ column, at_most: 1 }] }),
   Diversity: () => ({ diversity: { lambda: 0.5 } }),
 };
