@@ -77,6 +77,6 @@ def _some_users(state: State) -> list[RawId]:
     known = np.flatnonzero(lengths)
     by_length = known[np.argsort(lengths[known], kind="stable")]
     places = np.linspace(len(known) // 4, len(known) - 1 - len(known) // 4, _USERS).astype(np.int64)
-    chosen = by_length[np.unique(places[places >= 0])[: len(known)]]
+    chosen = by_length[np.unique(places)[: len(known)]]
     found: list[RawId] = state.bundle.users.to_ids(chosen.astype(np.int32)).to_list()
     return found
