@@ -388,9 +388,9 @@ def answered(state: State, asks: Sequence[Ask], stored: Stored) -> list[Answered
     if batched:
         for (i, _), one in zip(batched, answers(state, [ask for _, ask in batched], stored), strict=True):
             found[i] = one
-    for i, ask in enumerate(asks):
-        if isinstance(ask, SimilarAsk | SearchAsk | ExplainAsk):
-            found[i] = looked_up(state, ask, stored)
+    others = [(i, ask) for i, ask in enumerate(asks) if isinstance(ask, SimilarAsk | SearchAsk | ExplainAsk)]
+    for (i, _), other in zip(others, looked_up(state, [ask for _, ask in others], stored), strict=True):
+        found[i] = other
     return cast("list[Answered | RecsysError]", found)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TypeAlias, cast
 
 import numpy as np
 import polars as pl
@@ -18,24 +20,66 @@ from recsys.serving.explain import broken_down, explained
 from recsys.serving.nearest import items_like, nearest_items
 from recsys.serving.people import LeftOut
 from recsys.serving.request import Request
-from recsys.serving.request_arguments import known_rows, single
+from recsys.serving.request_arguments import RawId, known_rows, single
 
 Found: TypeAlias = Listed | Explained | RecsysError
 
 
-def similar(state: State, ask: SimilarAsk) -> Listed:
-    """The items most like one; raises as :meth:`recsys.serving.retriever.Retriever.similar_items`."""
-    frame = nearest_items(state.bundle, single(ask.item, "item"), check_k(ask.k), ask.where, "error", ask.by)
-    return _listed(state, frame, SIMILAR)
+def similar(state: State, asks: Sequence[SimilarAsk]) -> list[Listed | RecsysError]:
+    """The items most like each of some, all with the same k, predicate and kind: one search for all.
+
+    Errors are those of :meth:`recsys.serving.retriever.Retriever.similar_items`.
+    """
+    bundle, one = state.bundle, asks[0]
+    rows = bundle.items.find_rows([ask.item for ask in asks])
+    known = bundle.items.to_ids(np.unique(rows[rows >= 0]))
+    try:
+        if not len(known):  # says which is unknown
+            known_rows(single(one.item, "item"), bundle.items, "item")
+        lists = _lists(state, nearest_items(bundle, known, check_k(one.k), one.where, "error", one.by), SIMILAR)
+    except RecsysError as error:
+        return [_unknown(state, ask) or error for ask in asks]
+    names = iter(bundle.items.to_ids(rows[rows >= 0]).to_list())
+    return [
+        lists.get(next(names), _empty(state)) if row >= 0 else cast("RecsysError", _unknown(state, ask))
+        for row, ask in zip(rows, asks, strict=True)
+    ]
 
 
-def searched(state: State, ask: SearchAsk) -> Listed:
-    """Items by free text; raises as :meth:`recsys.serving.retriever.Retriever.search`."""
-    return _listed(state, items_like(state.bundle, ask.text, check_k(ask.k), ask.where), ITEM)
+def _unknown(state: State, ask: SimilarAsk) -> RecsysError | None:
+    try:
+        known_rows(single(ask.item, "item"), state.bundle.items, "item")
+    except RecsysError as error:
+        return error
+    return None
 
 
-def _listed(state: State, frame: pl.DataFrame, column: str) -> Listed:
-    return Listed(frame[column].to_list(), frame[SCORE].to_list(), "model", state.digest)
+def searched(state: State, asks: Sequence[SearchAsk]) -> list[Listed | RecsysError]:
+    """Items by free texts, all with the same k and predicate: one search for all.
+
+    Errors are those of :meth:`recsys.serving.retriever.Retriever.search`.
+    """
+    texts = list(dict.fromkeys(ask.text for ask in asks if ask.text.strip()))
+    try:
+        frame = items_like(state.bundle, texts or asks[0].text, check_k(asks[0].k), asks[0].where)
+    except RecsysError as error:
+        return [error] * len(asks)
+    lists, blank = _lists(state, frame, ITEM), DataError("a search text is blank")
+    return [lists.get(ask.text, _empty(state)) if ask.text.strip() else blank for ask in asks]
+
+
+def _lists(state: State, frame: pl.DataFrame, column: str) -> dict[RawId, Listed]:
+    """The lists of a frame by their owners, which its first column names."""
+    found = dict[RawId, Listed]()
+    for owner, item, score in zip(*(frame[name].to_list() for name in (frame.columns[0], column, SCORE)), strict=True):
+        listed = found.setdefault(owner, _empty(state))
+        listed.item_ids.append(item)
+        listed.scores.append(score)
+    return found
+
+
+def _empty(state: State) -> Listed:
+    return Listed([], [], "model", state.digest)
 
 
 def why(state: State, ask: ExplainAsk, stored: Stored) -> Explained:
@@ -66,11 +110,24 @@ def why(state: State, ask: ExplainAsk, stored: Stored) -> Explained:
     return Explained(reasons, broken_down(request, item, asked), state.digest)
 
 
-def looked_up(state: State, ask: SimilarAsk | SearchAsk | ExplainAsk, stored: Stored) -> Found:
-    """The answer to any of these, or its error."""
-    try:
-        if isinstance(ask, SimilarAsk):
-            return similar(state, ask)
-        return searched(state, ask) if isinstance(ask, SearchAsk) else why(state, ask, stored)
-    except RecsysError as error:
-        return error
+def looked_up(state: State, asks: Sequence[SimilarAsk | SearchAsk | ExplainAsk], stored: Stored) -> list[Found]:
+    """The answer to each, or its error; what is alike is asked at once."""
+    found = dict[int, Found]()
+    alike = defaultdict[tuple[object, ...], list[int]](list)
+    for i, ask in enumerate(asks):
+        if isinstance(ask, ExplainAsk):
+            try:
+                found[i] = why(state, ask, stored)
+            except RecsysError as error:
+                found[i] = error
+        else:
+            by = ask.by if isinstance(ask, SimilarAsk) else None
+            alike[type(ask), ask.k, ask.where, by].append(i)
+    for (kind, *_), places in alike.items():
+        some = [asks[i] for i in places]
+        if kind is SimilarAsk:
+            lists = similar(state, cast("list[SimilarAsk]", some))
+        else:
+            lists = searched(state, cast("list[SearchAsk]", some))
+        found |= zip(places, lists, strict=True)
+    return [found[i] for i in range(len(asks))]

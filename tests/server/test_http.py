@@ -87,6 +87,10 @@ def test_the_other_questions_have_the_retrievers_answers(world: World, retriever
     similar = world.post("/v1/similar", {"items": ["i3", "i4"], "k": 3}).json()["results"]
     expected = retriever.similar_items(["i3", "i4"], k=3)["similar_item_id"].to_list()
     assert [one["item_id"] for each in similar for one in each["items"]] == expected
+    found = world.post("/v1/similar", {"items": ["i3"] * 500 + ["i4"] * 500, "k": 3}).json()["results"]
+    assert (found[0], found[999]) == (similar[0], similar[1])
+    assert world.post("/v1/similar", {"items": ["i3", "who?"]}).status_code == 404
+    assert world.post("/v1/search", {"texts": ["a car", " "]}).status_code == 422
     (texts,) = world.post("/v1/search", {"texts": ["a red car"], "k": 2}).json()["results"]
     assert [one["item_id"] for one in texts["items"]] == retriever.search("a red car", k=2)["item_id"].to_list()
     scored = world.post("/v1/score", {"user": "u1", "items": ["i8", "i9"]}).json()["items"]
