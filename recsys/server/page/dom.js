@@ -33,6 +33,7 @@ export const count = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${
 // Digits enough to tell scores apart, whatever their size.
 export function number(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  if (value === 0) return "0";
   const size = Math.abs(value);
   return value.toFixed(size >= 100 ? 1 : size >= 1 ? 2 : 3).replace(/^-(0\.?0*)$/, "$1").replace("-", "−");
 }
