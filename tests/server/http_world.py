@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import structlog
 from httpx2 import Response
 from starlette.testclient import TestClient
 
@@ -66,7 +68,26 @@ def world_of(run: Path, folder: Path, **tables: dict[str, Any]) -> Iterator[Worl
     """A server over a database in a folder."""
     settings = Settings.read(None, {"storage": {"db": f"sqlite:///{folder}/server.db"}, **tables}, run)
     logged = io.BytesIO()
-    begin_logs(settings.logs, logged)
+    with logs_as_before():
+        begin_logs(settings.logs, logged)
+        yield from _world(settings, run, logged)
+
+
+@contextmanager
+def logs_as_before() -> Iterator[None]:
+    """The logs of this process, which other tests read, go elsewhere meanwhile."""
+    loggers = [logging.getLogger(name) for name in ("recsys", "uvicorn", "uvicorn.access")]
+    before = [(one.handlers, one.propagate, one.level, one.disabled) for one in loggers]
+    try:
+        yield
+    finally:
+        for one, (handlers, propagate, level, disabled) in zip(loggers, before, strict=True):
+            one.handlers, one.propagate, one.disabled = handlers, propagate, disabled
+            one.setLevel(level)
+        structlog.reset_defaults()
+
+
+def _world(settings: Settings, run: Path, logged: io.BytesIO) -> Iterator[World]:
     database = open_database(settings.storage.db)
     metrics = Metrics()
     quality = Quality(metrics)

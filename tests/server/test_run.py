@@ -20,7 +20,7 @@ from recsys.errors import ConfigError
 from recsys.server import protocol
 from recsys.server.run import Server, bound, opened, serve
 from recsys.server.settings import Settings
-from tests.server.http_world import World, world_of
+from tests.server.http_world import World, logs_as_before, world_of
 
 
 @contextmanager
@@ -124,7 +124,10 @@ def test_what_cannot_be_opened_is_told_at_the_start(run: Path, tmp_path: Path) -
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"port={port} cannot be listened on: Address already in use"):
+        with (
+            logs_as_before(),
+            pytest.raises(ConfigError, match=f"port={port} cannot be listened on: Address already in use"),
+        ):
             serve(Settings.read(None, {"listen": {"port": port}, "storage": here}, run))
     with pytest.raises(ConfigError, match="name the bundle"), opened(Settings.read(None, {"storage": here})):
         pass
