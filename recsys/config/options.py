@@ -244,12 +244,7 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
     ConfigError
         The file is missing or broken, has a table or key that nothing knows, or a value of another type than its field.
     """
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(f"the recipe {file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the recipe {file} is not valid TOML: {error}") from error
+    found = read_toml(file, "the recipe")
     for table, options in found.items():
         if table not in tables:
             raise ConfigError(f"{file}: {unknown_table(table, tables)}")
@@ -259,6 +254,22 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
         for key in sorted(options.keys() - known):
             raise ConfigError(f"{file}: [{table}] has no option {key!r}; {now_called(key, known) or nearest(key, known)}")
     return {table: _typed(f"{file}: [{table}]", owner, found.get(table, {})) for table, owner in tables.items()}
+
+
+def read_toml(file: Path, what: str) -> dict[str, Any]:
+    """What a TOML file holds; ``what`` it is called in an error.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is no TOML: names what, the file, and where it is at fault.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"{what} {file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} {file} is not valid TOML: {error}") from error
 
 
 def unknown_table(table: str, tables: Iterable[str]) -> str:

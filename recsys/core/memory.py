@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from recsys.core.control_groups import control_groups
+
 
 def available_memory(root: Path = Path("/")) -> int | None:
     """Bytes that the system, and each control group around this process, have left; None where they do not tell.
@@ -29,21 +31,8 @@ def _of_system(root: Path) -> Iterator[int]:
 
 
 def _of_groups(root: Path) -> Iterator[int]:
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
-        names = ("limit_in_bytes", "usage_in_bytes") if controllers else ("max", "current")
-        group = top / path.strip("/")
-        for folder in (group, *group.parents):
-            yield from _left(folder, *names)
-            if folder == top:
-                break
+    for group, version in control_groups(root, "memory"):
+        yield from _left(group, *(("limit_in_bytes", "usage_in_bytes") if version == 1 else ("max", "current")))
 
 
 def _left(group: Path, limit: str, used: str) -> Iterator[int]:

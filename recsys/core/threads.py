@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recsys.core import waiting
+from recsys.core.control_groups import control_groups
 from recsys.core.progress import log
 
 _LOOK = 0.2
@@ -33,21 +34,9 @@ def _affinity() -> set[int]:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Processors that each control group around this process allows (versions 1 and 2)."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        group = top / path.strip("/")
-        for folder in (group, *group.parents):
-            yield from _quota(folder)
-            if folder == top:
-                break
+    """Processors that each control group around this process allows."""
+    for group, _ in control_groups(root, "cpu"):
+        yield from _quota(group)
 
 
 def _quota(group: Path) -> Iterator[float]:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from recsys.bundle.contents import Bundle
 from recsys.bundle.manifest import read_manifest
+from recsys.core.memory import available_memory
 from recsys.core.progress import log
 from recsys.errors import BundleError
 from recsys.server.answering import State
-from recsys.server.memory import available_memory
 from recsys.server.popular import Popularity
 from recsys.serving.load import load
 from recsys.serving.retriever import Retriever

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import textwrap
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
-from recsys.config.options import build_over, checked_options, field_docs, nearest, settle
+from recsys.config.options import build_over, checked_options, field_docs, nearest, read_toml, settle
 from recsys.errors import ConfigError
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
@@ -287,12 +286,7 @@ def is_loopback(host: str) -> bool:
 
 def _tables(file: Path) -> dict[str, dict[str, Any]]:
     """The tables of a file, ``"none"`` as None where a key may be None."""
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(f"the settings {file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the settings {file} are not valid TOML: {error}") from error
+    found = read_toml(file, "the settings file")
     for table, keys in found.items():
         if table not in TABLES:
             raise ConfigError(f"{file}: unknown table [{table}]; {nearest(table, TABLES)}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from recsys.core.progress import log as say
-from recsys.core.ragged import Bool, Int32, Int64, Ragged
-from recsys.core.ranking import Ranked
+from recsys.core.ragged import Int32
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout
 from recsys.evaluation.evaluate import evaluate
@@ -79,7 +78,7 @@ def calibrated(
 
     def figures(scale: float, eligible: Int32 | None = None) -> list[float]:
         towers.net.cold_scale.fill_(scale)
-        ranker = _Complete(replace(towers), memory)  # a copy, which has cached no vectors yet
+        ranker = TowerRanker(replace(towers), memory)  # a copy, which has cached no vectors yet
         found = evaluate(ranker, judged, 10, filter_seen=not keep_seen, eligible=eligible)
         return [found[name] for name in _FIGURES]
 
@@ -91,11 +90,11 @@ def calibrated(
             paid[scale] = figures(scale)
         return all(one >= (1 - price) * other for one, other in zip(paid[scale], alone, strict=True))
 
-    low, high = 0, len(_SCALES) - 1
+    low, high = 0, 0 if cheap(1.0) else len(_SCALES) - 1
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if cheap(float(_SCALES[middle])) else (middle + 1, high)
-    scale = 1.0 if cheap(1.0) else float(_SCALES[low])
+    scale = float(_SCALES[low])
     towers.net.cold_scale.fill_(scale)
     before = _price(alone, paid[1.0])
     lowered = f"; scores times {scale:g}: {_price(alone, paid.get(scale) or figures(scale))}" if scale < 1 else ""
@@ -106,31 +105,3 @@ def calibrated(
 def _price(alone: list[float], paid: list[float]) -> str:
     lost = (1 - one / other if other else 0.0 for one, other in zip(paid, alone, strict=True))
     return " and ".join(f"{share:.1%} {name}" for share, name in zip(lost, _FIGURES, strict=True))
-
-
-@dataclass(frozen=True, eq=False)
-class _Complete(TowerRanker):
-    """Towers and the memory beside them."""
-
-    memory: TransitionMemory | None
-
-    def recommend_rows(
-        self,
-        histories: Ragged,
-        k: int,
-        *,
-        exclude: Ragged | None = None,
-        users: Int32 | None = None,
-        eligible: Bool | None = None,
-        request_times: Int64 | None = None,
-    ) -> Ranked:
-        """Rank all items for each history; see :class:`recsys.evaluation.protocol.Ranker`."""
-        return self.towers.recommend_rows(
-            histories,
-            k,
-            exclude=exclude,
-            users=users,
-            eligible=eligible,
-            request_times=request_times,
-            added=None if self.memory is None else self.memory.scores(histories),
-        )

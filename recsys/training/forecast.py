@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from recsys.core.memory import available_memory
 from recsys.errors import ConfigError
 from recsys.training.next_item_loss import NextItemLoss
 from recsys.training.windows import Batch, WindowBatches
@@ -156,25 +157,15 @@ def _kept(loss: NextItemLoss, batch: Batch) -> int:
     return sum(held.values())
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that are still free on a device: on a CPU, the smaller of the machine's and the container's."""
+def free_memory(device: torch.device, root: Path = Path("/")) -> int:
+    """Bytes that are still free on a device: on a CPU, the smaller of the machine's and the container's.
+
+    ``root`` is where ``proc`` and ``sys`` lie.
+    """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch keeps what it got
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    if not Path("/proc/meminfo").is_file():  # not Linux: the whole memory, since the free part is not known
+    free = available_memory(root)
+    if free is None:  # not Linux: the whole memory, since the free part is not known
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    free = _numbers(Path("/proc/meminfo"))["MemAvailable:"] * 1024
-    group = Path("/sys/fs/cgroup")
-    limit, used, parts = group / "memory.max", group / "memory.current", group / "memory.stat"
-    if (
-        all(file.is_file() for file in (limit, used, parts))
-        and (ceiling := limit.read_text(encoding="utf-8").strip()) != "max"
-    ):
-        files = _numbers(parts)["inactive_file"]  # cached files are dropped when memory is needed
-        free = min(free, int(ceiling) - int(used.read_text(encoding="utf-8")) + files)
     return free
-
-
-def _numbers(file: Path) -> dict[str, int]:
-    """First word and number of each line."""
-    return {words[0]: int(words[1]) for words in map(str.split, file.read_text(encoding="utf-8").splitlines())}

@@ -9,13 +9,22 @@ from recsys.core.ragged import Bool, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked
 from recsys.evaluation.protocol import Traits
 from recsys.models.towers import TwoTowerModel
+from recsys.transitions.memory import TransitionMemory
 
 
 @dataclass(frozen=True, eq=False)
 class TowerRanker:
-    """Ranks by towers whose log was checked against the validation set before training began."""
+    """Ranks by towers whose log was checked against the validation set before training began.
+
+    Attributes
+    ----------
+    towers : TwoTowerModel
+    memory : TransitionMemory or None
+        What adds to their scores.
+    """
 
     towers: TwoTowerModel
+    memory: TransitionMemory | None = None
 
     @property
     def name(self) -> str:
@@ -49,5 +58,11 @@ class TowerRanker:
     ) -> Ranked:
         """Rank all items for each history; see :class:`recsys.evaluation.protocol.Ranker`."""
         return self.towers.recommend_rows(
-            histories, k, exclude=exclude, users=users, eligible=eligible, request_times=request_times
+            histories,
+            k,
+            exclude=exclude,
+            users=users,
+            eligible=eligible,
+            request_times=request_times,
+            added=None if self.memory is None else self.memory.scores(histories),
         )

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 import recsys
+from recsys.core.memory import available_memory
 from recsys.errors import BundleError, DataError, UnknownIdError
 from recsys.server.asks import Listed, RecommendAsk, SearchAsk
 from recsys.server.database import Database
 from recsys.server.engine import Engine
 from recsys.server.item_changes import ItemChanges
 from recsys.server.live import Live, digest_of, open_bundle
-from recsys.server.memory import available_memory
 from recsys.server.store import EventStore
 from recsys.serving.retriever import Retriever
 

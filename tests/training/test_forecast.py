@@ -120,9 +120,10 @@ def test_too_little_memory_is_refused_before_training_with_advice(
     [("max", 0, 0, 8000 * 1024), ("5000000", 1000000, 0, 4000000), ("5000000", 4500000, 4000000, 4500000)],
 )
 def test_free_memory_is_the_lesser_of_machine_and_container(
-    limit: str, used: int, cached: int, free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit: str, used: int, cached: int, free: int, tmp_path: Path
 ) -> None:
     files = {
+        "/proc/self/cgroup": "0::/\n",
         "/proc/meminfo": "MemTotal: 9000 kB\nMemAvailable: 8000 kB\nHugePages_Total:       0\n",
         "/sys/fs/cgroup/memory.max": f"{limit}\n",
         "/sys/fs/cgroup/memory.current": f"{used}\n",
@@ -132,8 +133,7 @@ def test_free_memory_is_the_lesser_of_machine_and_container(
         file = tmp_path / name.removeprefix("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    monkeypatch.setattr(forecast, "Path", lambda name: tmp_path / name.removeprefix("/"))
-    assert free_memory(torch.device("cpu")) == free
+    assert free_memory(torch.device("cpu"), tmp_path) == free
 
 
 def state(loss: NextItemLoss) -> dict[str, Tensor]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from recsys.errors import ConfigError
@@ -150,22 +148,6 @@ TABLES: Final[dict[str, type]] = {"diversity": Diversity, "freshness": Freshness
 """Rules of which a file has one at most, written ``[diversity]``."""
 _TOP = ("pool", *(f"[[{name}]]" for name in LISTS), *(f"[{name}]" for name in TABLES))
 _WRITTEN = {"trade": "lambda"}
-
-
-def read_file(file: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
-
-    Raises
-    ------
-    ConfigError
-        It cannot be read, or is not TOML.
-    """
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(f"the rules {file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the rules {file} are not valid TOML: {error}") from error
 
 
 def checked(tables: Mapping[str, Any], source: str) -> dict[str, Any]:

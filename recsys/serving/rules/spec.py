@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from recsys.serving.rules.file import Boost, Cap, Diversity, Exclude, Freshness, Pin, checked, read_file
+from recsys.config.options import read_toml
+from recsys.serving.rules.file import Boost, Cap, Diversity, Exclude, Freshness, Pin, checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class Rules:
         >>> len(rules.boost), rules.pin[0].item
         (2, 'i42')
         """
-        return cls.of(read_file(Path(path)), str(path))
+        return cls.of(read_toml(Path(path), "the rules file"), str(path))
 
     @classmethod
     def of(cls, tables: Mapping[str, Any], source: str = "the rules") -> Self:
