@@ -22,7 +22,7 @@ from recsys.server.persons import Persons, persons_of
 from recsys.server.popular import Popularity
 from recsys.server.stages import stage
 from recsys.serving.people import LeftOut
-from recsys.serving.ranking import ranked, search
+from recsys.serving.ranking import pair_scores, ranked, search
 from recsys.serving.request import Request
 from recsys.serving.request_arguments import RawId, Unknown, known_rows
 from recsys.serving.rules.spec import Rules
@@ -246,9 +246,7 @@ def _scored(state: State, persons: Persons, vectors: Float32, i: int, ask: Score
     if persons.histories.lengths[i] == 0:
         return _listed(state, persons, i, [], [], "model", missed)
     owners = np.zeros(len(rows), dtype=np.int64)
-    scores = bundle.index.scores(vectors[i : i + 1], owners, rows.astype(np.int64))
-    memory = bundle.corpus.transitions
-    if memory is not None:
-        scores = scores + memory.pair_scores(persons.histories.block(i, i + 1), owners, rows)
+    history = persons.histories.block(i, i + 1)
+    scores = pair_scores(bundle.corpus, vectors[i : i + 1], history, owners, rows.astype(np.int64))
     items: list[RawId] = bundle.items.to_ids(rows).to_list()
     return _listed(state, persons, i, items, scores.tolist(), "model", missed)

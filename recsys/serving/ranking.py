@@ -66,9 +66,14 @@ def score(request: Request, items: Int32) -> Float32:
     times = np.full(n, request.request_time, dtype=np.int64)
     vectors = corpus.towers.user_vectors(people.histories, people.users, times, request.target_event)
     owners, rows = np.repeat(np.arange(n), len(items)), np.tile(items, n).astype(np.int64)
-    scores = corpus.index.scores(numpy_of(vectors), owners, rows)
+    return pair_scores(corpus, numpy_of(vectors), people.histories, owners, rows)
+
+
+def pair_scores(corpus: Corpus, vectors: Float32, histories: Ragged, owners: Int64, rows: Int64) -> Float32:
+    """float32 (m,): the score of item ``rows[i]`` for person ``owners[i]``, of vectors (n, D) and histories (n)."""
+    scores = corpus.index.scores(vectors, owners, rows)
     if corpus.transitions is not None:
-        scores += corpus.transitions.pair_scores(people.histories, owners, rows.astype(np.int32))
+        scores += corpus.transitions.pair_scores(histories, owners, rows.astype(np.int32))
     return scores
 
 
