@@ -33,7 +33,7 @@ LAYERS = (
 )
 """From top to bottom; a layer may import only what stands below it, and its members do not import each other."""
 
-TOP_LEVEL = {"__init__", "__main__", "errors", "pipeline", "two_tower"}
+TOP_LEVEL = {"__init__", "__main__", "errors", "two_tower"}
 HEAVY = {"torch", "faiss", "lightning", "transformers", "sentence_transformers"}
 ONLY_IN = {
     "faiss": {"index"},
