@@ -121,9 +121,9 @@ BORDERS: dict[str, tuple[Callable[[Any], object], tuple[str, ...]]] = {
     "rolling_splits(log)": (lambda x: recsys.rolling_splits(x), ()),
     "rolling_splits(windows)": (lambda x: recsys.rolling_splits(LOG, windows=x), ()),
     "rolling_splits(horizon)": (lambda x: recsys.rolling_splits(LOG, horizon=x), ()),
-    "read_interactions(path)": (lambda x: recsys.read_interactions(x), ()),
-    "read_catalog(path)": (lambda x: recsys.read_catalog(x), ()),
-    "read_user_table(path)": (lambda x: recsys.read_user_table(x, categorical=["a"]), ()),
+    "read_interactions(source)": (lambda x: recsys.read_interactions(x), ("a frame",)),
+    "read_catalog(source)": (lambda x: recsys.read_catalog(x), ()),
+    "read_user_table(source)": (lambda x: recsys.read_user_table(x, categorical=["a"]), ()),
     "Interactions.from_frame(frame)": (lambda x: Interactions.from_frame(x), ("a frame",)),
     "Interactions.load(folder)": (lambda x: Interactions.load(x), ()),
     "Interactions.k_core(user_min)": (lambda x: LOG.k_core(user_min=x), ()),
@@ -164,11 +164,9 @@ def test_the_likely_slips_are_told_what_to_pass(wrong: Any) -> None:
         recsys.evaluate(popularity(), wrong)
 
 
-def test_a_frame_in_the_place_of_a_file_is_told_where_frames_go() -> None:
-    with pytest.raises(RecsysError, match=r"not a polars\.DataFrame; recsys\.Interactions\.from_frame takes a frame"):
-        recsys.read_interactions(FRAME)  # type: ignore[arg-type]
-    with pytest.raises(RecsysError, match=r"recsys\.Catalog\.from_frame takes a frame"):
-        recsys.read_catalog(ITEMS)  # type: ignore[arg-type]
+def test_a_frame_in_the_place_of_a_file_is_read() -> None:
+    assert recsys.read_interactions(FRAME).fingerprint == LOG.fingerprint
+    assert recsys.read_catalog(ITEMS, text=["title"]).texts.equals(CATALOG.texts)
 
 
 def test_a_generator_of_paths_is_read_once_and_whole(tmp_path: Path) -> None:

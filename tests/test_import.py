@@ -28,7 +28,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def _loaded_after(statement: str) -> set[str]:
-    heavy = "torch", "transformers", "lightning", "faiss", "sentence_transformers", "polars"
+    heavy = "torch", "transformers", "lightning", "faiss", "sentence_transformers", "polars", "pandas", "pyarrow", "fsspec"
     code = f"import sys; {statement}; print(*[m for m in {heavy} if m in sys.modules])"
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 

@@ -125,8 +125,6 @@ HOW = {
     "Holdout": "the .test or .validation of a split, such as recsys.leave_last_out(log)",
     "Catalog": "recsys.read_catalog(file) or recsys.Catalog.from_frame(frame, text=[...])",
     "UserTable": "recsys.read_user_table(file, categorical=[...])",
-    "DataFrame": "a polars DataFrame, such as polars.read_csv(file), polars.from_pandas(frame), "
-    "polars.from_arrow(table) or lazy.collect()",
     "ModelConfig": "recsys.ModelConfig(dim=64)",
     "Training": "recsys.Training(epochs=10)",
     "Objective": "recsys.Objective(loss='softmax')",
@@ -231,27 +229,6 @@ def place(value: object, name: str) -> Path:
     if not isinstance(value, str | os.PathLike) or isinstance(value, bytes) or not os.fspath(value):
         raise ConfigError(f"{name} must be the path of a file or folder, not {described(value)}")
     return Path(value)
-
-
-def paths(value: object, instead: str) -> Any:
-    """A path, or a list of paths: the same path, or a list that can be read more than once.
-
-    Parameters
-    ----------
-    value : object
-    instead : str
-        What takes a table that is in memory.
-
-    Raises
-    ------
-    ConfigError
-        It is something else; a frame is for ``instead``.
-    """
-    if isinstance(value, str | os.PathLike):
-        return place(value, "path") if not isinstance(value, str) else text(value, "path")
-    if isinstance(value, pl.DataFrame | pl.LazyFrame) or hasattr(value, "iloc"):
-        raise ConfigError(f"path must be the path of a file or folder, not {described(value)}; {instead} takes a frame")
-    return [paths(one, instead) for one in listed(value, "path", "paths, or one path")]
 
 
 def function_or_none(value: object, name: str) -> None:

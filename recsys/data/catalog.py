@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.core.arguments import different, instance, text_or_none, texts
+from recsys.core.arguments import different, text_or_none, texts
 from recsys.core.id_map import IdMap
 from recsys.core.schema import ITEM, TEXT, TITLE
+from recsys.data.formats.frames import Frame, frame_of
 from recsys.data.parse import unique_ids
 from recsys.errors import ConfigError, DataError
 
@@ -52,13 +53,14 @@ class Catalog:
     text_of_numbers: dict[str, bool] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def from_frame(cls, frame: pl.DataFrame, *, text: Sequence[str], title: str | None = None) -> Catalog:
+    def from_frame(cls, frame: Frame, *, text: Sequence[str], title: str | None = None) -> Catalog:
         """Build from a frame with an ``item_id`` column.
 
         Parameters
         ----------
-        frame : DataFrame
-            One row per item.
+        frame : frame
+            One row per item: a frame of polars (lazy too) or pandas, an Arrow table or data set, or anything that has
+            ``__arrow_c_stream__``.
         text : sequence of str
             Columns that make the text, joined by ". " in this order; the members of a list, and values with "|" between
             them, are joined by ", ".
@@ -70,7 +72,7 @@ class Catalog:
         DataError
             A column is missing or cannot be text, or an id is null or repeated.
         """
-        instance(frame, pl.DataFrame, "frame")
+        frame = frame_of(frame, "the catalogue")
         text, title = different(texts(text, "text"), "text= (--text)"), text_or_none(title, "title")
         title = text[0] if title is None and text else title
         for name in (ITEM, *text, *([title] if title else [])):

@@ -15,12 +15,13 @@ import polars as pl
 import scipy.sparse as sp
 
 from recsys.core import progress
-from recsys.core.arguments import choice, described, flag, instance, listed, number, place, whole_number
+from recsys.core.arguments import choice, described, flag, listed, number, place, whole_number
 from recsys.core.files import atomic_folder, read_digested, sha256_of, write_digested
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, stable_order
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.data.events import Events, join_columns
+from recsys.data.formats.frames import Frame, open_frame
 from recsys.data.look_alikes import tell_alike_types
 from recsys.data.order import Ties, by_item, check_ties, log_duplicates, log_order, nothing_to_tie
 from recsys.data.parse import parse_columns
@@ -115,7 +116,7 @@ class Interactions:
     @classmethod
     def from_frame(
         cls,
-        frame: pl.DataFrame,
+        frame: Frame,
         *,
         time_unit: TimeUnit | None = None,
         ties: Ties = "file",
@@ -126,7 +127,8 @@ class Interactions:
 
         Parameters
         ----------
-        frame : DataFrame
+        frame : frame
+            Of polars (lazy too) or pandas, an Arrow table or data set, or anything that has ``__arrow_c_stream__``.
             Columns ``user_id`` and ``item_id``; optionally ``timestamp`` (numbers since 1970, dates or ISO 8601 text),
             ``order`` (any numbers; sorted by instead of the timestamp), ``weight`` and ``event_type`` (text or whole
             numbers). No nulls.
@@ -149,29 +151,27 @@ class Interactions:
         ConfigError
             ``ties`` is "item" and no column orders the events.
         """
-        instance(frame, pl.DataFrame, "frame")
         unordered, drop_duplicates = flag(unordered, "unordered"), flag(drop_duplicates, "drop_duplicates")
         check_ties(ties, unordered)
+        present, read = open_frame(frame, "the frame")
         for name in (USER, ITEM):
-            if name not in frame.columns:
+            if name not in present:
                 raise DataError(
-                    f"the frame has no column {name!r}; its columns are {', '.join(frame.columns)}: rename "
+                    f"the frame has no column {name!r}; its columns are {', '.join(present)}: rename "
                     f"the one that holds the {name.removesuffix('_id')}s, frame.rename({{...: {name!r}}})"
                 )
-        if frame.height == 0:
-            raise DataError("the frame has no rows")
-        if unordered and (timed := next((name for name in (ORDER, TIMESTAMP) if name in frame.columns), None)):
+        if unordered and (timed := next((name for name in (ORDER, TIMESTAMP) if name in present), None)):
             raise DataError(
                 f"the frame has a column {timed!r}, which orders it: drop the column, or leave out unordered=True"
             )
-        if ties == "item" and ORDER not in frame.columns and TIMESTAMP not in frame.columns:
+        if ties == "item" and ORDER not in present and TIMESTAMP not in present:
             raise nothing_to_tie("the frame")
-        names: dict[str, str] = {
-            name: name for name in (USER, ITEM, TIMESTAMP, ORDER, WEIGHT, EVENT) if name in frame.columns
-        }
-        columns = parse_columns(frame, names, "the frame", words=None)
+        names: dict[str, str] = {name: name for name in (USER, ITEM, TIMESTAMP, ORDER, WEIGHT, EVENT) if name in present}
+        if (raw := read(names)).height == 0:
+            raise DataError("the frame has no rows")
+        columns = parse_columns(raw, names, "the frame", words=None)
         events = join_columns([columns], time_unit, hint=", or remove these rows")
-        others = [name for name in frame.columns if name not in names]
+        others = [name for name in present if name not in names]
         return cls.from_events(events, ties=ties, unordered=unordered, drop_duplicates=drop_duplicates, others=others)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Read logs, catalogues, and tables of items and users from files."""
+"""Read logs, catalogues, and tables of items and users from files and frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from recsys.core.arguments import different, flag, paths, texts, whole_number
+from recsys.core.arguments import different, flag, texts, whole_number
 from recsys.core.arguments import text as column
 from recsys.core.arguments import text_or_none as column_or_none
 from recsys.core.id_map import IdMap, encode
@@ -26,18 +26,19 @@ from recsys.core.schema import (
 from recsys.data.catalog import Catalog
 from recsys.data.events import join_columns
 from recsys.data.formats.dialect import Dialect
-from recsys.data.formats.paths import Format, PathLike, table_files
-from recsys.data.formats.table import Table, open_table, rows_of
+from recsys.data.formats.paths import Format
+from recsys.data.formats.table import Table, rows_of
 from recsys.data.interactions import Interactions
 from recsys.data.order import Ties, check_ties, nothing_to_tie
 from recsys.data.parse import ParsedColumns, check_ids, parse_columns, unique_ids
+from recsys.data.sources import Source, sources, tables_of
 from recsys.data.times.units import TimeUnit
 from recsys.data.user_table import UserTable, check_choice
 from recsys.errors import ConfigError, DataError
 
 
 def read_interactions(
-    path: PathLike | Sequence[PathLike],
+    source: Source,
     *,
     format: Format | None = None,
     user: str = USER,
@@ -61,10 +62,12 @@ def read_interactions(
 
     Parameters
     ----------
-    path : path, pattern, folder, or a list of these
+    source : path, pattern, folder, frame, or a list of these
         CSV, TSV, MovieLens ``::``, Parquet or NDJSON; text formats may be gzipped. The files of a folder or a pattern are
         read in sorted order, those of a list in its own. A path is a pattern only if no such file exists. Names in a folder
-        that begin with ``.`` or ``_`` are left out; a partition (``year=2024/part.parquet``) gives a column.
+        that begin with ``.`` or ``_`` are left out; a partition (``year=2024/part.parquet``) gives a column. A
+        frame of polars (lazy too) or pandas, a table, reader or data set of pyarrow, or anything that has
+        ``__arrow_c_stream__``: only the named columns are read.
     format : str, optional
         By default, each file's ending shows it.
     user, item : str
@@ -126,8 +129,10 @@ def read_interactions(
     >>> log = recsys.read_interactions("ratings.csv", user="who", item="what", weight="stars")
     >>> log.users.ids.to_list(), log.weights.tolist()
     ([1, 2], [5.0, 3.0, 4.0])
+    >>> recsys.read_interactions(pl.scan_csv("ratings.csv"), user="who", item="what")  # or pandas, Arrow, DuckDB
+    Interactions(3 by 2 users on 2 items)
     """
-    path = paths(path, "recsys.Interactions.from_frame")
+    source = sources(source)
     for name, asked in (("user", user), ("item", item)):
         column(asked, name)
     for name, given in (("timestamp", timestamp), ("order", order), ("weight", weight), ("event", event)):
@@ -145,17 +150,16 @@ def read_interactions(
         raise ConfigError("unordered=True (--unordered) cannot be combined with timestamp=, order= or drop_unordered=")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     parts, others = list[ParsedColumns](), dict[str, None]()
-    for one in table_files(path, format):
-        table = open_table(one.file, one.format, MOVIELENS_INTERACTIONS, dialect, one.constants)
+    for table in tables_of(source, format, MOVIELENS_INTERACTIONS, dialect):
         named = timestamp
         if timestamp is None and order is None and TIMESTAMP in table.columns and not unordered:
             named = TIMESTAMP
         if ties == "item" and named is None and order is None:
-            raise nothing_to_tie(str(table.file))
+            raise nothing_to_tie(table.name)
         columns = {USER: user, ITEM: item, TIMESTAMP: named, ORDER: order, WEIGHT: weight, EVENT: event}
         wanted = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
         others |= dict.fromkeys(name for name in table.columns if name not in wanted.values())
-        parts.append(parse_columns(rows_of(table, wanted), wanted, str(table.file), words=null_values is None))
+        parts.append(parse_columns(rows_of(table, wanted), wanted, table.name, words=table.words(null_values)))
     hint = ", or leave them out with drop_unordered=True (--drop-unordered)"
     events = join_columns(parts, time_unit, drop_unordered=drop_unordered, hint=hint)
     log = Interactions.from_events(
@@ -165,7 +169,7 @@ def read_interactions(
 
 
 def read_catalog(
-    path: PathLike | Sequence[PathLike],
+    source: Source,
     *,
     format: Format | None = None,
     item: str = ITEM,
@@ -180,7 +184,7 @@ def read_catalog(
 
     Parameters
     ----------
-    path, format, separator, quote, encoding, null_values
+    source, format, separator, quote, encoding, null_values
         As for :func:`read_interactions`.
     item : str
         The column of ids.
@@ -205,29 +209,28 @@ def read_catalog(
     >>> recsys.read_catalog("films.csv", text=["name", "year"]).texts.to_list()
     ['Alien. 1979', 'Brazil. 1985']
     """
-    path = paths(path, "recsys.Catalog.from_frame")
+    source = sources(source)
     column(item, "item")
     column_or_none(title, "title")
     text = [text] if isinstance(text, str) else None if text is None else different(texts(text, "text"), "text= (--text)")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     tables, frames, ids, used = list[Table](), list[pl.DataFrame](), list[IdMap](), set[str]()
-    for one in table_files(path, format):
-        table = open_table(one.file, one.format, MOVIELENS_CATALOG, dialect, one.constants)
+    for table in tables_of(source, format, MOVIELENS_CATALOG, dialect):
         present = table.columns
         chosen = list(text) if text is not None else [name for name in TEXT_COLUMNS if name in present]
         used.update(chosen)
         if item != ITEM and ITEM in present:
             raise DataError(
-                f"{table.file}: has a column {ITEM!r} beside {item!r}, which you named as the item's id; rename one of them"
+                f"{table.name}: has a column {ITEM!r} beside {item!r}, which you named as the item's id; rename one of them"
             )
         if not chosen:
             raise DataError(
-                f"{table.file}: name the columns of the text, text=[...] (--text); its columns are {', '.join(present)}"
+                f"{table.name}: name the columns of the text, text=[...] (--text); its columns are {', '.join(present)}"
             )
         wanted = {ITEM: item} | {name: name for name in present if name not in (item, ITEM)}
         wanted |= {name: name for name in (*chosen, *([title] if title else [])) if name not in wanted}
         frame = rows_of(table, wanted)
-        ids.append(unique_ids(frame[ITEM], f"{table.file}, column {item!r}", "item", words=null_values is None))
+        ids.append(unique_ids(frame[ITEM], f"{table.name}, column {item!r}", "item", words=table.words(null_values)))
         frames.append(frame)
         tables.append(table)
     chosen = list(text) if text is not None else [name for name in TEXT_COLUMNS if name in used]
@@ -237,7 +240,7 @@ def read_catalog(
 
 
 def read_items(
-    path: PathLike | Sequence[PathLike],
+    source: Source,
     *,
     format: Format | None = None,
     item: str = ITEM,
@@ -250,7 +253,7 @@ def read_items(
 
     Parameters
     ----------
-    path, format, separator, quote, encoding, null_values
+    source, format, separator, quote, encoding, null_values
         As for :func:`read_interactions`.
     item : str
         The column of ids; it is named ``item_id`` in the result.
@@ -260,15 +263,16 @@ def read_items(
     DataError
         A file or its column of ids cannot be used.
     """
-    path = paths(path, "Retriever.add_items")
+    source = sources(source)
     column(item, "item")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     tables, frames, ids = list[Table](), list[pl.DataFrame](), list[pl.Series]()
-    for one in table_files(path, format):
-        table = open_table(one.file, one.format, MOVIELENS_CATALOG, dialect, one.constants)
+    for table in tables_of(source, format, MOVIELENS_CATALOG, dialect):
         wanted = {ITEM: item} | {name: name for name in table.columns if name not in (item, ITEM)}
         frame = rows_of(table, wanted)
-        found, rows = encode(check_ids(frame[ITEM], f"{table.file}, column {item!r}", words=null_values is None), "item")
+        found, rows = encode(
+            check_ids(frame[ITEM], f"{table.name}, column {item!r}", words=table.words(null_values)), "item"
+        )
         ids.append(found.to_ids(rows))
         frames.append(frame)
         tables.append(table)
@@ -276,7 +280,7 @@ def read_items(
 
 
 def read_users(
-    path: PathLike | Sequence[PathLike],
+    source: Source,
     user: str,
     *columns: str,
     format: Format | None = None,
@@ -289,7 +293,7 @@ def read_users(
 
     Parameters
     ----------
-    path, format, separator, quote, encoding, null_values
+    source, format, separator, quote, encoding, null_values
         As for :func:`read_interactions`.
     user, columns : str
         The column of ids, and the columns to read.
@@ -304,21 +308,20 @@ def read_users(
     DataError
         A file or a column cannot be used.
     """
-    path = paths(path, "recsys.data.user_table.UserTable.from_frame")
+    source = sources(source)
     for name in (user, *columns):
         column(name, "each column")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     wanted, frames = {USER: user} | {name: name for name in columns}, list[pl.DataFrame]()
-    for one in table_files(path, format):
-        table = open_table(one.file, one.format, MOVIELENS_USERS, dialect, one.constants)
+    for table in tables_of(source, format, MOVIELENS_USERS, dialect):
         frame = rows_of(table, wanted)
-        ids, rows = encode(check_ids(frame[USER], f"{table.file}, column {user!r}", words=null_values is None), "user")
+        ids, rows = encode(check_ids(frame[USER], f"{table.name}, column {user!r}", words=table.words(null_values)), "user")
         frames.append(frame.with_columns(ids.to_ids(rows).alias(USER)))
     return pl.concat(frames, how="vertical_relaxed")
 
 
 def read_user_table(
-    path: PathLike | Sequence[PathLike],
+    source: Source,
     *,
     user: str = USER,
     categorical: Sequence[str] = (),
@@ -334,7 +337,7 @@ def read_user_table(
 
     Parameters
     ----------
-    path, format, separator, quote, encoding, null_values
+    source, format, separator, quote, encoding, null_values
         As for :func:`read_interactions`; one row per user.
     user : str
         The column of ids.
@@ -363,21 +366,20 @@ def read_user_table(
     categorical, numeric = texts(categorical, "categorical"), texts(numeric, "numeric")
     buckets = whole_number(buckets, "buckets", least=2)
     check_choice(categorical, numeric, buckets)
-    path = paths(path, "recsys.data.user_table.UserTable.from_frame")
+    source = sources(source)
     column(user, "user")
     dialect = Dialect.of(separator, quote, encoding, null_values)
     wanted = {USER: user} | {name: name for name in (*categorical, *numeric)}
     tables, frames, ids = list[Table](), list[pl.DataFrame](), list[IdMap]()
-    for one in table_files(path, format):
-        table = open_table(one.file, one.format, MOVIELENS_USERS, dialect, one.constants)
+    for table in tables_of(source, format, MOVIELENS_USERS, dialect):
         frame = rows_of(table, wanted)
-        ids.append(unique_ids(frame[USER], f"{table.file}, column {user!r}", "user", words=null_values is None))
+        ids.append(unique_ids(frame[USER], f"{table.name}, column {user!r}", "user", words=table.words(null_values)))
         frames.append(frame)
         tables.append(table)
     frame = _joined(frames, [one.ids for one in ids], tables, USER, "user")
     users = ids[0] if len(ids) == 1 else IdMap(frame[USER], "user", checked=True)
     more = f" and {len(tables) - 1:,} more files, rows counted through all" if len(tables) > 1 else ""
-    source = f"{tables[0].file}{more}"
+    source = f"{tables[0].name}{more}"
     return UserTable.of_users(users, frame, categorical=categorical, numeric=numeric, buckets=buckets, source=source)
 
 
@@ -394,13 +396,13 @@ def _joined(
         canonical = [one.with_columns(own.alias(key)) for one, own in zip(frames, ids, strict=True)]
         frame = pl.concat(canonical, how="diagonal_relaxed")
     except pl.exceptions.PolarsError as error:
-        names = ", ".join(str(table.file) for table in tables)
+        names = ", ".join(table.name for table in tables)
         raise DataError(f"a column differs in type between the files {names}: {str(error).splitlines()[0]}") from error
     repeated = frame[key].is_duplicated().arg_true()
     if len(repeated):
         first = frame[key][repeated[0]]
         ends = np.cumsum([one.height for one in frames])
         rows = (frame[key] == first).arg_true()[:2]
-        one, other = (tables[int(np.searchsorted(ends, row, side="right"))].file for row in rows)
+        one, other = (tables[int(np.searchsorted(ends, row, side="right"))].name for row in rows)
         raise DataError(f"the {kind} id {first!r} is in {one} and again in {other}; each {kind} must have one row")
     return frame

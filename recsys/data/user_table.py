@@ -12,6 +12,7 @@ import polars as pl
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Int32
 from recsys.core.schema import USER
+from recsys.data.formats.frames import Frame, frame_of
 from recsys.data.parse import parse_number, unique_ids
 from recsys.errors import ConfigError, DataError
 
@@ -123,13 +124,14 @@ class UserTable:
 
     @classmethod
     def from_frame(
-        cls, frame: pl.DataFrame, *, categorical: Sequence[str] = (), numeric: Sequence[str] = (), buckets: int = 10
+        cls, frame: Frame, *, categorical: Sequence[str] = (), numeric: Sequence[str] = (), buckets: int = 10
     ) -> UserTable:
         """Build from a frame with a ``user_id`` column, one row per user.
 
         Parameters
         ----------
-        frame : DataFrame
+        frame : frame
+            Of polars (lazy too) or pandas, an Arrow table or data set, or anything that has ``__arrow_c_stream__``.
         categorical, numeric : sequence of str
             Columns of categories, and of numbers to cut into buckets. Nulls and blanks mean unknown.
         buckets : int
@@ -143,6 +145,7 @@ class UserTable:
             No column is named, one is named twice, or ``buckets`` is below 2.
         """
         check_choice(categorical, numeric, buckets)
+        frame = frame_of(frame, _SOURCE)
         check_columns(frame, [USER, *categorical, *numeric])
         users = unique_ids(frame[USER], _where(USER), "user")
         return cls.of_users(users, frame, categorical=categorical, numeric=numeric, buckets=buckets)

@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
-from recsys.core.arguments import choice, described, instance, listed
+from recsys.core.arguments import choice, described, listed
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Int32
+from recsys.data.formats.frames import frame_of
 from recsys.errors import ConfigError, DataError, UnknownIdError
 
 RawId: TypeAlias = str | int
@@ -177,17 +178,16 @@ def search_texts(texts: object) -> list[str]:
 
 
 def item_frame(frame: object) -> pl.DataFrame:
-    """A polars frame with rows.
+    """A frame of any kind as polars holds it, with rows.
 
     Raises
     ------
     ConfigError
         It is something else.
     DataError
-        It has no rows.
+        It has no rows, or cannot be read.
     """
-    hint = "collect a lazy one, turn pandas' with pl.from_pandas(frame), rows with pl.DataFrame(rows)"
-    items = instance(frame, pl.DataFrame, "the frame of items", hint)
+    items = frame_of(frame, "the frame of items")
     if items.height == 0:
         raise DataError("the frame of items has no rows")
     return items

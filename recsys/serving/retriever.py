@@ -21,6 +21,7 @@ from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked, check_k
 from recsys.core.schema import ITEM, TITLE
 from recsys.data.catalog import Catalog
+from recsys.data.formats.frames import Frame
 from recsys.data.split import Holdout
 from recsys.data.times.request_time import Instant
 from recsys.errors import ConfigError
@@ -402,15 +403,15 @@ class Retriever:
         """
         return broken_down(*about_item(self._state(), user, item, **person))
 
-    def add_items(self, frame: pl.DataFrame) -> None:
+    def add_items(self, frame: Frame) -> None:
         """Add new items: the item tower makes their vectors from what the frame says about them.
 
         Requests that run meanwhile are answered from the state before. A bundle on disk stays as it is until :meth:`save`.
 
         Parameters
         ----------
-        frame : DataFrame
-            ``item_id`` and columns of the catalogue, the text columns among them.
+        frame : frame
+            Of polars or pandas, or any Arrow table: ``item_id`` and columns of the catalogue, the text columns among them.
 
         Raises
         ------
@@ -421,7 +422,7 @@ class Retriever:
         """
         self._change(Bundle.with_items, item_frame(frame))
 
-    def update_items(self, frame: pl.DataFrame) -> None:
+    def update_items(self, frame: Frame) -> None:
         """Replace the content of known items; takes and raises what :meth:`add_items` does."""
         self._change(Bundle.with_updated_items, item_frame(frame))
 

@@ -34,8 +34,9 @@ def test_ids_in_one_word_are_told_apart(retriever: Retriever) -> None:
 
 
 def test_frames_of_other_libraries_are_told_how_to_come_in() -> None:
-    with pytest.raises(ConfigError, match=r"from_pandas\(frame\), polars.from_arrow\(table\) or lazy.collect\(\)"):
-        Interactions.from_frame(pl.LazyFrame({"user_id": [1], "item_id": [2]}))
+    assert len(Interactions.from_frame(pl.LazyFrame({"user_id": [1], "item_id": [2]}))) == 1
+    with pytest.raises(ConfigError, match=r"not a dict; pass polars.DataFrame\(rows\)"):
+        Interactions.from_frame({"user_id": [1], "item_id": [2]})  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"rename the one that holds the users, frame.rename\({...: 'user_id'}\)"):
         Interactions.from_frame(pl.DataFrame({"userId": [1], "item_id": [2]}))
 

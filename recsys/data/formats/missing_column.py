@@ -14,16 +14,17 @@ _NAMED = {
 }
 
 
-def missing_column(file: Path, ours: str, theirs: str, columns: Sequence[str], *, lines: bool) -> str:
+def missing_column(file: Path | str, ours: str, theirs: str, columns: Sequence[str], *, lines: bool) -> str:
     """The message about a column that a file lacks.
 
     Parameters
     ----------
-    file : Path
+    file : Path or str
+        The file, or what messages call a frame.
     ours, theirs : str
         Our name of the column, and the one that was asked for.
     columns : sequence of str
-        Those that the file has.
+        Those that it has.
     lines : bool
         Whether the first line of the file names them.
     """

@@ -15,6 +15,7 @@ import polars as pl
 from recsys.core.processes import begin_threads
 from recsys.data.formats.delimited import Delimited
 from recsys.data.formats.dialect import PLAIN, Dialect
+from recsys.data.formats.frames import open_frame
 from recsys.data.formats.json_lines import JsonLines
 from recsys.data.formats.missing_column import missing_column
 from recsys.data.formats.movielens import read_movielens
@@ -25,22 +26,28 @@ from recsys.errors import ConfigError, DataError
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """An opened file, whose rows are read later.
+    """An opened file or frame, whose rows are read later.
 
     Attributes
     ----------
-    file : Path
-    format : Format
+    name : str
+        What messages call it: the file's path, or "the frame".
+    format : Format or None
+        None: a frame.
     columns : list of str
-        The file's columns, and those that its folders give (``year=2024/``).
+        Its columns, and those that a file's folders give (``year=2024/``).
     read : callable
         Our name → its name; returns these columns of all rows.
     """
 
-    file: Path
-    format: Format
+    name: str
+    format: Format | None
     columns: list[str]
     read: Callable[[dict[str, str]], pl.DataFrame]
+
+    def words(self, null_values: str | Sequence[str] | None) -> bool | None:
+        """Whether to refuse ids such as NULL: in files, unless null values are named; None: warn about them."""
+        return None if self.format is None and null_values is None else null_values is None
 
 
 def open_table(
@@ -93,7 +100,39 @@ def open_table(
                 frame = _without_nulls(frame.collect(), dialect.null_values).lazy()
             return frame.collect()
 
-    return Table(file, fmt, columns, read_wanted)
+    return Table(str(file), fmt, columns, read_wanted)
+
+
+def as_table(value: object, name: str, dialect: Dialect = PLAIN) -> Table:
+    """Open a frame of any kind as a table; see :func:`recsys.data.formats.frames.open_frame`.
+
+    Parameters
+    ----------
+    value : frame
+    name : str
+        What messages call it.
+    dialect : Dialect
+        The null values; a frame has no separator, quotes or encoding.
+
+    Raises
+    ------
+    ConfigError
+        It is no frame, or the dialect names what a frame does not have.
+    DataError
+        Its columns cannot be found.
+    """
+    columns, read = open_frame(value, name)
+    if useless := next((one for one in ("separator", "quote", "encoding") if getattr(dialect, one) is not None), None):
+        raise ConfigError(f"{name} is no text file and has no {useless}; leave out {useless}=")
+
+    def read_wanted(wanted: dict[str, str]) -> pl.DataFrame:
+        for ours, theirs in wanted.items():
+            if theirs not in columns:
+                raise DataError(missing_column(name, ours, theirs, columns, lines=False))
+        frame = read(wanted)
+        return _without_nulls(frame, dialect.null_values) if dialect.null_values else frame
+
+    return Table(name, None, columns, read_wanted)
 
 
 def _without_nulls(frame: pl.DataFrame, words: Sequence[str]) -> pl.DataFrame:
@@ -184,7 +223,7 @@ def rows_of(table: Table, wanted: dict[str, str]) -> pl.DataFrame:
     """
     frame = table.read(wanted)
     if frame.height == 0:
-        raise DataError(f"{table.file} has no rows")
+        raise DataError(f"{table.name} has no rows")
     return frame
 
 
