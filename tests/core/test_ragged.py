@@ -239,3 +239,24 @@ def test_events_are_sorted_by_owner_and_key_and_ties_keep_their_order(n, most):
     assert stable_order(owners, keys / 7).tolist() == np.lexsort((keys / 7, owners)).tolist()
     assert stable_order(owners, np.sort(keys)).tolist() == np.lexsort((np.sort(keys), owners)).tolist()
     assert stable_order(owners, None).tolist() == np.argsort(owners, kind="stable").tolist()
+
+
+@pytest.mark.parametrize("most", [1, 2**20, 2**50])
+def test_many_events_are_sorted_in_blocks_as_by_lexsort(most):
+    random = np.random.default_rng(most)
+    few, gaps = random.integers(0, 4, 150_000), random.integers(0, 300_000, 50_000)
+    owners = np.concatenate([few, gaps, np.full(90_000, 7)]).astype(
+        np.int32
+    )  # some of more events than a block, many of none
+    random.shuffle(owners)
+    keys = random.integers(0, most, len(owners))
+    expected = np.lexsort((keys, owners))
+    np.testing.assert_array_equal(stable_order(owners, keys), expected)
+    np.testing.assert_array_equal(stable_order(owners, keys.astype(np.float64) / 8), expected)
+    np.testing.assert_array_equal(stable_order(owners, None), np.argsort(owners, kind="stable"))
+
+
+def test_few_events_of_owners_with_large_numbers_are_sorted():
+    owners = np.array([2_000_000_000, 5, 2_000_000_000, 5], dtype=np.int32)
+    assert stable_order(owners, np.array([2, 1, 1, 1])).tolist() == [1, 3, 2, 0]
+    assert stable_order(owners, None).tolist() == [1, 3, 0, 2]
