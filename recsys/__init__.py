@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recsys.data.interactions import Interactions
     from recsys.data.item_split import item_split
     from recsys.data.read import read_catalog, read_interactions, read_user_table
+    from recsys.data.recipes.prepare import prepare
     from recsys.data.rolling_splits import rolling_splits
     from recsys.data.split import leave_last_out, random_split, time_split
     from recsys.data.user_split import user_split
@@ -63,6 +64,7 @@ _HOMES = {
     "item_split": "recsys.data.item_split",
     "leave_last_out": "recsys.data.split",
     "load": "recsys.serving.load",
+    "prepare": "recsys.data.recipes.prepare",
     "random_split": "recsys.data.split",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",
@@ -100,6 +102,7 @@ __all__ = [
     "item_split",
     "leave_last_out",
     "load",
+    "prepare",
     "random_split",
     "read_catalog",
     "read_interactions",

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
 from recsys.baselines import REGISTRY
-from recsys.cli import commands, interrupted, screen, store_commands
+from recsys.cli import commands, interrupted, prepare_commands, screen, store_commands
 from recsys.cli.answers import Answer
+from recsys.cli.prepare_flags import add_prepare_flags
 from recsys.cli.store_flags import add_export_flags, add_keys_flags, add_serve_flags
 from recsys.cli.text_flags import add_text_flags
 from recsys.cli.words import Parser, free_text, raw_id
@@ -150,6 +151,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "search": commands.search,
     "explain": commands.explain,
     "index": commands.index,
+    "prepare": prepare_commands.prepare,
     "inspect": commands.inspect,
     "export-events": store_commands.export_events,
     "keys": store_commands.keys,
@@ -400,6 +402,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--compact", action="store_true", help="drop removed items that no history holds, and build the index anew"
     )
     add_text_flags(index)
+
+    add_prepare_flags(
+        _command(
+            subs, "prepare", "turn the files of a public data set into a log and a catalogue",
+            "recsys prepare ml-1m --from ml-1m.zip --out data/ml-1m",
+        )
+    )  # fmt: skip
 
     inspect = _command(subs, "inspect", "summarise a log, or describe a bundle", "recsys inspect runs/ml")
     before = len(inspect._actions)

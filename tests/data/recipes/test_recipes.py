@@ -1,0 +1,426 @@
+"""Each recipe on files that look like the published ones, with each of their quirks."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shlex
+import shutil
+import zipfile
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import recsys
+from recsys.cli.parser import main
+from recsys.data.recipes.blocks import blocks
+from recsys.data.recipes.prepare import Prepared, prepared
+from recsys.data.recipes.spec import names, public_set
+from recsys.errors import ConfigError, DataError
+
+
+def lines(*rows: str, ends: str = "\n") -> str:
+    return ends.join([*rows, ""])
+
+
+def ml_100k(into: Path) -> None:
+    (into / "u.data").write_text(lines("196\t242\t3\t881250949", "186\t1\t3\t891717742", "196\t1\t4\t881250940"))
+    flags = "|".join("1" if place in (3, 5) else "0" for place in range(19))
+    odd = f"1|Toy Story (1995)|01-Jan-1995||http://imdb|{flags}"
+    plain = f"242|Kolyá (1996)|24-Jan-1997||http://imdb|{'|'.join('1' if place == 0 else '0' for place in range(19))}"
+    (into / "u.item").write_bytes(lines(odd, plain).encode("latin-1"))
+    (into / "u.user").write_text(lines("196|24|M|writer|T8H1N", "186|53|F|other|94043"))
+
+
+def ml_1m(into: Path) -> None:
+    (into / "ratings.dat").write_text(lines("1::1193::5::978300760", "1::661::3::978300760", "2::1193::4::978298413"))
+    (into / "movies.dat").write_bytes(lines("1193::Amélie (1975)::Drama", "661::A :: B (1996)::Musical").encode("latin-1"))
+    (into / "users.dat").write_text(lines("1::F::1::10::48067", "2::M::56::16::70072"))
+
+
+def ml_latest(into: Path) -> None:
+    ratings = ("userId,movieId,rating,timestamp", "1,1,4.0,964982703", "1,3,0.5,964981247", "2,3,5.0,1537799250")
+    (into / "ratings.csv").write_bytes(lines(*ratings, ends="\r\n").encode())
+    movies = ("movieId,title,genres", '3,"American President, The (1995)",Drama', '1,"A ""quoted"" one",(no genres listed)')
+    (into / "movies.csv").write_bytes(lines(*movies, ends="\r\n").encode())
+
+
+def amazon_2014(into: Path) -> None:
+    reviews = [
+        {"reviewerID": "A1", "asin": "B001", "overall": 5.0, "reviewText": "Nice", "unixReviewTime": 1393545600},
+        {"reviewerID": "A1", "asin": "7806397051", "overall": 1.0, "unixReviewTime": 1393545600},
+        {"reviewerID": "A2", "asin": "B001", "overall": 4.0, "unixReviewTime": 1355443200},
+    ]
+    packed(into / "reviews_Beauty_5.json.gz", *map(json.dumps, reviews))
+    meta: list[dict[str, Any]] = [
+        {"asin": "B001", "title": "Soap &amp; 'Water'", "categories": [["Beauty", "Bath"], ["Gifts"]], "price": 3.5},
+        {"asin": "7806397051", "description": "a\nb", "categories": [["Beauty"]], "related": {"also": ["x"]}},
+    ]
+    packed(into / "meta_Beauty.json.gz", *map(repr, meta))
+
+
+def amazon_2018(into: Path) -> None:
+    packed(into / "All_Beauty.csv.gz", "B001,A1,5.0,1393545600", "B001,A2,4.0,1355443200", "0545,A1,4.0,1355443200")
+    meta: list[dict[str, Any]] = [
+        {
+            "asin": "B001",
+            "title": "<b>Soap</b>\n bar",
+            "category": ["Beauty", "Bath &amp; Shower"],
+            "description": ["a", "b"],
+        },
+        {"asin": "B001", "title": "again"},
+        {"asin": "0545", "title": "var aPageStart = (new Date()).getTime();", "brand": "Acme"},
+    ]
+    packed(into / "meta_All_Beauty.json.gz", *map(json.dumps, meta))
+
+
+def amazon_2023(into: Path) -> None:
+    reviews = [
+        {"user_id": "AG", "asin": "B1", "parent_asin": "P1", "rating": 5.0, "title": "wow", "timestamp": 1588687728923},
+        {"user_id": "AG", "asin": "B2", "parent_asin": "P1", "rating": 4.0, "timestamp": 1588687728923},
+    ]
+    packed(into / "All_Beauty.jsonl.gz", *map(json.dumps, reviews))
+    meta = {"parent_asin": "P1", "title": "Comb", "store": None, "features": ["a", "b"], "categories": [], "price": 9.99}
+    packed(into / "meta_All_Beauty.jsonl.gz", json.dumps(meta))
+
+
+def yelp(into: Path) -> None:
+    rows = [
+        {
+            "review_id": "r",
+            "user_id": "u1",
+            "business_id": "b1",
+            "stars": 4.0,
+            "text": "a\nb",
+            "date": "2018-07-07 22:09:11",
+        },
+        {"review_id": "s", "user_id": "u2", "business_id": "b1", "stars": 2.0, "date": "2016-05-28"},
+        {"review_id": "t", "user_id": "u2", "business_id": "b1", "stars": 2.0, "date": "someday"},
+    ]
+    (into / "yelp_academic_dataset_review.json").write_text(lines(*map(json.dumps, rows)))
+    business = {"business_id": "b1", "name": "Café", "categories": "Cafes, Food", "city": "Tampa", "is_open": 0}
+    (into / "yelp_academic_dataset_business.json").write_text(lines(json.dumps(business)))
+
+
+def steam(into: Path) -> None:
+    libraries = [
+        {"user_id": "js41637", "items_count": 2, "items": [
+            {"item_id": "10", "item_name": "Counter-Strike", "playtime_forever": 6, "playtime_2weeks": 0},
+            {"item_id": "20", "item_name": "Don't", "playtime_forever": 0, "playtime_2weeks": 0}]},
+        {"user_id": "7656", "items_count": 0, "items": []},
+    ]  # fmt: skip
+    packed(into / "australian_users_items.json.gz", *map(repr, libraries))
+    games = [{"id": "10", "app_name": "Counter-Strike", "genres": ["Action"], "price": "Free"}, {"app_name": "no id"}]
+    packed(into / "steam_games.json.gz", *map(repr, games))
+
+
+def steam_reviews(into: Path) -> None:
+    rows = [
+        {"username": "Chaos", "hours": 0.1, "product_id": "725280", "date": "2017-12-17", "text": "it's"},
+        {"username": "Ariman1", "product_id": "328100", "date": "2017-08-02"},
+    ]
+    packed(into / "steam_reviews.json.gz", *map(repr, rows))
+
+
+def goodbooks(into: Path) -> None:
+    (into / "ratings.csv").write_text(lines("user_id,book_id,rating", "2,4081,4", "1,258,5", "2,258,5"))
+    books = ("book_id,authors,original_publication_year,title,language_code", '258,"Ann, B.",-750.0,"The ""X""",eng')
+    (into / "books.csv").write_text(lines(*books, "4081,Zoë,2008.0,Y,"))
+
+
+def lastfm(into: Path) -> None:
+    one, two = "00000c289a1829a808ac09c00daf10bc3c4e223b", "ffffffff9a1829a808ac09c00daf10bc3c4e223b"
+    rows = (f"{one}\t3bd73256\tbetty blowtorch\t2137", f'{one}\t\t"the" band\t5', f"{two}\t3bd73256\t\t4")
+    (into / "usersha1-artmbid-artname-plays.tsv").write_text(lines(*rows, "sep 20, 2008\tx\ty\t1", f"{two}\tbroken"))
+    (into / "usersha1-profile.tsv").write_text(lines(f"{one}\tf\t22\tGermany\tFeb 1, 2007"))
+
+
+def online_retail(into: Path) -> None:
+    header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+    rows = (
+        '536365,85123A,"HOLDER, £ SET",6,12/1/2010 8:26,2.55,17850,United Kingdom',
+        "536366,85123A,?,6,12/13/2010 8:28,2.55,17850.0,United Kingdom",
+        "536367,85123A,\"HOLDER, £ SET\",2,12/1/2010 9:00,2.55,13047,United Kingdom",
+        "C536379,22632,HAND WARMER,-1,12/1/2010 9:41,27.5,14527,United Kingdom",
+        "536380,22961,JAM,1,12/1/2010 9:45,1.45,,United Kingdom",
+        "536381,POST,POSTAGE,1,12/1/2010 9:45,18,12583,France",
+    )  # fmt: skip
+    (into / "data.csv").write_bytes(lines(header, *rows).encode("latin-1"))
+
+
+def mind(into: Path) -> None:
+    rows = (
+        "1\tU1\t11/11/2019 9:05:58 AM\tN1 N2\tN3-1 N4-0",
+        "2\tU2\t11/12/2019 6:11:30 PM\t\tN3-0 N5-1",
+        "3\tU1\t11/13/2019 1:00:00 PM\tN1 N2\tN5-1 N6-1",
+    )
+    (into / "behaviors.tsv").write_text(lines(*rows))
+    news = [f'N{place}\tsports\tgolf\tA "quoted" title {place}\t\thttp\t[]\t[]' for place in range(1, 7)]
+    (into / "news.tsv").write_text(lines(*news))
+
+
+def retailrocket(into: Path) -> None:
+    events = ("timestamp,visitorid,event,itemid,transactionid", "1433221332117,257597,view,355908,")
+    more = ("1433221337106,257597,transaction,355908,4000", "1433221337106,257597,addtocart,355908,")
+    (into / "events.csv").write_text(lines(*events, *more))
+    header = "timestamp,itemid,property,value"
+    first = ("1435460400000,355908,categoryid,1338", "1435460400000,355908,888,1116713 960601", "1,355908,5,n1.0")
+    (into / "item_properties_part1.csv").write_text(lines(header, *first))
+    second = ("1433646000000,355908,categoryid,9", "1435460400000,355908,790,n552.000", "1435460400000,7,available,0")
+    (into / "item_properties_part2.csv").write_text(lines(header, *second))
+
+
+def hm(into: Path) -> None:
+    header = "t_dat,customer_id,article_id,price,sales_channel_id"
+    row = "2018-09-20,000058a12d,0663713001,0.0508,2"
+    (into / "transactions_train.csv").write_text(lines(header, row, row, "2018-09-21,00007d2de8,0541518023,0.03,1"))
+    articles = "article_id,prod_name,product_type_name,product_group_name,colour_group_name,department_name,detail_desc"
+    (into / "articles.csv").write_text(lines(articles, '0663713001,Strap,Vest,Upper,Black,Jersey,"Soft,\nwarm"'))
+    customers = ("customer_id,FN,Active,club_member_status,fashion_news_frequency,age", "000058a12d,,,ACTIVE,NONE,49")
+    (into / "customers.csv").write_text(lines(*customers))
+
+
+def packed(file: Path, *rows: str) -> None:
+    with gzip.open(file, "wt", encoding="utf-8") as stream:
+        stream.write(lines(*rows))
+
+
+LOOK_ALIKES: dict[str, Callable[[Path], None]] = {
+    "amazon-2014": amazon_2014, "amazon-2018": amazon_2018, "amazon-2023": amazon_2023, "goodbooks-10k": goodbooks,
+    "hm": hm, "lastfm-360k": lastfm, "mind": mind, "ml-100k": ml_100k, "ml-1m": ml_1m, "ml-latest": ml_latest,
+    "online-retail": online_retail, "retailrocket": retailrocket, "steam": steam, "steam-reviews": steam_reviews,
+    "yelp": yelp,
+}  # fmt: skip
+EDITIONS = ["ml-10m", "ml-20m", "ml-25m", "ml-32m", "ml-latest-small"]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[[str], Prepared]:
+    def make(name: str, size: int = 1 << 20) -> Prepared:
+        shutil.rmtree(tmp_path / "raw", ignore_errors=True)
+        (tmp_path / "raw").mkdir()
+        LOOK_ALIKES[name](tmp_path / "raw")
+        return prepared(name, tmp_path / "raw", tmp_path / "out", overwrite=True, size=size)
+
+    return make
+
+
+def log_of(done: Prepared) -> pl.DataFrame:
+    return pl.read_parquet(done.folder / "interactions.parquet")
+
+
+def items_of(done: Prepared) -> pl.DataFrame:
+    return pl.read_parquet(done.folder / "items.parquet")
+
+
+def test_every_recipe_has_a_look_alike() -> None:
+    assert names() == sorted([*LOOK_ALIKES, *EDITIONS])
+    assert all(public_set(name).published["interactions"] > 1e5 and public_set(name).items for name in EDITIONS)
+
+
+@pytest.mark.parametrize("name", sorted(LOOK_ALIKES))
+def test_rows_add_up_and_the_command_it_gives_reads_them(made: Any, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    done = made(name)
+    for counted in done.rows.values():
+        assert counted.read == sum(counted.left_out.values()) + counted.written
+    assert log_of(done).height == done.rows["log"].written > 0
+    words = shlex.split(done.fit)[2:]
+    assert main(["inspect", *words[: words.index("--out")], "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    keys = [one for one in log_of(done).columns if one in ("user_id", "item_id", "timestamp")]
+    distinct = log_of(done).n_unique(keys) if "--drop-duplicates" in words else log_of(done).height
+    assert facts["interactions"] == distinct
+    told = (done.folder / "README.md").read_text(encoding="utf-8")
+    assert done.fit in told
+    assert all(line in told for line in (public_set(name).licence, public_set(name).citation, *public_set(name).quirks))
+    small = made(name, 60)
+    assert log_of(small).sort(pl.all()).equals(log_of(done).sort(pl.all())), "blocks change nothing"
+    assert small.rows["log"].to_dict() == done.rows["log"].to_dict()
+
+
+def test_movielens_of_all_ages(made: Any) -> None:
+    old = made("ml-100k")
+    assert items_of(old).select("title", "genres").rows() == [
+        ("Toy Story (1995)", "Animation|Comedy"),
+        ("Kolyá (1996)", "unknown"),
+    ]
+    assert pl.read_parquet(old.folder / "users.parquet")["age"].to_list() == [24, 53]
+    assert log_of(old)["timestamp"][0] == datetime(1997, 12, 4, 15, 55, 49)
+    assert old.notes[0] == "the makers count 100,000 interactions, these files hold 3"
+    one = made("ml-1m")
+    assert items_of(one)["title"].to_list() == ["Amélie (1975)"]
+    assert one.rows["items"].left_out == {"the line does not have 3 fields": 1}
+    assert one.notes[-1] == "1 items of the log are not in the catalogue"
+    new = made("ml-latest")
+    assert items_of(new)["title"].to_list() == ["American President, The (1995)", 'A "quoted" one']
+    assert log_of(new)["rating"].to_list() == [4.0, 0.5, 5.0]
+
+
+def test_amazon_turned_its_columns_round(made: Any) -> None:
+    old = made("amazon-2014")
+    assert log_of(old).row(0) == ("A1", "B001", 5.0, date(2014, 2, 28))
+    assert items_of(old).row(0)[1:5] == ("Soap & 'Water'", None, "Beauty > Bath | Gifts", None)
+    middle = made("amazon-2018")
+    assert log_of(middle).row(0) == ("A1", "B001", 5.0, date(2014, 2, 28))
+    assert items_of(middle)["title"].to_list() == ["Soap bar", None]
+    assert items_of(middle)["categories"][0] == "Beauty, Bath & Shower"
+    assert middle.rows["items"].left_out == {"the item_id occurs before; its first row counts": 1}
+    new = made("amazon-2023")
+    assert log_of(new).row(1) == ("AG", "P1", 4.0, datetime(2020, 5, 5, 14, 8, 48, 923000))
+
+
+def test_texts_that_are_no_json(made: Any) -> None:
+    done = made("steam")
+    assert log_of(done).rows() == [("js41637", 10, 6.0, 0.0), ("js41637", 20, 0.0, 0.0)]
+    assert done.rows["items"].left_out == {"no item_id": 1}
+    assert log_of(made("steam-reviews"))["timestamp"].to_list() == [date(2017, 12, 17), date(2017, 8, 2)]
+    assert made("yelp").rows["log"].left_out == {"the timestamp cannot be read": 1}
+
+
+def test_logs_without_times(made: Any) -> None:
+    done = made("goodbooks-10k")
+    assert log_of(done)["order"].to_list() == [0, 1, 2]
+    assert items_of(done).row(0) == (258, 'The "X"', "Ann, B.", -750.0, "eng")
+    done = made("lastfm-360k")
+    assert done.rows["log"].left_out == {
+        "the line does not have 4 fields": 1, "the user is no sha1": 1, "no item_id": 1
+    }  # fmt: skip
+    assert items_of(done)["item_id"].to_list() == ['"the" band', "betty blowtorch"]
+
+
+def test_what_is_no_purchase_is_left_out_and_counted(made: Any) -> None:
+    done = made("online-retail")
+    assert log_of(done)["user_id"].to_list() == [17850, 17850, 13047]
+    assert log_of(done)["timestamp"][1] == datetime(2010, 12, 13, 8, 28)
+    assert sum(done.rows["log"].left_out.values()) == len(done.rows["log"].left_out) == 3
+    assert items_of(done).rows() == [("85123A", "HOLDER, £ SET")]
+
+
+def test_a_workbook_is_read_as_its_csv(made: Any, tmp_path: Path) -> None:
+    done = made("online-retail")
+    plain = log_of(done)
+    texts = [line.split("|") for line in SHEET.split("\n")]
+    cells = "".join(
+        f'<row r="{row}">{"".join(cell(row, place, text) for place, text in enumerate(one) if text)}</row>'
+        for row, one in enumerate(texts, 1)
+    )
+    (tmp_path / "raw" / "data.csv").unlink()
+    with zipfile.ZipFile(tmp_path / "raw" / "Online Retail.xlsx", "w") as book:
+        space = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+        book.writestr("xl/sharedStrings.xml", f"<sst {space}><si><t>85123A</t></si></sst>")
+        book.writestr("xl/worksheets/sheet1.xml", f"<worksheet {space}><sheetData>{cells}</sheetData></worksheet>")
+    sheet = log_of(prepared("online-retail", tmp_path / "raw", tmp_path / "sheet"))
+    assert sheet.equals(plain)
+
+
+SHEET = """Invoice|StockCode|Description|Quantity|InvoiceDate|Price|Customer ID|Country
+536365|85123A|HOLDER|6|40513.35138888889|2.55|17850|United Kingdom
+536366|85123A||6|40525.352777777778|2.55|17850|United Kingdom
+536367|85123A|HOLDER|2|40513.375|2.55|13047|United Kingdom
+C536379|22632|HAND WARMER|-1|40513.403472222220|27.5|14527|United Kingdom"""
+
+
+def cell(row: int, place: int, text: str) -> str:
+    at = f"{chr(ord('A') + place)}{row}"
+    if text == "85123A":
+        return f'<c r="{at}" t="s"><v>0</v></c>'
+    if row > 1 and text[0].isdigit():
+        return f'<c r="{at}"><v>{text}</v></c>'
+    return f'<c r="{at}" t="inlineStr"><is><t>{text}</t></is></c>'
+
+
+def test_impressions_become_events_in_their_order(made: Any) -> None:
+    done = made("mind")
+    log = recsys.read_interactions(done.folder / "interactions.parquet", order="order", event="event_type")
+    items = log.items.ids.gather(log.histories.rows[: log.histories.lengths[0]]).to_list()
+    assert items == ["N1", "N2", "N3", "N5", "N6"]
+    assert log_of(done)["timestamp"].null_count() == 2
+    assert sum(done.rows["log"].left_out.values()) == 4
+    assert items_of(done)["title"][0] == 'A "quoted" title 1'
+
+
+def test_properties_become_a_catalogue(made: Any) -> None:
+    done = made("retailrocket")
+    assert items_of(done).rows() == [(355908, "1116713 960601", "1338", None, 552.0), (7, None, None, "0", None)]
+    assert log_of(done)["timestamp"][0] == datetime(2015, 6, 2, 5, 2, 12, 117000)
+
+
+def test_leading_zeros_stay(made: Any) -> None:
+    done = made("hm")
+    assert log_of(done)["item_id"].to_list() == ["0663713001", "0663713001", "0541518023"]
+    assert items_of(done)["description"][0] == "Soft,\nwarm"
+    assert recsys.read_interactions(done.folder / "interactions.parquet").items.ids.dtype == pl.String
+
+
+def test_an_archive_is_read_as_it_was_downloaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ml_1m(tmp_path)
+    with zipfile.ZipFile(tmp_path / "ml-1m.zip", "w") as archive:
+        for name in ("ratings.dat", "movies.dat", "users.dat"):
+            archive.write(tmp_path / name, f"ml-1m/{name}")
+    words = ["prepare", "ml-1m", "--from", str(tmp_path / "ml-1m.zip"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sizes"] == {"interactions": 3, "users": 2, "items": 2}
+    assert main(words) == 2
+    assert "already holds something" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
+    assert {one.name for one in (tmp_path / "out").iterdir()} == {
+        "README.md", "counts.json", "interactions.parquet", "items.parquet", "users.parquet"
+    }  # fmt: skip
+
+
+def test_the_list_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "--list", "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == names()
+    assert main(["prepare", "ml-1m"]) == 2
+    assert "needs NAME, --from PATH and --out" in capsys.readouterr().err
+
+
+def test_what_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "notes.txt").write_text("x")
+    with pytest.raises(DataError, match=r"is read from ratings.dat .* found: notes.txt; download it from https"):
+        recsys.prepare("ml-1m", raw, tmp_path / "out")
+    with pytest.raises(ConfigError, match="no recipe 'ml-2m'; the recipes are amazon-2014"):
+        recsys.prepare("ml-2m", raw, tmp_path / "out")
+    with pytest.raises(ConfigError, match="would be replaced"):
+        recsys.prepare("ml-1m", raw, tmp_path, overwrite=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(ConfigError, match="was not prepared by recsys"):
+        recsys.prepare("ml-1m", raw, tmp_path / "mine", overwrite=True)
+    ml_latest(raw)
+    (raw / "ratings.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"ratings.csv has no column 'userId'; its columns are a, b"):
+        recsys.prepare("ml-latest", raw, tmp_path / "out")
+    (raw / "ratings.csv").write_text("userId,movieId,rating,timestamp\nx,1,1,1\n")
+    with pytest.raises(DataError, match="no row of .* is left: rows read 1, left out: the user_id cannot be read"):
+        recsys.prepare("ml-latest", raw, tmp_path / "out")
+    (raw / "more").mkdir()
+    ml_latest(raw / "more")
+    with pytest.raises(DataError, match="several files may be meant"):
+        recsys.prepare("ml-latest", raw, tmp_path / "out")
+    (raw / "reviews_X.json.gz").write_bytes(gzip.compress(b'{"reviewerID": "a"}\n{"reviewer')[:-9])
+    with pytest.raises(DataError, match="cut off"):
+        recsys.prepare("amazon-2014", raw / "reviews_X.json.gz", tmp_path / "out")
+    (raw / "reviews_X.json").write_text('{"reviewerID": "a"}\n{"reviewer\n')
+    with pytest.raises(DataError, match=r"reviews_X.json: line 2 is neither JSON nor a Python literal"):
+        recsys.prepare("amazon-2014", raw / "reviews_X.json", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_blocks_end_where_rows_do(tmp_path: Path, size: int) -> None:
+    text = 'a,"b\nc"\r\nd,é\n"e\n\nf",g'
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8", newline="")
+    found = list(blocks(tmp_path / "x.csv", "utf-8", quoted=True, size=size))
+    assert "".join(part for _, part in found) == text.replace("\r\n", "\n")
+    assert all(part.count('"') % 2 == 0 for _, part in found)
+    assert [line for line, _ in found] == [1 + text[: text.index(part[0] + part[1])].count("\n") for _, part in found]
+    (tmp_path / "bad.csv").write_bytes(b"a\nb\n\xff\n")
+    with pytest.raises(DataError, match="line 3 is not utf-8"):
+        list(blocks(tmp_path / "bad.csv", "utf-8", size=size))
