@@ -66,6 +66,8 @@ def join_columns(
     if timed:
         tables = [table.with_columns(times.alias(TIMESTAMP)) for table, times in zip(tables, columns, strict=True)]
     kept = [_known(table, part, drop_unordered, hint) for table, part in zip(tables, parts, strict=True)]
+    if not any(table.height for table in kept):
+        raise DataError(f"{parts[0].source}: no row has a value in the column that orders the events")
     users, user_rows = _joined([part.users for part in parts], [table[USER] for table in kept], "user")
     items, item_rows = _joined([part.items for part in parts], [table[ITEM] for table in kept], "item")
     joined = pl.concat(kept, how="vertical_relaxed").with_columns(pl.Series(USER, user_rows), pl.Series(ITEM, item_rows))
@@ -102,8 +104,6 @@ def _known(table: pl.DataFrame, part: ParsedColumns, drop_unordered: bool, hint:
             f"{part.source}: {missing:,} of {table.height:,} rows {have(missing)} no value in the column "
             f"{part.names[WEIGHT]!r}; fill them in, or remove these rows"
         )
-    if table.height == 0:
-        raise DataError(f"{part.source}: no row has a value in the column that orders the events")
     return table
 
 

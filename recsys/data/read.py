@@ -63,9 +63,9 @@ def read_interactions(
     Parameters
     ----------
     source : path, pattern, folder, frame, or a list of these
-        CSV, TSV, MovieLens ``::``, Parquet or NDJSON; text formats may be gzipped. The files of a folder or a pattern are
-        read in sorted order, those of a list in its own. A path is a pattern only if no such file exists. Names in a folder
-        that begin with ``.`` or ``_`` are left out; a partition (``year=2024/part.parquet``) gives a column. A
+        CSV, TSV, MovieLens ``::``, Parquet, Arrow IPC or NDJSON; text formats may be gzipped. The files of a folder or a
+        pattern are read in sorted order, those of a list in its own. A path is a pattern only if no such file exists. Names
+        in a folder that begin with ``.`` or ``_`` are left out; a partition (``year=2024/part.parquet``) gives a column. A
         frame of polars (lazy too) or pandas, a table, reader or data set of pyarrow, or anything that has
         ``__arrow_c_stream__``: only the named columns are read.
     format : str, optional

@@ -158,7 +158,7 @@ def test_what_is_not_json_is_named_by_its_line(tmp_path: Path, constant: str):
     [
         ("log.xlsx", "save the sheet as CSV"),
         ("log.json", "write one object a line, and name it .ndjson"),
-        ("log.feather", "convert it to Parquet"),
+        ("log.orc", "convert it to Parquet"),
         ("log.csv.bz2", "unpack it, or pack it by gzip"),
         ("log.data", "set format="),
     ],

@@ -12,9 +12,10 @@ from typing import Literal, TypeAlias, get_args
 from urllib.parse import unquote
 
 from recsys.core.progress import log
+from recsys.data.formats.versioned_tables import refuse_versioned
 from recsys.errors import DataError
 
-Format: TypeAlias = Literal["csv", "tsv", "movielens", "parquet", "ndjson"]
+Format: TypeAlias = Literal["csv", "tsv", "movielens", "parquet", "ndjson", "arrow"]
 PathLike: TypeAlias = str | Path
 
 _BY_SUFFIX: dict[str, Format] = {
@@ -26,12 +27,18 @@ _BY_SUFFIX: dict[str, Format] = {
     ".pq": "parquet",
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".ipc": "arrow",
+    ".feather": "arrow",
 }
 _OTHERS: dict[str, str] = dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV") | {
     ".json": "write one object a line, and name it .ndjson",
-    **dict.fromkeys((".arrow", ".ipc", ".feather", ".avro", ".orc", ".pkl", ".pickle", ".h5"), "convert it to Parquet"),
+    **dict.fromkeys((".avro", ".orc", ".pkl", ".pickle", ".h5"), "convert it to Parquet"),
     **dict.fromkeys((".zip", ".7z", ".bz2", ".xz", ".zst", ".tar", ".tgz"), "unpack it, or pack it by gzip"),
 }
+_BY_CONTENT: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
+"""How a file begins that needs no ending."""
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -43,14 +50,14 @@ def _suffix(file: Path) -> str:
 
 
 def format_of(file: Path) -> Format:
-    """Find the format that a file's name means.
+    """Find the format that a file's name means, or its first bytes where the name means none.
 
     Raises
     ------
     DataError
-        The ending is unknown.
+        Neither shows it.
     """
-    found = _BY_SUFFIX.get(_suffix(file))
+    found = _BY_SUFFIX.get(_suffix(file)) or _format_within(file)
     if found is None:
         remedy = _OTHERS.get(_suffix(file))
         why = (
@@ -60,6 +67,15 @@ def format_of(file: Path) -> Format:
         )
         raise DataError(f"{file}: {why} set format= (--format), one of {', '.join(get_args(Format))}")
     return found
+
+
+def _format_within(file: Path) -> Format | None:
+    """The format that the first bytes of an existing file show."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        first = stream.read(max(map(len, _BY_CONTENT)))
+    return next((fmt for begin, fmt in _BY_CONTENT.items() if first.startswith(begin)), None)
 
 
 @dataclass(frozen=True)
@@ -134,6 +150,8 @@ def expand(path: PathLike | Sequence[PathLike], fmt: Format | None = None, *, re
     files = [file for file in matches if file.is_file()]
     if files:
         _refuse_twice(files)
+        for file in files:
+            refuse_versioned(file.parents[: len(_below(here, file)) + 1])
         if report:
             log(f"no file is called {path}; as a pattern, it matches {_counted(files)}")
         return files
@@ -170,17 +188,36 @@ def _fetched(address: str) -> str:
 
 
 def partition_values(path: PathLike | Sequence[PathLike], file: Path) -> dict[str, str | None]:
-    """Find the columns that a file's folders give, below the folder that the caller named.
+    """Find the columns that a file's folders give: those below the folder, or the fixed part of the pattern, that is named.
 
-    ``year=2024/part.parquet`` gives ``{"year": "2024"}``.
+    ``year=2024/part.parquet`` gives ``{"year": "2024"}``. Values are decoded as Hive and Spark encode them:
+    ``S%C3%A3o%20Paulo`` is ``São Paulo``, and ``__HIVE_DEFAULT_PARTITION__`` is null.
+
+    Raises
+    ------
+    DataError
+        Two folders give one column.
     """
     if not isinstance(path, str | Path):
-        roots = [one for one in path if Path(one).is_dir() and file.is_relative_to(one)]
-        return partition_values(roots[0], file) if roots else {}
-    if not Path(path).is_dir() or not file.is_relative_to(path):
-        return {}
-    pairs = (part.partition("=") for part in file.relative_to(path).parts[:-1])
-    return {key: None if value == _HIVE_NULL else unquote(value) for key, equals, value in pairs if key and equals}
+        return next((values for one in path if (values := partition_values(one, file))), {})
+    found = dict[str, str | None]()
+    for part in _below(Path(path), file):
+        key, equals, value = part.partition("=")
+        if key and equals:
+            if (name := unquote(key)) in found:
+                raise DataError(f"{file}: its folders name {name!r} twice, so its value is not clear; name an inner folder")
+            found[name] = None if value == _HIVE_NULL else unquote(value)
+    return found
+
+
+def _below(path: Path, file: Path) -> tuple[str, ...]:
+    """The folders of a file below the folder, or the fixed part of the pattern, that the caller named."""
+    if not path.exists() and glob.has_magic(str(path)):
+        fixed = next(place for place, part in enumerate(path.parts) if glob.has_magic(part))
+        path = Path(*path.parts[:fixed])
+    elif not path.is_dir():
+        return ()
+    return file.relative_to(path).parts[:-1] if file.is_relative_to(path) else ()
 
 
 def _hidden(name: str) -> bool:
@@ -213,6 +250,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         entered.add(real)
+        refuse_versioned([Path(base)])
         folders[:] = sorted(name for name in folders if not _hidden(name))
         yield from (Path(base, name) for name in names if not _hidden(name))
 

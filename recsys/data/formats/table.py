@@ -13,6 +13,7 @@ from typing import get_args
 import polars as pl
 
 from recsys.core.processes import begin_threads
+from recsys.data.formats.arrow_ipc import open_arrow_file
 from recsys.data.formats.delimited import Delimited
 from recsys.data.formats.dialect import PLAIN, Dialect
 from recsys.data.formats.frames import open_frame
@@ -155,7 +156,7 @@ def _checked(file: Path, fmt: Format | None, dialect: Dialect) -> Format:
     if file.stat().st_size == 0:
         raise DataError(f"{file} is empty")
     useless = [name for name in ("separator", "quote") if getattr(dialect, name) is not None and fmt not in ("csv", "tsv")]
-    if dialect.encoding is not None and fmt == "parquet":
+    if dialect.encoding is not None and fmt in ("parquet", "arrow"):
         useless.append("encoding")
     if useless:
         raise ConfigError(f"{file} is read as {fmt}, which has no {useless[0]}; leave out {useless[0]}= (--{useless[0]})")
@@ -174,6 +175,8 @@ def _opened(
     if fmt == "movielens":
         frame = read_movielens(file, movielens_columns, dialect.encoding)
         return list(movielens_columns), lambda wanted: _selected(frame, wanted)
+    if fmt == "arrow":
+        return open_arrow_file(file)
     stored = pl.scan_parquet(file, glob=False, hive_partitioning=False)
 
     def read_stored(wanted: dict[str, str]) -> pl.DataFrame:

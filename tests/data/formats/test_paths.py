@@ -143,3 +143,47 @@ def test_a_folder_that_holds_itself_by_a_link_ends(tmp_path: Path):
     file = log_file(tmp_path / "t" / "a.csv", "a")
     (tmp_path / "t" / "again").symlink_to(tmp_path / "t")
     assert expand(tmp_path / "t") == [file]
+
+
+def test_the_folders_that_a_pattern_matches_are_partitions_too(tmp_path: Path):
+    for year in ("2023", "2024"):
+        log_file(tmp_path / "run=7" / f"year={year}" / "kind%20of=a%2Fb" / "part.csv", year)
+    for pattern in (f"{tmp_path}/run=7/year=*/*/part.csv", f"{tmp_path}/run=7/**/*.csv"):
+        frame = read_users(pattern, "user_id", "year", "kind of")
+        assert sorted(frame.rows()) == [(2023, "2023", "a/b"), (2024, "2024", "a/b")]
+    with refused("no column 'run'"):
+        read_users(f"{tmp_path}/run=7/year=*/*/part.csv", "user_id", "run")
+    log_file(tmp_path / "year=1" / "year=2" / "part.csv", "1")
+    with refused("its folders name 'year' twice"):
+        read_users(tmp_path / "year=1" / "..", "user_id")
+
+
+def test_a_partition_can_be_the_type_and_the_time_of_events(tmp_path: Path):
+    for day, kind in (("2024-02-01", "buy"), ("2024-01-01", "view")):
+        log_file(tmp_path / f"day={day}" / f"kind={kind}" / "part.parquet", "a")
+    log = read_interactions(tmp_path, timestamp="day", event="kind", event_weights={"view": 1, "buy": 5})
+    assert log.event_names == ("buy", "view")
+    assert log.weights is not None
+    assert log.weights.tolist() == [1, 5]  # in the order of time
+    log_file(tmp_path / "day=__HIVE_DEFAULT_PARTITION__" / "kind=view" / "part.parquet", "a")
+    with refused("DEFAULT_PARTITION__/kind=view/part.parquet", "no value in the column 'day' that orders them"):
+        read_interactions(tmp_path, timestamp="day", event="kind")
+    assert len(read_interactions(tmp_path, timestamp="day", event="kind", drop_unordered=True)) == 2
+
+
+@pytest.mark.parametrize(
+    ("log", "kind", "instead"),
+    [
+        ("_delta_log/00000000000000000000.json", "Delta", "deltalake.DeltaTable(folder).to_pyarrow_dataset()"),
+        ("metadata/00001-ab.metadata.json", "Iceberg", "table.scan().to_arrow_batch_reader()"),
+        (".hoodie/hoodie.properties", "Hudi", "its own reader"),
+        ("_versions/1.manifest", "Lance", "lance.dataset(folder)"),
+    ],
+)
+def test_a_folder_that_holds_versions_of_its_rows_is_refused(tmp_path: Path, log: str, kind: str, instead: str):
+    file = log_file(tmp_path / "t" / "day=1" / "part.parquet", "a")
+    written(tmp_path / "t" / log, "{}")
+    for path in (tmp_path / "t", tmp_path, f"{tmp_path}/t/*/*.parquet", f"{tmp_path}/**/*.parquet"):
+        with refused(f"the folder {tmp_path / 't'} is a {kind} table", instead):
+            expand(path)
+    assert expand([file]) == [file]
