@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.core.distinct import Distinct
+from recsys.core.vocabulary import Vocabulary
 from tests.data.worlds import small
 
 COLUMNS = {
@@ -67,3 +68,43 @@ def test_rows_of_chosen_values_are_counted():
     distinct = Distinct.of(pl.Series(["a", "b", "a", None, "a"]))
     assert distinct.rows_of(pl.Series([True, False, True])) == 4
     assert len(distinct) == 3
+
+
+@small
+@given(
+    st.one_of(
+        st.lists(st.lists(st.one_of(st.none(), one), max_size=12), min_size=1, max_size=5) for one in COLUMNS.values()
+    )
+)
+def test_a_vocabulary_of_pieces_is_that_of_the_whole_column(pieces):
+    whole = pl.Series([value for piece in pieces for value in piece])
+    parts = [pl.Series(piece, dtype=whole.dtype) for piece in pieces]
+    vocabulary = Vocabulary(whole.dtype)
+    codes = np.concatenate([vocabulary.add(part) for part in parts])
+    distinct = Distinct.of(whole)
+    assert vocabulary.values.equals(distinct.values)
+    assert codes.tolist() == distinct.codes.tolist()
+    assert vocabulary.first.tolist() == distinct.first.tolist()
+    assert vocabulary.rows == len(whole)
+
+
+def test_a_vocabulary_whose_hashes_collide_in_a_late_piece_stays_exact(monkeypatch):
+    monkeypatch.setattr(pl.Series, "hash", lambda series: pl.Series([len(one) for one in series], dtype=pl.UInt64))
+    vocabulary = Vocabulary(pl.String())
+    assert vocabulary.add(pl.Series(["a", "bb", "a"])).tolist() == [0, 1, 0]
+    assert vocabulary.add(pl.Series(["ccc", "b", "dddd"])).tolist() == [2, 3, 4]
+    assert vocabulary.add(pl.Series(["dddd", "e", "bb"])).tolist() == [4, 5, 1]
+    assert vocabulary.values.to_list() == ["a", "bb", "ccc", "b", "dddd", "e"]
+    assert vocabulary.first.tolist() == [0, 1, 3, 4, 5, 7]
+
+
+def test_whole_numbers_of_128_bits_are_told_apart():
+    held_to_polars(pl.Series([1, 2**64 + 1, 1, 2**65 + 1], dtype=pl.Int128))
+
+
+@pytest.mark.parametrize("step", [1, 2**20, 2**40 + 1])
+def test_many_whole_numbers_and_their_gaps(step):
+    column = pl.Series(np.random.default_rng(step).integers(0, 90_000, 200_000) * step)
+    held = Distinct.of(column)
+    assert held.values.equals(column.unique(maintain_order=True))
+    assert (held.values.to_numpy()[held.codes] == column.to_numpy()).all()
