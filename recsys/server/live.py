@@ -11,7 +11,7 @@ from pathlib import Path
 
 from recsys.bundle.contents import Bundle
 from recsys.bundle.manifest import read_manifest
-from recsys.core.memory import available_memory
+from recsys.core.memory import available_memory, give_back
 from recsys.core.progress import log
 from recsys.errors import BundleError
 from recsys.server.answering import State
@@ -24,6 +24,8 @@ _SHORT = 16
 """Digits of a digest that are shown."""
 _GROWTH = 1.3
 """Memory of a loaded bundle for each byte of its files: texts and tables take more than on disk."""
+_LAST_REQUEST = 0.5
+"""Seconds to wait for the last request of the bundle before."""
 
 
 @dataclass(eq=False)
@@ -184,6 +186,7 @@ class Live:
         self._previous: tuple[Path, str] | None = None
         self._candidates: dict[str, Loaded] = {}
         self._slot = threading.Lock()
+        self._returned = threading.Condition(self._slot)
         self._changing = threading.Lock()
         self._loading = threading.Lock()
 
@@ -203,6 +206,8 @@ class Live:
         finally:
             with self._slot:
                 loaded.leases -= 1
+                if loaded is not self._active and not loaded.leases:
+                    self._returned.notify_all()
 
     def load(self, folder: str | Path) -> Loaded:
         """Load and verify a bundle beside the active one.
@@ -235,6 +240,7 @@ class Live:
         """Let go of a bundle that is not active; raises as :meth:`candidate`."""
         self.candidate(digest)
         self._candidates.pop(digest, None)
+        give_back()
 
     def activate(self, digest: str, prepare: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
         """Make a loaded bundle the active one; the one before is freed when its last request ends.
@@ -259,6 +265,10 @@ class Live:
                 self._previous = (before.path, before.digest)
                 del self._candidates[digest]
         log(f"bundle {candidate.digest} answers instead of {before.digest}")
+        with self._slot:
+            self._returned.wait_for(lambda: not before.leases, _LAST_REQUEST)
+        del before
+        give_back()
         return candidate
 
     def roll_back(self, prepare: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import signal
 import socket
@@ -64,6 +65,8 @@ def serve(settings: Settings) -> None:
     sys.setswitchinterval(_SWITCH)
     with bound(settings) as place, opened(settings) as served, housekeeping(served):
         served.engine.warm_up(settings.answering.warm_up_requests)
+        gc.collect()
+        gc.freeze()  # what lasts is not looked through again, which takes the interpreter for hundreds of milliseconds
         server = Server(served)
         log().info("ready", host=settings.listen.host, port=place.getsockname()[1], bundle=served.engine.live.active.digest)
         server.run([place])

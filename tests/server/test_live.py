@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import threading
 import time
@@ -69,6 +70,20 @@ def test_twenty_swaps_under_load(engine: Engine, run: Path, other: Path) -> None
     assert set(answered) == set(right)
     assert [one() for one in freed] == [None] * 20
     assert len(engine.versions()) == 1
+
+
+def test_a_text_encoder_goes_with_its_bundle_without_the_collector(run: Path) -> None:
+    loaded = open_bundle(run)
+    held = loaded.retriever.bundle.towers.held_encoder
+    assert held is not None
+    encoder = weakref.ref(held.opened("cpu")._loaded())
+    assert encoder() is not None
+    gc.disable()
+    try:
+        del loaded, held
+        assert encoder() is None
+    finally:
+        gc.enable()
 
 
 def test_a_damaged_bundle_is_refused_and_the_old_one_goes_on(engine: Engine, run: Path, tmp_path: Path) -> None:

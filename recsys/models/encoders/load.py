@@ -49,6 +49,7 @@ def load_encoder(folder: Path, device: str = "cpu") -> SentenceTransformer:
     except Exception as error:
         raise EncoderError(f"the encoder in {folder} cannot be loaded: {first_line(error)}") from error
     model.default_prompt_name = None
+    model.model_card_data.model = None  # a circle, which would keep the encoder in memory after its last use
     if device == "cpu":
         model.float()  # half precision is slow there, and has not every operation
     _check_weights(model, folder)
