@@ -256,6 +256,11 @@ class Live:
         BundleError
             No loaded bundle has this digest, or it has ids of another type.
         """
+        found = self._exchanged(digest, prepare)
+        give_back()
+        return found
+
+    def _exchanged(self, digest: str, prepare: Callable[[Loaded], None]) -> Loaded:
         with self._changing:
             candidate = self.candidate(digest)
             _check_ids(self._active.retriever.bundle, candidate)
@@ -267,8 +272,6 @@ class Live:
         log(f"bundle {candidate.digest} answers instead of {before.digest}")
         with self._slot:
             self._returned.wait_for(lambda: not before.leases, _LAST_REQUEST)
-        del before
-        give_back()
         return candidate
 
     def roll_back(self, prepare: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
