@@ -28,7 +28,7 @@ from recsys.training.plan.options import Options, open_options
 from recsys.training.plan.rules import Decision, first_decisions, spent_on
 from recsys.training.plan.trials import TrialData, decided_by_trials
 
-_SECONDS_PER_EVENT, _SECONDS_PER_USER, _LEAST_SECONDS, _MOST_SECONDS = 2.5e-3, 9e-3, 60.0, 1800.0
+_SECONDS_PER_EVENT, _SECONDS_PER_USER, _LEAST_SECONDS, _MOST_SECONDS = 2.5e-3, 18e-3, 60.0, 1800.0
 _TRIALS, _TOWERS = 0.2, 0.75
 """Shares of the budget; the rest is for the transition memory, validation and evaluation."""
 
