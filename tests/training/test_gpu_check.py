@@ -14,12 +14,14 @@ SCRIPT = Path(__file__).parents[2] / "training" / "benchmarks" / "gpu_check.py"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
+    sys.path.insert(0, str(SCRIPT.parent))  # as for a script that is run
     spec = importlib.util.spec_from_file_location("gpu_check", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["gpu_check"] = module
     spec.loader.exec_module(module)
+    sys.path.remove(str(SCRIPT.parent))
     return module
 
 
@@ -33,7 +35,7 @@ def test_a_dry_run_passes(script: ModuleType, name: str) -> None:
 def test_the_flops_of_a_step_are_those_that_torch_counts_and_attention(script: ModuleType) -> None:
     """Torch counts no attention on CPUs; all else must be equal."""
     found = script.training_speed(script.CPU)
-    batch = script._widest(script._training(script.CPU)[3], script.CPU)
+    batch = script.widest(script.training_parts(script.CPU)[3], script.CPU)
     windows, length = batch.inputs.shape
     attention = 6 * windows * length**2 * script.CPU.dim * script.CPU.blocks / 1e12
     assert found["model_tflop_per_step"] - attention == pytest.approx(found["tflop_per_step_counted_by_torch"])

@@ -20,10 +20,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from gpu_workloads import (
+    CPU,
+    GPU,
+    MismatchError,
+    NotThereError,
+    Size,
+    model_flops,
+    search_parts,
+    synthetic_log,
+    timed_steps,
+    training_parts,
+    widest,
+)
 
 HERE = Path(__file__)
 PEAK_TFLOPS = {
@@ -31,35 +45,6 @@ PEAK_TFLOPS = {
     "L4": 121, "RTX 4090": 165, "RTX 3090": 71,
 }  # fmt: skip
 """Dense bfloat16 matrix products by name of the device, as their makers state it; the first name that fits counts."""
-
-
-class NotThereError(Exception):
-    """A part that the check needs is not installed here."""
-
-
-class MismatchError(Exception):
-    """Two ways to compute the same differ."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large the checks are."""
-
-    device: str
-    items: int
-    users: int
-    length: int
-    dim: int
-    blocks: int
-    heads: int
-    tokens: int
-    steps: int
-    vectors: int
-    queries: int
-
-
-GPU = Size("cuda", 50_000, 20_000, 200, 256, 4, 4, 65_536, 20, 500_000, 256)
-CPU = Size("cpu", 300, 60, 16, 16, 1, 2, 512, 3, 25_000, 16)
 
 
 def device(size: Size) -> dict[str, Any]:
@@ -88,16 +73,16 @@ def training_speed(size: Size) -> dict[str, Any]:
     from recsys.training.forecast import forecast
     from recsys.training.trainer import make_fabric
 
-    _, training, loss, batches = _training(size)
+    _, training, loss, batches = training_parts(size)
     expected = forecast(make_fabric(training, size.device), loss, batches, copies=3.0)
-    fixed = _widest(batches, size)
+    fixed = widest(batches, size)
     counter = FlopCounterMode(display=False)
     with loss.restored(), counter:
         loss(fixed).backward()
-    flops = _model_flops(loss, fixed)
+    flops = model_flops(loss, fixed)
     if size.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    seconds, losses = _steps(loss, fixed, training, size)
+    seconds, losses = timed_steps(loss, fixed, training, size)
     found: dict[str, Any] = {
         "parameters": sum(p.numel() for p in loss.weights().values()),
         "positions_per_step": fixed.inputs.numel(),
@@ -124,13 +109,13 @@ def compiled(size: Size) -> dict[str, Any]:
     """``--compile``: the same losses as without it, and its speed."""
     found = {}
     for compile_ in (False, True):
-        _, training, loss, batches = _training(size, compile=compile_, precision="fp32")
-        fixed = _widest(batches, size)
+        _, training, loss, batches = training_parts(size, compile=compile_, precision="fp32")
+        fixed = widest(batches, size)
         begun = time.perf_counter()
         with loss.restored():
             loss(fixed).backward()
         first = time.perf_counter() - begun
-        seconds, losses = _steps(loss, fixed, training, size)
+        seconds, losses = timed_steps(loss, fixed, training, size)
         found["compiled" if compile_ else "eager"] = {"first": first, "seconds_per_step": seconds, "losses": losses}
     _close(found["compiled"]["losses"], found["eager"]["losses"], 1e-3, "losses compiled and eager")
     return found
@@ -143,8 +128,8 @@ def loss_parity(size: Size) -> dict[str, Any]:
         values, norms = [], []
         for where in (size.device, "cpu"):
             small = replace(size, device=where, tokens=min(size.tokens, 2048), items=min(size.items, 5000))
-            _, _, loss, batches = _training(small, loss=name, precision="fp32", dropout=0.0)
-            value = loss.to(where)(_widest(batches, small))
+            _, _, loss, batches = training_parts(small, loss=name, precision="fp32", dropout=0.0)
+            value = loss.to(where)(widest(batches, small))
             value.backward()
             grads = [p.grad.double().norm().cpu() for p in loss.weights().values() if p.grad is not None]
             values.append(float(value.detach()))
@@ -163,8 +148,8 @@ def bf16(size: Size) -> dict[str, Any]:
         raise NotThereError(f"{size.device} has no bfloat16 matrix products")
     found: dict[str, Any] = {}
     for precision in ("fp32", "bf16"):
-        _, training, loss, batches = _training(size, precision=precision, dropout=0.0)
-        seconds, losses = _steps(loss, _widest(batches, size), training, size)
+        _, training, loss, batches = training_parts(size, precision=precision, dropout=0.0)
+        seconds, losses = timed_steps(loss, widest(batches, size), training, size)
         found[precision] = {"seconds_per_step": seconds, "losses": losses}
     _close(found["bf16"]["losses"], found["fp32"]["losses"], 0.02, "losses in bf16 and fp32")
     return found
@@ -174,7 +159,7 @@ def exact_search(size: Size) -> dict[str, Any]:
     """Exact search on the device against a CPU: same items and scores, with exclusions and a filter."""
     from recsys.index.item_index import ItemIndex
 
-    vectors, queries, exclude, eligible = _vectors(size)
+    vectors, queries, exclude, eligible = search_parts(size)
     there, here = (ItemIndex.build(vectors, device=where) for where in (size.device, "cpu"))
     found = {}
     for name, mask in (("all", None), ("filtered", eligible)):
@@ -194,7 +179,7 @@ def faiss_flat(size: Size) -> dict[str, Any]:
     from recsys.index.item_index import ItemIndex
 
     library = _faiss(size)
-    vectors, queries, _, _ = _vectors(size)
+    vectors, queries, _, _ = search_parts(size)
     index = library.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     if size.device == "cuda":
@@ -249,125 +234,10 @@ CHECKS: dict[str, tuple[Callable[[Size], dict[str, Any]], int]] = {
 """Name, function, most seconds; together ten minutes."""
 
 
-def _log(size: Size) -> Any:
-    """Users that walk along a ring of items with some leaps."""
-    import numpy as np
-    import polars as pl
-
-    from recsys.core.id_map import IdMap
-    from recsys.core.ragged import Ragged
-    from recsys.data.interactions import Interactions
-
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(size.length // 2, size.length + 2, size.users)
-    steps = rng.integers(1, 4, lengths.sum())
-    rows = ((np.cumsum(steps) + np.repeat(rng.integers(0, size.items, size.users), lengths)) % size.items).astype(np.int32)
-    users, items = (IdMap(pl.Series(range(n)), what) for n, what in ((size.users, "user"), (size.items, "item")))
-    return Interactions(users, items, Ragged.from_lengths(lengths, rows))
-
-
-def _training(size: Size, *, loss: str = "softmax", dropout: float = 0.1, **options: Any) -> tuple[Any, Any, Any, Any]:
-    """Inputs, options, loss and batches of a fresh model of ids."""
-    import torch
-
-    from recsys.config.augment import Augment
-    from recsys.config.model import ModelConfig
-    from recsys.config.training import Objective, Training
-    from recsys.training.prepare import prepare
-    from recsys.training.trainer import make_batches, make_loss
-
-    shape = {"max_length": size.length, "dim": size.dim, "blocks": size.blocks, "heads": size.heads}
-    model = ModelConfig(encoder=None, dropout=dropout, id_dropout=0.0, transitions="none", **shape)  # type: ignore[arg-type]
-    training = Training(batch_tokens=size.tokens, device=size.device, **options)
-    torch.manual_seed(0)
-    inputs = prepare(model, _log(size), training=training)
-    made = make_loss(inputs, training, Objective(loss=loss, negatives=512), size.device)  # type: ignore[arg-type]
-    return inputs, training, made.to(size.device), make_batches(inputs, training, Augment())
-
-
-def _widest(batches: Any, size: Size) -> Any:
-    from recsys.training.forecast import widest_batch
-
-    return widest_batch(batches).to(size.device)
-
-
-def _steps(loss: Any, batch: Any, training: Any, size: Size) -> tuple[float, list[float]]:
-    """Seconds per step, the first two aside, and the losses of the first, middle and last step."""
-    import torch
-
-    from recsys.training.optimizer import make_optimizer
-
-    optimizer, values, begun = make_optimizer(loss, training), [], 0.0
-    torch.manual_seed(1)
-    for step in range(size.steps + 2):
-        if step == 2:
-            _wait(size)
-            begun = time.perf_counter()
-        value = loss(batch)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(loss.parameters(), training.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        values.append(value.detach())
-    _wait(size)
-    seconds = (time.perf_counter() - begun) / size.steps
-    return seconds, [float(values[place]) for place in (0, len(values) // 2, -1)]
-
-
-def _wait(size: Size) -> None:
-    import torch
-
-    if size.device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _model_flops(loss: Any, batch: Any) -> float:
-    """Floating point operations of a forward and a backward pass that the model itself needs.
-
-    6 per weight of a linear layer and position (2 forward, 4 backward), 6 B T² D per block for attention (12 for all
-    pairs, half of which a causal mask leaves out), 6 N M D for the softmax of N positions over M items. Element-wise work,
-    look-ups and the optimiser are left out, so that the utilisation is not flattered.
-    """
-    import torch
-
-    counted: list[float] = []
-
-    def count(module: Any, inputs: Any, _: Any) -> None:
-        counted.append(6.0 * inputs[0].numel() * module.out_features)
-
-    hooks = [one.register_forward_hook(count) for one in loss.modules() if isinstance(one, torch.nn.Linear)]
-    with loss.restored(), torch.no_grad():
-        loss(batch)
-    for hook in hooks:
-        hook.remove()
-    windows, length = batch.inputs.shape
-    dim, blocks = loss.net.users.dim, len(loss.net.users.blocks)
-    attention = 6.0 * windows * length**2 * dim * blocks
-    return sum(counted) + attention + 6.0 * len(batch.targets) * len(loss.candidate_items) * dim
-
-
 def _close(found: list[float], expected: list[float], tolerance: float, what: str) -> None:
     for one, other in zip(found, expected, strict=True):
         if not abs(one - other) <= tolerance * abs(other):
             raise MismatchError(f"{what} differ: {one:.6g} and {other:.6g} (allowed: {tolerance:g} of the second)")
-
-
-def _vectors(size: Size) -> tuple[Any, Any, Any, Any]:
-    """Clustered items, queries near some, rows to exclude per query, and a mask of nine in ten items."""
-    import numpy as np
-
-    from recsys.core.ragged import Ragged
-
-    rng = np.random.default_rng(0)
-    dim = max(32, size.dim // 2)
-    centres = rng.standard_normal((256, dim)).astype(np.float32)
-    vectors = centres[rng.integers(0, 256, size.vectors)] + 0.7 * rng.standard_normal((size.vectors, dim), dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    queries = vectors[rng.integers(0, size.vectors, size.queries)] + 0.02 * rng.standard_normal(
-        (size.queries, dim), dtype=np.float32
-    )
-    exclude = Ragged.from_lists([np.sort(rng.choice(size.vectors, 50, replace=False)).tolist() for _ in queries])
-    return vectors, queries.astype(np.float32), exclude, rng.random(size.vectors) < 0.9
 
 
 def _same(found: Any, truth: Any, what: str) -> None:
@@ -404,7 +274,7 @@ def _approximate(size: Size, kind: str, **options: Any) -> dict[str, Any]:
     from recsys.index.spec import IndexSpec
 
     _faiss(size)
-    vectors, queries, exclude, eligible = _vectors(size)
+    vectors, queries, exclude, eligible = search_parts(size)
     begun = time.perf_counter()
     gpus = "none" if size.device == "cpu" else "replicated"
     index = ItemIndex.build(vectors, IndexSpec(kind, gpus=gpus, **options), device=size.device)  # type: ignore[arg-type]
@@ -456,7 +326,7 @@ def fit(size: Size, strategy: str) -> dict[str, Any]:
     training = recsys.Training(
         epochs=2, batch_tokens=4096, device=size.device, strategy=strategy, precision="fp32"  # type: ignore[arg-type]
     )  # fmt: skip
-    model.fit(_log(small), training=training)
+    model.fit(synthetic_log(small), training=training)
     assert model.log is not None  # noqa: S101 - it has been fitted
     return {
         "losses": [row["loss"] for row in model.log.epochs],
