@@ -123,7 +123,7 @@ def test_what_is_reckoned_grows_with_the_work() -> None:
 
 
 def test_the_budget_follows_the_log_unless_minutes_are_given() -> None:
-    assert budget(SHORT, Training()) == pytest.approx(555)
+    assert budget(SHORT, Training()) == pytest.approx(735)
     assert budget(LONG, Training()) == 1800
     assert budget(LONG, Training(minutes=5)) == 300
 
