@@ -27,10 +27,6 @@ _BLOCK = 1 << 16
 def stable_order(owners: Int32, keys: NDArray[Any] | None) -> Int32:
     """Order events by owner, and within an owner by key; ties keep their order.
 
-    One counting pass groups the events by owner. The events of some owners at a time, so many that they stay in the
-    processor's cache, are then sorted as numbers that hold the owner, the key and the position: no two are equal, so that
-    the fastest sort, which is not stable, serves.
-
     Parameters
     ----------
     owners : int32 (n,)
@@ -43,9 +39,33 @@ def stable_order(owners: Int32, keys: NDArray[Any] | None) -> Int32:
     int32 (n,)
         The events' positions in their new order.
     """
-    starts, order, grouped = _by_owner(owners, keys)
-    if grouped is None or len(order) == 0:
-        return order
+    return sorted_events(owners, keys, np.arange(len(owners), dtype=np.int32))[0]
+
+
+def sorted_events(owners: Int32, keys: NDArray[Any] | None, carried: Int32) -> tuple[Int32, NDArray[Any] | None]:
+    """Sort events by owner, and within an owner by key; ties keep their order.
+
+    One counting pass groups the events by owner. The events of some owners at a time, so many that they stay in the
+    processor's cache, are then sorted as numbers that hold the owner, the key and the position: no two are equal, so that
+    the fastest sort, which is not stable, serves.
+
+    Parameters
+    ----------
+    owners : int32 (n,)
+        Of 0 or more.
+    keys : int or float (n,), optional
+        Finite; None: every owner's events keep their order.
+    carried : int32 (n,)
+        A value of each event, of 0 or more: its item, or its position.
+
+    Returns
+    -------
+    int32 (n,), and int or float (n,) or None
+        The values of the events and their keys, in their new order.
+    """
+    starts, carried, grouped, ready = _by_owner(owners, keys, carried)
+    if grouped is None or ready:
+        return carried, grouped
     low = grouped.min()
     whole = np.issubdtype(grouped.dtype, np.integer) and int(grouped.max()) - int(low) < 1 << 62
     begin = 0
@@ -56,29 +76,27 @@ def stable_order(owners: Int32, keys: NDArray[Any] | None) -> Int32:
         if block.stop - block.start > 1:
             mine = np.repeat(np.arange(end - begin), np.diff(starts[begin : end + 1]))
             near = (grouped[block] - low).astype(np.int64) if whole else _ranks(grouped[block])
-            order[block] = order[block][_sorted_block(mine, near)]
+            order = _sorted_block(mine, near)
+            carried[block], grouped[block] = carried[block][order], grouped[block][order]
         begin = end
-    return order
+    return carried, grouped
 
 
-def _by_owner(owners: Int32, keys: NDArray[Any] | None) -> tuple[NDArray[np.integer], Int32, NDArray[Any] | None]:
-    """Where each owner's events begin (and the last one's end), their positions, and their keys.
-
-    The keys are None if each owner's ascend already.
-    """
-    positions = np.arange(len(owners), dtype=np.int32)
-    if keys is not None and bool((keys[1:] >= keys[:-1]).all()):
-        keys = None
+def _by_owner(
+    owners: Int32, keys: NDArray[Any] | None, carried: Int32
+) -> tuple[NDArray[np.integer], Int32, NDArray[Any] | None, bool]:
+    """Where each owner's events begin (and the last one's end), their values and keys, and whether these ascend already."""
+    ready = keys is None or bool((keys[1:] >= keys[:-1]).all())
     n_owners = int(owners.max()) + 1 if len(owners) else 0
     if n_owners > 4 * len(owners):  # counting would take longer than sorting
-        order = np.argsort(owners, kind="stable").astype(np.int32)
+        order = np.argsort(owners, kind="stable")
         starts = np.flatnonzero(np.diff(owners[order], prepend=-1))
-        return np.append(starts, len(order)), order, None if keys is None else keys[order]
-    data = positions if keys is None else keys
-    table = sp.coo_array((data, (owners, positions)), shape=(n_owners, len(owners)))
-    table.has_canonical_format = True  # no position occurs twice
+        return np.append(starts, len(order)), carried[order], None if keys is None else keys[order], ready
+    n_carried = int(carried.max()) + 1 if len(carried) else 0
+    table = sp.coo_array((carried if keys is None else keys, (owners, carried)), shape=(n_owners, n_carried))
+    table.has_canonical_format = True  # what is carried twice must not be summed
     rows = table.tocsr()
-    return rows.indptr, rows.indices.astype(np.int32, copy=False), None if keys is None else rows.data
+    return rows.indptr, rows.indices.astype(np.int32, copy=False), None if keys is None else rows.data, ready
 
 
 def _ranks(keys: NDArray[Any]) -> Int64:

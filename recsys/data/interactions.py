@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from recsys.core import progress
 from recsys.core.arguments import choice, described, flag, listed, number, place, whole_number
 from recsys.core.files import atomic_folder, read_digested, sha256_of, write_digested
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, stable_order
+from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, sorted_events, stable_order
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.data.events import Events, join_columns
 from recsys.data.formats.frames import Frame, open_frame
@@ -198,34 +198,16 @@ class Interactions:
             The source's column of weights.
         """
         table = _without_duplicates(events.table) if drop_duplicates else events.table
-        user_rows, item_rows = table[USER].to_numpy(), table[ITEM].to_numpy()
-        sort_by = next((name for name in (ORDER, TIMESTAMP) if name in table.columns), None)
-        keys = None if sort_by is None else table[sort_by].to_physical().to_numpy()
-        if unordered:  # shuffled once, so that a model cannot learn from how the file is sorted
-            keys = np.random.Generator(np.random.PCG64(_SHUFFLE)).permutation(table.height)
-        order = stable_order(user_rows, keys)
-        if ties == "item":
-            first = by_item(events.items, item_rows)
-            order = first[stable_order(user_rows[first], None if keys is None else keys[first])]
-        times = table[TIMESTAMP] if TIMESTAMP in table.columns else None
-        if times is not None and times.dtype.is_temporal():
-            times = times.dt.epoch("s")
         names, codes = _event_codes(table[EVENT]) if EVENT in table.columns else ((), None)
         tell_alike_types(names)
         log = cls(
             users=events.users,
             items=events.items,
-            histories=Ragged.from_lengths(
-                np.bincount(user_rows, minlength=len(events.users)),
-                item_rows[order],
-                None if times is None else times.to_numpy()[order],
-                None if codes is None else codes[order],
-            ),
-            weights=table[WEIGHT].to_numpy()[order] if WEIGHT in table.columns else None,
             event_names=names,
             ordered=not unordered,
             order_column=events.order_column,
             ties=ties,
+            **_sorted_columns(table, codes, events, ties, unordered),
         )
         certain = unordered or log.order_column is not None
         log_order(log.ordered_by, log.histories, len(log.items), None if certain else others, weight)
@@ -439,6 +421,41 @@ class Interactions:
             order_column=order.get("column"),
             ties=order.get("ties", "file"),
         )
+
+
+class _Columns(TypedDict):
+    """The columns of a log, in the order of the histories."""
+
+    histories: Ragged
+    weights: Float32 | None
+
+
+def _sorted_columns(table: pl.DataFrame, codes: Int8 | None, events: Events, ties: Ties, unordered: bool) -> _Columns:
+    """Sort the events of a table by user and order."""
+    user_rows, item_rows = table[USER].to_numpy(), table[ITEM].to_numpy()
+    lengths = np.bincount(user_rows, minlength=len(events.users))
+    sort_by = next((name for name in (ORDER, TIMESTAMP) if name in table.columns), None)
+    keys = None if sort_by is None else table[sort_by].to_physical().to_numpy()
+    if unordered:  # shuffled once, so that a model cannot learn from how the file is sorted
+        keys = np.random.Generator(np.random.PCG64(_SHUFFLE)).permutation(table.height)
+    if ties == "file" and {*table.columns} <= {USER, ITEM, TIMESTAMP}:  # nothing but the item has to be carried along
+        rows, keys = sorted_events(user_rows, keys, item_rows)
+        seconds = None if sort_by is None else _in_seconds(pl.Series(keys).cast(table[TIMESTAMP].dtype))
+        return {"histories": Ragged.from_lengths(lengths, rows, seconds), "weights": None}
+    order = stable_order(user_rows, keys)
+    if ties == "item":
+        first = by_item(events.items, item_rows)
+        order = first[stable_order(user_rows[first], None if keys is None else keys[first])]
+    times = _in_seconds(table[TIMESTAMP]) if TIMESTAMP in table.columns else None
+    histories = Ragged.from_lengths(
+        lengths, item_rows[order], None if times is None else times[order], None if codes is None else codes[order]
+    )
+    return {"histories": histories, "weights": table[WEIGHT].to_numpy()[order] if WEIGHT in table.columns else None}
+
+
+def _in_seconds(times: pl.Series) -> Int64:
+    """Seconds since 1970 of a column of seconds or of Datetime."""
+    return (times.dt.epoch("s") if times.dtype.is_temporal() else times).to_numpy()
 
 
 def _check_digests(folder: Path) -> None:
