@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from recsys.errors import RecsysError
     from recsys.evaluation.compare import compare
     from recsys.evaluation.evaluate import evaluate
+    from recsys.evaluation.frames import evaluate_frame
     from recsys.index.spec import IndexSpec
     from recsys.server.client import AsyncClient, Client
     from recsys.serving.batch.run import recommend_to_parquet
@@ -61,6 +62,7 @@ _HOMES = {
     "ZeroShot": "recsys.baselines",
     "compare": "recsys.evaluation.compare",
     "evaluate": "recsys.evaluation.evaluate",
+    "evaluate_frame": "recsys.evaluation.frames",
     "item_split": "recsys.data.item_split",
     "leave_last_out": "recsys.data.split",
     "load": "recsys.serving.load",
@@ -99,6 +101,7 @@ __all__ = [
     "ZeroShot",
     "compare",
     "evaluate",
+    "evaluate_frame",
     "item_split",
     "leave_last_out",
     "load",

@@ -23,6 +23,7 @@ FRAME = pl.DataFrame(
 LOG = Interactions.from_frame(FRAME)
 SPLIT = recsys.leave_last_out(LOG)
 ITEMS = pl.DataFrame({"item_id": [f"i{n}" for n in range(7)], "title": list("abcdefg")})
+LISTS = FRAME.with_columns(rank="timestamp")
 CATALOG = recsys.Catalog.from_frame(ITEMS, text=["title"])
 QUICK = recsys.Training(epochs=1, device="cpu")
 
@@ -101,6 +102,15 @@ BORDERS: dict[str, tuple[Callable[[Any], object], tuple[str, ...]]] = {
         ("a truth value",),
     ),
     "evaluate(block)": (lambda x: recsys.evaluate(popularity(), SPLIT.test, block=x), ()),
+    "evaluate_frame(recommendations)": (lambda x: recsys.evaluate_frame(x, LOG), ()),
+    "evaluate_frame(truth)": (lambda x: recsys.evaluate_frame(LISTS, x), ("a frame", "a holdout")),
+    "evaluate_frame(history)": (lambda x: recsys.evaluate_frame(LISTS, LOG, history=x), ("nothing",)),
+    "evaluate_frame(catalog)": (lambda x: recsys.evaluate_frame(LISTS, LOG, catalog=x), ("nothing",)),
+    "evaluate_frame(category)": (
+        lambda x: recsys.evaluate_frame(LISTS, LOG, catalog=CATALOG, category=x),
+        ("nothing",),
+    ),
+    "evaluate_frame(k)": (lambda x: recsys.evaluate_frame(LISTS, LOG, k=x), ("a generator",)),
     "compare(models)": (lambda x: recsys.compare(x, SPLIT.test), ()),
     "compare(one of models)": (lambda x: recsys.compare([popularity(), x], SPLIT.test), ()),
     "compare(holdout)": (lambda x: recsys.compare([popularity(), other()], x), ("a holdout",)),

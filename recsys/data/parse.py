@@ -288,7 +288,7 @@ def parse_order(raw: pl.Series, where: str) -> pl.Series:
             return exact  # Float64 would merge large integers
     number = parse_number(raw, where)
     whole = number.cast(pl.Int64, strict=False)
-    return whole if bool((whole.cast(pl.Float64) == number).fill_null(True).all()) else number
+    return whole if whole.cast(pl.Float64).eq_missing(number).all() else number  # beyond 64 bits, it would be null
 
 
 _PARSERS: Final[Mapping[str, Callable[[pl.Series, str], pl.Series]]] = {

@@ -54,7 +54,7 @@ class Comparison:
     def _shown(self) -> list[str]:
         first = self.reports[0]
         names = [f"recall@{k}" for k in first.k] + [self.metric, f"coverage@{first.k[0]}"]
-        return list(dict.fromkeys(names))
+        return [name for name in dict.fromkeys(names) if all(name in report.means for report in self.reports)]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -77,7 +77,7 @@ class Comparison:
 
 def compare(
     models: Sequence[Ranker | Evaluation],
-    holdout: Holdout,
+    holdout: Holdout | None = None,
     k: int | Sequence[int] = (10, 20, 50),
     *,
     metric: str = "ndcg@10",
@@ -91,7 +91,9 @@ def compare(
     ----------
     models : sequence of Ranker or Evaluation
         At least two, with different names; an Evaluation must be on this holdout.
-    holdout, k, filter_seen, catalog, category
+    holdout : Holdout, optional
+        Needed unless each of ``models`` is an Evaluation.
+    k, filter_seen, catalog, category
         As for :func:`recsys.evaluate`.
     metric : str
         A per-user metric at one of the ks.
@@ -118,7 +120,10 @@ def compare(
     for one in models:
         if not isinstance(one, Evaluation):
             check_ranker(one, "each of models")
-    instance(holdout, Holdout, "holdout")
+    evaluated = [one.holdout for one in models if isinstance(one, Evaluation)]
+    if holdout is None and models and len(evaluated) == len(models):
+        holdout = evaluated[0]
+    holdout = instance(holdout, Holdout, "holdout")
     text(metric, "metric")
     if len(models) < 2:
         raise ConfigError("compare needs at least two models")

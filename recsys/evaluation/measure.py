@@ -67,12 +67,14 @@ def evaluate_lists(
     """
     if len(lists) != len(holdout):
         raise ConfigError(f"{len(lists)} lists do not fit {len(holdout)} held-out users")
-    blocks = (
-        (start, min(start + _BLOCK, len(lists)), lists.block(start, start + _BLOCK))
-        for start in range(0, len(lists), _BLOCK)
-    )
-    n = len(holdout.items)
+    n, blocks = len(holdout.items), list_blocks(lists)
     return measure(name, blocks, holdout, check_cuts(k), background or Background(), {}, n, n, seen_filtered=False)
+
+
+def list_blocks(lists: Ragged) -> Blocks:
+    """Lists that are all there, in blocks of users."""
+    for start in range(0, len(lists), _BLOCK):
+        yield start, min(start + _BLOCK, len(lists)), lists.block(start, start + _BLOCK)
 
 
 def measure(
@@ -84,7 +86,7 @@ def measure(
     counts: dict[str, int],
     n_items: int,
     n_ranked: int,
-    seen_filtered: bool,
+    seen_filtered: bool | None,
 ) -> Evaluation:
     """Measure lists that come in blocks of users.
 
@@ -103,7 +105,8 @@ def measure(
         Data quality, to be kept beside what is counted here.
     n_items, n_ranked : int
         Items of the model, and how many of them could be returned.
-    seen_filtered : bool
+    seen_filtered : bool or None
+        Whether the lists leave out what the users had seen; None: it is not known.
 
     Returns
     -------

@@ -19,10 +19,12 @@ from recsys.evaluation.significance import bootstrap_intervals
 
 T = TypeVar("T")
 
-DEFINITION = (
-    "full ranking; recall = hits / relevant (not min(k, relevant)); NDCG binary, ideal of min(k, relevant); equal scores "
-    "in row order; ± is half of a 95 % bootstrap interval over users"
+_DEFINED = (
+    "{}; recall = hits / relevant (not min(k, relevant)); NDCG binary, ideal of min(k, relevant); equal scores in {}; ± is "
+    "half of a 95 % bootstrap interval over users"
 )
+DEFINITION = _DEFINED.format("full ranking", "row order")
+OF_GIVEN_LISTS = _DEFINED.format("lists as given", "the order of the rows")
 
 _PHRASES = {
     "users_with_fewer_than_k": "{:,} users got fewer than k items",
@@ -34,6 +36,13 @@ _PHRASES = {
     "unknown_users": "unknown to the model: {:,} users (ranked by their history alone)",
     "users_without_readable_history": "{:,} users have no history that the model can read (all misses)",
     "targets_already_in_history": "{:,} targets are in the history already (never found while seen items are filtered)",
+    "repeated_truth": "{:,} events of the truth repeat a user and item (counted once)",
+    "new_targets": "{:,} targets are of items that neither history nor catalogue has",
+    "users_without_list": "{:,} users have no list (all misses)",
+    "lists_without_truth": "{:,} lists are of users without truth (not judged)",
+    "lists_with_equal_scores": "{:,} lists hold equal scores (in the order of the rows)",
+    "unknown_recommended": "{:,} places hold an item that neither history nor catalogue has",
+    "seen_recommended": "{:,} places hold an item of the user's history",
 }
 
 
@@ -60,8 +69,11 @@ class Evaluation:
         Data quality: users with fewer than k items, repeated items, unknown targets, history events and users, targets
         already in the history.
     n_items : int
-        Items ranked.
-    seen_filtered : bool
+        Items ranked; 0: not known.
+    seen_filtered : bool or None
+        Whether the lists hold nothing of the histories; None: there are none to tell by.
+    definition : str
+        How the figures are defined, in one line.
     """
 
     model: str
@@ -74,7 +86,8 @@ class Evaluation:
     holdout: Holdout
     counts: dict[str, int] = field(default_factory=dict)
     n_items: int = 0
-    seen_filtered: bool = True
+    seen_filtered: bool | None = True
+    definition: str = DEFINITION
 
     def __getitem__(self, metric: str) -> float:
         """The mean of a metric, such as ``report["recall@10"]``."""
@@ -156,7 +169,7 @@ class Evaluation:
             "items": self.n_items,
             "seen_filtered": self.seen_filtered,
             "counts": self.counts,
-            "definition": DEFINITION,
+            "definition": self.definition,
             "metrics": self.means,
             "intervals": {name: list(ends) for name, ends in self.intervals.items()},
         }
@@ -166,14 +179,15 @@ class Evaluation:
         return json.dumps(self.to_dict(), indent=2)
 
     def __str__(self) -> str:
-        seen = "seen items filtered" if self.seen_filtered else "seen items not filtered"
-        head = f"{self.model} · {self.protocol} · {self.n_users:,} users · {self.n_items:,} items · {seen}"
+        seen = {True: " · seen items filtered", False: " · seen items not filtered", None: ""}[self.seen_filtered]
+        items = f" · {self.n_items:,} items" if self.n_items else ""
+        head = f"{self.model} · {self.protocol} · {self.n_users:,} users{items}{seen}"
         lines = [head, " " * 22 + "".join(f"{f'@{k}':>18}" for k in self.k)]
         for name in self.families:
             cells = [self.cell(f"{name}@{k}") for k in self.k]
             lines.append(f"{name:<22}" + "".join(f"{cell:>18}" for cell in cells))
         noted = [_PHRASES[name].format(count) for name, count in self.counts.items() if count]
-        return "\n".join([*lines, *(["noted: " + "; ".join(noted)] if noted else []), DEFINITION])
+        return "\n".join([*lines, *(["noted: " + "; ".join(noted)] if noted else []), self.definition])
 
     def cell(self, name: str) -> str:
         """A metric for a table: its mean and half its interval; empty if it is undefined."""
