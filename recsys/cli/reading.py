@@ -13,6 +13,7 @@ from recsys.cli.text_flags import Source, check_text_flags, text_options
 from recsys.config.recipe import TABLES
 from recsys.core.schema import USER
 from recsys.data.catalog import Catalog
+from recsys.data.formats.remote import without_secrets
 from recsys.data.interactions import Interactions
 from recsys.data.read import read_catalog, read_interactions, read_items, read_user_table, read_users
 from recsys.data.user_table import UserTable
@@ -117,6 +118,7 @@ def written(flag: Action, value: Any) -> list[str]:
 def fit_words(arguments: Namespace, split: str, recipe: Path, out: Path) -> list[str]:
     """The words after ``recsys fit`` that fit a recipe to the data of this command."""
     words = [word for flag in arguments.data_flags for word in written(flag, getattr(arguments, flag.dest))]
+    words = [without_secrets(word) for word in words]
     return [*words, "--split", split, "--recipe", str(recipe), "--out", str(out)]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from recsys.config.options import Gather
-from recsys.data.formats.paths import Format, expand, format_of
+from recsys.data.formats.paths import Format
+from recsys.data.sources import formats_of
 from recsys.errors import ConfigError
 
 Source = tuple[str | Sequence[str], Format | None]
@@ -43,7 +44,7 @@ def add_text_flags(parser: ArgumentParser) -> None:
 
 def text_options(arguments: Namespace, source: str | Sequence[str], fmt: Format | None = None) -> dict[str, Any]:
     """The keywords that :func:`recsys.read_interactions` and its siblings take, without those that no file here can use."""
-    formats = {fmt or format_of(file) for file in expand(source, fmt, report=False)}
+    formats = formats_of([source] if isinstance(source, str) else source, fmt)
     given = {name: getattr(arguments, name) for name in (*_READ_BY, "null_values")}
     return {name: value for name, value in given.items() if formats & set(_READ_BY.get(name, formats))}
 

@@ -19,6 +19,7 @@ _LINE_EVERY = 10.0
 """Seconds between two log lines of the same work."""
 _said: list[bool] = []
 _muted: ContextVar[bool] = ContextVar("muted", default=False)
+_names: ContextVar[tuple[str, str] | None] = ContextVar("names", default=None)
 
 
 def on_terminal() -> bool:
@@ -29,7 +30,21 @@ def on_terminal() -> bool:
 def log(message: str) -> None:
     """Tell what is going on, through the logger ``recsys`` at level INFO."""
     if not _muted.get():
-        logger.info(message)
+        logger.info(_named(message))
+
+
+@contextmanager
+def naming(temporary: str, name: str) -> Iterator[None]:
+    """Write ``name`` in place of ``temporary`` in what :func:`log` and :func:`warn` tell within the block."""
+    before = _names.set((temporary, name))
+    try:
+        yield
+    finally:
+        _names.reset(before)
+
+
+def _named(message: str) -> str:
+    return message if (names := _names.get()) is None else message.replace(*names)
 
 
 @contextmanager
@@ -45,7 +60,7 @@ def muted() -> Iterator[None]:
 def warn(message: str) -> None:
     """Tell what may be wrong, through the logger ``recsys`` at level WARNING, which Python shows even without a handler."""
     if not _muted.get():
-        logger.warning(message)
+        logger.warning(_named(message))
 
 
 def say_where() -> None:
@@ -59,13 +74,13 @@ def say_where() -> None:
 
 
 @contextmanager
-def counting(total: int, *, what: str, unit: str) -> Iterator[Callable[[int], None]]:
+def counting(total: int | None, *, what: str, unit: str) -> Iterator[Callable[[int], None]]:
     """A function to call with how many more are done; shows how far the work has come, how fast, and the time left.
 
     Parameters
     ----------
-    total : int
-        How many there are in all.
+    total : int or None
+        How many there are in all; None: nobody knows.
     what, unit : str
         The name of the work, and of one element.
     """
@@ -86,7 +101,8 @@ def counting(total: int, *, what: str, unit: str) -> Iterator[Callable[[int], No
         if time.monotonic() - last > _LINE_EVERY:
             last = time.monotonic()
             rate = done / (last - begun)
-            log(f"{what}: {done:,}/{total:,} {unit}s, {rate:,.1f} a second, {(total - done) / rate:,.0f} s left")
+            left = "" if total is None else f", {(total - done) / rate:,.0f} s left"
+            log(f"{what}: {done:,}{'' if total is None else f'/{total:,}'} {unit}s, {rate:,.1f} a second{left}")
 
     yield tell
 

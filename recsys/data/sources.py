@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeAlias
 
+import polars as pl
+
 from recsys.core.arguments import listed, place, text
+from recsys.core.progress import naming
 from recsys.data.formats.dialect import Dialect
-from recsys.data.formats.frames import Frame, is_frame, no_frame
-from recsys.data.formats.paths import Format, PathLike, table_files
+from recsys.data.formats.frames import Frame, Read, is_frame, no_frame
+from recsys.data.formats.paths import Format, PathLike, TableFile, expand, format_of, table_files
+from recsys.data.formats.remote import RemoteFile, is_remote, remote_files
 from recsys.data.formats.table import Table, as_table, open_table
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError, RecsysError
 
 Source: TypeAlias = PathLike | Frame | Sequence[PathLike] | Sequence[Frame]
 """A path, a pattern, a folder or a frame; or a list of paths, or of frames."""
@@ -64,10 +70,72 @@ def tables_of(
     """
     paths = [one for one in source if isinstance(one, str | os.PathLike)]
     if len(paths) == len(source):
-        for one in table_files(paths, fmt):
-            yield open_table(one.file, one.format, movielens_columns, dialect, one.constants)
+        for one in local_tables(paths, fmt):
+            with _called(one):
+                table = open_table(one.file, one.format, movielens_columns, dialect, one.constants)
+            yield replace(table, name=one.name, read=_reading(table, one))
         return
     if fmt is not None:
         raise ConfigError("format= is for files, and a frame is none; leave it out")
     for number, frame in enumerate(source, 1):
         yield as_table(frame, "the frame" if len(source) == 1 else f"frame {number}", dialect)
+
+
+def local_tables(paths: Sequence[PathLike], fmt: Format | None) -> Iterator[TableFile]:
+    """List the files of paths; those of an address are fetched when their turn comes, and removed when the next one's has.
+
+    Raises
+    ------
+    ConfigError, DataError, DependencyError
+        As :func:`recsys.data.formats.paths.table_files` and :func:`recsys.data.formats.remote.remote_files`.
+    """
+    if not any(is_remote(path) for path in paths):
+        yield from table_files(paths, fmt)
+        return
+    listed_ = [remote_files(str(path), fmt) if is_remote(path) else table_files(path, fmt) for path in paths]
+    files: list[TableFile | RemoteFile] = [file for some in listed_ for file in some]
+    names = [one.name if isinstance(one, RemoteFile) else str(one.file.resolve()) for one in files]
+    if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+        raise DataError(f"{twice} is named twice, so its rows would count double; name each file once")
+    for one in files:
+        if isinstance(one, TableFile):
+            yield one
+            continue
+        with one.fetched() as file:
+            yield TableFile(file, one.format, one.constants, one.name)
+
+
+def formats_of(paths: Sequence[PathLike], fmt: Format | None) -> set[Format]:
+    """The formats of the files of paths; nothing is fetched.
+
+    Raises
+    ------
+    ConfigError, DataError, DependencyError
+        As :func:`local_tables`.
+    """
+    if fmt is not None:
+        return {fmt}
+    here = [path for path in paths if not is_remote(path)]
+    there = [one.format for path in paths if is_remote(path) for one in remote_files(str(path))]
+    return {*there, *(format_of(file) for file in (expand(here, report=False) if here or not there else ()))}
+
+
+def _reading(table: Table, one: TableFile) -> Read:
+    def read(wanted: dict[str, str]) -> pl.DataFrame:
+        with _called(one):
+            return table.read(wanted)
+
+    return read
+
+
+@contextmanager
+def _called(one: TableFile) -> Iterator[None]:
+    """Call a fetched file by its address in what the block logs and raises."""
+    if one.name == str(one.file):
+        yield
+        return
+    with naming(str(one.file), one.name):
+        try:
+            yield
+        except RecsysError as error:
+            raise type(error)(str(error).replace(str(one.file), one.name)) from error.__cause__

@@ -42,15 +42,20 @@ _BY_CONTENT: dict[bytes, Format] = {b"PAR1": "parquet", b"ARROW1": "arrow"}
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
-def _suffix(file: Path) -> str:
-    suffixes = [s.lower() for s in file.suffixes]
+def _suffix(file: Path | str) -> str:
+    suffixes = [s.lower() for s in Path(file).suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
 
-def format_of(file: Path) -> Format:
-    """Find the format that a file's name means, or its first bytes where the name means none.
+def is_table_name(name: str) -> bool:
+    """Whether the ending of a name means a format."""
+    return _suffix(name) in _BY_SUFFIX
+
+
+def format_of(file: Path | str) -> Format:
+    """Find the format that a file's name means, or the first bytes of an existing file where its name means none.
 
     Raises
     ------
@@ -69,9 +74,9 @@ def format_of(file: Path) -> Format:
     return found
 
 
-def _format_within(file: Path) -> Format | None:
+def _format_within(file: Path | str) -> Format | None:
     """The format that the first bytes of an existing file show."""
-    if not file.is_file():
+    if isinstance(file, str) or not file.is_file():
         return None
     with file.open("rb") as stream:
         first = stream.read(max(map(len, _BY_CONTENT)))
@@ -88,11 +93,14 @@ class TableFile:
     format : Format
     constants : mapping
         Columns with one value for all rows, as the file's folders give them.
+    name : str
+        What messages call it: its path, or the address that it was fetched from.
     """
 
     file: Path
     format: Format
     constants: Mapping[str, str | None]
+    name: str
 
 
 def table_files(path: PathLike | Sequence[PathLike], fmt: Format | None = None) -> list[TableFile]:
@@ -110,7 +118,8 @@ def table_files(path: PathLike | Sequence[PathLike], fmt: Format | None = None) 
         As for :func:`expand`, or a file's ending means no format.
     """
     return [
-        TableFile(file, format_of(file) if fmt is None else fmt, partition_values(path, file)) for file in expand(path, fmt)
+        TableFile(file, format_of(file) if fmt is None else fmt, partition_values(path, file), str(file))
+        for file in expand(path, fmt)
     ]
 
 
@@ -200,13 +209,18 @@ def partition_values(path: PathLike | Sequence[PathLike], file: Path) -> dict[st
     """
     if not isinstance(path, str | Path):
         return next((values for one in path if (values := partition_values(one, file))), {})
+    return partition_columns(_below(Path(path), file), str(file))
+
+
+def partition_columns(folders: Sequence[str], name: str) -> dict[str, str | None]:
+    """The columns that the names of folders give, as :func:`partition_values`; ``name`` is the file's, for messages."""
     found = dict[str, str | None]()
-    for part in _below(Path(path), file):
+    for part in folders:
         key, equals, value = part.partition("=")
         if key and equals:
-            if (name := unquote(key)) in found:
-                raise DataError(f"{file}: its folders name {name!r} twice, so its value is not clear; name an inner folder")
-            found[name] = None if value == _HIVE_NULL else unquote(value)
+            if (column := unquote(key)) in found:
+                raise DataError(f"{name}: its folders name {column!r} twice, so its value is not clear; read an inner one")
+            found[column] = None if value == _HIVE_NULL else unquote(value)
     return found
 
 
