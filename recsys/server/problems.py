@@ -11,6 +11,8 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
 
 from recsys import errors
 
@@ -104,6 +106,7 @@ def of_field(field: str, message: str, status: int = 422) -> Problem:
     return Problem(status, "invalid", _INVALID, f"{field}: {message}", fields=[FieldProblem(field, message)])
 
 
+_METHODS: Final = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 _OF_LIBRARY: Final[tuple[tuple[type[errors.RecsysError], int, str, str], ...]] = (
     (errors.UnknownIdError, 404, "unknown-id", "There is no such user or item"),
     (errors.OverloadedError, 429, "overloaded", "The server has too much to do"),
@@ -185,11 +188,19 @@ def _place(location: Sequence[int | str]) -> str:
     return found[:200]
 
 
+def _methods(app: FastAPI, scope: Scope) -> list[str]:
+    """All methods of a path; the framework names those of the first route alone."""
+    asked = [(method, {**scope, "method": method}) for method in _METHODS]
+    return [method for method, one in asked if any(route.matches(one)[0] is Match.FULL for route in app.routes)]
+
+
 def install(app: FastAPI) -> None:
     """Answer every error that a route raises as a problem."""
 
     async def answer(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
+        if problem.status_code == 405:
+            problem.headers = {**(problem.headers or {}), "Allow": ", ".join(_methods(app, request.scope))}
         setattr(request.state, PROBLEM, problem.kind)
         return problem.response(request.state.request_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,12 @@ def test_sequences_of_requests_are_answered_as_the_schema_says(world: World) -> 
             case.validate_response(response, checks=CHECKS)
 
     run_state_machine_as_test(Machine, settings=FEW)
+
+
+def test_other_methods_are_refused_with_those_that_a_route_has(world: World) -> None:
+    paths = world.client.get("/openapi.json", headers=key(world)).json()["paths"]
+    for path, operations in paths.items():
+        for method in {"get", "put", "post", "delete", "patch", "trace", "query"} - set(operations):
+            answer = world.client.request(method.upper(), re.sub(r"\{.*?\}", "x", path), headers=key(world))
+            assert (answer.status_code, method, path) == (405, method, path)
+            assert set(operations) <= {one.strip().lower() for one in answer.headers["allow"].split(",")}
