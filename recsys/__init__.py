@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recsys.data.recipes.prepare import prepare
     from recsys.data.rolling_splits import rolling_splits
     from recsys.data.split import leave_last_out, random_split, time_split
+    from recsys.data.store.opening import open_store
     from recsys.data.user_split import user_split
     from recsys.errors import RecsysError
     from recsys.evaluation.compare import compare
@@ -66,6 +67,7 @@ _HOMES = {
     "item_split": "recsys.data.item_split",
     "leave_last_out": "recsys.data.split",
     "load": "recsys.serving.load",
+    "open_store": "recsys.data.store.opening",
     "prepare": "recsys.data.recipes.prepare",
     "random_split": "recsys.data.split",
     "read_catalog": "recsys.data.read",
@@ -105,6 +107,7 @@ __all__ = [
     "item_split",
     "leave_last_out",
     "load",
+    "open_store",
     "prepare",
     "random_split",
     "read_catalog",

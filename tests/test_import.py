@@ -10,8 +10,8 @@ PUBLIC = {
     "Interactions", "ItemKNN", "ModelConfig", "Objective", "Popularity", "Recipe",
     "RecsysError", "Retriever",
     "Rules", "Training", "Transitions", "TwoTower", "ZeroShot", "compare", "evaluate", "evaluate_frame", "item_split",
-    "leave_last_out", "load", "prepare", "random_split", "read_catalog", "read_interactions", "read_user_table",
-    "recommend_to_parquet",
+    "leave_last_out", "load", "open_store", "prepare", "random_split", "read_catalog", "read_interactions",
+    "read_user_table", "recommend_to_parquet",
     "rolling_splits", "time_split", "user_split",
 }  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 from recsys.core.leftovers import moved_aside
 from recsys.core.opened import OpenedFile, Source, is_inside
+from recsys.core.sealed import sealed
 from recsys.errors import BundleError, DamagedError
 
 T = TypeVar("T")
@@ -46,13 +46,6 @@ def write(folder: Path, data: dict[str, Any], metrics: dict[str, Any]) -> None:
     }
     Source(folder, opened).close()
     (folder / FILE).write_text(json.dumps(sealed(manifest), indent=2) + "\n", encoding="utf-8")
-
-
-def sealed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest with the digest of its own content, so that none of its figures can change unseen."""
-    content = {name: value for name, value in manifest.items() if name != "sha256"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return content | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def parsed(folder: Path, content: bytes) -> dict[str, Any]:

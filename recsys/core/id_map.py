@@ -6,7 +6,7 @@ import threading
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,32 @@ _TAIL_SHARE = 0.25
 """A map that has grown by more than this share is looked up as a new one."""
 _DICT = 100_000
 """Maps of more ids are not held in a dict, which takes ten times the memory."""
+
+
+class IdSource(Protocol):
+    """Ids that lie elsewhere, in the order of their rows, and can find a few of them without reading all.
+
+    Attributes
+    ----------
+    dtype : Int64 or String
+    """
+
+    @property
+    def dtype(self) -> pl.DataType: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self) -> pl.Series:
+        """All ids."""
+        ...
+
+    def at(self, rows: Int32) -> pl.Series:
+        """The ids of some rows."""
+        ...
+
+    def find(self, wanted: pl.Series) -> Int32:
+        """The rows of ids of this type; −1 for null and unknown ones."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +110,9 @@ class IdMap:
     def __init__(self, ids: pl.Series, kind: str, *, checked: bool = False) -> None:
         self.kind = kind
         self._tail: _Tail | None = None
+        self._source: IdSource | None = None
         if checked:
-            self.ids = ids.alias(f"{kind}_id")
+            self._ids: pl.Series | None = ids.alias(f"{kind}_id")
             return
         if ids.null_count():
             raise DataError(f"{ids.null_count()} {kind} ids are null")
@@ -93,21 +120,43 @@ class IdMap:
         if canonical.n_unique() != len(canonical):
             twice = canonical.filter(canonical.is_duplicated())[0]
             raise DataError(f"the {kind} id {twice!r} occurs more than once; {kind} ids must be distinct")
-        self.ids = canonical
+        self._ids = canonical
+
+    @classmethod
+    def stored(cls, source: IdSource, kind: str) -> IdMap:
+        """A map of ids that are read when they are first needed; distinct and canonical ones."""
+        made = cls(pl.Series([], dtype=source.dtype), kind, checked=True)
+        made._ids, made._source = None, source
+        return made
+
+    @property
+    def ids(self) -> pl.Series:
+        """All raw ids, in the order of their rows."""
+        if self._ids is None:
+            assert self._source is not None  # noqa: S101 - one of the two is always there
+            self._ids = self._source.read().alias(f"{self.kind}_id")
+        return self._ids
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """Int64 or String."""
+        return self.ids.dtype if self._source is None else self._source.dtype
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.ids) if self._source is None else len(self._source)
 
     def __repr__(self) -> str:
-        return f"IdMap({len(self)} {self.kind}s, {self.ids.dtype})"
+        return f"IdMap({len(self)} {self.kind}s, {self.dtype})"
 
     def same(self, other: IdMap) -> bool:
         """Tell whether both maps hold the same ids in the same order."""
-        return self is other or (self.ids.dtype == other.ids.dtype and self.ids.equals(other.ids))
+        if self is other:
+            return True
+        return self.dtype == other.dtype and len(self) == len(other) and self.ids.equals(other.ids)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the look-up tables, which are made again."""
-        return {"ids": self.ids, "kind": self.kind, "_tail": None}
+        return {"_ids": self.ids, "kind": self.kind, "_tail": None, "_source": None}
 
     @cached_property
     def _row_of(self) -> dict[Any, int]:
@@ -122,17 +171,17 @@ class IdMap:
             series = raw
         else:
             values = list(raw)
-            if self.ids.dtype == pl.Int64 and all(_is_whole(v) for v in values):
+            if self.dtype == pl.Int64 and all(_is_whole(v) for v in values):
                 return pl.Series(values, dtype=pl.Int64, strict=False)
             series = pl.Series([None if v is None else _written(v) for v in values], dtype=pl.String)
         if series.dtype.is_float():
             exact = series.cast(pl.Int64, strict=False)
             exact = exact.set((exact.cast(series.dtype) != series) | (exact.abs() >= exact_below(series.dtype)), None)
-            if self.ids.dtype == pl.Int64:
+            if self.dtype == pl.Int64:
                 return exact
             return pl.select(pl.coalesce(exact.cast(pl.String), series.cast(pl.String))).to_series().alias(series.name)
-        if self.ids.dtype == pl.String or series.dtype.is_integer():
-            return series.cast(self.ids.dtype, strict=False)
+        if self.dtype == pl.String or series.dtype.is_integer():
+            return series.cast(self.dtype, strict=False)
         text = series.cast(pl.String).str.replace(r"^(-?[0-9]+)\.0$", "$1")
         number = text.cast(pl.Int64, strict=False)
         return number.set(number.cast(pl.String) != text, None)
@@ -145,6 +194,8 @@ class IdMap:
         int32 (n,)
         """
         wanted = self.cast(raw)
+        if self._source is not None and (self._ids is None or len(wanted) < _FEW) and len(wanted) < len(self):
+            return self._source.find(wanted)
         if len(wanted) < _FEW:
             if self._tail is not None:
                 return self._tail.rows(wanted, len(self))
@@ -196,7 +247,7 @@ class IdMap:
         if len(missing):
             names = ", ".join(repr(asked[int(i)]) for i in missing[:5])
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-            known = ", ".join(repr(one) for one in self.ids[:3].to_list())
+            known = ", ".join(map(repr, self.to_ids(np.arange(min(3, len(self)), dtype=np.int32)).to_list()))
             raise UnknownIdError(
                 f"unknown {self.kind} {names}{more}: not among the {len(self)} known {self.kind}s (such as {known})"
             )
@@ -204,11 +255,13 @@ class IdMap:
 
     def to_ids(self, rows: Int32) -> pl.Series:
         """Look up the raw ids of rows."""
+        if self._ids is None and self._source is not None and len(rows) < _FEW:
+            return self._source.at(np.asarray(rows, dtype=np.int32)).alias(f"{self.kind}_id")
         return self.ids.gather(pl.Series(rows, dtype=pl.UInt32))
 
     def extended(self, ids: pl.Series) -> IdMap:
         """Append those of the raw ``ids`` that this map lacks; existing rows stay as they are."""
-        if len(self) and ids.dtype == self.ids.dtype and len(ids) < _FEW:
+        if len(self) and ids.dtype == self.dtype and len(ids) < _FEW:
             fresh = ids.filter(pl.Series(self.find_rows(ids) == _UNKNOWN))
             if fresh.null_count() == 0 and fresh.n_unique() == len(fresh):
                 return self._appended(fresh) if len(fresh) else self

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict, get_args
+from typing import TypedDict, get_args
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ import scipy.sparse as sp
 
 from recsys.core import progress
 from recsys.core.arguments import choice, described, flag, listed, number, place, whole_number
-from recsys.core.files import atomic_folder, read_digested, sha256_of, write_digested
+from recsys.core.files import Held
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, sorted_events, stable_order
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
@@ -25,12 +25,14 @@ from recsys.data.formats.frames import Frame, open_frame
 from recsys.data.look_alikes import tell_alike_types
 from recsys.data.order import Ties, by_item, check_ties, log_duplicates, log_order, nothing_to_tie
 from recsys.data.parse import parse_columns
+from recsys.data.store.reader import read_store
+from recsys.data.store.writer import store_writer
 from recsys.data.times.units import TimeUnit
 from recsys.errors import ConfigError, DamagedError, DataError
 
 MOST_EVENT_TYPES = 127
-_DIGESTS = "digests.json"
-"""The sha256 of each file of a saved log, sealed."""
+_BLOCK = 1 << 18
+"""Ids that are digested together."""
 _SHUFFLE = 0
 """Seed of the order of the histories in a log without an order."""
 
@@ -354,73 +356,84 @@ class Interactions:
             ids = one.ids.cast(pl.String)
             digest.update(f"{len(ids)} {one.kind}s:".encode())
             digest.update(ids.str.len_bytes().to_numpy().tobytes())  # else "a", "bc" would equal "ab", "c"
-            digest.update("".join(ids.to_list()).encode())
+            for start in range(0, len(ids), _BLOCK):
+                digest.update(ids[start : start + _BLOCK].str.join("").item().encode())
         for array in (self.histories.offsets, self.histories.rows, self.timestamps, self.weights):
-            digest.update(b"|none" if array is None else b"|" + np.ascontiguousarray(array).tobytes())
+            digest.update(b"|none" if array is None else b"|")
+            if array is not None and len(array):
+                digest.update(np.ascontiguousarray(array).data)
         if self.events is not None:
             digest.update(b"|" + json.dumps(self.event_names).encode() + self.events.tobytes())
         if not self.ordered:
             digest.update(b"|unordered")
         return digest.hexdigest()
 
-    def save(self, folder: str | Path) -> None:
-        """Write Parquet files (events, users, items, order, and event_types if any) into a new folder, as a whole."""
-        with atomic_folder(place(folder, "folder")) as target:
-            self.frame().write_parquet(target / "events.parquet")
-            self.users.ids.to_frame().write_parquet(target / "users.parquet")
-            self.items.ids.to_frame().write_parquet(target / "items.parquet")
-            order = {"ordered": [self.ordered], "column": [self.order_column], "ties": [self.ties]}
-            types = {"ordered": pl.Boolean, "column": pl.String, "ties": pl.String}
-            pl.DataFrame(order, schema=types).write_parquet(target / "order.parquet")
-            if self.event_names:
-                pl.DataFrame({EVENT: self.event_names}).write_parquet(target / "event_types.parquet")
-            digests = {file.name: sha256_of(file) for file in sorted(target.iterdir())}
-            write_digested(target / _DIGESTS, json.dumps(digests).encode())
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write a store, as a whole: a folder of arrays, ids and a manifest, which :func:`recsys.open_store` maps.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Not there yet, or empty; or a store, with ``overwrite``.
+        overwrite : bool
+            Whether a store may be replaced.
+
+        Raises
+        ------
+        DataError
+            The folder holds something.
+        OSError
+            It cannot be written, or there is no room.
+        """
+        self._save(Path(place(folder, "folder")), (), overwrite=flag(overwrite, "overwrite"))
+
+    def _save(self, folder: Path, source: Sequence[str], *, overwrite: bool, held: Held | None = None) -> None:
+        lists, has = self.histories, {"times": self.timestamps, "weights": self.weights, "types": self.events}
+        wanted = {name: column is not None for name, column in has.items()}
+        with store_writer(folder, len(self), **wanted, overwrite=overwrite, held=held) as writer:
+            writer.fill(lists, self.weights)
+            writer.seal(
+                lists.offsets,
+                self.users.ids,
+                self.items.ids,
+                event_names=self.event_names,
+                ordered=self.ordered,
+                order_column=self.order_column,
+                ties=self.ties,
+                source=source,
+            )
 
     @classmethod
-    def load(cls, folder: str | Path) -> Interactions:
-        """Read a log from the folder that :meth:`save` wrote.
+    def load(cls, folder: str | Path, *, verify: bool = True) -> Interactions:
+        """Open the store that :meth:`save` wrote, and verify every byte of it; :func:`recsys.open_store` does not.
+
+        Parameters
+        ----------
+        folder : str or Path
+        verify : bool
+            Whether to compare the digest of every file.
 
         Raises
         ------
         DataError
             A file is missing, damaged, or not the saved one.
         """
-        folder = place(folder, "folder")
+        folder = Path(place(folder, "folder"))
         try:
-            _check_digests(Path(folder))
-            events, user_ids, item_ids = (
-                pl.read_parquet(Path(folder) / f"{name}.parquet", glob=False) for name in ("events", "users", "items")
+            store = read_store(folder, verify=verify)
+            merged = store.parts[0]
+            return cls(
+                users=store.users,
+                items=store.items,
+                histories=merged.histories,
+                weights=merged.weights,
+                event_names=merged.event_names,
+                ordered=store.manifest.ordered,
+                order_column=store.manifest.order_column,
+                ties=store.manifest.ties,
             )
-            users, items = IdMap(user_ids[USER], "user"), IdMap(item_ids[ITEM], "item")
-            user_rows, item_rows = users.to_rows(events[USER]), items.to_rows(events[ITEM])
-            names, codes = tuple[str, ...](), None
-            order = dict[str, Any]()
-            if (file := Path(folder) / "order.parquet").is_file():  # logs saved by older versions have none, or no ties
-                order = pl.read_parquet(file, glob=False).row(0, named=True)
-            if EVENT in events.columns:
-                names, codes = _event_codes(
-                    events[EVENT], pl.read_parquet(Path(folder) / "event_types.parquet", glob=False)[EVENT]
-                )
-        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, DataError, DamagedError) as error:
-            raise DataError(f"{folder} does not hold saved interactions: {str(error).splitlines()[0]}") from error
-        if (np.diff(user_rows) < 0).any():
-            raise DataError(f"{folder}: events.parquet is no longer in the order in which it was saved; save the log again")
-        return cls(
-            users=users,
-            items=items,
-            histories=Ragged.from_lengths(
-                np.bincount(user_rows, minlength=len(users)),
-                item_rows,
-                events[TIMESTAMP].to_numpy() if TIMESTAMP in events.columns else None,
-                codes,
-            ),
-            weights=events[WEIGHT].to_numpy() if WEIGHT in events.columns else None,
-            event_names=names,
-            ordered=order.get("ordered", True),
-            order_column=order.get("column"),
-            ties=order.get("ties", "file"),
-        )
+        except (DataError, DamagedError) as error:
+            raise DataError(f"{folder} does not hold saved interactions: {error}") from error
 
 
 class _Columns(TypedDict):
@@ -456,17 +469,6 @@ def _sorted_columns(table: pl.DataFrame, codes: Int8 | None, events: Events, tie
 def _in_seconds(times: pl.Series) -> Int64:
     """Seconds since 1970 of a column of seconds or of Datetime."""
     return (times.dt.epoch("s") if times.dtype.is_temporal() else times).to_numpy()
-
-
-def _check_digests(folder: Path) -> None:
-    """Refuse files that differ from the saved ones; warn about a folder of an older version, which has no digests."""
-    if not (folder / _DIGESTS).is_file():
-        if (folder / "events.parquet").is_file():
-            progress.warn(f"{folder} holds no {_DIGESTS}: its files cannot be checked for damage; save the log again")
-        return
-    for name, digest in json.loads(read_digested(folder / _DIGESTS)).items():
-        if sha256_of(folder / name) != digest:
-            raise DamagedError(f"{name} is damaged: it is not what was saved (its sha256 differs)")
 
 
 def _without_duplicates(frame: pl.DataFrame) -> pl.DataFrame:

@@ -81,7 +81,7 @@ def test_saved_event_types_come_back_even_where_none_of_their_events_is_left(tmp
 
 def test_saved_events_without_the_file_of_their_types_are_refused(tmp_path: Path):
     log(KINDS).save(tmp_path / "saved")
-    (tmp_path / "saved" / "event_types.parquet").unlink()
+    (tmp_path / "saved" / "events.npy").unlink()
     with refused(tmp_path / "saved", "does not hold saved interactions"):
         Interactions.load(tmp_path / "saved")
 

@@ -23,8 +23,10 @@ def test_a_saved_log_comes_back_equal(tmp_path: Path):
         loaded = Interactions.load(folder)
         assert same(loaded, made)
         assert loaded.fingerprint == made.fingerprint
-        tables = ["events.parquet", "items.parquet", "order.parquet", "users.parquet"]
-        assert sorted(os.listdir(folder)) == ["digests.json", *tables]
+        optional = [name for name, one in (("times", made.timestamps), ("weights", made.weights)) if one is not None]
+        ids = [f"{kind}.{name}" for kind in ("items", "users") for name in ("hashes.npy", "parquet", "rows.npy")]
+        names = ["manifest.json", "offsets.npy", "rows.npy", *ids, *(f"{name}.npy" for name in optional)]
+        assert sorted(os.listdir(folder)) == sorted(names)
 
 
 @small
@@ -49,10 +51,10 @@ def test_saving_overwrites_nothing(tmp_path: Path):
 def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write = pl.DataFrame.write_parquet
 
-    def full(frame: pl.DataFrame, file: Path) -> None:
+    def full(frame: pl.DataFrame, file: Path, **how: object) -> None:
         if file.name == "items.parquet":
             raise OSError("no space left on device")
-        write(frame, file)
+        write(frame, file, **how)
 
     monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
     with pytest.raises(OSError, match="no space left"):
@@ -60,10 +62,10 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["events", "users", "items"])
+@pytest.mark.parametrize("name", ["rows.npy", "users.parquet", "items.parquet", "items.hashes.npy", "manifest.json"])
 def test_a_missing_or_half_written_file_is_refused(tmp_path: Path, name):
     log().save(tmp_path / "saved")
-    file = tmp_path / "saved" / f"{name}.parquet"
+    file = tmp_path / "saved" / name
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
     with refused(tmp_path / "saved", "does not hold saved interactions"):
@@ -81,27 +83,23 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path):
 def test_foreign_files_of_the_same_names_are_refused(tmp_path: Path):
     for name in ("events", "users", "items"):
         pl.DataFrame({"x": [1]}).write_parquet(tmp_path / f"{name}.parquet")
-    with refused(tmp_path, "does not hold saved interactions", "user_id"):
+    with refused(tmp_path, "is not a store", "saved by an older version", "save or import it"):
         Interactions.load(tmp_path)
 
 
 def test_files_of_two_different_logs_are_refused(tmp_path: Path):
     log().save(tmp_path / "one")
-    log(user_id=["other"] * 4).save(tmp_path / "two")
-    (tmp_path / "one" / "events.parquet").replace(tmp_path / "two" / "events.parquet")
-    with refused(tmp_path / "two", "events.parquet is damaged"):
-        Interactions.load(tmp_path / "two")
-    (tmp_path / "two" / "digests.json").unlink()  # as older versions saved it
-    with refused(tmp_path / "two", "unknown user"):
+    log(item_id=["b", "a", "a", "b"]).save(tmp_path / "two")
+    (tmp_path / "one" / "rows.npy").replace(tmp_path / "two" / "rows.npy")
+    with refused(tmp_path / "two", "rows.npy is damaged"):
         Interactions.load(tmp_path / "two")
 
 
 def test_events_that_were_reordered_after_saving_are_refused(tmp_path: Path):
     log().save(tmp_path / "saved")
-    file = tmp_path / "saved" / "events.parquet"
-    pl.read_parquet(file).reverse().write_parquet(file)
-    (tmp_path / "saved" / "digests.json").unlink()  # as older versions saved it
-    with refused(tmp_path / "saved", "no longer in the order in which it was saved"):
+    file = tmp_path / "saved" / "rows.npy"
+    np.save(file, np.load(file)[::-1], allow_pickle=False)
+    with refused(tmp_path / "saved", "rows.npy is damaged"):
         Interactions.load(tmp_path / "saved")
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 
 import recsys
-from recsys.bundle.manifest import sealed
 from recsys.config.recipe import TABLES
+from recsys.core.sealed import sealed
 from recsys.data.interactions import Interactions
 from recsys.pipeline import fit_trial
 from recsys.tuning.search import tune

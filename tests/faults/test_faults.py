@@ -69,9 +69,9 @@ def test_a_killed_process_leaves_what_the_next_goes_on_from(tmp_path: Path) -> N
 def test_a_saved_log_whose_bytes_changed_is_refused(tmp_path: Path) -> None:
     frame = pl.DataFrame({"user_id": ["u1", "u2"] * 40, "item_id": [f"i{n}" for n in range(80)], "timestamp": range(80)})
     Interactions.from_frame(frame).save(tmp_path / "log")
-    file = tmp_path / "log" / "events.parquet"
+    file = tmp_path / "log" / "rows.npy"
     data = bytearray(file.read_bytes())
-    for at in range(4, len(data) - 8, 97):
+    for at in range(4, len(data), 29):
         file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        with pytest.raises(DataError, match=r"events\.parquet is damaged"):
+        with pytest.raises(DataError, match=r"rows\.npy is damaged"):
             Interactions.load(tmp_path / "log")

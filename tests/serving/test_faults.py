@@ -98,8 +98,8 @@ def test_a_bundle_keeps_its_approximate_index(run: Path, tmp_path: Path) -> None
 def test_vectors_that_are_not_finite_are_refused_when_a_bundle_is_opened(run: Path) -> None:
     import json
 
-    from recsys.bundle.manifest import sealed
     from recsys.core.files import sha256_of
+    from recsys.core.sealed import sealed
 
     vectors = np.load(run / "item_vectors.npy")
     vectors[3] = np.nan
