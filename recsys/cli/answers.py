@@ -16,7 +16,7 @@ from recsys.core.schema import ITEM, QUERY, SIMILAR, TITLE, USER
 from recsys.core.text_table import as_text, with_intervals
 
 if TYPE_CHECKING:
-    from recsys.pipeline import EvaluationResult, FitResult, ReportFiles
+    from recsys.pipeline import EvaluationResult, FitResult, ListsResult, ReportFiles
     from recsys.serving.answer import Answered
     from recsys.serving.batch.run import BatchResult
     from recsys.serving.retriever import Retriever
@@ -87,6 +87,19 @@ def evaluated(result: EvaluationResult) -> Answer:
         parts += [f"by {name}\n{as_text(with_intervals(frame))}" for name, frame in result.groups.items()]
         data["segments"] = {name: frame.to_dicts() for name, frame in result.groups.items()}
     return Answer("\n\n".join(parts), data)
+
+
+def judged(found: ListsResult) -> Answer:
+    """What was found about the lists of one system, or of several."""
+    if found.comparison is None:
+        return evaluated(found.systems[0])
+    comparison, parts, groups = found.comparison, [str(found.comparison)], dict[str, Any]()
+    for one in found.systems:
+        name = one.evaluation.model
+        parts += [f"{name}, noted: {one.evaluation.noted}"] if one.evaluation.noted else []
+        parts += [f"{name} by {cut}\n{as_text(with_intervals(frame))}" for cut, frame in one.groups.items()]
+        groups |= {name: {cut: frame.to_dicts() for cut, frame in one.groups.items()}} if one.groups else {}
+    return Answer("\n\n".join(parts), comparison.to_dict() | ({"segments": groups} if groups else {}))
 
 
 def reported(files: ReportFiles) -> Answer:

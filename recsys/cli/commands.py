@@ -10,7 +10,7 @@ from recsys import pipeline
 from recsys.cli import answers, checks, reading
 from recsys.cli.answers import Answer
 from recsys.cli.given_ids import history_of, ids_of, items_of, users_of
-from recsys.cli.reading import read_data, user_features, user_groups
+from recsys.cli.reading import read_data, user_features
 from recsys.config.options import given_tables
 from recsys.config.recipe import TABLES
 from recsys.data.split_choice import split_for
@@ -46,13 +46,6 @@ def tune(arguments: Namespace) -> Answer:
     split, out = split_for(log, arguments.split), Path(arguments.out)
     found, files = pipeline.tune_log(space, log, catalog, users=users, split=split, out=out, **how)
     return answers.tuned(found, files, reading.fit_words(arguments, split, files["recipe"], out / "model"))
-
-
-def evaluate(arguments: Namespace) -> Answer:
-    """``recsys evaluate``."""
-    groups = user_groups(arguments)
-    how = {"filter_seen": _filter_seen(arguments), "category": arguments.category, "segments": arguments.segments}
-    return answers.evaluated(pipeline.evaluate_bundle(arguments.run_folder, arguments.k, user_groups=groups, **how))
 
 
 def compare(arguments: Namespace) -> Answer:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
 from recsys.baselines import REGISTRY
-from recsys.cli import commands, interrupted, prepare_commands, screen, store_commands
+from recsys.cli import commands, evaluate_commands, interrupted, prepare_commands, screen, store_commands
 from recsys.cli.answers import Answer
+from recsys.cli.evaluate_flags import add_evaluate_flags
 from recsys.cli.prepare_flags import add_prepare_flags
 from recsys.cli.store_flags import add_export_flags, add_keys_flags, add_serve_flags
 from recsys.cli.text_flags import add_text_flags
@@ -143,7 +144,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "demo": commands.demo,
     "fit": commands.fit,
     "tune": commands.tune,
-    "evaluate": commands.evaluate,
+    "evaluate": evaluate_commands.evaluate,
     "compare": commands.compare,
     "report": commands.report,
     "recommend": commands.recommend,
@@ -248,25 +249,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     tune.add_argument("--seed", type=int, default=0, help="seed of the proposals (default: 0)")
 
-    evaluate = _command(subs, "evaluate", "evaluate a bundle on its held-out users", "recsys evaluate runs/ml --k 10 50")
-    evaluate.add_argument("run_folder", metavar="RUN", help="folder of a bundle")
-    _cuts_flag(evaluate)
-    _seen_flag(evaluate)
-    evaluate.add_argument(
-        "--segments", action="store_true", help="also show figures by length of history, popularity, time and category"
-    )
-    evaluate.add_argument("--category", metavar="COLUMN", help="catalogue column for diversity, calibration and groups")
-    evaluate.add_argument("--user-table", metavar="FILE", help="file with one row per user, for figures by groups of users")
-    evaluate.add_argument(
-        "--user-columns",
-        metavar="COLUMN",
-        nargs="+",
-        action=Gather,
-        default=[],
-        help="columns of --user-table to group users by, such as gender age",
-    )
-    evaluate.add_argument("--user", metavar="COLUMN", help="column of user ids in --user-table (default: user_id)")
-    add_text_flags(evaluate)
+    add_evaluate_flags(
+        _command(
+            subs, "evaluate", "evaluate a bundle on its held-out users, or the lists of other systems on what users did",
+            "recsys evaluate runs/ml --k 10 50\n  recsys evaluate --recommendations als.csv knn.csv --truth later.csv",
+        )
+    )  # fmt: skip
 
     compare = _command(
         subs,

@@ -92,11 +92,11 @@ def user_features(arguments: Namespace) -> UserTable | None:
 
 def user_groups(arguments: Namespace) -> dict[str, pl.DataFrame]:
     """The tables of users that ``--user-table`` and ``--user-columns`` name, by column."""
-    if arguments.user_table is None and (arguments.user_columns or arguments.user is not None):
+    logs = getattr(arguments, "truth", None) is not None
+    if arguments.user_table is None and (arguments.user_columns or (arguments.user is not None and not logs)):
         raise ConfigError("--user-columns and --user need --user-table FILE, a table with one row per user")
     if arguments.user_table is not None and not arguments.user_columns:
         raise ConfigError("--user-table needs --user-columns, the columns to group users by")
-    check_text_flags(arguments, *([(arguments.user_table, None)] if arguments.user_table is not None else []))
     return {
         column: read_users(
             arguments.user_table, arguments.user or USER, column, **text_options(arguments, arguments.user_table)

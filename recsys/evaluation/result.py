@@ -186,8 +186,12 @@ class Evaluation:
         for name in self.families:
             cells = [self.cell(f"{name}@{k}") for k in self.k]
             lines.append(f"{name:<22}" + "".join(f"{cell:>18}" for cell in cells))
-        noted = [_PHRASES[name].format(count) for name, count in self.counts.items() if count]
-        return "\n".join([*lines, *(["noted: " + "; ".join(noted)] if noted else []), self.definition])
+        return "\n".join([*lines, *([f"noted: {self.noted}"] if self.noted else []), self.definition])
+
+    @property
+    def noted(self) -> str:
+        """What the counts say, in words; empty if there is nothing."""
+        return "; ".join(_PHRASES[name].format(count) for name, count in self.counts.items() if count)
 
     def cell(self, name: str) -> str:
         """A metric for a table: its mean and half its interval; empty if it is undefined."""

@@ -255,8 +255,8 @@ def user_column(report: Evaluation, table: pl.DataFrame, name: str) -> pl.Series
 
 
 def _banded(values: Int64) -> pl.Series:
-    names = [f"1–{_BANDS[0]}", *(f"{a + 1}–{b}" for a, b in pairwise(_BANDS)), f"over {_BANDS[-1]}"]
-    labels = np.array(names)[np.searchsorted(_BANDS, values, side="left")]
+    names = ["0", f"1–{_BANDS[0]}", *(f"{a + 1}–{b}" for a, b in pairwise(_BANDS)), f"over {_BANDS[-1]}"]
+    labels = np.array(names)[np.where(values > 0, 1 + np.searchsorted(_BANDS, values, side="left"), 0)]
     return pl.Series(labels, dtype=pl.Enum(names))
 
 

@@ -14,5 +14,7 @@ from recsys.pipeline.fit import FitResult as FitResult
 from recsys.pipeline.fit import UnreportedError as UnreportedError
 from recsys.pipeline.fit import estimate_fit as estimate_fit
 from recsys.pipeline.fit import fit_bundle as fit_bundle
+from recsys.pipeline.lists import ListsResult as ListsResult
+from recsys.pipeline.lists import evaluate_lists as evaluate_lists
 from recsys.pipeline.search import fit_trial as fit_trial
 from recsys.pipeline.search import tune_log as tune_log

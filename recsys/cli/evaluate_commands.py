@@ -1,0 +1,112 @@
+"""What ``recsys evaluate`` does: judge a bundle, or the lists of other systems."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from recsys import pipeline
+from recsys.cli import answers
+from recsys.cli.answers import Answer
+from recsys.cli.evaluate_flags import OF_LISTS, OF_LOGS
+from recsys.cli.reading import user_groups
+from recsys.cli.text_flags import Source, check_text_flags, text_options
+from recsys.core.schema import ITEM, USER
+from recsys.data.interactions import Interactions
+from recsys.data.read import read_interactions
+from recsys.data.recommendations import read_recommendations
+from recsys.errors import ConfigError
+from recsys.evaluation.arguments import check_cuts
+from recsys.evaluation.frames import catalog_of
+from recsys.evaluation.truth import Truth
+
+
+def evaluate(arguments: Namespace) -> Answer:
+    """``recsys evaluate``."""
+    if arguments.recommendations is not None:
+        return _judge(arguments)
+    if arguments.run_folder is None:
+        raise ConfigError("evaluate needs RUN, the folder of a bundle, or --recommendations RECS and --truth EVENTS")
+    _refuse(arguments, (*OF_LISTS, *OF_LOGS), "is for --recommendations, the lists of another system; leave it out")
+    check_text_flags(arguments, *_files(arguments, "user_table"))
+    groups = user_groups(arguments)
+    how = {"category": arguments.category, "segments": arguments.segments}
+    filter_seen = None if arguments.keep_seen is None else not arguments.keep_seen
+    run, k = arguments.run_folder, arguments.k
+    return answers.evaluated(pipeline.evaluate_bundle(run, k, filter_seen=filter_seen, user_groups=groups, **how))
+
+
+def _judge(arguments: Namespace) -> Answer:
+    """Judge the lists of other systems."""
+    if arguments.run_folder is not None:
+        raise ConfigError(
+            f"evaluate judges either the bundle {arguments.run_folder} or the lists of --recommendations; run two commands"
+        )
+    if arguments.truth is None:
+        raise ConfigError("--recommendations needs --truth EVENTS, a log of what the users did later")
+    _refuse(arguments, ("keep_seen",), "is for a bundle, and lists are judged as they are; leave it out")
+    check_cuts(arguments.k)
+    names = _names(arguments.recommendations)
+    systems = [[one] for one in arguments.recommendations]
+    own = [(one, arguments.format) for one in systems]
+    check_text_flags(arguments, *own, *_files(arguments, "truth", "history", "catalog", "user_table"))
+    groups = user_groups(arguments)
+    catalog = None
+    if arguments.catalog is not None:
+        item = arguments.catalog_item or arguments.item or ITEM
+        catalog = catalog_of(arguments.catalog, item=item, **text_options(arguments, arguments.catalog))
+    history = None if arguments.history is None else _log(arguments, arguments.history)
+    rest = {"category": arguments.category, "allow_leakage": bool(arguments.allow_leakage)}
+    truth = Truth.of(_log(arguments, arguments.truth), history, catalog, **rest)
+    how = {
+        "user": arguments.list_user or arguments.user or USER,
+        "item": arguments.list_item or arguments.item or ITEM,
+        "rank": arguments.rank,
+        "score": arguments.score,
+        "format": arguments.format,
+    }
+    lists = {
+        name: read_recommendations(one, **how, **text_options(arguments, one, arguments.format))
+        for name, one in zip(names, systems, strict=True)
+    }
+    found = pipeline.evaluate_lists(
+        lists, truth, arguments.k, metric=arguments.metric, segments=arguments.segments, user_groups=groups
+    )
+    return answers.judged(found)
+
+
+def _log(arguments: Namespace, source: list[str]) -> Interactions:
+    """A log that the flags of logs describe."""
+    return read_interactions(
+        source,
+        format=arguments.format,
+        user=arguments.user or USER,
+        item=arguments.item or ITEM,
+        timestamp=arguments.timestamp,
+        time_unit=arguments.time_unit,
+        drop_unordered=bool(arguments.drop_unordered),
+        **text_options(arguments, source, arguments.format),
+    )
+
+
+def _files(arguments: Namespace, *names: str) -> list[Source]:
+    """The files that flags name, with the format of those that are logs."""
+    given: dict[str, Any] = {name: getattr(arguments, name) for name in names}
+    return [
+        (files, arguments.format if name in ("truth", "history") else None)
+        for name, files in given.items()
+        if files is not None
+    ]
+
+
+def _refuse(arguments: Namespace, names: tuple[str, ...], why: str) -> None:
+    """Refuse flags that would be ignored."""
+    if idle := next((name for name in names if getattr(arguments, name) is not None), None):
+        raise ConfigError(f"--{idle.replace('_', '-')} {why}")
+
+
+def _names(paths: list[str]) -> list[str]:
+    """What systems are called: a file without its endings, a folder; the whole path where two would have one name."""
+    short = [Path(one).name.split(".")[0] or one for one in paths]
+    return [one if short.count(one) == 1 else path for one, path in zip(short, paths, strict=True)]
