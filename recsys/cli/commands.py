@@ -10,6 +10,7 @@ from recsys import pipeline
 from recsys.cli import answers, checks, reading
 from recsys.cli.answers import Answer
 from recsys.cli.given_ids import history_of, ids_of, items_of, users_of
+from recsys.cli.inspect_commands import inspect_log
 from recsys.cli.reading import read_data, user_features
 from recsys.config.options import given_tables
 from recsys.config.recipe import TABLES
@@ -120,13 +121,11 @@ def index(arguments: Namespace) -> Answer:
 def inspect(arguments: Namespace) -> Answer:
     """``recsys inspect``."""
     from recsys.bundle.describe import describe, describe_text  # noqa: PLC0415
-    from recsys.data.summary import summary, summary_text  # noqa: PLC0415
 
     if checks.is_bundle(arguments):
         facts = describe(Path(arguments.log[0]))
         return Answer(describe_text(facts), facts)
-    facts = summary(*read_data(arguments))
-    return Answer(summary_text(facts), facts)
+    return inspect_log(arguments)
 
 
 def demo(arguments: Namespace) -> Answer:

@@ -12,6 +12,7 @@ from recsys.baselines import REGISTRY
 from recsys.cli import commands, evaluate_commands, interrupted, prepare_commands, screen, store_commands
 from recsys.cli.answers import Answer
 from recsys.cli.evaluate_flags import add_evaluate_flags
+from recsys.cli.inspect_commands import add_page_flag
 from recsys.cli.prepare_flags import add_prepare_flags
 from recsys.cli.store_flags import add_export_flags, add_keys_flags, add_serve_flags
 from recsys.cli.text_flags import add_text_flags
@@ -401,6 +402,7 @@ def build_parser() -> argparse.ArgumentParser:
     inspect = _command(subs, "inspect", "summarise a log, or describe a bundle", "recsys inspect runs/ml")
     before = len(inspect._actions)
     _log_flags(inspect, "files of interactions, patterns or folders; or one bundle")
+    add_page_flag(inspect)
     inspect.set_defaults(data_flags=inspect._actions[before:])
 
     add_serve_flags(

@@ -55,7 +55,8 @@ def page(*, title: str, about: str, sections: dict[str, tuple[str, str]], specs:
 
 def figure(place: str, text: str) -> str:
     """The HTML in which a plot is drawn, and the caption below it."""
-    return f'<figure><div class="plot" id="{place}"></div><figcaption>{escape(text)}</figcaption></figure>'
+    plot = f'<div class="plot" id="{place}" role="img" aria-labelledby="{place}-text"></div>'
+    return f'<figure>{plot}<figcaption id="{place}-text">{escape(text)}</figcaption></figure>'
 
 
 def cards(facts: dict[str, str]) -> str:

@@ -1,0 +1,48 @@
+"""What ``recsys inspect`` says of a log: a summary, all figures as JSON, and a page."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from recsys.cli.answers import Answer
+from recsys.cli.reading import read_data
+from recsys.core.destination import prove_file
+from recsys.core.files import atomic_file
+from recsys.errors import ConfigError
+
+
+def add_page_flag(parser: ArgumentParser) -> None:
+    """``--page``."""
+    parser.add_argument(
+        "--page", metavar="FILE", help="also write all figures of the log, with plots, as one HTML page that loads nothing"
+    )
+
+
+def inspect_log(arguments: Namespace) -> Answer:
+    """Summarise a log; look at it from all sides where a page or JSON is asked for."""
+    from recsys.data.profile.figures import profile  # noqa: PLC0415
+    from recsys.data.profile.page import log_page  # noqa: PLC0415
+    from recsys.data.summary import summary, summary_text  # noqa: PLC0415
+
+    page = _page(arguments)
+    log, catalog = read_data(arguments)
+    counted = summary(log, catalog)
+    if page is None and not arguments.json:
+        return Answer(summary_text(counted), counted)
+    facts = profile(log, catalog, counted)
+    if page is None:
+        return Answer(summary_text(counted), facts)
+    with atomic_file(page) as file:
+        file.write_text(log_page("/".join(Path(arguments.log[0]).absolute().parts[-2:]), facts), encoding="utf-8")
+    return Answer(f"{summary_text(counted)}\npage: {page}", facts | {"page": str(page)})
+
+
+def _page(arguments: Namespace) -> Path | None:
+    if arguments.page is None:
+        return None
+    page = Path(arguments.page)
+    if page.suffix not in (".html", ".htm"):
+        raise ConfigError(f"--page {page} must end in .html")
+    prove_file(page, option="--page")
+    return page
