@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from recsys.data.recipes.prepare import prepare
     from recsys.data.rolling_splits import rolling_splits
     from recsys.data.split import leave_last_out, random_split, time_split
+    from recsys.data.sql import read_sql
     from recsys.data.store.opening import open_store
     from recsys.data.user_split import user_split
     from recsys.errors import RecsysError
@@ -72,6 +73,7 @@ _HOMES = {
     "random_split": "recsys.data.split",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",
+    "read_sql": "recsys.data.sql",
     "read_user_table": "recsys.data.read",
     "recommend_to_parquet": "recsys.serving.batch.run",
     "rolling_splits": "recsys.data.rolling_splits",
@@ -112,6 +114,7 @@ __all__ = [
     "random_split",
     "read_catalog",
     "read_interactions",
+    "read_sql",
     "read_user_table",
     "recommend_to_parquet",
     "rolling_splits",

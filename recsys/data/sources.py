@@ -13,17 +13,18 @@ import polars as pl
 from recsys.core.arguments import listed, place, text
 from recsys.core.progress import naming
 from recsys.data.formats.dialect import Dialect
-from recsys.data.formats.frames import Frame, Read, is_frame, no_frame
+from recsys.data.formats.frames import Frame, Read, is_frame, no_frame, open_frame
 from recsys.data.formats.paths import Format, PathLike, TableFile, expand, format_of, table_files
 from recsys.data.formats.remote import RemoteFile, is_remote, remote_files
-from recsys.data.formats.table import Table, as_table, open_table
+from recsys.data.formats.table import Table, open_table, table_of, with_dialect
 from recsys.errors import ConfigError, DataError, RecsysError
 
-Source: TypeAlias = PathLike | Frame | Sequence[PathLike] | Sequence[Frame]
-"""A path, a pattern, a folder or a frame; or a list of paths, or of frames."""
+Listed: TypeAlias = Sequence[PathLike] | Sequence[Frame | Table]
+Source: TypeAlias = PathLike | Frame | Table | Listed
+"""A path, a pattern, a folder, a frame or an opened table; or a list of paths, or of frames."""
 
 
-def sources(value: object) -> list[PathLike] | list[Frame]:
+def sources(value: object) -> Listed:
     """The paths, or the frames, that an argument means.
 
     Raises
@@ -33,13 +34,13 @@ def sources(value: object) -> list[PathLike] | list[Frame]:
     """
     if isinstance(value, str | os.PathLike):
         return [_path(value)]
-    if is_frame(value):
+    if isinstance(value, Table) or is_frame(value):
         return [value]
     try:
         found = listed(value, "source", "paths or frames")
     except ConfigError as error:
         raise no_frame(value, "source", or_else="a path") from error
-    frames = [one for one in found if is_frame(one)]
+    frames: list[Frame | Table] = [one for one in found if isinstance(one, Table) or is_frame(one)]
     if frames and len(frames) < len(found):
         raise ConfigError("source must be a list of paths or a list of frames, not of both; read the files as frames")
     return frames or [_path(one) for one in found]
@@ -51,15 +52,13 @@ def _path(value: object) -> PathLike:
     return text(value, "source") if isinstance(value, str) else place(value, "source")
 
 
-def tables_of(
-    source: list[PathLike] | list[Frame], fmt: Format | None, movielens_columns: Sequence[str], dialect: Dialect
-) -> Iterator[Table]:
+def tables_of(source: Source, fmt: Format | None, movielens_columns: Sequence[str], dialect: Dialect) -> Iterator[Table]:
     """Open each file or frame when its turn comes.
 
     Parameters
     ----------
-    source : list of paths, or of frames
-        From :func:`sources`.
+    source : path, frame, or list
+        As for :func:`sources`.
     fmt, movielens_columns, dialect
         As for :func:`recsys.data.formats.table.open_table`.
 
@@ -68,6 +67,7 @@ def tables_of(
     ConfigError, DataError
         One cannot be opened, or a frame is given with a format.
     """
+    source = sources(source)
     paths = [one for one in source if isinstance(one, str | os.PathLike)]
     if len(paths) == len(source):
         for one in local_tables(paths, fmt):
@@ -78,7 +78,8 @@ def tables_of(
     if fmt is not None:
         raise ConfigError("format= is for files, and a frame is none; leave it out")
     for number, frame in enumerate(source, 1):
-        yield as_table(frame, "the frame" if len(source) == 1 else f"frame {number}", dialect)
+        name = "the frame" if len(source) == 1 else f"frame {number}"
+        yield with_dialect(frame if isinstance(frame, Table) else table_of(name, *open_frame(frame, name)), dialect)
 
 
 def local_tables(paths: Sequence[PathLike], fmt: Format | None) -> Iterator[TableFile]:

@@ -86,7 +86,7 @@ def open_frame(value: object, name: str) -> tuple[list[str], Read]:
     ConfigError
         It is something else.
     DataError
-        It is no table, two of its columns have one name, or it cannot be read.
+        It is no table, or cannot be read.
     DependencyError
         A frame of pandas needs the package pyarrow, which is missing.
     """
@@ -94,8 +94,6 @@ def open_frame(value: object, name: str) -> tuple[list[str], Read]:
         raise no_frame(value, name)
     with _reported(name):
         columns, read = _opened(value, name)
-    if twice := next((column for column in columns if columns.count(column) > 1), None):
-        raise DataError(f"{name} has two columns called {twice!r}; rename one of them")
 
     def reported(wanted: dict[str, str]) -> pl.DataFrame:
         with _reported(name):
@@ -146,13 +144,13 @@ def _open_arrow(value: Any, name: str) -> tuple[list[str], Read]:
 
     if isinstance(value, ArrowDataset):
         dataset: Any = value
-        return list(dataset.schema.names), lambda wanted: _batches(
-            dataset.scanner(columns=list(dict.fromkeys(wanted.values()))).to_reader(), wanted
+        return list(dataset.schema.names), lambda wanted: from_batches(
+            dataset.scanner(columns=list(dict.fromkeys(wanted.values()))).to_reader(), wanted, name
         )
     reader = pa.RecordBatchReader.from_stream(value)
 
     def read(wanted: dict[str, str]) -> pl.DataFrame:
-        frame = _batches(reader, wanted)
+        frame = from_batches(reader, wanted, name)
         if frame.height == 0:
             raise DataError(f"{name} has no rows; a stream gives its rows once only: was it read before?")
         return frame
@@ -160,17 +158,60 @@ def _open_arrow(value: Any, name: str) -> tuple[list[str], Read]:
     return list(reader.schema.names), read
 
 
-def _batches(reader: Any, wanted: dict[str, str]) -> pl.DataFrame:
+def from_batches(reader: Any, wanted: dict[str, str], name: str) -> pl.DataFrame:
+    """Read columns of all batches of a stream.
+
+    Parameters
+    ----------
+    reader : pyarrow.RecordBatchReader
+    wanted : dict
+        Our name → its name.
+    name : str
+        What messages call it.
+
+    Raises
+    ------
+    DataError
+        A column is of a type that only its own library knows.
+    """
     import pyarrow as pa  # noqa: PLC0415 - an extra
 
-    def chosen(batch: Any) -> Any:
-        return pa.record_batch([batch.column(theirs) for theirs in wanted.values()], names=list(wanted))
-
-    frames: list[pl.DataFrame] = [pl.DataFrame(chosen(batch)) for batch in reader if batch.num_rows]
+    for theirs in wanted.values():
+        _refuse_foreign(reader.schema.field(theirs).type, f"{name}, column {theirs!r}")
+    frames = [_plain(batch, wanted) for batch in reader if batch.num_rows]
     if frames:
         return pl.concat(frames, rechunk=False)
-    empty = pa.table([pa.array([], reader.schema.field(theirs).type) for theirs in wanted.values()], names=list(wanted))
-    return pl.DataFrame(empty)
+    return _plain(pa.record_batch([pa.array([], field.type) for field in reader.schema], schema=reader.schema), wanted)
+
+
+def _plain(batch: Any, wanted: dict[str, str]) -> pl.DataFrame:
+    """The chosen columns of a batch; UUIDs as text, other types of libraries as what they are stored as."""
+    import pyarrow as pa  # noqa: PLC0415 - an extra
+
+    columns = {ours: batch.column(theirs) for ours, theirs in wanted.items()}
+    uuids = [ours for ours, column in columns.items() if _is_uuid(column.type)]
+    stored = {ours: one.storage if isinstance(one.type, pa.BaseExtensionType) else one for ours, one in columns.items()}
+    frame = pl.DataFrame(pa.record_batch(list(stored.values()), names=list(stored)))
+    return frame.with_columns(_as_uuid(ours) for ours in uuids) if uuids else frame
+
+
+def _is_uuid(dtype: Any) -> bool:
+    return str(dtype) == "extension<arrow.uuid>"
+
+
+def _as_uuid(name: str) -> pl.Expr:
+    digits = pl.col(name).bin.encode("hex")
+    parts = [digits.str.slice(start, length) for start, length in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
+    return pl.concat_str(parts, separator="-").alias(name)
+
+
+def _refuse_foreign(dtype: Any, where: str) -> None:
+    """Refuse bytes whose meaning only their own library knows, such as a network address of PostgreSQL."""
+    import pyarrow as pa  # noqa: PLC0415 - an extra
+
+    if isinstance(dtype, pa.BaseExtensionType) and not _is_uuid(dtype) and pa.types.is_binary(dtype.storage_type):
+        kind = f"{dtype.type_name} of {dtype.vendor_name}" if isinstance(dtype, pa.OpaqueType) else str(dtype)
+        raise DataError(f"{where}: is of the type {kind}, which is not read; make it text, in SQL by CAST(... AS text)")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +16,6 @@ from recsys.core.processes import begin_threads
 from recsys.data.formats.arrow_ipc import open_arrow_file
 from recsys.data.formats.delimited import Delimited
 from recsys.data.formats.dialect import PLAIN, Dialect
-from recsys.data.formats.frames import open_frame
 from recsys.data.formats.json_lines import JsonLines
 from recsys.data.formats.missing_column import missing_column
 from recsys.data.formats.movielens import read_movielens
@@ -104,36 +103,47 @@ def open_table(
     return Table(str(file), fmt, columns, read_wanted)
 
 
-def as_table(value: object, name: str, dialect: Dialect = PLAIN) -> Table:
-    """Open a frame of any kind as a table; see :func:`recsys.data.formats.frames.open_frame`.
+def table_of(name: str, columns: list[str], read: Callable[[dict[str, str]], pl.DataFrame]) -> Table:
+    """A table that is no file; a column that is missing is told as for a file.
 
     Parameters
     ----------
-    value : frame
     name : str
         What messages call it.
-    dialect : Dialect
-        The null values; a frame has no separator, quotes or encoding.
+    columns : list of str
+    read : callable
+        Our name → its name; returns these columns of all rows.
 
     Raises
     ------
-    ConfigError
-        It is no frame, or the dialect names what a frame does not have.
     DataError
-        Its columns cannot be found.
+        Two columns have one name.
     """
-    columns, read = open_frame(value, name)
-    if useless := next((one for one in ("separator", "quote", "encoding") if getattr(dialect, one) is not None), None):
-        raise ConfigError(f"{name} is no text file and has no {useless}; leave out {useless}=")
+    if twice := next((column for column in columns if columns.count(column) > 1), None):
+        raise DataError(f"{name} has two columns called {twice!r}; rename one of them")
 
     def read_wanted(wanted: dict[str, str]) -> pl.DataFrame:
         for ours, theirs in wanted.items():
             if theirs not in columns:
                 raise DataError(missing_column(name, ours, theirs, columns, lines=False))
-        frame = read(wanted)
-        return _without_nulls(frame, dialect.null_values) if dialect.null_values else frame
+        return read(wanted)
 
     return Table(name, None, columns, read_wanted)
+
+
+def with_dialect(table: Table, dialect: Dialect) -> Table:
+    """A table that is no file, with the null values of a dialect.
+
+    Raises
+    ------
+    ConfigError
+        The dialect names a separator, quotes or an encoding.
+    """
+    if useless := next((one for one in ("separator", "quote", "encoding") if getattr(dialect, one) is not None), None):
+        raise ConfigError(f"{table.name} is no text file and has no {useless}; leave out {useless}= (--{useless})")
+    if not dialect.null_values:
+        return table
+    return replace(table, read=lambda wanted: _without_nulls(table.read(wanted), dialect.null_values))
 
 
 def _without_nulls(frame: pl.DataFrame, words: Sequence[str]) -> pl.DataFrame:

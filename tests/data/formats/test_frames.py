@@ -119,6 +119,15 @@ def test_only_the_wanted_columns_are_read() -> None:
     assert recsys.read_interactions(lazy, **NAMES).fingerprint == LOG.fingerprint
 
 
+def test_types_of_libraries_are_read_as_text_or_refused() -> None:
+    ids = [uuid.UUID(int=2**127 + n) for n in range(4)]
+    typed = TABLE.set_column(0, "who", pa.array([one.bytes for one in ids], pa.uuid()))
+    assert recsys.read_interactions(typed, **NAMES).users.ids.to_list() == [str(one) for one in ids]
+    address = pa.array([b"\x02"] * 4, pa.opaque(pa.binary(), "inet", "PostgreSQL"))
+    with refused("column 'who': is of the type inet of PostgreSQL, which is not read; make it text"):
+        recsys.read_interactions(TABLE.set_column(0, "who", address), **NAMES)
+
+
 def test_a_stream_that_was_read_before_is_told() -> None:
     reader = TABLE.to_reader()
     recsys.read_interactions(Stream(reader), **NAMES)
