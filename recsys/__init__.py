@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recsys.config.model import ModelConfig
     from recsys.config.training import Objective, Training
     from recsys.data.catalog import Catalog
+    from recsys.data.importing import import_log
     from recsys.data.interactions import Interactions
     from recsys.data.item_split import item_split
     from recsys.data.read import read_catalog, read_interactions, read_user_table
@@ -65,6 +66,7 @@ _HOMES = {
     "compare": "recsys.evaluation.compare",
     "evaluate": "recsys.evaluation.evaluate",
     "evaluate_frame": "recsys.evaluation.frames",
+    "import_log": "recsys.data.importing",
     "item_split": "recsys.data.item_split",
     "leave_last_out": "recsys.data.split",
     "load": "recsys.serving.load",
@@ -106,6 +108,7 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_frame",
+    "import_log",
     "item_split",
     "leave_last_out",
     "load",

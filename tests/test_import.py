@@ -9,9 +9,9 @@ PUBLIC = {
     "ALS", "AsyncClient", "Augment", "BPR", "EASE", "Catalog", "Client", "IndexSpec",
     "Interactions", "ItemKNN", "ModelConfig", "Objective", "Popularity", "Recipe",
     "RecsysError", "Retriever",
-    "Rules", "Training", "Transitions", "TwoTower", "ZeroShot", "compare", "evaluate", "evaluate_frame", "item_split",
-    "leave_last_out", "load", "open_store", "prepare", "random_split", "read_catalog", "read_interactions", "read_sql",
-    "read_user_table", "recommend_to_parquet",
+    "Rules", "Training", "Transitions", "TwoTower", "ZeroShot", "compare", "evaluate", "evaluate_frame",
+    "import_log", "item_split", "leave_last_out", "load", "open_store", "prepare", "random_split", "read_catalog",
+    "read_interactions", "read_sql", "read_user_table", "recommend_to_parquet",
     "rolling_splits", "time_split", "user_split",
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from recsys.cli.given_ids import ids_of
 from recsys.core.destination import FitPlaces, prove_file, prove_folder
+from recsys.data.store.manifest import is_store
 from recsys.errors import ConfigError
 
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -45,7 +46,7 @@ def is_bundle(arguments: Namespace) -> bool:
     """Whether ``inspect`` was given a bundle; flags for reading logs are then refused."""
     only = Path(arguments.log[0])
     files = (only / "manifest.json", only / "config.json")
-    if len(arguments.log) > 1 or not only.is_dir() or not any(file.exists() for file in files):
+    if len(arguments.log) > 1 or not only.is_dir() or is_store(only) or not any(file.exists() for file in files):
         return False
     of_logs = [flag for flag in arguments.data_flags if flag.option_strings]
     if idle := [flag.option_strings[0] for flag in of_logs if getattr(arguments, flag.dest) != flag.default]:

@@ -6,9 +6,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from recsys.cli.answers import Answer
+from recsys.cli.given_store import store_facts
 from recsys.cli.reading import read_data
 from recsys.core.destination import prove_file
 from recsys.core.files import atomic_file
+from recsys.data.store.describe import describe_text
 from recsys.errors import ConfigError
 
 
@@ -26,16 +28,18 @@ def inspect_log(arguments: Namespace) -> Answer:
     from recsys.data.summary import summary, summary_text  # noqa: PLC0415
 
     page = _page(arguments)
+    store = store_facts(arguments)
     log, catalog = read_data(arguments)
     counted = summary(log, catalog)
+    text = f"{describe_text(store)}\n{summary_text(counted)}" if store else summary_text(counted)
     if page is None and not arguments.json:
-        return Answer(summary_text(counted), counted)
-    facts = profile(log, catalog, counted)
+        return Answer(text, counted)
+    facts = profile(log, catalog, counted) | ({"store": store} if store else {})
     if page is None:
-        return Answer(summary_text(counted), facts)
+        return Answer(text, facts)
     with atomic_file(page) as file:
         file.write_text(log_page("/".join(Path(arguments.log[0]).absolute().parts[-2:]), facts), encoding="utf-8")
-    return Answer(f"{summary_text(counted)}\npage: {page}", facts | {"page": str(page)})
+    return Answer(f"{text}\npage: {page}", facts | {"page": str(page)})
 
 
 def _page(arguments: Namespace) -> Path | None:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
 from recsys.baselines import REGISTRY
-from recsys.cli import commands, evaluate_commands, interrupted, prepare_commands, screen, store_commands
+from recsys.cli import commands, evaluate_commands, import_commands, interrupted, prepare_commands, screen, store_commands
 from recsys.cli.answers import Answer
 from recsys.cli.evaluate_flags import add_evaluate_flags
+from recsys.cli.import_flags import add_import_flags, add_verify_flag
 from recsys.cli.inspect_commands import add_page_flag
 from recsys.cli.prepare_flags import add_prepare_flags
 from recsys.cli.store_flags import add_export_flags, add_keys_flags, add_serve_flags
@@ -37,7 +38,15 @@ def _name_and_weight(text: str) -> tuple[str, float]:
     raise argparse.ArgumentTypeError(f"write TYPE=WEIGHT, such as view=1, not {text!r}")
 
 
-def _log_flags(parser: argparse.ArgumentParser, said: str = "files of interactions, patterns or folders") -> None:
+def _log_flags(
+    parser: argparse.ArgumentParser, said: str = "files of interactions, patterns or folders; or a store"
+) -> None:
+    _column_flags(parser, said)
+    _catalog_flags(parser)
+    add_text_flags(parser)
+
+
+def _column_flags(parser: argparse.ArgumentParser, said: str) -> None:
     parser.add_argument("log", metavar="LOG", nargs="+", help=said)
     group = parser.add_argument_group("columns of the log")
     group.add_argument("--format", choices=get_args(Format), help="file format (default: by the ending of each file)")
@@ -69,6 +78,9 @@ def _log_flags(parser: argparse.ArgumentParser, said: str = "files of interactio
         action="store_true",
         help="leave out rows that equal an earlier row in user, item, time and event type",
     )
+
+
+def _catalog_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the catalogue")
     group.add_argument("--catalog", metavar="FILE", nargs="+", action=Gather, help="files of items, patterns or folders")
     group.add_argument(
@@ -85,7 +97,6 @@ def _log_flags(parser: argparse.ArgumentParser, said: str = "files of interactio
         help="columns that make up the text of an item (default: title, name, description and the like, if they exist)",
     )
     group.add_argument("--title", metavar="COLUMN", help="column shown to people (default: the first text column)")
-    add_text_flags(parser)
 
 
 def _user_flags(parser: argparse.ArgumentParser) -> None:
@@ -154,6 +165,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "explain": commands.explain,
     "index": commands.index,
     "prepare": prepare_commands.prepare,
+    "import": import_commands.import_log,
     "inspect": commands.inspect,
     "export-events": store_commands.export_events,
     "keys": store_commands.keys,
@@ -399,11 +411,20 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )  # fmt: skip
 
-    inspect = _command(subs, "inspect", "summarise a log, or describe a bundle", "recsys inspect runs/ml")
+    store = _command(
+        subs, "import", "read a log into a store, which opens in milliseconds and grows by appending",
+        "recsys import ratings.csv --user userId --item movieId --out stores/ml",
+    )  # fmt: skip
+    _column_flags(store, "files of interactions, patterns or folders")
+    add_text_flags(store)
+    add_import_flags(store)
+
+    inspect = _command(subs, "inspect", "summarise a log or a store, or describe a bundle", "recsys inspect runs/ml")
     before = len(inspect._actions)
-    _log_flags(inspect, "files of interactions, patterns or folders; or one bundle")
+    _log_flags(inspect, "files of interactions, patterns or folders; one store, or one bundle")
     add_page_flag(inspect)
     inspect.set_defaults(data_flags=inspect._actions[before:])
+    add_verify_flag(inspect)
 
     add_serve_flags(
         _command(subs, "serve", "answer requests over HTTP from a bundle", "recsys serve runs/ml --db sqlite:///recsys.db")

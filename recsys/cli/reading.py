@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from recsys.cli.given_store import opened, store_of
 from recsys.cli.text_flags import Source, check_text_flags, text_options
 from recsys.config.recipe import TABLES
 from recsys.core.schema import USER
@@ -30,29 +31,17 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
     of_catalog = ("catalog_format", "catalog_item", "text", "title")
     if arguments.catalog is None and (idle := [name for name in of_catalog if getattr(arguments, name) is not None]):
         raise ConfigError(f"--{idle[0].replace('_', '-')} describes the catalogue; name its file with --catalog FILE")
-    sources: list[Source] = [(arguments.log, arguments.format)]
+    store = store_of(arguments)
+    sources: list[Source] = [] if store else [(arguments.log, arguments.format)]
     if arguments.catalog is not None:
         sources.append((arguments.catalog, arguments.catalog_format))
     if getattr(arguments, "user_table", None) is not None:
         sources.append((arguments.user_table, None))
     check_text_flags(arguments, *sources)
-    log = read_interactions(
-        arguments.log,
-        format=arguments.format,
-        user=arguments.user,
-        item=arguments.item,
-        timestamp=arguments.timestamp,
-        time_unit=arguments.time_unit,
-        order=arguments.order,
-        ties=arguments.ties,
-        weight=arguments.weight,
-        event=arguments.event,
-        event_weights=_event_weights(arguments.event_weights),
-        drop_unordered=arguments.drop_unordered,
-        unordered=arguments.unordered,
-        drop_duplicates=arguments.drop_duplicates,
-        **text_options(arguments, arguments.log, arguments.format),
-    )
+    if store is None:
+        log = read_interactions(arguments.log, **log_options(arguments))
+    else:
+        log = opened(store, _event_weights(arguments.event_weights))
     if arguments.catalog is None:
         return log, None
     return log, read_catalog(
@@ -63,6 +52,14 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         title=arguments.title,
         **text_options(arguments, arguments.catalog, arguments.catalog_format),
     )
+
+
+def log_options(arguments: Namespace) -> dict[str, Any]:
+    """How the log is to be read, as the keywords of :func:`recsys.read_interactions`."""
+    names = ("format", "user", "item", "timestamp", "time_unit", "order", "ties", "weight", "event")
+    how = {name: getattr(arguments, name) for name in (*names, "drop_unordered", "unordered", "drop_duplicates")}
+    how |= {"event_weights": _event_weights(arguments.event_weights)}
+    return how | text_options(arguments, arguments.log, arguments.format)
 
 
 def _event_weights(given_: list[tuple[str, float]] | None) -> dict[str, float] | None:

@@ -30,7 +30,8 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the system write to the disk what it holds back of a file, or of the names in a folder."""
     if os.name != "posix" and path.is_dir():  # nothing else can open a folder
         return
     handle = os.open(path, os.O_RDONLY)
@@ -92,10 +93,10 @@ def atomic_file(target: Path) -> Iterator[Path]:
     os.close(handle)
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.chmod(mode)
         temporary.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -334,14 +335,14 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             if not file.is_dir():
                 file.chmod(readable)
-            _sync(file)
-        _sync(temporary)
+            sync(file)
+        sync(temporary)
         if occupied:
             shutil.copymode(target, temporary)
             _replace(temporary, target)
         else:
             temporary.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypedDict, get_args
@@ -16,7 +16,6 @@ import scipy.sparse as sp
 
 from recsys.core import progress
 from recsys.core.arguments import choice, described, flag, listed, number, place, whole_number
-from recsys.core.files import Held
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, sorted_events, stable_order
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
@@ -25,12 +24,14 @@ from recsys.data.formats.frames import Frame, open_frame
 from recsys.data.look_alikes import tell_alike_types
 from recsys.data.order import Ties, by_item, check_ties, log_duplicates, log_order, nothing_to_tie
 from recsys.data.parse import parse_columns
+from recsys.data.store.contents import Contents
+from recsys.data.store.manifest import MOST_EVENT_TYPES
+from recsys.data.store.merge import assembled
 from recsys.data.store.reader import read_store
-from recsys.data.store.writer import store_writer
+from recsys.data.store.writer import write_store
 from recsys.data.times.units import TimeUnit
 from recsys.errors import ConfigError, DamagedError, DataError
 
-MOST_EVENT_TYPES = 127
 _BLOCK = 1 << 18
 """Ids that are digested together."""
 _SHUFFLE = 0
@@ -385,23 +386,11 @@ class Interactions:
         OSError
             It cannot be written, or there is no room.
         """
-        self._save(Path(place(folder, "folder")), (), overwrite=flag(overwrite, "overwrite"))
+        write_store(Path(place(folder, "folder")), self.contents(), overwrite=flag(overwrite, "overwrite"))
 
-    def _save(self, folder: Path, source: Sequence[str], *, overwrite: bool, held: Held | None = None) -> None:
-        lists, has = self.histories, {"times": self.timestamps, "weights": self.weights, "types": self.events}
-        wanted = {name: column is not None for name, column in has.items()}
-        with store_writer(folder, len(self), **wanted, overwrite=overwrite, held=held) as writer:
-            writer.fill(lists, self.weights)
-            writer.seal(
-                lists.offsets,
-                self.users.ids,
-                self.items.ids,
-                event_names=self.event_names,
-                ordered=self.ordered,
-                order_column=self.order_column,
-                ties=self.ties,
-                source=source,
-            )
+    def contents(self) -> Contents:
+        """The fields of this log, as a store holds them."""
+        return Contents(**{field.name: vars(self)[field.name] for field in fields(Contents)})
 
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool = True) -> Interactions:
@@ -420,18 +409,7 @@ class Interactions:
         """
         folder = Path(place(folder, "folder"))
         try:
-            store = read_store(folder, verify=verify)
-            merged = store.parts[0]
-            return cls(
-                users=store.users,
-                items=store.items,
-                histories=merged.histories,
-                weights=merged.weights,
-                event_names=merged.event_names,
-                ordered=store.manifest.ordered,
-                order_column=store.manifest.order_column,
-                ties=store.manifest.ties,
-            )
+            return cls(**vars(assembled(read_store(folder, verify=verify))))
         except (DataError, DamagedError) as error:
             raise DataError(f"{folder} does not hold saved interactions: {error}") from error
 

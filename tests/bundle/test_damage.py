@@ -228,13 +228,13 @@ def test_who_is_killed_while_saving_leaves_the_old_bundle_or_the_new_and_the_nex
 import os, sys, recsys
 from recsys.core import files
 retriever = recsys.load(sys.argv[1])
-real, left = files._sync, [int(sys.argv[2])]
+real, left = files.sync, [int(sys.argv[2])]
 def sync(path):
     left[0] -= 1
     if left[0] < 0:
         os.kill(os.getpid(), 9)
     real(path)
-files._sync = sync
+files.sync = sync
 retriever.save(sys.argv[1], overwrite=True)
 """
     for moment in (0, 6, 12, 13):

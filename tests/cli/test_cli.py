@@ -9,7 +9,7 @@ from recsys.cli.parser import build_parser, main
 from tests.conftest import make_events, make_items
 
 COMMANDS = ["demo", "fit", "tune", "evaluate", "compare", "report", "recommend", "similar", "search", "explain", "index"]
-COMMANDS += ["prepare", "inspect", "export-events", "keys", "serve"]
+COMMANDS += ["prepare", "import", "inspect", "export-events", "keys", "serve"]
 
 
 @pytest.fixture(scope="module")

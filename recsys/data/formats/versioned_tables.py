@@ -1,4 +1,4 @@
-"""Folders of tables that keep several versions of their rows: the files alone do not show which rows are valid."""
+"""Folders whose files alone do not show which rows are valid: tables that keep several versions of them, and stores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from recsys.data.store.manifest import is_store
 from recsys.errors import DataError
 
 _KINDS = (
@@ -18,7 +19,7 @@ _KINDS = (
 
 
 def refuse_versioned(folders: Sequence[Path]) -> None:
-    """Refuse folders that hold such a table.
+    """Refuse folders that hold such a table, or are a store.
 
     Raises
     ------
@@ -26,6 +27,11 @@ def refuse_versioned(folders: Sequence[Path]) -> None:
         One does; the message says how to read it.
     """
     for folder in folders:
+        if is_store(folder):
+            raise DataError(
+                f"the folder {folder} is a store, not the files of a log: open it, recsys.open_store({str(folder)!r}), or "
+                f"name it alone on the command line"
+            )
         for kind, inner, name, instead in _KINDS:
             log = folder / inner
             if log.is_dir() and any(re.fullmatch(name, one.name) for one in log.iterdir()):

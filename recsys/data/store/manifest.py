@@ -19,6 +19,8 @@ from recsys.errors import DamagedError, DataError
 FORMAT: Final = "recsys-store"
 FORMAT_VERSION: Final = 1
 FILE: Final = "manifest.json"
+MOST_EVENT_TYPES: Final = 127
+"""A code of an event type is one byte."""
 RUNS: Final = "runs"
 """The folder of appended parts."""
 DTYPES: Final[dict[str, np.dtype[Any]]] = {

@@ -18,6 +18,7 @@ from recsys.core.ragged import Float32, Int8, Int32, Int64, Ragged
 from recsys.core.schema import tight_ids
 from recsys.data.order import Ties
 from recsys.data.store import arrays
+from recsys.data.store.contents import Contents
 from recsys.data.store.ids import write_ids
 from recsys.data.store.manifest import DTYPES, FILE, Import, Manifest, Part, chained, is_store, parsed
 from recsys.errors import DamagedError, DataError
@@ -106,7 +107,7 @@ class StoreWriter:
         folder, count = self._folder, len(offsets) - 1
         known = [_ids(one) for one in (users, items)]
         self._check(offsets, [len(ids) for ids in known], event_names)
-        by_time = ordered and self.times is not None and _never_falls(self.times, offsets)
+        by_time = ordered and self.times is not None and never_falls(self.times, offsets)
         total = int(offsets[-1])
         for name, flush in self._flush.items():
             flush()
@@ -151,7 +152,7 @@ def _outside(array: NDArray[np.integer], most: int) -> int | None:
     return None
 
 
-def _never_falls(times: Int64, offsets: Int64) -> bool:
+def never_falls(times: Int64, offsets: Int64) -> bool:
     """Whether no event is earlier than the one before it in its history."""
     for start in range(0, int(offsets[-1]) - 1, _BLOCK):
         block = times[start : min(start + _BLOCK + 1, int(offsets[-1]))]
@@ -238,4 +239,40 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     if foreign := sorted(name for name in found if name not in own and not name.startswith((".", "runs/"))):
         raise DataError(
             f"{target} also holds {foreign[0]}, which the store did not write; overwriting would remove it: move it first"
+        )
+
+
+def write_store(
+    folder: Path,
+    contents: Contents,
+    *,
+    source: Sequence[str] = (),
+    imports: Sequence[Import] = (),
+    waterfall: Sequence[dict[str, Any]] = (),
+    overwrite: bool = False,
+    held: Held | None = None,
+) -> None:
+    """Write a whole log as a store; the parameters and errors are those of :func:`store_writer` and its seal."""
+    lists = contents.histories
+    with store_writer(
+        folder,
+        len(lists.rows),
+        times=lists.times is not None,
+        weights=contents.weights is not None,
+        types=lists.events is not None,
+        overwrite=overwrite,
+        held=held,
+    ) as writer:
+        writer.fill(lists, contents.weights)
+        writer.seal(
+            lists.offsets,
+            contents.users.ids,
+            contents.items.ids,
+            event_names=contents.event_names,
+            ordered=contents.ordered,
+            order_column=contents.order_column,
+            ties=contents.ties,
+            source=source,
+            waterfall=waterfall,
+            imports=imports,
         )

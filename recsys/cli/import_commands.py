@@ -1,0 +1,28 @@
+"""What ``recsys import`` does."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from recsys.cli.answers import Answer
+from recsys.cli.reading import log_options
+from recsys.cli.text_flags import check_text_flags
+from recsys.cli.words import command
+from recsys.core.destination import prove_folder
+from recsys.data.store.describe import describe, describe_text
+
+
+def import_log(arguments: Namespace) -> Answer:
+    """``recsys import``."""
+    from recsys.data.importing import import_log as imported  # noqa: PLC0415
+
+    prove_folder(Path(arguments.out))
+    check_text_flags(arguments, (arguments.log, arguments.format))
+    how = log_options(arguments)
+    if arguments.append:  # what the store says, unless the flags say otherwise
+        how = {name: one for name, one in how.items() if name not in ("ties", "unordered") or one not in ("file", False)}
+    imported(arguments.log, arguments.out, append=arguments.append, overwrite=arguments.overwrite, **how)
+    facts = describe(Path(arguments.out))
+    following = command("fit", Path(arguments.out), "--out", "runs/new")
+    return Answer(f"{describe_text(facts)}\nnext:\n  {following}", facts)

@@ -1,0 +1,128 @@
+"""From a log to a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+from recsys.core.arguments import flag, place
+from recsys.core.files import Held, exclusive
+from recsys.data.formats.paths import Format
+from recsys.data.interactions import Interactions
+from recsys.data.order import Ties
+from recsys.data.read import read_interactions
+from recsys.data.sources import Source, sources
+from recsys.data.store.append import append as append_to
+from recsys.data.store.opening import open_store
+from recsys.data.store.reader import read_store
+from recsys.data.store.writer import check_target, write_store
+from recsys.data.times.units import TimeUnit
+from recsys.errors import ConfigError, DamagedError, DataError
+
+
+class Reading(TypedDict, total=False):
+    """How a log is read; see :func:`recsys.read_interactions`."""
+
+    format: Format | None
+    user: str
+    item: str
+    timestamp: str | None
+    time_unit: TimeUnit | None
+    order: str | None
+    ties: Ties
+    weight: str | None
+    event: str | None
+    event_weights: Mapping[str, float] | None
+    drop_unordered: bool
+    unordered: bool
+    drop_duplicates: bool
+    separator: str | None
+    quote: str | None
+    encoding: str | None
+    null_values: str | Sequence[str] | None
+
+
+def import_log(
+    source: Source, out: str | Path, *, append: bool = False, overwrite: bool = False, **reading: Unpack[Reading]
+) -> Interactions:
+    """Read a log into a store, or append it to one, and open the store.
+
+    A store that is whole stays whole, whatever happens meanwhile: after an error or a kill, it is as it was before, or
+    holds the new events. Another process that writes the same store is refused.
+
+    Appending takes time proportional to the new events. Known users and items keep their rows, new ones get the next rows
+    in the order in which the new log first tells of them. Late events find their place by their time; of one user's events
+    in one second, those that are in the store come first (ties by item: by item id). In a store without times, the new
+    events follow each history; in one without an order, the histories that get new events are shuffled anew. The result is
+    the log that reading all files together gives, as far as times are told in whole seconds and ``drop_duplicates`` is
+    not asked for: that compares the new rows with each other only.
+
+    Parameters
+    ----------
+    source : path, pattern, folder, frame, or a list of these
+        As for :func:`recsys.read_interactions`.
+    out : str or Path
+        Folder of the store.
+    append : bool
+        Whether to add the log to the store in ``out``. Columns have to be named as for the first import; the order of ties,
+        and whether there is an order, are those of the store.
+    overwrite : bool
+        Whether to replace a store in ``out``.
+    **reading
+        The other parameters of :func:`recsys.read_interactions`.
+
+    Returns
+    -------
+    Interactions
+        As :func:`recsys.open_store` gives it.
+
+    Raises
+    ------
+    DataError
+        The log cannot be read, does not fit the store, or something else stands in ``out``.
+    ConfigError
+        Both ``append`` and ``overwrite`` are given, or as for :func:`recsys.read_interactions`.
+    OSError
+        The store cannot be written, or there is no room for it.
+
+    Examples
+    --------
+    >>> old = pl.DataFrame({"user_id": ["ann", "ann"], "item_id": ["x", "y"], "timestamp": [10, 30]})
+    >>> new = pl.DataFrame({"user_id": ["ann", "bob"], "item_id": ["z", "x"], "timestamp": [20, 40]})
+    >>> recsys.import_log(old, "shop")
+    Interactions(2 by 1 users on 2 items)
+    >>> recsys.import_log(new, "shop", append=True).histories.to_lists()
+    [[0, 2, 1], [0]]
+    """
+    folder = Path(place(out, "out"))
+    if flag(append, "append") and flag(overwrite, "overwrite"):
+        raise ConfigError("append and overwrite (--append, --overwrite) exclude each other; give one of them")
+    with exclusive(folder) as held:
+        if append:
+            _append(source, folder, reading, held)
+        else:
+            check_target(folder, overwrite=overwrite)
+            log = read_interactions(source, **reading)
+            write_store(folder, log.contents(), source=names_of(source), overwrite=overwrite, held=held)
+    return open_store(folder)
+
+
+def _append(source: Source, folder: Path, reading: Reading, held: Held) -> None:
+    try:
+        told = read_store(folder, verify=False).manifest
+        defaults: Reading = {"ties": told.ties, "unordered": not told.ordered}
+        log = read_interactions(source, **defaults | reading)
+        append_to(folder, log.contents(), names_of(source), held=held)
+    except DamagedError as error:
+        raise DataError(str(error)) from error
+
+
+def names_of(source: Source) -> list[str]:
+    """The names of files as a manifest tells them, without folders and what follows in an address; or what a frame is."""
+    found = sources(source)
+    return [
+        os.fspath(one).split("?")[0].rstrip("/").rpartition("/")[2] if isinstance(one, str | Path) else type(one).__name__
+        for one in found
+    ]

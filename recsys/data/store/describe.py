@@ -1,0 +1,61 @@
+"""Tell what a store is, from its manifest."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from recsys.data.store.reader import read_store
+
+
+def describe(folder: Path, *, verify: bool = False) -> dict[str, Any]:
+    """Count what a store holds, and list what it was made from.
+
+    Parameters
+    ----------
+    folder : Path
+    verify : bool
+        Whether to compare the digests of all files too.
+
+    Returns
+    -------
+    dict
+        Plain values, ready for JSON.
+
+    Raises
+    ------
+    DataError, DamagedError
+        As :func:`~recsys.data.store.reader.read_store`.
+    """
+    store = read_store(folder, verify=verify)
+    told = store.manifest
+    return {
+        "store": str(folder),
+        "events": told.events,
+        "users": len(store.users),
+        "items": len(store.items),
+        "bytes": sum(size for _, size in told.files.values()),
+        "runs": len(told.parts) - 1,
+        "fingerprint": told.fingerprint,
+        "verified": verify,
+        "imports": [asdict(one) | {"source": list(one.source)} for one in told.imports],
+        "waterfall": list(told.waterfall),
+    }
+
+
+def describe_text(facts: dict[str, Any]) -> str:
+    """These facts as lines for people."""
+    megabytes = facts["bytes"] / 1e6
+    lines = [
+        f"store {facts['store']}: {facts['events']:,} events, {facts['users']:,} users, {facts['items']:,} items, "
+        f"{megabytes:,.1f} MB, fingerprint {facts['fingerprint'][:12]}"
+    ]
+    if facts["runs"]:
+        lines.append(f"runs that are merged when it is opened: {facts['runs']}")
+    for one in facts["imports"]:
+        late = f", {one['late']:,} of them late" if one["late"] else ""
+        lines.append(f"  from {', '.join(one['source']) or 'memory'}: {one['events']:,} events{late}")
+    if facts["verified"]:
+        lines.append("every byte is as it was written")
+    return "\n".join(lines)
