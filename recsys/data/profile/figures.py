@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.core.ragged import Float32
+from recsys.core.ragged import Float32, mask_of
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.profile.hints import hints
@@ -104,6 +104,6 @@ def _types(log: Interactions) -> list[dict[str, Any]] | None:
     owners = log.histories.list_index()
     counts = np.bincount(log.events, minlength=len(log.event_names))
     return [
-        {"label": name, "events": int(count), "users": len(np.unique(owners[log.events == code]))}
+        {"label": name, "events": int(count), "users": int(mask_of(owners[log.events == code], len(log.users)).sum())}
         for code, (name, count) in enumerate(zip(log.event_names, counts, strict=True))
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recsys.core.ragged import Int64, Ragged
+from recsys.core.ragged import Int64, Ragged, mask_of
 from recsys.data.summary import day_of
 
 _DAY = 86_400
@@ -47,7 +47,7 @@ def moments(lists: Ragged, times: Int64, n_items: int) -> dict[str, Any]:
     width = 1 if span <= 400 else 7 * -(-span // (7 * _MOST_BINS))
     size = -(-span // width)
     first = last - size * width + 1  # the last bin is whole, or the line would fall at its end
-    there = np.unique(days)
+    there = np.flatnonzero(np.bincount(days - first))
     resolution, seconds = next((name, unit) for name, unit in _UNITS if not (times % unit).any())
     firsts = times[lists.offsets[:-1][lists.lengths > 0]]
     return {
@@ -83,9 +83,13 @@ def _binned(days: Int64, first: int, width: int, size: int) -> list[int]:
 
 
 def _periods(times: Int64, *, by_month: bool) -> list[dict[str, Any]]:
-    whole = times.astype("datetime64[s]").astype(f"datetime64[{'M' if by_month else 'Y'}]")
-    names, counts = np.unique(whole, return_counts=True)
-    return [{"label": str(name), "events": int(count)} for name, count in zip(names, counts, strict=True)]
+    unit = "M" if by_month else "Y"
+    whole = times.astype("datetime64[s]").astype(f"datetime64[{unit}]").astype(np.int64)
+    first = int(whole.min())
+    counts = np.bincount(whole - first)
+    places = np.flatnonzero(counts)
+    labels = (places + first).astype(f"datetime64[{unit}]").astype(str)
+    return [{"label": str(label), "events": int(counts[i])} for label, i in zip(labels, places, strict=True)]
 
 
 def ties(lists: Ragged, times: Int64) -> dict[str, Any]:
@@ -116,7 +120,7 @@ def ties(lists: Ragged, times: Int64) -> dict[str, Any]:
     names = [*(name for name, _ in _GAPS), "longer"]
     return {
         "tied": float(tied.mean()),
-        "users_with_ties": len(np.unique(owners[tied])),
+        "users_with_ties": int(mask_of(owners[tied], len(lists)).sum()),
         "last_tied": float(tied[last].mean()) if len(last) else 0.0,
         "same_day": float((times[last] // _DAY == times[last - 1] // _DAY).mean()) if len(last) else 0.0,
         "gaps": [{"label": name, "events": int(count)} for name, count in zip(names, classes, strict=True)],

@@ -33,10 +33,9 @@ def last_events(log: Interactions) -> dict[str, Any]:
     rows = lists.rows
     train = np.bincount(rows, minlength=len(log.items)) - np.bincount(rows[last], minlength=len(log.items))
     owners = lists.list_index()
-    among = np.isin(owners, owners[last])
-    target = np.zeros(len(lists), rows.dtype)
+    target = np.full(len(lists), -1, rows.dtype)
     target[owners[last]] = rows[last]
-    again = among & (rows == target[owners])
+    again = rows == target[owners]
     again[last] = False
     found: dict[str, Any] = {
         "targets": len(last),
@@ -85,7 +84,7 @@ def cuts(log: Interactions) -> list[dict[str, Any]]:
                 "events": int(after.sum()),
                 "cold_users": float(new.mean()),
                 "cold_items": float((items[lists.rows[after]] >= at).mean()),
-                "users_on_both_sides": len(np.unique(users[~new])),
+                "users_on_both_sides": int(mask_of(users[~new], len(lists)).sum()),
                 "new_items": int(((items >= at) & (log.item_counts > 0)).sum()),
             }
         )

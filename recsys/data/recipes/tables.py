@@ -90,13 +90,26 @@ def _lines(file: Path, source: Source, counted: Waterfall, size: int) -> Iterato
 
 def _objects(file: Path, source: Source, counted: Waterfall, size: int) -> Iterator[pl.DataFrame]:
     for line, text in blocks(file, source.encoding, size=size):
-        rows = list[list[str | None]]()
-        for number, one in enumerate(text.split("\n"), line):
-            if one.strip():
-                record = _record(file, number, one)
-                rows += _rows_of(record, source)
-        counted.rows(len(rows))
-        yield pl.DataFrame(rows, schema=dict.fromkeys(source.columns, pl.String), orient="row")
+        frame = None if source.each else _plain(text, source.columns)
+        if frame is None:
+            rows = list[list[str | None]]()
+            for number, one in enumerate(text.split("\n"), line):
+                if one.strip():
+                    rows += _rows_of(_record(file, number, one), source)
+            frame = _of_text(source.columns, rows)
+        counted.rows(frame.height)
+        yield frame
+
+
+def _plain(text: str, columns: Sequence[str]) -> pl.DataFrame | None:
+    """Read lines of JSON whose values are texts and numbers, ten times as fast as line by line; None: they are not."""
+    try:
+        frame = pl.read_ndjson(text.encode(), schema=dict.fromkeys(columns, pl.String))
+    except pl.exceptions.PolarsError:
+        return None
+    odd = pl.all().str.contains(r"^[\[{]|\x00")  # a list or an object, written as text; half a letter
+    lists = frame.select(odd.any()).row(0)
+    return None if frame.height == 0 or any(lists) else frame
 
 
 def _record(file: Path, number: int, line: str) -> dict[str, Any]:
@@ -143,4 +156,9 @@ def _sheet(file: Path, source: Source, counted: Waterfall, size: int) -> Iterato
 
 
 def _of_text(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+    schema = dict.fromkeys(names, pl.String)
+    try:
+        return pl.DataFrame(rows, schema=schema, orient="row")
+    except UnicodeEncodeError:  # half a letter, such as \\ud83d, which UTF-8 cannot hold
+        whole = [[one and one.encode("utf-8", "replace").decode() for one in row] for row in rows]
+        return pl.DataFrame(whole, schema=schema, orient="row")

@@ -20,6 +20,8 @@ from recsys.cli.parser import main
 from recsys.data.recipes.blocks import blocks
 from recsys.data.recipes.prepare import Prepared, prepared
 from recsys.data.recipes.spec import names, public_set
+from recsys.data.recipes.tables import frames
+from recsys.data.recipes.waterfall import Waterfall
 from recsys.errors import ConfigError, DataError
 
 
@@ -279,6 +281,24 @@ def test_texts_that_are_no_json(made: Any) -> None:
     assert done.rows["items"].left_out == {"no item_id": 1}
     assert log_of(made("steam-reviews"))["timestamp"].to_list() == [date(2017, 12, 17), date(2017, 8, 2)]
     assert made("yelp").rows["log"].left_out == {"the timestamp cannot be read": 1}
+
+
+def test_json_is_read_alike_fast_and_line_by_line(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"user_id": "u", "business_id": "b", "stars": 5.0, "date": "2018-07-07"},
+        {"user_id": 7, "business_id": "\ud83d", "stars": "4", "date": None},
+        {"business_id": "[b]", "stars": 2, "date": "é"},
+    ]
+    texts = [json.dumps(row) for row in rows]
+    source = public_set("yelp").log[0]
+    found = []
+    for name, more in (("fast", []), ("slow", ['{"user_id": ["v", "w"]}'])):
+        (tmp_path / name).write_text(lines(*texts[: 1 if name == "fast" else 3], "", *more))
+        found.append(pl.concat(frames(tmp_path / name, source, Waterfall())))
+    assert found[0].rows()[0][:2] == found[1].rows()[0][:2] == ("u", "b")
+    assert [one["stars"].cast(pl.Float64)[0] for one in found] == [5.0, 5.0]
+    assert found[1]["business_id"].to_list() == ["b", "?", "[b]", None]
+    assert found[1]["user_id"].to_list() == ["u", "7", None, "v, w"]
 
 
 def test_logs_without_times(made: Any) -> None:
