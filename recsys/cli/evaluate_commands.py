@@ -9,7 +9,7 @@ from typing import Any
 from recsys import pipeline
 from recsys.cli import answers
 from recsys.cli.answers import Answer
-from recsys.cli.evaluate_flags import OF_LISTS, OF_LOGS
+from recsys.cli.evaluate_flags import OF_LATER, OF_LISTS, OF_LOGS
 from recsys.cli.reading import user_groups
 from recsys.cli.text_flags import Source, check_text_flags, text_options
 from recsys.core.schema import ITEM, USER
@@ -28,10 +28,14 @@ def evaluate(arguments: Namespace) -> Answer:
         return _judge(arguments)
     if arguments.run_folder is None:
         raise ConfigError("evaluate needs RUN, the folder of a bundle, or --recommendations RECS and --truth EVENTS")
-    _refuse(arguments, (*OF_LISTS, *OF_LOGS), "is for --recommendations, the lists of another system; leave it out")
-    check_text_flags(arguments, *_files(arguments, "user_table"))
+    _refuse(arguments, OF_LISTS, "is for --recommendations, the lists of another system; leave it out")
+    if arguments.log is None:
+        _refuse(arguments, OF_LOGS, "is for reading logs: name one, --log NEW")
+        _refuse(arguments, OF_LATER, "needs a newer log, --log NEW")
+    check_text_flags(arguments, *_files(arguments, "log", "user_table"))
     groups = user_groups(arguments)
-    how = {"category": arguments.category, "segments": arguments.segments}
+    how: dict[str, Any] = {"category": arguments.category, "segments": arguments.segments, "since": arguments.since}
+    how["log"] = None if arguments.log is None else _log(arguments, arguments.log)
     filter_seen = None if arguments.keep_seen is None else not arguments.keep_seen
     run, k = arguments.run_folder, arguments.k
     return answers.evaluated(pipeline.evaluate_bundle(run, k, filter_seen=filter_seen, user_groups=groups, **how))
@@ -45,7 +49,7 @@ def _judge(arguments: Namespace) -> Answer:
         )
     if arguments.truth is None:
         raise ConfigError("--recommendations needs --truth EVENTS, a log of what the users did later")
-    _refuse(arguments, ("keep_seen",), "is for a bundle, and lists are judged as they are; leave it out")
+    _refuse(arguments, ("keep_seen", *OF_LATER), "is for a bundle, and lists are judged as they are; leave it out")
     check_cuts(arguments.k)
     names = _names(arguments.recommendations)
     systems = [[one] for one in arguments.recommendations]
@@ -85,6 +89,7 @@ def _log(arguments: Namespace, source: list[str]) -> Interactions:
         item=arguments.item or ITEM,
         timestamp=arguments.timestamp,
         time_unit=arguments.time_unit,
+        event=arguments.event,
         drop_unordered=bool(arguments.drop_unordered),
         **text_options(arguments, source, arguments.format),
     )
@@ -94,7 +99,7 @@ def _files(arguments: Namespace, *names: str) -> list[Source]:
     """The files that flags name, with the format of those that are logs."""
     given: dict[str, Any] = {name: getattr(arguments, name) for name in names}
     return [
-        (files, arguments.format if name in ("truth", "history") else None)
+        (files, arguments.format if name in ("log", "truth", "history") else None)
         for name, files in given.items()
         if files is not None
     ]

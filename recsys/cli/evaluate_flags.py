@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Final, get_args
 
+from recsys.cli.moments import moment
 from recsys.cli.text_flags import add_text_flags
 from recsys.config.options import Gather
 from recsys.data.formats.paths import Format
@@ -14,8 +15,10 @@ OF_LISTS: Final = (
     "truth", "history", "catalog", "catalog_item", "rank", "score", "list_user", "list_item", "metric", "allow_leakage",
 )  # fmt: skip
 """What ``--recommendations`` alone can use."""
+OF_LATER: Final = ("log", "since", "event")
+"""What a bundle alone can use."""
 OF_LOGS: Final = ("item", "timestamp", "time_unit", "format", "drop_unordered")
-"""How logs are read, of either way."""
+"""How logs are read, those of a bundle or of lists."""
 
 
 def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +40,14 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user-columns", metavar="COLUMN", nargs="+", action=Gather, default=[],
         help="columns of --user-table to group users by, such as gender age",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log", metavar="NEW", nargs="+", action=Gather,
+        help="newer log, to judge RUN by its events after the last one that RUN knows, instead of by the held-out events",
+    )  # fmt: skip
+    parser.add_argument(
+        "--since", metavar="TIME", type=moment,
+        help="judge the events of --log from this time on; those before it go into the histories (default: all later ones)",
     )  # fmt: skip
     _lists(parser.add_argument_group("lists of other systems, instead of RUN"))
     _logs(parser.add_argument_group("columns of the logs"))
@@ -89,5 +100,6 @@ def _logs(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--time-unit", choices=get_args(TimeUnit), help="unit of times that are numbers (default: inferred from the values)"
     )
+    group.add_argument("--event", metavar="COLUMN", help="column with the type of an event, for a RUN that reads types")
     group.add_argument("--drop-unordered", action="store_true", default=None, help="leave out rows without a time")
     group.add_argument("--format", choices=get_args(Format), help="format of the files (default: by the ending of each)")

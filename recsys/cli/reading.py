@@ -89,7 +89,7 @@ def user_features(arguments: Namespace) -> UserTable | None:
 
 def user_groups(arguments: Namespace) -> dict[str, pl.DataFrame]:
     """The tables of users that ``--user-table`` and ``--user-columns`` name, by column."""
-    logs = getattr(arguments, "truth", None) is not None
+    logs = arguments.truth is not None or arguments.log is not None
     if arguments.user_table is None and (arguments.user_columns or (arguments.user is not None and not logs)):
         raise ConfigError("--user-columns and --user need --user-table FILE, a table with one row per user")
     if arguments.user_table is not None and not arguments.user_columns:

@@ -251,6 +251,14 @@ class Ragged:
         lengths = self.lengths[wanted]
         return self._picked(lengths, ragged_positions(self.offsets[wanted], lengths))
 
+    def aligned(self, indices: NDArray[np.integer]) -> Ragged:
+        """Select the lists at ``indices``, in that order; an empty one at −1."""
+        known = indices >= 0
+        taken = self.take(indices[known])
+        lengths = np.zeros(len(indices), dtype=np.int64)
+        lengths[known] = taken.lengths
+        return Ragged.from_lengths(lengths, taken.rows, taken.times, taken.events)
+
     def block(self, start: int, stop: int) -> Ragged:
         """Select lists ``start .. stop`` as a view of the same rows."""
         stop = min(stop, len(self))

@@ -9,7 +9,7 @@ import polars as pl
 
 from recsys.core.id_map import IdMap
 from recsys.core.progress import warn
-from recsys.core.ragged import Int32, Ragged, contained
+from recsys.core.ragged import Ragged, contained
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
@@ -117,7 +117,7 @@ class Truth:
         mine = found.users.find_rows(wanted)
         self._check_items(found)
         items = self.holdout.items.extended(found.items.ids)
-        lists = _aligned(found.lists, mine).head(np.full(len(mine), cuts[-1], dtype=np.int64))
+        lists = found.lists.aligned(mine).head(np.full(len(mine), cuts[-1], dtype=np.int64))
         lists = lists.remap(items.find_rows(found.items.ids))
         holdout = replace(self.holdout, items=items)
         counts = self.counts | {
@@ -198,19 +198,10 @@ def _held(truth: Interactions, history: Interactions | None, items: IdMap) -> Ho
     histories = Ragged.empty(len(some))
     if history is not None:
         rows = history.users.find_rows(truth.users.to_ids(some.astype(np.int32)))
-        histories = _aligned(history.histories.without_events(), rows).remap(items.find_rows(history.items.ids))
+        histories = history.histories.without_events().aligned(rows).remap(items.find_rows(history.items.ids))
     return Holdout(
         truth.users, items, some.astype(np.int32), histories, targets.without_events(), "given lists", targets.times
     )
-
-
-def _aligned(lists: Ragged, rows: Int32) -> Ragged:
-    """The list at each row; an empty one at −1."""
-    known = rows >= 0
-    taken = lists.take(rows[known])
-    lengths = np.zeros(len(rows), dtype=np.int64)
-    lengths[known] = taken.lengths
-    return Ragged.from_lengths(lengths, taken.rows)
 
 
 def _check_repeats(held: Holdout, truth: Interactions, history: Interactions | None, *, allow_leakage: bool) -> None:

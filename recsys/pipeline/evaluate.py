@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from recsys.core.destination import prove_file
+from recsys.data.interactions import Interactions
+from recsys.data.later import later_events
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
 from recsys.evaluation.protocol import Ranker
@@ -57,8 +59,10 @@ def evaluate_bundle(
     category: str | None = None,
     segments: bool = False,
     user_groups: dict[str, pl.DataFrame] | None = None,
+    log: Interactions | None = None,
+    since: int | None = None,
 ) -> EvaluationResult:
-    """Evaluate a bundle on its held-out users.
+    """Evaluate a bundle on its held-out users, or on later events.
 
     Parameters
     ----------
@@ -73,12 +77,32 @@ def evaluate_bundle(
         Also by history length, popularity, time and category.
     user_groups : dict, optional
         Name of a grouping → table of users and their group; see :func:`recsys.data.read.read_users`.
+    log : Interactions, optional
+        A newer log, to judge by its events after the last one that the bundle knows instead of by the held-out ones; see
+        :func:`recsys.data.later.later_events`.
+    since : int, optional
+        Judge the events of ``log`` from this instant on; those before it go into the histories.
     """
     from recsys.evaluation.evaluate import evaluate  # noqa: PLC0415
     from recsys.evaluation.segments import by_user, standard_segments, user_column  # noqa: PLC0415
+    from recsys.serving.load import load  # noqa: PLC0415
 
-    retriever, holdout = load_held_out(folder)
+    if since is not None and log is None:
+        raise ConfigError("since= (--since) needs a newer log, log= (--log)")
+    if log is None:
+        retriever, holdout = load_held_out(folder)
+        counts = dict[str, int]()
+    else:
+        retriever = load(folder)
+        bundle = retriever.bundle
+        known = Interactions(
+            bundle.users, bundle.items, bundle.histories, event_names=bundle.event_names, ordered=bundle.ordered
+        )
+        keep_seen = bundle.keep_seen if filter_seen is None else not filter_seen
+        later = later_events(known, log, since=since, keep_seen=keep_seen)
+        holdout, counts = later.holdout, later.counts
     found = evaluate(retriever, holdout, k, filter_seen=filter_seen, catalog=retriever.catalog, category=category)
+    found = replace(found, counts=found.counts | counts)
     groups = dict[str, pl.DataFrame]()
     if segments:
         groups = standard_segments(found, retriever.bundle.trained_on, retriever.catalog, category)

@@ -61,6 +61,25 @@ def test_evaluate_gives_programs_the_same_figures_that_fit_saw(world: Path, caps
     assert json.loads(out)["metrics"] == pytest.approx(manifest["metrics"])
 
 
+def test_evaluate_judges_a_bundle_by_what_came_later(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = make_events().rename({"user_id": "who", "item_id": "what"})
+    more = {"who": ["u0", "u1", "u1", "new", "new2"], "what": ["new0", "new1", "absent", "i3", "i4"]}
+    later = pl.DataFrame(more | {"timestamp": [5000, 5001, 5002, 4000, 5003]})
+    later = pl.concat([later, pl.DataFrame({"who": ["new"], "what": ["i4"], "timestamp": [5004]})])
+    pl.concat([known, later]).write_parquet(world / "later.parquet")
+    words = ["evaluate", str(world / "run"), "--log", str(world / "later.parquet"), "--user", "who", "--item", "what"]
+    code, out, err = answer(capsys, *words, "--since", "4500", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["protocol"] == "later events, from 1970-01-01 01:15:00 on"
+    wanted = {"early_events": 320, "unknown_targets": 1, "unknown_users": 1, "later_users_without_history": 1}
+    assert wanted.items() <= found["counts"].items()
+    assert "judged by 4 events from 1970-01-01 01:15:00 on: 2 known users, 1 new ones" in err
+    assert answer(capsys, *words, "--segments")[0] == 0
+    assert "since (--since) is 1970-01-01 00:16:40" in refused(capsys, *words, "--since", "1000")
+    assert "--since needs a newer log" in refused(capsys, "evaluate", str(world / "run"), "--since", "4000")
+
+
 def test_recommend_prints_titles_for_named_users(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = answer(capsys, "recommend", str(world / "run"), "--users", "u1", "u2", "--k", "3")
     assert code == 0
