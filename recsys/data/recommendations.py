@@ -175,8 +175,16 @@ def _parsed(
             f"{where}: row {row + 1} is {keys[row]!r}, by which implicit marks an item that it filtered out; remove these "
             f"rows, or ask for fewer items (N)"
         )
-    beside = by == RANK and SCORE in frame.columns and frame[SCORE].dtype.is_numeric()
-    return _Part(users, items, keys, by == RANK, frame[SCORE].cast(pl.Float64) if beside else None)
+    beside = _numbers(frame[SCORE]) if by == RANK and SCORE in frame.columns else None
+    return _Part(users, items, keys, by == RANK, beside)
+
+
+def _numbers(column: pl.Series) -> pl.Series | None:
+    """The column as Float64; None if a row holds no number."""
+    if not (column.dtype.is_numeric() or column.dtype == pl.String):
+        return None
+    numbers = column.cast(pl.Float64, strict=False)
+    return None if numbers.null_count() else numbers
 
 
 def _ids(column: pl.Series, where: str, kind: str, words: bool | None) -> pl.Series:

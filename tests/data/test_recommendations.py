@@ -52,7 +52,7 @@ def test_equal_scores_stay_in_the_order_of_the_rows_and_are_told() -> None:
 
 
 def test_a_named_score_wins_over_ranks_which_else_order_the_list(caplog: pytest.LogCaptureFixture) -> None:
-    given = frame(user_id=[1, 1], item_id=["a", "b"], rank=[1, 2], score=[0.1, 0.2])
+    given = frame(user_id=[1, 1], item_id=["a", "b"], rank=[1, 2], score=["0.1", "0.2"])
     with caplog.at_level(logging.WARNING, "recsys"):
         assert as_ids(read_recommendations(given)) == {1: ["a", "b"]}
     assert "in 1 of 1 lists of the recommendations a score rises with the rank" in caplog.text
