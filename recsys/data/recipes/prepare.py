@@ -45,6 +45,8 @@ class Prepared:
         What is not as its makers say, or is missing.
     fit : str
         The command that fits it.
+    with_users : str
+        What to add to it so that the model reads the features of users; empty where none are published.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Prepared:
     sizes: dict[str, int]
     notes: tuple[str, ...]
     fit: str
+    with_users: str
 
     def __str__(self) -> str:
         parts = list[str]()
@@ -60,7 +63,8 @@ class Prepared:
             lines = [f"  {why:<70}{count:>14,}" for why, count in counted.lines()]
             parts.append("\n".join([str(self.folder / _FILES[table]), *lines]))
         facts = ", ".join(f"{count:,} {what}" for what, count in self.sizes.items())
-        return "\n".join([*parts, facts, *self.notes, "next:", f"  {self.fit}"])
+        users = [f"with features of users: {self.with_users}"] if self.with_users else []
+        return "\n".join([*parts, facts, *self.notes, "next:", f"  {self.fit}", *users])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -71,6 +75,7 @@ class Prepared:
             "sizes": self.sizes,
             "notes": list(self.notes),
             "fit": self.fit,
+            "with_users": self.with_users,
         }
 
 
@@ -143,7 +148,9 @@ def prepared(
         _remove(scratch)
         done = _described(one, made, folder, target)
         (folder / _COUNTS).write_text(json.dumps(done.to_dict(), indent=1) + "\n", encoding="utf-8")
-        (folder / "README.md").write_text(readme(one, made, done.sizes, done.notes, done.fit), encoding="utf-8")
+        (folder / "README.md").write_text(
+            readme(one, made, done.sizes, done.notes, (done.fit, done.with_users)), encoding="utf-8"
+        )
     return done
 
 
@@ -181,7 +188,8 @@ def _described(one: PublicSet, made: dict[str, Made], folder: Path, target: Path
         expected = " or ".join(", ".join(source.files) for source in one.items)
         notes.append(f"there is no catalogue: no file {expected} was found; the model will know items by their ids alone")
     rows = {table: done.counted for table, done in made.items()}
-    return Prepared(one.name, target, rows, sizes, tuple(notes), _fit(one, made, target))
+    users = ["--user-table", str(target / USERS), *one.user_flags] if "users" in made else []
+    return Prepared(one.name, target, rows, sizes, tuple(notes), _fit(one, made, target), shlex.join(users))
 
 
 def _fit(one: PublicSet, made: dict[str, Made], target: Path) -> str:

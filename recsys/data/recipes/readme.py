@@ -11,7 +11,13 @@ from recsys.data.recipes.spec import PublicSet
 _NAMES = {"log": "interactions.parquet", "items": "items.parquet", "users": "users.parquet"}
 
 
-def readme(one: PublicSet, made: Mapping[str, Made], sizes: Mapping[str, int], notes: Sequence[str], fit: str) -> str:
+def readme(
+    one: PublicSet,
+    made: Mapping[str, Made],
+    sizes: Mapping[str, int],
+    notes: Sequence[str],
+    commands: tuple[str, str],
+) -> str:
     """Markdown: source, licence, citation, the tables and their columns, what was left out and why, how to fit it.
 
     Parameters
@@ -23,9 +29,10 @@ def readme(one: PublicSet, made: Mapping[str, Made], sizes: Mapping[str, int], n
         Name → count.
     notes : sequence of str
         What is not as its makers say.
-    fit : str
-        The command that fits it.
+    commands : str, str
+        The command that fits it, and what to add to it for the features of users.
     """
+    fit, with_users = commands
     counts = ", ".join(f"{count:,} {what}" for what, count in sizes.items())
     parts = [
         f"# {one.title}",
@@ -33,6 +40,7 @@ def readme(one: PublicSet, made: Mapping[str, Made], sizes: Mapping[str, int], n
         f"- Source: {one.url}\n- Licence: {one.licence}\n- Cite: {one.citation}",
         "## Fit it",
         f"```\n{fit}\n```",
+        *([f"For a model that reads the features of users, add `{with_users}`."] if with_users else []),
         "## Tables",
         _table(
             ["file", "columns", "read from"],

@@ -151,6 +151,8 @@ class PublicSet:
         What is odd about it, and what that asks for.
     fit : tuple of str
         Flags of ``recsys fit`` that its log needs.
+    user_flags : tuple of str
+        Flags of ``recsys fit`` that read the features of its users.
     text : tuple of str
         The columns of the catalogue that make up an item's text.
     log, items, users : tuple of Source
@@ -170,6 +172,7 @@ class PublicSet:
     quirks: tuple[str, ...] = ()
     fit: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    user_flags: tuple[str, ...] = ()
     items: tuple[Source, ...] = ()
     users: tuple[Source, ...] = ()
     optional: tuple[str, ...] = ("users",)
@@ -198,7 +201,7 @@ def public_set(name: str) -> PublicSet:
     table = _table(name)
     while "like" in table:  # another edition of a set: what it does not say is as there
         table = _table(table.pop("like")) | table
-    for one in ("quirks", "fit", "text", "optional"):
+    for one in ("quirks", "fit", "text", "user_flags", "optional"):
         if one in table:
             table[one] = tuple(table[one])
     for one in TABLES:

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 import recsys
-from recsys.cli.parser import main
+from recsys.cli.parser import build_parser, main
 from recsys.data.recipes.blocks import blocks
 from recsys.data.recipes.prepare import Prepared, prepared
 from recsys.data.recipes.spec import names, public_set
@@ -145,7 +145,7 @@ def online_retail(into: Path) -> None:
     header = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
     rows = (
         '536365,85123A,"HOLDER, £ SET",6,12/1/2010 8:26,2.55,17850,United Kingdom',
-        "536366,85123A,?,6,12/13/2010 8:28,2.55,17850.0,United Kingdom",
+        "536366,85123A,?,6,12/13/10 8:28,2.55,17850.0,United Kingdom",
         "536367,85123A,\"HOLDER, £ SET\",2,12/1/2010 9:00,2.55,13047,United Kingdom",
         "C536379,22632,HAND WARMER,-1,12/1/2010 9:41,27.5,14527,United Kingdom",
         "536380,22961,JAM,1,12/1/2010 9:45,1.45,,United Kingdom",
@@ -236,8 +236,15 @@ def test_rows_add_up_and_the_command_it_gives_reads_them(made: Any, name: str, c
     keys = [one for one in log_of(done).columns if one in ("user_id", "item_id", "timestamp")]
     distinct = log_of(done).n_unique(keys) if "--drop-duplicates" in words else log_of(done).height
     assert facts["interactions"] == distinct
+    if done.with_users:
+        flags = vars(build_parser().parse_args(["fit", "x", *shlex.split(done.with_users)]))
+        table = recsys.read_user_table(
+            flags["user_table"], user="user_id", categorical=flags["user_columns"], numeric=flags["user_numbers"]
+        )
+        assert len(table) == done.rows["users"].written
     told = (done.folder / "README.md").read_text(encoding="utf-8")
     assert done.fit in told
+    assert done.with_users in told
     assert all(line in told for line in (public_set(name).licence, public_set(name).citation, *public_set(name).quirks))
     small = made(name, 60)
     assert log_of(small).sort(pl.all()).equals(log_of(done).sort(pl.all())), "blocks change nothing"
