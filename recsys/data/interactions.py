@@ -8,24 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict, get_args
+from typing import get_args
 
 import numpy as np
 import polars as pl
 import scipy.sparse as sp
 
-from recsys.core import progress
-from recsys.core.arguments import choice, described, flag, listed, number, place, whole_number
+from recsys.core.arguments import choice, described, flag, listed, place, whole_number
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged, sorted_events, stable_order
+from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
+from recsys.data.event_types import check_event_types, weights_of_types
 from recsys.data.events import Events, join_columns
 from recsys.data.formats.frames import Frame, open_frame
 from recsys.data.look_alikes import tell_alike_types
-from recsys.data.order import Ties, by_item, check_ties, log_duplicates, log_order, nothing_to_tie
+from recsys.data.order import Ties, check_ties, log_duplicates, log_left_out, log_order, nothing_to_tie, places_of
 from recsys.data.parse import parse_columns
+from recsys.data.sorting import first_of_equals, ordering_keys, shuffled, sorted_columns
 from recsys.data.store.contents import Contents
-from recsys.data.store.manifest import MOST_EVENT_TYPES
 from recsys.data.store.merge import assembled
 from recsys.data.store.reader import read_store
 from recsys.data.store.writer import write_store
@@ -34,8 +34,6 @@ from recsys.errors import ConfigError, DamagedError, DataError
 
 _BLOCK = 1 << 18
 """Ids that are digested together."""
-_SHUFFLE = 0
-"""Seed of the order of the histories in a log without an order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,14 +201,18 @@ class Interactions:
         table = _without_duplicates(events.table) if drop_duplicates else events.table
         names, codes = _event_codes(table[EVENT]) if EVENT in table.columns else ((), None)
         tell_alike_types(names)
+        keys = shuffled(table.height) if unordered else ordering_keys(table)
+        places = places_of(events.items) if ties == "item" else None
+        histories, weights = sorted_columns(table, len(events.users), keys, codes=codes, places=places)
         log = cls(
             users=events.users,
             items=events.items,
+            histories=histories,
+            weights=weights,
             event_names=names,
             ordered=not unordered,
             order_column=events.order_column,
             ties=ties,
-            **_sorted_columns(table, codes, events, ties, unordered),
         )
         certain = unordered or log.order_column is not None
         log_order(log.ordered_by, log.histories, len(log.items), None if certain else others, weight)
@@ -277,17 +279,7 @@ class Interactions:
             raise ConfigError("event weights need event types; name the column that holds them, event= (--event)")
         if self.weights is not None:
             raise ConfigError("the log has weights already; give either weight= or event_weights=")
-        known = f"the log's event types are {', '.join(self.event_names)}"
-        for name in weights:
-            if name not in self.event_names:
-                raise ConfigError(f"event_weights names the event type {name!r}, which no event has; {known}")
-        for name in self.event_names:
-            if name not in weights:
-                raise ConfigError(f"event_weights has no weight for the event type {name!r}; {known}")
-            if not abs(number(weights[name], f"the weight of the event type {name!r}")) <= float(np.finfo(np.float32).max):
-                raise ConfigError(f"the weight of the event type {name!r} must be a finite number, not {weights[name]}")
-        by_code = np.array([weights[name] for name in self.event_names], dtype=np.float32)
-        return replace(self, weights=by_code[self.events])
+        return replace(self, weights=weights_of_types(self.event_names, weights)[self.events])
 
     def select(self, keep: Bool) -> Interactions:
         """Keep the events with ``keep`` true, bool (n,) in history order; users, items and event names stay as they are."""
@@ -414,48 +406,10 @@ class Interactions:
             raise DataError(f"{folder} does not hold saved interactions: {error}") from error
 
 
-class _Columns(TypedDict):
-    """The columns of a log, in the order of the histories."""
-
-    histories: Ragged
-    weights: Float32 | None
-
-
-def _sorted_columns(table: pl.DataFrame, codes: Int8 | None, events: Events, ties: Ties, unordered: bool) -> _Columns:
-    """Sort the events of a table by user and order."""
-    user_rows, item_rows = table[USER].to_numpy(), table[ITEM].to_numpy()
-    lengths = np.bincount(user_rows, minlength=len(events.users))
-    sort_by = next((name for name in (ORDER, TIMESTAMP) if name in table.columns), None)
-    keys = None if sort_by is None else table[sort_by].to_physical().to_numpy()
-    if unordered:  # shuffled once, so that a model cannot learn from how the file is sorted
-        keys = np.random.Generator(np.random.PCG64(_SHUFFLE)).permutation(table.height)
-    if ties == "file" and {*table.columns} <= {USER, ITEM, TIMESTAMP}:  # nothing but the item has to be carried along
-        rows, keys = sorted_events(user_rows, keys, item_rows)
-        seconds = None if sort_by is None else _in_seconds(pl.Series(keys).cast(table[TIMESTAMP].dtype))
-        return {"histories": Ragged.from_lengths(lengths, rows, seconds), "weights": None}
-    order = stable_order(user_rows, keys)
-    if ties == "item":
-        first = by_item(events.items, item_rows)
-        order = first[stable_order(user_rows[first], None if keys is None else keys[first])]
-    times = _in_seconds(table[TIMESTAMP]) if TIMESTAMP in table.columns else None
-    histories = Ragged.from_lengths(
-        lengths, item_rows[order], None if times is None else times[order], None if codes is None else codes[order]
-    )
-    return {"histories": histories, "weights": table[WEIGHT].to_numpy()[order] if WEIGHT in table.columns else None}
-
-
-def _in_seconds(times: pl.Series) -> Int64:
-    """Seconds since 1970 of a column of seconds or of Datetime."""
-    return (times.dt.epoch("s") if times.dtype.is_temporal() else times).to_numpy()
-
-
 def _without_duplicates(frame: pl.DataFrame) -> pl.DataFrame:
     """Keep the first of rows that are equal in user, item, time, order and event type; log how many are left out."""
-    compared = [name for name in (USER, ITEM, TIMESTAMP, ORDER, EVENT) if name in frame.columns]
-    kept = frame.unique(subset=compared, keep="first", maintain_order=True)
-    progress.log(
-        f"left out {frame.height - kept.height:,} of {frame.height:,} rows, which repeat others in {', '.join(compared)}"
-    )
+    kept, compared = first_of_equals(frame)
+    log_left_out(frame.height - kept.height, frame.height, compared)
     return kept
 
 
@@ -469,9 +423,5 @@ def _event_codes(column: pl.Series, names: pl.Series | None = None) -> tuple[tup
     """
     if names is None:
         names = column.unique().sort()
-    if len(names) > MOST_EVENT_TYPES:
-        raise DataError(
-            f"the column of event types has {len(names):,} different values, at most {MOST_EVENT_TYPES} are allowed; "
-            f"name a column of kinds such as view, cart and buy"
-        )
+    check_event_types(len(names))
     return tuple(names.to_list()), column.cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int8)

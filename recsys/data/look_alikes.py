@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from recsys.core.distinct import Distinct
+from recsys.core.distinct import Tally
 from recsys.core.progress import warn
 from recsys.core.schema import canonical_ids
 
@@ -16,14 +16,14 @@ _CUT = r"^\d(?:[.,]\d+)?E\+\d+$"
 """How a spreadsheet shows long numbers."""
 
 
-def tell_look_alikes(text: pl.Series, distinct: Distinct, where: str) -> None:
+def tell_look_alikes(text: pl.Series, distinct: Tally, where: str) -> None:
     """Warn about look-alikes among the distinct ids of a column, with the count of rows and an example.
 
     Parameters
     ----------
     text : Series of String (n_distinct,)
         No nulls.
-    distinct : Distinct
+    distinct : Tally
     where : str
         File and column, for the message.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -12,7 +13,7 @@ import polars as pl
 from recsys.core.arguments import choice
 from recsys.core.id_map import IdMap
 from recsys.core.progress import log, warn
-from recsys.core.ragged import Int32, Int64, Ragged, stable_order
+from recsys.core.ragged import Int32, Int64, Ragged
 from recsys.errors import ConfigError
 
 Ties: TypeAlias = Literal["file", "item"]
@@ -35,6 +36,8 @@ _COUNTS = frozenset((
 """Names of columns of totals, without case and marks."""
 _SAMPLE = 200_000
 """Events in the sample that shows whether pairs or rows recur: reading a large log must not take longer."""
+_TOGETHER = 1 << 22
+"""Events that are searched for duplicates together."""
 MANY = 0.05
 """Share of repeated events above which a warning is logged."""
 
@@ -63,29 +66,32 @@ def nothing_to_tie(source: str) -> ConfigError:
     )
 
 
-def by_item(items: IdMap, item_rows: Int32) -> Int32:
-    """Order events by their raw item ids as text, by code point; events on one item keep their order.
+def places_of(items: IdMap) -> Int32:
+    """The place of each item among all, sorted by raw id as text, by code point.
 
     Whole numbers are sorted as text too (10 before 9), so that the order does not depend on how a file stores ids.
 
     Parameters
     ----------
     items : IdMap
-    item_rows : int32 (n,)
 
     Returns
     -------
-    int32 (n,)
-        The events' positions in their new order.
+    int32 (n_items,)
 
     Examples
     --------
-    >>> by_item(IdMap(pl.Series([9, 10]), "item"), np.array([0, 1, 0], dtype=np.int32)).tolist()
-    [1, 0, 2]
+    >>> places_of(IdMap(pl.Series([9, 10]), "item")).tolist()
+    [1, 0]
     """
     places = np.empty(len(items), dtype=np.int32)
     places[items.ids.cast(pl.String).arg_sort().to_numpy()] = np.arange(len(items), dtype=np.int32)
-    return stable_order(places[item_rows], None)
+    return places
+
+
+def log_left_out(left: int, total: int, compared: Iterable[str]) -> None:
+    """Log how many rows are left out as they equal earlier ones in some columns."""
+    log(f"left out {left:,} of {total:,} rows, which repeat others in {', '.join(compared)}")
 
 
 def likely_time(columns: Iterable[str]) -> str | None:
@@ -156,7 +162,7 @@ def log_duplicates(lists: Ragged, n_items: int) -> None:
     some = _sample(lists, _SAMPLE)
     count, total = duplicates(some, n_items), len(some.rows)
     if some is not lists and count >= MANY / 2 * total:
-        count, total = duplicates(lists, n_items), len(lists.rows)
+        count, total = _all_duplicates(lists, n_items), len(lists.rows)
     if count == 0:
         return
     said = f"{count:,} of {total:,} events repeat another one in user, item and time"
@@ -189,6 +195,13 @@ def duplicates(lists: Ragged, n_items: int) -> int:
     if lists.events is not None:
         keys = keys * (int(lists.events.max()) + 1) + lists.events[shared]
     return len(keys) - len(np.unique(keys))
+
+
+def _all_duplicates(lists: Ragged, n_items: int) -> int:
+    """As :func:`duplicates`, some histories at a time: a large log may lie on disk."""
+    cuts = np.flatnonzero(np.diff(lists.offsets[1:] // _TOGETHER, prepend=0)) + 1
+    edges = [0, *cuts.tolist(), len(lists)]
+    return sum(duplicates(lists.block(begin, end), n_items) for begin, end in pairwise(edges))
 
 
 def _pairs_recur(lists: Ragged, n_items: int) -> bool:

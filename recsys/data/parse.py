@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from recsys.core.distinct import Distinct
+from recsys.core.distinct import Distinct, Tally
 from recsys.core.id_map import IdMap, encode
 from recsys.core.progress import log, warn
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT, canonical_ids, exact_below
@@ -68,7 +68,7 @@ def parse_columns(raw: pl.DataFrame, names: Mapping[str, str], source: str, *, w
     raw = raw.drop(USER)  # free each column as soon as it is parsed
     items, item_rows = encode(check_ids(raw[ITEM], where[ITEM], words=words), "item")
     raw = raw.drop(ITEM)
-    parsed = {name: parse(raw[name], where[name]) for name, parse in _PARSERS.items() if name in names}
+    parsed = {name: parse(raw[name], where[name], 0) for name, parse in PARSERS.items() if name in names}
     times = read_times(raw[TIMESTAMP], where[TIMESTAMP]) if TIMESTAMP in names else None
     return ParsedColumns(source, names, users, items, pl.DataFrame({USER: user_rows, ITEM: item_rows} | parsed), times)
 
@@ -98,12 +98,35 @@ def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> D
     DataError
         A row holds no id, or the column is of a type that holds none.
     """
+    distinct = Distinct.of(id_column(column, where))
+    check_distinct(distinct, where, words=words)
+    return distinct
+
+
+def id_column(column: pl.Series, where: str) -> pl.Series:
+    """Refuse a column of a type that holds no ids; categories become text.
+
+    Raises
+    ------
+    DataError
+        The column is of such a type.
+    """
     if column.dtype.is_nested() or column.dtype == pl.Object or (column.dtype.is_temporal() and column.dtype != pl.Date):
         raise DataError(f"{where}: is of type {column.dtype}, expected ids: whole numbers or text")
-    distinct = Distinct.of(column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column)
+    return column.cast(pl.String) if column.dtype in (pl.Categorical, pl.Enum) else column
+
+
+def check_distinct(distinct: Tally, where: str, *, words: bool | None) -> None:
+    """Do the checks of :func:`check_ids` on the distinct values of a column.
+
+    Raises
+    ------
+    DataError
+        A row holds no id.
+    """
     ids = distinct.values
     if ids.dtype == pl.String and len(ids) and ids.cast(pl.Int64, strict=False).null_count() == 0:
-        return distinct  # whole numbers throughout: nothing else can be wrong with them
+        return  # whole numbers throughout: nothing else can be wrong with them
     missing = ids.is_null()
     text = None
     if ids.dtype.is_float():
@@ -119,26 +142,26 @@ def check_ids(column: pl.Series, where: str, *, words: bool | None = False) -> D
         missing = missing | (lengths == 0).fill_null(True)
     if missing.any():
         raise DataError(
-            f"{where}: {distinct.rows_of(missing)} of {len(column)} rows {have(distinct.rows_of(missing))} no value, "
+            f"{where}: {distinct.rows_of(missing)} of {distinct.height} rows {have(distinct.rows_of(missing))} no value, "
             f"the first is row {_first_row(distinct, missing)}; each row needs an id: fill it in, or remove the row"
         )
     if text is None or text.is_empty():
-        return distinct
+        return
     if words is not False:
         _missing_words(text, distinct, where, refuse=words is True)
     padded = lengths != text.str.len_bytes()
     if padded.any():
         at = padded.arg_true()[0]
         warn(
-            f"{where}: {distinct.rows_of(padded):,} of {len(column):,} ids have blanks around them, such as {text[at]!r} "
-            f"in row {_first_row(distinct, padded)}; the blanks are kept, so {text[at]!r} and {stripped[at]!r} are two ids"
+            f"{where}: {distinct.rows_of(padded):,} of {distinct.height:,} ids have blanks around them, such as "
+            f"{text[at]!r} in row {_first_row(distinct, padded)}; the blanks are kept, so {text[at]!r} and {stripped[at]!r} "
+            f"are two ids"
         )
     if text[0].endswith(".0") and canonical_ids(text).dtype == pl.Int64:
         _refuse_inexact(text.cast(pl.Float64), distinct, where)
         log(f"{where}: ids are written like {text[0]}, and read as whole numbers like {text[0][:-2]}")
     else:
         tell_look_alikes(text, distinct, where)
-    return distinct
 
 
 def unique_ids(column: pl.Series, where: str, kind: str, *, words: bool | None = False) -> IdMap:
@@ -169,12 +192,12 @@ def _repeated(count: int, kind: str) -> str:
     return f" ({count:,} {kind}s are repeated)" if count > 1 else ""
 
 
-def _first_row(distinct: Distinct, chosen: pl.Series) -> int:
+def _first_row(distinct: Tally, chosen: pl.Series) -> int:
     """The number, counted from 1, of the first row that holds one of the chosen values."""
     return int(distinct.first[int(chosen.arg_true()[0])]) + 1
 
 
-def _refuse_inexact(ids: pl.Series, distinct: Distinct, where: str) -> None:
+def _refuse_inexact(ids: pl.Series, distinct: Tally, where: str) -> None:
     """Refuse floats that are too large to represent every whole number: several ids have become one."""
     inexact = (ids.fill_nan(None).abs() >= exact_below(ids.dtype)).fill_null(False)
     if inexact.any():
@@ -185,7 +208,7 @@ def _refuse_inexact(ids: pl.Series, distinct: Distinct, where: str) -> None:
         )
 
 
-def _missing_words(text: pl.Series, distinct: Distinct, where: str, *, refuse: bool) -> None:
+def _missing_words(text: pl.Series, distinct: Tally, where: str, *, refuse: bool) -> None:
     """Refuse ids that are words for a missing value, or warn about them."""
     found = text.is_in(list(MISSING_WORDS))
     if not found.any():
@@ -193,7 +216,7 @@ def _missing_words(text: pl.Series, distinct: Distinct, where: str, *, refuse: b
     count = distinct.rows_of(found)
     are = "is a word" if count == 1 else "are words"
     message = (
-        f"{where}: {count:,} of {len(distinct.codes):,} ids {are} for a missing value, "
+        f"{where}: {count:,} of {distinct.height:,} ids {are} for a missing value, "
         f"the first is {text.filter(found)[0]!r} in row {_first_row(distinct, found)}"
     )
     if refuse:
@@ -204,8 +227,10 @@ def _missing_words(text: pl.Series, distinct: Distinct, where: str, *, refuse: b
     warn(f"{message}; all rows with the same word share one id")
 
 
-def parse_event(raw: pl.Series, where: str) -> pl.Series:
+def parse_event(raw: pl.Series, where: str, skipped: int = 0) -> pl.Series:
     """Parse a column of event types (text, categories, whole numbers or truth values) as String, as they are written.
+
+    The column may be a piece: ``skipped`` rows stand before it, as in the other functions here.
 
     Raises
     ------
@@ -218,18 +243,18 @@ def parse_event(raw: pl.Series, where: str) -> pl.Series:
     rows = (text.is_null() | (text.str.strip_chars() == "")).arg_true()
     if len(rows):
         raise DataError(
-            f"{where}: {len(rows)} of {len(raw)} rows {have(len(rows))} no value, the first is row {rows[0] + 1}; "
-            f"each event needs a type: fill it in, or remove the row"
+            f"{where}: {len(rows)} of {len(raw)} rows {have(len(rows))} no value, the first is row "
+            f"{skipped + rows[0] + 1}; each event needs a type: fill it in, or remove the row"
         )
     return text
 
 
-def _first_bad(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> None:
+def _first_bad(raw: pl.Series, parsed: pl.Series, where: str, expected: str, skipped: int) -> None:
     bad = (raw.is_not_null() & parsed.is_null()).arg_true()
     if len(bad):
         row = bad[0]
         raise DataError(
-            f"{where}: row {row + 1} is {raw[row]!r}, expected {expected}{alike(len(bad))}{number_hint(raw[row])}"
+            f"{where}: row {skipped + row + 1} is {raw[row]!r}, expected {expected}{alike(len(bad))}{number_hint(raw[row])}"
         )
 
 
@@ -250,49 +275,50 @@ def _stripped(raw: pl.Series) -> pl.Series:
     return text.set(text == "", None)
 
 
-def parse_number(raw: pl.Series, where: str) -> pl.Series:
+def parse_number(raw: pl.Series, where: str, skipped: int = 0) -> pl.Series:
     """Parse a column of finite numbers as Float64; nulls stay null."""
     if raw.dtype == pl.String:
         raw = _stripped(raw)
     if not (raw.dtype.is_numeric() or raw.dtype == pl.String):
         raise DataError(f"{where}: is of type {raw.dtype}, expected numbers")
     parsed = raw.cast(pl.Float64, strict=False)
-    _first_bad(raw, parsed.set(~parsed.is_finite(), None), where, "a finite number")
+    _first_bad(raw, parsed.set(~parsed.is_finite(), None), where, "a finite number", skipped)
     return parsed
 
 
-def parse_weight(raw: pl.Series, where: str) -> pl.Series:
+def parse_weight(raw: pl.Series, where: str, skipped: int = 0) -> pl.Series:
     """Parse a column of numbers as Float32; nulls stay null."""
-    number = parse_number(raw, where)
+    number = parse_number(raw, where, skipped)
     small = number.cast(pl.Float32)
-    _first_bad(raw, small.set(~small.is_finite(), None), where, "a number that fits into 32 bits")
+    _first_bad(raw, small.set(~small.is_finite(), None), where, "a number that fits into 32 bits", skipped)
     return small
 
 
-def _whole(raw: pl.Series, where: str) -> pl.Series:
+def _whole(raw: pl.Series, where: str, skipped: int = 0) -> pl.Series:
     number = raw.cast(pl.Int64, strict=False)
-    _first_bad(raw, number, where, "a number that fits into 64 bits")
+    _first_bad(raw, number, where, "a number that fits into 64 bits", skipped)
     return number
 
 
-def parse_order(raw: pl.Series, where: str) -> pl.Series:
+def parse_order(raw: pl.Series, where: str, skipped: int = 0) -> pl.Series:
     """Parse a column to sort by as Int64, or Float64 if it has fractions; nulls stay null."""
     if raw.dtype.is_temporal():
-        return parse_timestamp(raw, where).cast(pl.Datetime("us")).to_physical()
+        return parse_timestamp(raw, where, skipped=skipped).cast(pl.Datetime("us")).to_physical()
     if raw.dtype.is_integer():
-        return _whole(raw, where)
+        return _whole(raw, where, skipped)
     if raw.dtype == pl.String:
         raw = _stripped(raw)
         exact = raw.cast(pl.Int64, strict=False)
         if exact.null_count() == raw.null_count():
             return exact  # Float64 would merge large integers
-    number = parse_number(raw, where)
+    number = parse_number(raw, where, skipped)
     whole = number.cast(pl.Int64, strict=False)
     return whole if whole.cast(pl.Float64).eq_missing(number).all() else number  # beyond 64 bits, it would be null
 
 
-_PARSERS: Final[Mapping[str, Callable[[pl.Series, str], pl.Series]]] = {
+PARSERS: Final[Mapping[str, Callable[[pl.Series, str, int], pl.Series]]] = {
     ORDER: parse_order,
     WEIGHT: parse_weight,
     EVENT: parse_event,
 }
+"""Our name of a column → its parser: of the raw column, its name for messages, and the rows before it."""

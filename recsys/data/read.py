@@ -7,21 +7,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from recsys.core.arguments import different, flag, texts, whole_number
+from recsys.core.arguments import different, texts, whole_number
 from recsys.core.arguments import text as column
 from recsys.core.arguments import text_or_none as column_or_none
 from recsys.core.id_map import IdMap, encode
 from recsys.core.schema import (
-    EVENT,
     ITEM,
     MOVIELENS_CATALOG,
     MOVIELENS_INTERACTIONS,
     MOVIELENS_USERS,
-    ORDER,
     TEXT_COLUMNS,
-    TIMESTAMP,
     USER,
-    WEIGHT,
 )
 from recsys.data.catalog import Catalog
 from recsys.data.events import join_columns
@@ -29,12 +25,13 @@ from recsys.data.formats.dialect import Dialect
 from recsys.data.formats.paths import Format
 from recsys.data.formats.table import Table, rows_of
 from recsys.data.interactions import Interactions
-from recsys.data.order import Ties, check_ties, nothing_to_tie
+from recsys.data.log_request import DROP_HINT, LogRequest
+from recsys.data.order import Ties
 from recsys.data.parse import ParsedColumns, check_ids, parse_columns, unique_ids
 from recsys.data.sources import Source, sources, tables_of
 from recsys.data.times.units import TimeUnit
 from recsys.data.user_table import UserTable, check_choice
-from recsys.errors import ConfigError, DataError
+from recsys.errors import DataError
 
 
 def read_interactions(
@@ -133,37 +130,34 @@ def read_interactions(
     Interactions(3 by 2 users on 2 items)
     """
     source = sources(source)
-    for name, asked in (("user", user), ("item", item)):
-        column(asked, name)
-    for name, given in (("timestamp", timestamp), ("order", order), ("weight", weight), ("event", event)):
-        column_or_none(given, name)
-    if user == item:
-        raise ConfigError(f"user= (--user) and item= (--item) both name the column {user!r}; name one column for each")
-    if event_weights is not None and weight is not None:
-        raise ConfigError("give either weight= (--weight) or event_weights= (--event-weights), not both")
-    if event_weights is not None and event is None:
-        raise ConfigError("event_weights= (--event-weights) needs event= (--event), the column of event types")
-    unordered, drop_duplicates = flag(unordered, "unordered"), flag(drop_duplicates, "drop_duplicates")
-    drop_unordered = flag(drop_unordered, "drop_unordered")
-    check_ties(ties, unordered)
-    if unordered and (timestamp is not None or order is not None or drop_unordered):
-        raise ConfigError("unordered=True (--unordered) cannot be combined with timestamp=, order= or drop_unordered=")
+    request = LogRequest(
+        user,
+        item,
+        timestamp,
+        time_unit,
+        order,
+        ties,
+        weight,
+        event,
+        event_weights,
+        drop_unordered,
+        unordered,
+        drop_duplicates,
+    )
     dialect = Dialect.of(separator, quote, encoding, null_values)
     parts, others = list[ParsedColumns](), dict[str, None]()
     for table in tables_of(source, format, MOVIELENS_INTERACTIONS, dialect):
-        named = timestamp
-        if timestamp is None and order is None and TIMESTAMP in table.columns and not unordered:
-            named = TIMESTAMP
-        if ties == "item" and named is None and order is None:
-            raise nothing_to_tie(table.name)
-        columns = {USER: user, ITEM: item, TIMESTAMP: named, ORDER: order, WEIGHT: weight, EVENT: event}
-        wanted = {ours: theirs for ours, theirs in columns.items() if theirs is not None}
+        wanted = request.columns_of(table)
         others |= dict.fromkeys(name for name in table.columns if name not in wanted.values())
         parts.append(parse_columns(rows_of(table, wanted), wanted, table.name, words=table.words(null_values)))
-    hint = ", or leave them out with drop_unordered=True (--drop-unordered)"
-    events = join_columns(parts, time_unit, drop_unordered=drop_unordered, hint=hint)
+    events = join_columns(parts, time_unit, drop_unordered=request.drop_unordered, hint=DROP_HINT)
     log = Interactions.from_events(
-        events, ties=ties, unordered=unordered, drop_duplicates=drop_duplicates, others=tuple(others), weight=weight
+        events,
+        ties=ties,
+        unordered=request.unordered,
+        drop_duplicates=request.drop_duplicates,
+        others=tuple(others),
+        weight=weight,
     )
     return log if event_weights is None else log.weighted_by_event(event_weights)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -23,15 +25,55 @@ _INTEGERS = {1: "<i", 2: "<q"}
 _BYTES = 6
 
 
-def prove_parquet(file: Path, frame: pl.DataFrame, wanted: dict[str, str]) -> None:
+@dataclass(frozen=True)
+class Seen:
+    """What was read of a column.
+
+    Attributes
+    ----------
+    dtype : DataType
+    nulls : int
+    low, high : object
+        The least and the greatest value of text and whole numbers; None: there is none.
+    """
+
+    dtype: pl.DataType
+    nulls: int
+    low: Any
+    high: Any
+
+    @classmethod
+    def of(cls, column: pl.Series) -> Seen:
+        """Look through a column."""
+        if column.dtype != pl.String and not column.dtype.is_integer():
+            return cls(column.dtype, column.null_count(), None, None)
+        return cls(column.dtype, column.null_count(), column.min(), column.max())
+
+    def joined(self, other: Seen) -> Seen:
+        """What was read of two pieces of a column."""
+        lows = [one.low for one in (self, other) if one.low is not None]
+        highs = [one.high for one in (self, other) if one.high is not None]
+        return Seen(self.dtype, self.nulls + other.nulls, min(lows, default=None), max(highs, default=None))
+
+
+def groups_of(file: Path) -> list[int] | None:
+    """The rows of each row group; None if the footer is very large or cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return [group[3] for group in _footer(stream).get(4, ())] or None
+    except (IndexError, KeyError, struct.error, UnicodeDecodeError, NotImplementedError, TypeError):
+        return None
+
+
+def prove_parquet(file: Path, seen: Mapping[str, Seen], wanted: Mapping[str, str]) -> None:
     """Refuse columns that contradict the file's footer or checksums.
 
     Parameters
     ----------
     file : Path
-    frame : DataFrame
-        The columns that were read, under our names.
-    wanted : dict
+    seen : mapping
+        Our name → what was read of the column.
+    wanted : mapping
         Our name → the file's.
 
     Raises
@@ -46,24 +88,28 @@ def prove_parquet(file: Path, frame: pl.DataFrame, wanted: dict[str, str]) -> No
             for ours, theirs in wanted.items():
                 if theirs in chunks:
                     _check_pages(stream, chunks[theirs], f"{file}, column {theirs!r}")
-                    _check_range(frame[ours], chunks[theirs], f"{file}, column {theirs!r}")
+                    _check_range(seen[ours], chunks[theirs], f"{file}, column {theirs!r}")
         except (IndexError, KeyError, struct.error, UnicodeDecodeError, NotImplementedError) as error:
             log(f"{file}: read, but not checked against its own checksums, which are written in an unknown way ({error!r})")
         except (TypeError, AttributeError, OverflowError) as error:  # a field of another type than the format gives it
             raise DataError(f"{file}: its footer is damaged ({error}); fetch the file again") from error
 
 
-def _chunks(stream: BinaryIO) -> dict[str, list[Struct]]:
-    """Column → the metadata of its part in each group of rows; only columns that are not part of another one."""
+def _footer(stream: BinaryIO) -> Struct:
+    """The metadata of the file; empty if they are too large to parse."""
     size = stream.seek(0, 2)
     stream.seek(max(size - 8, 0))
     length, magic = struct.unpack("<I4s", stream.read(8))
     if magic != b"PAR1" or length > min(size - 8, _LARGEST_FOOTER):
         return {}
     stream.seek(size - 8 - length)
-    footer, _ = _structure(stream.read(length), 0)
+    return _structure(stream.read(length), 0)[0]
+
+
+def _chunks(stream: BinaryIO) -> dict[str, list[Struct]]:
+    """Column → the metadata of its part in each group of rows; only columns that are not part of another one."""
     found: dict[str, list[Struct]] = defaultdict(list)
-    for group in footer.get(4, ()):
+    for group in _footer(stream).get(4, ()):
         for column in group[1]:
             if len(column[3][3]) == 1:
                 found[column[3][3][0].decode()].append(column[3])
@@ -87,26 +133,23 @@ def _check_pages(stream: BinaryIO, chunks: list[Struct], where: str) -> None:
             at += used + header[3]
 
 
-def _check_range(column: pl.Series, chunks: list[Struct], where: str) -> None:
+def _check_range(seen: Seen, chunks: list[Struct], where: str) -> None:
     stated = [chunk.get(12, {}) for chunk in chunks]
-    if all(3 in one for one in stated) and (nulls := sum(one[3] for one in stated)) != column.null_count():
-        raise DataError(
-            f"{where}: has {column.null_count():,} nulls, but {nulls:,} by the file's footer; the file is damaged"
-        )
+    if all(3 in one for one in stated) and (nulls := sum(one[3] for one in stated)) != seen.nulls:
+        raise DataError(f"{where}: has {seen.nulls:,} nulls, but {nulls:,} by the file's footer; the file is damaged")
     stated = [one for one, chunk in zip(stated, chunks, strict=True) if one.get(3) != chunk[5]]
-    text = column.dtype == pl.String and chunks[0][1] == _BYTES
-    whole = column.dtype.is_integer() and chunks[0][1] in _INTEGERS
+    text = seen.dtype == pl.String and chunks[0][1] == _BYTES
+    whole = seen.dtype.is_integer() and chunks[0][1] in _INTEGERS
     if not (text or whole) or not stated or not all(5 in one and 6 in one for one in stated):
         return
     lows, highs = [one[6] for one in stated], [one[5] for one in stated]
-    low: Any = column.min()
-    high: Any = column.max()
+    low, high = seen.low, seen.high
     if low is None:
         return
     if text:
         low, high = low.encode(), high.encode()
     else:
-        form = _INTEGERS[chunks[0][1]].upper() if column.dtype.is_unsigned_integer() else _INTEGERS[chunks[0][1]]
+        form = _INTEGERS[chunks[0][1]].upper() if seen.dtype.is_unsigned_integer() else _INTEGERS[chunks[0][1]]
         lows, highs = ([struct.unpack(form, one)[0] for one in side] for side in (lows, highs))
     if low < min(lows) or high > max(highs):
         raise DataError(

@@ -31,17 +31,21 @@ class Times:
         Null if a row holds no number.
     dates : Series of Datetime (n,), or None
         UTC, without a zone; null if a row holds no date.
+    skipped : int
+        Rows before these, for messages.
     """
 
     where: str
     numbers: pl.Series | None
     dates: pl.Series | None
+    skipped: int = 0
 
 
-def read_times(raw: pl.Series, where: str) -> Times:
+def read_times(raw: pl.Series, where: str, skipped: int = 0) -> Times:
     """Read a column of numbers, dates, datetimes, or text of these; text without a zone is UTC.
 
-    Blanks, and the words that programs write for a missing value, become null.
+    Blanks, and the words that programs write for a missing value, become null. The column may be a piece, before which
+    ``skipped`` rows stand.
 
     Raises
     ------
@@ -50,17 +54,19 @@ def read_times(raw: pl.Series, where: str) -> Times:
     """
     dtype = raw.dtype
     if dtype in (pl.Categorical, pl.Enum):
-        return read_times(raw.cast(pl.String), where)
+        return read_times(raw.cast(pl.String), where, skipped)
     if dtype == pl.Null:
         return Times(where, raw.cast(pl.Int64), None)
     if dtype.is_integer():
-        return Times(where, _fitting(raw, raw.cast(pl.Int64, strict=False), where, "a number that fits into 64 bits"), None)
+        return Times(
+            where, _fitting(raw, raw.cast(pl.Int64, strict=False), where, "a number that fits into 64 bits", skipped), None
+        )
     if dtype.is_float() or dtype.is_decimal():
-        return Times(where, _numbers(raw, raw.cast(pl.Float64), where), None)
+        return Times(where, _numbers(raw, raw.cast(pl.Float64), where, skipped), None)
     if dtype == pl.Date:
-        return Times(where, None, raw.cast(pl.Datetime("us")))
+        return Times(where, None, raw.cast(pl.Datetime("us")), skipped)
     if isinstance(dtype, pl.Datetime):
-        return Times(where, None, raw.cast(pl.Datetime("ns" if dtype.time_unit == "ns" else "us")))
+        return Times(where, None, raw.cast(pl.Datetime("ns" if dtype.time_unit == "ns" else "us")), skipped)
     if dtype != pl.String:
         raise DataError(f"{where}: is of type {dtype}, expected {WANTED}")
     whole = raw.cast(pl.Int64, strict=False)
@@ -72,19 +78,21 @@ def read_times(raw: pl.Series, where: str) -> Times:
     if real.null_count() == text.null_count():
         exact = text.cast(pl.Int64, strict=False)
         whole_ = exact.null_count() == text.null_count()
-        return Times(where, exact if whole_ else _numbers(text, real, where), None)
+        return Times(where, exact if whole_ else _numbers(text, real, where, skipped), None)
     dates = _dates(text.set(real.is_not_null(), None))
     if real.null_count() == len(real):
-        return Times(where, None, _fitting(text, dates, where, WANTED))
+        return Times(where, None, _fitting(text, dates, where, WANTED, skipped))
     lost = (text.is_not_null() & dates.is_null() & real.is_null()).arg_true()
     if len(lost):
-        _fitting(text, dates.set(real.is_not_null(), 0), where, WANTED)
-    return Times(where, _numbers(text.set(real.is_null(), None), real, where), dates)
+        _fitting(text, dates.set(real.is_not_null(), 0), where, WANTED, skipped)
+    return Times(where, _numbers(text.set(real.is_null(), None), real, where, skipped), dates)
 
 
-def _numbers(raw: pl.Series, real: pl.Series, where: str) -> pl.Series:
+def _numbers(raw: pl.Series, real: pl.Series, where: str, skipped: int) -> pl.Series:
     """Check that floats are finite; convert them to Int64 if all are whole. ``raw`` is for messages."""
-    real = _fitting(raw, real.set((~real.is_finite() | (real.abs() >= 2.0**63)).fill_null(False), None), where, WANTED)
+    real = _fitting(
+        raw, real.set((~real.is_finite() | (real.abs() >= 2.0**63)).fill_null(False), None), where, WANTED, skipped
+    )
     whole = real.cast(pl.Int64, strict=False)
     return whole if bool((whole.cast(pl.Float64) == real).fill_null(True).all()) else real
 
@@ -147,7 +155,7 @@ def alike(count: int) -> str:
     return f" ({count:,} such rows)" if count > 1 else ""
 
 
-def _fitting(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> pl.Series:
+def _fitting(raw: pl.Series, parsed: pl.Series, where: str, expected: str, skipped: int) -> pl.Series:
     """Return what was parsed, if no value was lost.
 
     Raises
@@ -157,5 +165,5 @@ def _fitting(raw: pl.Series, parsed: pl.Series, where: str, expected: str) -> pl
     """
     if parsed.null_count() > raw.null_count():
         bad = (raw.is_not_null() & parsed.is_null()).arg_true()
-        raise DataError(f"{where}: row {bad[0] + 1} is {raw[bad[0]]!r}, expected {expected}{alike(len(bad))}")
+        raise DataError(f"{where}: row {skipped + bad[0] + 1} is {raw[bad[0]]!r}, expected {expected}{alike(len(bad))}")
     return parsed

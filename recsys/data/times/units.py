@@ -267,7 +267,7 @@ def _check_dates(dates: pl.Series, column: Times, bounds: tuple[int, int], years
     if outside.any():
         row = outside.arg_true()[0]
         raise DataError(
-            f"{column.where}: row {row + 1} is not between the years {years[0]} and {years[1]} "
+            f"{column.where}: row {column.skipped + row + 1} is not between the years {years[0]} and {years[1]} "
             f"({physical[row] / scale:.0f} seconds from 1970){alike(int(outside.sum()))}; correct or drop them"
         )
     if years == LOG_YEARS and column.numbers is None:
@@ -276,10 +276,10 @@ def _check_dates(dates: pl.Series, column: Times, bounds: tuple[int, int], years
             row = doubtful.arg_true()[0]
             warn(
                 f"{column.where}: {int(doubtful.sum()):,} of {len(dates):,} times lie before 1980 or after 2100, the "
-                f"first in row {row + 1}; are they placeholders?"
+                f"first in row {column.skipped + row + 1}; are they placeholders?"
             )
 
 
-def parse_timestamp(raw: pl.Series, where: str, unit: TimeUnit | None = None) -> pl.Series:
+def parse_timestamp(raw: pl.Series, where: str, unit: TimeUnit | None = None, skipped: int = 0) -> pl.Series:
     """Parse one column of times of a log as Int64 seconds since 1970 or Datetime; see :func:`instants`."""
-    return instants([read_times(raw, where)], unit, what=f"{where}: times")[0]
+    return instants([read_times(raw, where, skipped)], unit, what=f"{where}: times")[0]
