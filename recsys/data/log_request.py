@@ -56,8 +56,10 @@ class LogRequest:
         if self.event_weights is not None and self.event is None:
             raise ConfigError("event_weights= (--event-weights) needs event= (--event), the column of event types")
         for name, yes in (
-            ("unordered", self.unordered), ("drop_duplicates", self.drop_duplicates), ("drop_unordered", self.drop_unordered)
-        ):  # fmt: skip
+            ("unordered", self.unordered),
+            ("drop_duplicates", self.drop_duplicates),
+            ("drop_unordered", self.drop_unordered),
+        ):
             object.__setattr__(self, name, flag(yes, name))
         check_ties(self.ties, self.unordered)
         if self.unordered and (self.timestamp is not None or self.order is not None or self.drop_unordered):

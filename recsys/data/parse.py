@@ -154,8 +154,8 @@ def check_distinct(distinct: Tally, where: str, *, words: bool | None) -> None:
         at = padded.arg_true()[0]
         warn(
             f"{where}: {distinct.rows_of(padded):,} of {distinct.height:,} ids have blanks around them, such as "
-            f"{text[at]!r} in row {_first_row(distinct, padded)}; the blanks are kept, so {text[at]!r} and {stripped[at]!r} "
-            f"are two ids"
+            f"{text[at]!r} in row {_first_row(distinct, padded)}; the blanks are kept, so {text[at]!r} and "
+            f"{stripped[at]!r} are two ids"
         )
     if text[0].endswith(".0") and canonical_ids(text).dtype == pl.Int64:
         _refuse_inexact(text.cast(pl.Float64), distinct, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from recsys.core.progress import log, warn
 from recsys.data.formats.dialect import SEPARATORS, Dialect, fields_of_any_length
 from recsys.data.formats.row_proof import Flaw, NotPlainError, Proof, prove
 from recsys.data.formats.text_bytes import Bytes, TextBytes, open_text, refuse_bad_utf8
+from recsys.data.formats.text_pieces import in_rows
 from recsys.errors import DataError
 
 _LF, _CR = 10, 13
@@ -81,10 +82,46 @@ class Delimited:
         """
         for theirs in wanted.values():
             self.refuse_repeated(theirs)
-        names = _made_different(self.columns)
         text, proof = self._proven()
+        if proof.blank:
+            text = _without_blank_lines(text, self.quote)
+        frame = self._scanned(text.file if text.data is None else text.data, wanted, proof)
+        self._check_height(frame.height, proof)
+        if self.quote is None and self.kind == "tsv":
+            self._warn_of_quotes(frame, wanted)
+        return frame
+
+    def pieces(self, wanted: dict[str, str], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
+        """Read the wanted columns piece by piece: about so many rows each, and the share of the text that is read by then.
+
+        Raises
+        ------
+        DataError
+            As for :meth:`read`, though what was read is compared with the count of rows after the last piece.
+        """
+        for theirs in wanted.values():
+            self.refuse_repeated(theirs)
+        text, proof = self._proven()
+        quote = self.quote if proof.quotes else None
+        size, height, header = text.size(), 0, True
+        for piece, end in in_rows(text, quote, max(size * rows // max(proof.rows, 1), 1)):
+            part = _without_blank_lines(piece, self.quote) if proof.blank else piece
+            if end == size and not part.whole():
+                continue
+            frame = self._scanned(part.whole(), wanted, proof, header=header)
+            header, height = False, height + frame.height
+            if end == size:
+                self._check_height(height, proof)
+            if self.quote is None and self.kind == "tsv":
+                self._warn_of_quotes(frame, wanted)
+            yield frame, end / size
+
+    def _scanned(self, source: Path | bytes, wanted: dict[str, str], proof: Proof, *, header: bool = True) -> pl.DataFrame:
+        """The wanted columns of a file or of bytes, whose first row may be the header."""
+        names = _made_different(self.columns)
         lazy = pl.scan_csv(
-            text.file if text.data is None else text.data,
+            source,
+            has_header=header,
             separator=self.separator,
             quote_char=self.quote if proof.quotes else None,
             infer_schema=False,
@@ -92,18 +129,17 @@ class Delimited:
             with_column_names=lambda _: names,
         )
         try:
-            frame = lazy.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
+            return lazy.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
         except pl.exceptions.PolarsError:
             refuse_bad_utf8(self.text, self.kind)
             raise
-        if frame.height != proof.rows - 1:
+
+    def _check_height(self, height: int, proof: Proof) -> None:
+        if height != proof.rows - 1:
             raise DataError(
-                f"{self.text.file} cannot be read as {self.kind}: it holds {proof.rows - 1:,} rows, but {frame.height:,} "
+                f"{self.text.file} cannot be read as {self.kind}: it holds {proof.rows - 1:,} rows, but {height:,} "
                 f"were read; does it hold quotes or line ends that belong to a text? Say quote= (--quote), or rewrite it"
             )
-        if self.quote is None and self.kind == "tsv":
-            self._warn_of_quotes(frame, wanted)
-        return frame
 
     def _warn_of_quotes(self, frame: pl.DataFrame, wanted: dict[str, str]) -> None:
         if '"' not in self.text.first_lines()[0]:
@@ -140,7 +176,6 @@ class Delimited:
                 f"(--quote none)"
             )
         if proof.blank:
-            text = _without_blank_lines(text, self.quote)
             log(f"{text.file}: {proof.blank:,} blank lines left out")
         return text, proof
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TypeAlias
 import polars as pl
 
 from recsys.core.progress import log
+from recsys.data.formats.pieces import Pieces, Reader, sliced
 from recsys.errors import DataError
 
 Struct: TypeAlias = dict[int, Any]
@@ -21,8 +22,38 @@ Struct: TypeAlias = dict[int, Any]
 _LARGEST_FOOTER = 1 << 22
 """Files of thousands of columns are read without this proof: parsing their footers would cost more than reading them."""
 _PAGE_HEADER = 1 << 20
+_MANY_SLICES = 8
+"""Slices of one row group from which on their cost is told: the group is unpacked anew for each."""
 _INTEGERS = {1: "<i", 2: "<q"}
 _BYTES = 6
+
+
+def open_parquet(file: Path) -> tuple[list[str], Reader, Pieces]:
+    """Find the columns of a Parquet file, and how to read some of them: at once, or piece by piece."""
+    stored = pl.scan_parquet(file, glob=False, hive_partitioning=False)
+
+    def read(wanted: dict[str, str]) -> pl.DataFrame:
+        frame = stored.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
+        prove_parquet(file, {ours: Seen.of(frame[ours]) for ours in wanted}, wanted)
+        return frame
+
+    def pieces(wanted: dict[str, str], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
+        groups = groups_of(file) or [stored.select(pl.len()).collect().item()]
+        if max(groups) > _MANY_SLICES * rows:
+            log(
+                f"{file}: a row group holds {max(groups):,} rows, and is read {rows:,} rows at a time, each time from its "
+                f"start; smaller row groups are read faster"
+            )
+        seen = dict[str, Seen]()
+        for frame, share in sliced(stored, wanted, rows, groups):
+            for ours in wanted:
+                new = Seen.of(frame[ours])
+                seen[ours] = seen[ours].joined(new) if ours in seen else new
+            if share == 1.0:
+                prove_parquet(file, seen, wanted)
+            yield frame, share
+
+    return stored.collect_schema().names(), read, pieces
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +19,9 @@ from recsys.data.formats.dialect import PLAIN, Dialect
 from recsys.data.formats.json_lines import JsonLines
 from recsys.data.formats.missing_column import missing_column
 from recsys.data.formats.movielens import read_movielens
-from recsys.data.formats.parquet import prove_parquet
+from recsys.data.formats.parquet import open_parquet
 from recsys.data.formats.paths import Format, format_of
+from recsys.data.formats.pieces import Pieces, Reader, one_piece
 from recsys.errors import ConfigError, DataError
 
 
@@ -38,12 +39,15 @@ class Table:
         Its columns, and those that a file's folders give (``year=2024/``).
     read : callable
         Our name → its name; returns these columns of all rows.
+    pieces : callable
+        Yields them piece by piece; see :data:`recsys.data.formats.pieces.Pieces`.
     """
 
     name: str
     format: Format | None
     columns: list[str]
-    read: Callable[[dict[str, str]], pl.DataFrame]
+    read: Reader
+    pieces: Pieces
 
     def words(self, null_values: str | Sequence[str] | None) -> bool | None:
         """Whether to refuse ids such as NULL: in files, unless null values are named; None: warn about them."""
@@ -81,26 +85,33 @@ def open_table(
     """
     fmt = _checked(file, fmt, dialect)
     with guarded(file, fmt):
-        own, read = _opened(file, fmt, movielens_columns, dialect)
+        own, read, pieces = _opened(file, fmt, movielens_columns, dialect)
     constant = {name: value for name, value in (partition or {}).items() if name not in own}
     columns = [*own, *constant]
 
-    def read_wanted(wanted: dict[str, str]) -> pl.DataFrame:
+    def inner(wanted: dict[str, str]) -> dict[str, str]:
         for ours, theirs in wanted.items():
             if theirs not in columns:
                 raise DataError(missing_column(file, ours, theirs, columns, lines=fmt in ("csv", "tsv")))
-        inner = {ours: theirs for ours, theirs in wanted.items() if theirs not in constant}
-        with guarded(file, fmt):
-            lazy = read(inner or {"": own[0]}).lazy()
-            given = [
-                pl.lit(constant[theirs], pl.String).alias(ours) for ours, theirs in wanted.items() if theirs in constant
-            ]
-            frame = lazy.with_columns(given).select(*wanted)
-            if dialect.null_values:
-                frame = _without_nulls(frame.collect(), dialect.null_values).lazy()
-            return frame.collect()
+        return {ours: theirs for ours, theirs in wanted.items() if theirs not in constant} or {"": own[0]}
 
-    return Table(str(file), fmt, columns, read_wanted)
+    def finished(frame: pl.DataFrame, wanted: dict[str, str]) -> pl.DataFrame:
+        given = [pl.lit(constant[theirs], pl.String).alias(ours) for ours, theirs in wanted.items() if theirs in constant]
+        frame = frame.with_columns(given).select(*wanted)
+        return _without_nulls(frame, dialect.null_values) if dialect.null_values else frame
+
+    def read_wanted(wanted: dict[str, str]) -> pl.DataFrame:
+        own_columns = inner(wanted)
+        with guarded(file, fmt):
+            return finished(read(own_columns), wanted)
+
+    def pieces_of_wanted(wanted: dict[str, str], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
+        own_columns = inner(wanted)
+        with guarded(file, fmt):
+            for frame, share in pieces(own_columns, rows):
+                yield finished(frame, wanted), share
+
+    return Table(str(file), fmt, columns, read_wanted, pieces_of_wanted)
 
 
 def table_of(name: str, columns: list[str], read: Callable[[dict[str, str]], pl.DataFrame]) -> Table:
@@ -128,7 +139,7 @@ def table_of(name: str, columns: list[str], read: Callable[[dict[str, str]], pl.
                 raise DataError(missing_column(name, ours, theirs, columns, lines=False))
         return read(wanted)
 
-    return Table(name, None, columns, read_wanted)
+    return Table(name, None, columns, read_wanted, one_piece(read_wanted))
 
 
 def with_dialect(table: Table, dialect: Dialect) -> Table:
@@ -175,26 +186,25 @@ def _checked(file: Path, fmt: Format | None, dialect: Dialect) -> Format:
 
 def _opened(
     file: Path, fmt: Format, movielens_columns: Sequence[str], dialect: Dialect
-) -> tuple[list[str], Callable[[dict[str, str]], pl.DataFrame]]:
+) -> tuple[list[str], Reader, Pieces]:
     if fmt in ("csv", "tsv"):
         table = Delimited.open(file, fmt, dialect)
-        return table.columns, table.read
+        return table.columns, table.read, table.pieces
+    if fmt == "parquet":
+        return open_parquet(file)
+    columns, read = _opened_whole(file, fmt, movielens_columns, dialect)
+    return columns, read, one_piece(read)
+
+
+def _opened_whole(file: Path, fmt: Format, movielens_columns: Sequence[str], dialect: Dialect) -> tuple[list[str], Reader]:
+    """Open a file of a format that is only read as a whole."""
     if fmt == "ndjson":
         lines = JsonLines.open(file, dialect.encoding)
         return lines.columns, lines.read
     if fmt == "movielens":
         frame = read_movielens(file, movielens_columns, dialect.encoding)
         return list(movielens_columns), lambda wanted: _selected(frame, wanted)
-    if fmt == "arrow":
-        return open_arrow_file(file)
-    stored = pl.scan_parquet(file, glob=False, hive_partitioning=False)
-
-    def read_stored(wanted: dict[str, str]) -> pl.DataFrame:
-        found = _selected(stored, wanted)
-        prove_parquet(file, found, wanted)
-        return found
-
-    return stored.collect_schema().names(), read_stored
+    return open_arrow_file(file)
 
 
 def _selected(frame: pl.LazyFrame, wanted: dict[str, str]) -> pl.DataFrame:

@@ -60,6 +60,10 @@ class TextBytes:
         with self.file.open("rb") as stream:
             return stream.read(size)
 
+    def size(self) -> int:
+        """The number of bytes."""
+        return self.file.stat().st_size if self.data is None else len(self.data)
+
     def whole(self) -> bytes:
         """Read all bytes."""
         return self.file.read_bytes() if self.data is None else self.data

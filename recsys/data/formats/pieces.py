@@ -1,0 +1,63 @@
+"""Read a table piece by piece, so that it need not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+import polars as pl
+
+Reader: TypeAlias = Callable[[dict[str, str]], pl.DataFrame]
+"""Our name → the table's: returns these columns of all rows."""
+Pieces: TypeAlias = Callable[[dict[str, str], int], Iterator[tuple[pl.DataFrame, float]]]
+"""Our name → the table's, and a number of rows: yields these columns of about so many rows, in order, and the share of the
+table that is read by then."""
+
+
+def one_piece(read: Reader) -> Pieces:
+    """Read the whole table as one piece: its format allows no other way."""
+
+    def pieces(wanted: dict[str, str], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
+        yield read(wanted), 1.0
+
+    return pieces
+
+
+def sliced(
+    stored: pl.LazyFrame, wanted: Mapping[str, str], rows: int, groups: Sequence[int]
+) -> Iterator[tuple[pl.DataFrame, float]]:
+    """Read a stored table in slices, which end where its groups of rows end if these are not larger.
+
+    Parameters
+    ----------
+    stored : LazyFrame
+        Of a format that reads slices without the rest.
+    wanted : mapping
+        Our name → the table's.
+    rows : int
+        Rows of a piece.
+    groups : sequence of int
+        The rows of each group, in all those of the table.
+    """
+    chosen = stored.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items())
+    total, done = max(sum(groups), 1), 0
+    for size in _sizes(groups, rows):
+        frame = chosen.slice(done, size).collect()
+        done += size
+        yield frame, done / total
+
+
+def _sizes(groups: Sequence[int], rows: int) -> Iterator[int]:
+    """The sizes of the slices: several small groups, or a part of a large one."""
+    held = 0
+    for group in groups:
+        if held and held + group > rows:
+            yield held
+            held = 0
+        left = group
+        while held + left > rows:
+            yield rows
+            left -= rows
+        held += left
+    if held:
+        yield held
