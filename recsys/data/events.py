@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import polars as pl
@@ -59,7 +60,7 @@ def join_columns(
     DataError
         Some files have times and others do not, their units differ, or an event lacks a time, order or weight.
     """
-    _all_or_none_timed(parts)
+    refuse_some_untimed([(part.source, part.times is not None) for part in parts])
     timed = [part for part in parts if part.times is not None]
     columns = instants([part.times for part in timed if part.times is not None], time_unit, what="the timestamps")
     tables = [part.table for part in parts]
@@ -79,14 +80,42 @@ def join_columns(
     return Events(users, items, joined, next((names[name] for name in (ORDER, TIMESTAMP) if name in names), None))
 
 
-def _all_or_none_timed(parts: Sequence[ParsedColumns]) -> None:
-    timed = [part.times is not None for part in parts]
+def refuse_some_untimed(sources: Sequence[tuple[str, bool]]) -> None:
+    """Refuse a log of which some tables have times and others do not: (name, whether it has times).
+
+    Raises
+    ------
+    DataError
+        The message names one of each.
+    """
+    timed = [yes for _, yes in sources]
     if any(timed) and not all(timed):
-        with_times, without = parts[timed.index(True)], parts[timed.index(False)]
+        with_times, without = sources[timed.index(True)][0], sources[timed.index(False)][0]
         raise DataError(
-            f"{with_times.source} has a column {TIMESTAMP!r} and {without.source} has none; name the column that orders "
-            f"the events of both, order= (--order)"
+            f"{with_times} has a column {TIMESTAMP!r} and {without} has none; name the column that orders the events of "
+            f"both, order= (--order)"
         )
+
+
+def refuse_unordered(source: str, missing: int, height: int, column: str, hint: str) -> NoReturn:
+    """Refuse events without a value in the column that orders them; ``hint`` ends the message. Raises DataError."""
+    raise DataError(
+        f"{source}: {missing:,} of {height:,} rows {have(missing)} no value in the column "
+        f"{column!r} that orders them; fill them in{hint}"
+    )
+
+
+def refuse_unweighted(source: str, missing: int, height: int, column: str) -> NoReturn:
+    """Refuse events without a weight. Raises DataError."""
+    raise DataError(
+        f"{source}: {missing:,} of {height:,} rows {have(missing)} no value in the column "
+        f"{column!r}; fill them in, or remove these rows"
+    )
+
+
+def refuse_empty(source: str) -> NoReturn:
+    """Refuse a table none of whose events has an order. Raises DataError."""
+    raise DataError(f"{source}: no row has a value in the column that orders the events")
 
 
 def _known(table: pl.DataFrame, part: ParsedColumns, drop_unordered: bool, hint: str) -> pl.DataFrame:
@@ -94,16 +123,12 @@ def _known(table: pl.DataFrame, part: ParsedColumns, drop_unordered: bool, hint:
     for name in (ORDER, TIMESTAMP):
         if name in table.columns and (missing := table[name].null_count()):
             if not drop_unordered:
-                raise DataError(
-                    f"{part.source}: {missing:,} of {table.height:,} rows {have(missing)} no value in the column "
-                    f"{part.names[name]!r} that orders them; fill them in{hint}"
-                )
+                refuse_unordered(part.source, missing, table.height, part.names[name], hint)
             table = table.filter(pl.col(name).is_not_null())
     if WEIGHT in table.columns and (missing := table[WEIGHT].null_count()):
-        raise DataError(
-            f"{part.source}: {missing:,} of {table.height:,} rows {have(missing)} no value in the column "
-            f"{part.names[WEIGHT]!r}; fill them in, or remove these rows"
-        )
+        refuse_unweighted(part.source, missing, table.height, part.names[WEIGHT])
+    if table.height == 0:
+        refuse_empty(part.source)
     return table
 
 

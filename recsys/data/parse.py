@@ -69,6 +69,8 @@ def parse_columns(raw: pl.DataFrame, names: Mapping[str, str], source: str, *, w
     items, item_rows = encode(check_ids(raw[ITEM], where[ITEM], words=words), "item")
     raw = raw.drop(ITEM)
     parsed = {name: parse(raw[name], where[name], 0) for name, parse in PARSERS.items() if name in names}
+    if EVENT in names:
+        parsed[EVENT] = parse_event(raw[EVENT], where[EVENT])
     times = read_times(raw[TIMESTAMP], where[TIMESTAMP]) if TIMESTAMP in names else None
     return ParsedColumns(source, names, users, items, pl.DataFrame({USER: user_rows, ITEM: item_rows} | parsed), times)
 
@@ -227,25 +229,39 @@ def _missing_words(text: pl.Series, distinct: Tally, where: str, *, refuse: bool
     warn(f"{message}; all rows with the same word share one id")
 
 
-def parse_event(raw: pl.Series, where: str, skipped: int = 0) -> pl.Series:
-    """Parse a column of event types (text, categories, whole numbers or truth values) as String, as they are written.
-
-    The column may be a piece: ``skipped`` rows stand before it, as in the other functions here.
+def event_column(raw: pl.Series, where: str) -> pl.Series:
+    """A column of event types (text, categories, whole numbers or truth values) as String, as they are written.
 
     Raises
     ------
     DataError
-        The column has another type, or a row has no value.
+        The column has another type.
     """
     if not (raw.dtype.is_integer() or raw.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Null)):
         raise DataError(f"{where}: is of type {raw.dtype}, expected event types: text or whole numbers")
-    text = raw.cast(pl.String)
-    rows = (text.is_null() | (text.str.strip_chars() == "")).arg_true()
-    if len(rows):
+    return raw.cast(pl.String)
+
+
+def check_events(distinct: Tally, where: str) -> None:
+    """Refuse rows without an event type.
+
+    Raises
+    ------
+    DataError
+        A row has no value.
+    """
+    missing = distinct.values.is_null() | (distinct.values.str.strip_chars() == "").fill_null(False)
+    if count := distinct.rows_of(missing):
         raise DataError(
-            f"{where}: {len(rows)} of {len(raw)} rows {have(len(rows))} no value, the first is row "
-            f"{skipped + rows[0] + 1}; each event needs a type: fill it in, or remove the row"
+            f"{where}: {count} of {distinct.height} rows {have(count)} no value, the first is row "
+            f"{_first_row(distinct, missing)}; each event needs a type: fill it in, or remove the row"
         )
+
+
+def parse_event(raw: pl.Series, where: str) -> pl.Series:
+    """Parse a column of event types; see :func:`event_column` and :func:`check_events`."""
+    text = event_column(raw, where)
+    check_events(Distinct.of(text), where)
     return text
 
 
@@ -319,6 +335,5 @@ def parse_order(raw: pl.Series, where: str, skipped: int = 0) -> pl.Series:
 PARSERS: Final[Mapping[str, Callable[[pl.Series, str, int], pl.Series]]] = {
     ORDER: parse_order,
     WEIGHT: parse_weight,
-    EVENT: parse_event,
 }
 """Our name of a column → its parser: of the raw column, its name for messages, and the rows before it."""

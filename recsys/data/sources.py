@@ -15,6 +15,7 @@ from recsys.core.progress import naming
 from recsys.data.formats.dialect import Dialect
 from recsys.data.formats.frames import Frame, Read, is_frame, no_frame, open_frame
 from recsys.data.formats.paths import Format, PathLike, TableFile, expand, format_of, table_files
+from recsys.data.formats.pieces import Pieces
 from recsys.data.formats.remote import RemoteFile, is_remote, remote_files
 from recsys.data.formats.table import Table, open_table, table_of, with_dialect
 from recsys.errors import ConfigError, DataError, RecsysError
@@ -73,7 +74,7 @@ def tables_of(source: Source, fmt: Format | None, movielens_columns: Sequence[st
         for one in local_tables(paths, fmt):
             with _called(one):
                 table = open_table(one.file, one.format, movielens_columns, dialect, one.constants)
-            yield replace(table, name=one.name, read=_reading(table, one))
+            yield replace(table, name=one.name, read=_reading(table, one), pieces=_piecing(table, one))
         return
     if fmt is not None:
         raise ConfigError("format= is for files, and a frame is none; leave it out")
@@ -127,6 +128,19 @@ def _reading(table: Table, one: TableFile) -> Read:
             return table.read(wanted)
 
     return read
+
+
+def _piecing(table: Table, one: TableFile) -> Pieces:
+    def pieces(wanted: dict[str, str], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
+        found = table.pieces(wanted, rows)
+        while True:
+            with _called(one):  # what the caller logs between two pieces names its own files
+                piece = next(found, None)
+            if piece is None:
+                return
+            yield piece
+
+    return pieces
 
 
 @contextmanager

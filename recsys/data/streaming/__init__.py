@@ -1,0 +1,1 @@
+"""From files to a store in bounded memory: pieces of files, ids merged piece by piece, events sorted in buckets on disk."""
