@@ -68,7 +68,7 @@ def join_columns(
         tables = [table.with_columns(times.alias(TIMESTAMP)) for table, times in zip(tables, columns, strict=True)]
     kept = [_known(table, part, drop_unordered, hint) for table, part in zip(tables, parts, strict=True)]
     if not any(table.height for table in kept):
-        raise DataError(f"{parts[0].source}: no row has a value in the column that orders the events")
+        refuse_empty(parts[0].source)
     users, user_rows = _joined([part.users for part in parts], [table[USER] for table in kept], "user")
     items, item_rows = _joined([part.items for part in parts], [table[ITEM] for table in kept], "item")
     joined = pl.concat(kept, how="vertical_relaxed").with_columns(pl.Series(USER, user_rows), pl.Series(ITEM, item_rows))
@@ -114,7 +114,7 @@ def refuse_unweighted(source: str, missing: int, height: int, column: str) -> No
 
 
 def refuse_empty(source: str) -> NoReturn:
-    """Refuse a table none of whose events has an order. Raises DataError."""
+    """Refuse a log none of whose events has an order; ``source`` is its first table. Raises DataError."""
     raise DataError(f"{source}: no row has a value in the column that orders the events")
 
 
@@ -127,8 +127,6 @@ def _known(table: pl.DataFrame, part: ParsedColumns, drop_unordered: bool, hint:
             table = table.filter(pl.col(name).is_not_null())
     if WEIGHT in table.columns and (missing := table[WEIGHT].null_count()):
         refuse_unweighted(part.source, missing, table.height, part.names[WEIGHT])
-    if table.height == 0:
-        refuse_empty(part.source)
     return table
 
 

@@ -124,7 +124,7 @@ class _Renumbered:
 
 def _refuse_unknown(tables: list[Scanned], times: list[pl.Series | None], request: LogRequest) -> bool:
     """Refuse events without an order or a weight; tell whether any is left out."""
-    left_out = False
+    left_out, events = False, sum(table.height for table in tables)
     for table, column in zip(tables, times, strict=True):
         missing = {ORDER: table.missing.get(ORDER, 0), TIMESTAMP: 0 if column is None else column.null_count()}
         for name, count in missing.items():
@@ -139,8 +139,9 @@ def _refuse_unknown(tables: list[Scanned], times: list[pl.Series | None], reques
             unweighted += frame[WEIGHT].null_count() if WEIGHT in frame.columns else 0
         if unweighted:
             refuse_unweighted(table.name, unweighted, height, table.names[WEIGHT])
-        if height == 0:
-            refuse_empty(table.name)
+        events += height - table.height
+    if events == 0:
+        refuse_empty(tables[0].name)
     return left_out
 
 
