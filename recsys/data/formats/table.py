@@ -114,7 +114,7 @@ def open_table(
     return Table(str(file), fmt, columns, read_wanted, pieces_of_wanted)
 
 
-def table_of(name: str, columns: list[str], read: Callable[[dict[str, str]], pl.DataFrame]) -> Table:
+def table_of(name: str, columns: list[str], read: Reader) -> Table:
     """A table that is no file; a column that is missing is told as for a file.
 
     Parameters
@@ -154,7 +154,11 @@ def with_dialect(table: Table, dialect: Dialect) -> Table:
         raise ConfigError(f"{table.name} is no text file and has no {useless}; leave out {useless}= (--{useless})")
     if not dialect.null_values:
         return table
-    return replace(table, read=lambda wanted: _without_nulls(table.read(wanted), dialect.null_values))
+
+    def read(wanted: dict[str, str]) -> pl.DataFrame:
+        return _without_nulls(table.read(wanted), dialect.null_values)
+
+    return replace(table, read=read, pieces=one_piece(read))
 
 
 def _without_nulls(frame: pl.DataFrame, words: Sequence[str]) -> pl.DataFrame:
