@@ -22,7 +22,14 @@ def import_log(arguments: Namespace) -> Answer:
     how = log_options(arguments)
     if arguments.append:  # what the store says, unless the flags say otherwise
         how = {name: one for name, one in how.items() if name not in ("ties", "unordered") or one not in ("file", False)}
-    imported(arguments.log, arguments.out, append=arguments.append, overwrite=arguments.overwrite, **how)
+    imported(
+        arguments.log,
+        arguments.out,
+        append=arguments.append,
+        overwrite=arguments.overwrite,
+        memory=arguments.memory,
+        **how,
+    )
     facts = describe(Path(arguments.out))
     following = command("fit", Path(arguments.out), "--out", "runs/new")
     return Answer(f"{describe_text(facts)}\nnext:\n  {following}", facts)

@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import argparse
 
+from recsys.data.streaming.bounds import bytes_of
+from recsys.errors import ConfigError
+
+
+def amount(text: str) -> int:
+    """The bytes that a text such as 4GiB means, for argparse."""
+    try:
+        return bytes_of(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
 
 def add_import_flags(parser: argparse.ArgumentParser) -> None:
     """``--out``, ``--append`` and ``--overwrite``; the columns of the log come beside them."""
@@ -13,6 +24,11 @@ def add_import_flags(parser: argparse.ArgumentParser) -> None:
         help="add the log to the store in --out: takes time for the new events only, late ones find their place",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier store in --out")
+    parser.add_argument(
+        "--memory", metavar="SIZE", type=amount,
+        help="memory that a new store is made with, such as 4GiB, beside distinct ids; more is faster, and the rest lies "
+        "on the disk of --out meanwhile (default: half of what is free, at most 4GiB)",
+    )  # fmt: skip
 
 
 def add_verify_flag(parser: argparse.ArgumentParser) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from recsys.core.arguments import flag, place
 from recsys.core.files import Held, exclusive
+from recsys.data.formats.dialect import Dialect
 from recsys.data.formats.paths import Format
 from recsys.data.interactions import Interactions
+from recsys.data.log_request import LogRequest
 from recsys.data.order import Ties
 from recsys.data.read import read_interactions
 from recsys.data.sources import Source, sources
 from recsys.data.store.append import append as append_to
 from recsys.data.store.opening import open_store
 from recsys.data.store.reader import read_store
-from recsys.data.store.writer import check_target, write_store
+from recsys.data.streaming.bounds import Bounds
+from recsys.data.streaming.build import stream_log
 from recsys.data.times.units import TimeUnit
 from recsys.errors import ConfigError, DamagedError, DataError
 
@@ -45,9 +48,18 @@ class Reading(TypedDict, total=False):
 
 
 def import_log(
-    source: Source, out: str | Path, *, append: bool = False, overwrite: bool = False, **reading: Unpack[Reading]
+    source: Source,
+    out: str | Path,
+    *,
+    append: bool = False,
+    overwrite: bool = False,
+    memory: int | None = None,
+    **reading: Unpack[Reading],
 ) -> Interactions:
     """Read a log into a store, or append it to one, and open the store.
+
+    A new store is made in bounded memory: Parquet, CSV and TSV files are read piece by piece, and the events are sorted by
+    ranges of users on the disk of ``out``. It equals the log that :func:`recsys.read_interactions` gives.
 
     A store that is whole stays whole, whatever happens meanwhile: after an error or a kill, it is as it was before, or
     holds the new events. Another process that writes the same store is refused.
@@ -70,6 +82,9 @@ def import_log(
         and whether there is an order, are those of the store.
     overwrite : bool
         Whether to replace a store in ``out``.
+    memory : int, optional
+        Bytes that a new store is made with, beside the distinct ids, 8 bytes for each user and item, and files of other
+        formats, which are read whole; by default half of what is free, at most 4 GiB. More is faster.
     **reading
         The other parameters of :func:`recsys.read_interactions`.
 
@@ -83,7 +98,7 @@ def import_log(
     DataError
         The log cannot be read, does not fit the store, or something else stands in ``out``.
     ConfigError
-        Both ``append`` and ``overwrite`` are given, or as for :func:`recsys.read_interactions`.
+        ``append`` is given with ``overwrite`` or ``memory``; ``memory`` is less than 256 MiB; or as for :func:`recsys.read_interactions`.
     OSError
         The store cannot be written, or there is no room for it.
 
@@ -99,14 +114,33 @@ def import_log(
     folder = Path(place(out, "out"))
     if flag(append, "append") and flag(overwrite, "overwrite"):
         raise ConfigError("append and overwrite (--append, --overwrite) exclude each other; give one of them")
+    if append and memory is not None:
+        raise ConfigError("memory= (--memory) is for new stores: appended events are read as a whole; leave it out")
+    bounds = Bounds.of(memory)
     with exclusive(folder) as held:
         if append:
             _append(source, folder, reading, held)
         else:
-            check_target(folder, overwrite=overwrite)
-            log = read_interactions(source, **reading)
-            write_store(folder, log.contents(), source=names_of(source), overwrite=overwrite, held=held)
+            _stream(source, folder, reading, bounds, overwrite=overwrite, held=held)
     return open_store(folder)
+
+
+def _stream(source: Source, folder: Path, reading: Reading, bounds: Bounds, *, overwrite: bool, held: Held) -> None:
+    how: dict[str, Any] = dict(reading)
+    fmt = how.pop("format", None)
+    words = [how.pop(name, None) for name in ("separator", "quote", "encoding", "null_values")]
+    stream_log(
+        source,
+        folder,
+        LogRequest(**how),
+        format=fmt,
+        dialect=Dialect.of(*words),
+        null_values=words[-1],
+        bounds=bounds,
+        told=names_of(source),
+        overwrite=overwrite,
+        held=held,
+    )
 
 
 def _append(source: Source, folder: Path, reading: Reading, held: Held) -> None:

@@ -48,6 +48,7 @@ def stream_log(
     dialect: Dialect,
     null_values: str | Sequence[str] | None = None,
     bounds: Bounds,
+    told: Sequence[str] = (),
     overwrite: bool = False,
     held: Held | None = None,
 ) -> Interactions:
@@ -65,6 +66,8 @@ def stream_log(
     request : LogRequest
     dialect : Dialect
     bounds : Bounds
+    told : sequence of str
+        What the store tells of its source.
     overwrite : bool
         Whether a store may be replaced.
     held : Held, optional
@@ -94,7 +97,7 @@ def stream_log(
             overwrite=overwrite,
             held=held,
         ) as writer:
-            writing.write(writer)
+            writing.write(writer, told)
     log = open_store(target)
     certain = request.unordered or log.order_column is not None
     log_order(log.ordered_by, log.histories, len(log.items), None if certain else found.others, request.weight)
@@ -128,7 +131,6 @@ class _Writing:
     def __init__(self, found: Scan, settled: Settled, request: LogRequest, buckets: Buckets) -> None:
         self.settled, self.request, self.buckets = settled, request, buckets
         self.names = found.tables[0].names
-        self.sources = [table.name for table in found.tables]
         self.timed = TIMESTAMP in self.names
         self.weighted = WEIGHT in self.names or request.event_weights is not None
         kept = found.types.values.filter(pl.Series(settled.type_counts > 0))
@@ -151,7 +153,7 @@ class _Writing:
             for file in table.files:
                 file.unlink()
 
-    def write(self, writer: StoreWriter) -> None:
+    def write(self, writer: StoreWriter, told: Sequence[str]) -> None:
         """Sort each range of users, and seal the store."""
         places = places_of(IdMap(self.settled.items, "item", checked=True)) if self.request.ties == "item" else None
         keys = self._shuffled() if self.request.unordered else None
@@ -173,7 +175,7 @@ class _Writing:
             ordered=not self.request.unordered,
             order_column=next((self.names[name] for name in (ORDER, TIMESTAMP) if name in self.names), None),
             ties=self.request.ties,
-            source=self.sources,
+            source=told,
         )
 
     def _sorted(
