@@ -98,7 +98,8 @@ def import_log(
     DataError
         The log cannot be read, does not fit the store, or something else stands in ``out``.
     ConfigError
-        ``append`` is given with ``overwrite`` or ``memory``; ``memory`` is less than 256 MiB; or as for :func:`recsys.read_interactions`.
+        ``append`` is given with ``overwrite`` or ``memory``; ``memory`` is less than 256 MiB; or as for
+        :func:`recsys.read_interactions`.
     OSError
         The store cannot be written, or there is no room for it.
 
