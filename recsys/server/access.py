@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, get_args
 
 from limits import RateLimitItem, parse
@@ -149,9 +149,15 @@ def _check_local(request: Request) -> None:
     """
     hosts = [request.headers.get("host", ""), request.headers.get("origin", "").partition("://")[2]]
     for host in hosts:
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if name.strip("[]") not in _LOCAL and host:
+        if host and not _is_local(host):
             raise Problem(
                 403, "foreign", "The server is open to this machine alone",
                 "a server without keys (--open) answers requests to localhost alone, not those of other sites",
             )  # fmt: skip
+
+
+@lru_cache(_REMEMBERED)
+def _is_local(host: str) -> bool:
+    """Whether a host, perhaps with a port, is this machine."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    return name.strip("[]") in _LOCAL

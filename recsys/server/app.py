@@ -11,6 +11,7 @@ from recsys.server import problems
 from recsys.server.gate import Gate
 from recsys.server.routes import admin, events, health, items, look_up, metrics, page, recommend, schema, users
 from recsys.server.served import Served
+from recsys.server.shortcut import Shortcut
 
 
 def create_app(served: Served) -> FastAPI:
@@ -21,10 +22,11 @@ def create_app(served: Served) -> FastAPI:
     served : Served
     """
     settings = served.settings
-    around = [Middleware(Gate, settings.limits.in_flight, served.metrics)]
+    around = [Middleware(Gate, settings.limits.in_flight, served.metrics, settings.logs.log_level in ("debug", "info"))]
     if settings.access.cors_origins:
         around.append(Middleware(CORSMiddleware, allow_origins=settings.access.cors_origins, allow_methods=["GET", "POST"],
                                  allow_headers=["authorization", "content-type"]))  # fmt: skip
+    around.append(Middleware(Shortcut, recommend.routes.routes))
     app = FastAPI(
         title="recsys",
         version=__version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -39,6 +40,7 @@ from recsys.server.shadow import Shadow, ShadowReport
 from recsys.server.stages import listening, stage
 from recsys.server.store import EventStore, Forgotten
 from recsys.server.traces import batch_span, here
+from recsys.server.turns import Turns
 from recsys.server.watcher import EngineWatcher, Unseen
 from recsys.serving.request_arguments import RawId
 
@@ -77,6 +79,8 @@ class Engine:
     ----------
     ready : bool
         Whether requests should come: from the warm-up until the end.
+    turns : Turns or None
+        With the event loop that asks; see :meth:`taking_turns`.
 
     Examples
     --------
@@ -106,6 +110,7 @@ class Engine:
         self.live, self.store, self._changes = live, store, changes
         self.deadline = deadline
         self.ready = False
+        self.turns: Turns | None = None
         self._watcher: EngineWatcher = watcher or Unseen()
         self._position = 0
         self._following = Following(live, store)
@@ -128,6 +133,26 @@ class Engine:
     def waiting(self) -> int:
         """Requests in the queue."""
         return self._queue.waiting
+
+    @contextmanager
+    def taking_turns(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """Within the block, the thread of the model takes turns with an event loop, which runs in this thread."""
+        self.turns = Turns(loop, self._queue)
+        self._queue.waker = self.turns.soon
+        try:
+            yield
+        finally:
+            self.turns = self._queue.waker = None
+
+    def check(self, seconds: float) -> None:
+        """Refuse a request that could not be answered so soon, before anything else is done for it.
+
+        Raises
+        ------
+        OverloadedError
+            As :meth:`recommend`.
+        """
+        self._queue.check(seconds)
 
     def recommend(self, ask: RecommendAsk, *, seconds: float | None = None) -> Future[Listed]:
         """Items for one person.

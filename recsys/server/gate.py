@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,10 +16,14 @@ from recsys.server.limits import check_target
 from recsys.server.logs import frames_of, log
 from recsys.server.metrics import Metrics
 from recsys.server.problems import PROBLEM, Problem, problem_of
+from recsys.server.protocol import ARRIVED
 from recsys.server.stages import listening
 from recsys.server.traces import answered, request_span
 
 REQUEST_ID: Final = "x-request-id"
+_ID_HEADER: Final = REQUEST_ID.encode()
+_NO_SNIFFING: Final = (b"x-content-type-options", b"nosniff")
+_NO_STORE: Final = (b"cache-control", b"no-store")
 _GOOD_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _HEALTH: Final = frozenset({"/healthz", "/readyz"})
 _IDS: Final = random.Random()  # noqa: S311 - names for requests; the system's own source would let go of the interpreter
@@ -37,33 +41,36 @@ class Gate:
     in_flight : int
         Requests at once; more get 429. Health answers all the same.
     metrics : Metrics
+    logs : bool
+        Whether each request is worth a line.
     """
 
-    def __init__(self, app: ASGIApp, in_flight: int, metrics: Metrics) -> None:
-        self.app, self._most, self._metrics, self._now = app, in_flight, metrics, 0
+    def __init__(self, app: ASGIApp, in_flight: int, metrics: Metrics, logs: bool = True) -> None:
+        self.app, self._most, self._metrics, self._logs, self._now = app, in_flight, metrics, logs, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, given = time.perf_counter(), Headers(scope=scope)
+        state, given = scope.setdefault("state", {}), Headers(scope=scope)
+        started = state.get(ARRIVED) or time.perf_counter()
         request_id = given.get(REQUEST_ID, "")
         if not _GOOD_ID.fullmatch(request_id):
             request_id = f"{_IDS.getrandbits(128):032x}"
-        scope.setdefault("state", {}).update(request_id=request_id, started=started)
+        state.update(request_id=request_id, started=started)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        status = 0
+        status, own = 0, [(_ID_HEADER, request_id.encode()), _NO_SNIFFING]
 
         async def named(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = request_id
-                headers.setdefault("cache-control", "no-store")
-                headers["x-content-type-options"] = "nosniff"
+                headers = [*message["headers"], *own]
+                if all(name != b"cache-control" for name, _ in headers):
+                    headers.append(_NO_STORE)
+                message["headers"] = headers
             await send(message)
 
         self._now += 1
@@ -72,11 +79,15 @@ class Gate:
             if self._now > self._most and scope["path"] not in _HEALTH:
                 detail = f"{self._most:,} requests are in flight; send it again later"
                 raise Problem(429, "overloaded", "The server has too much to do", detail, retry_after=1)
-            with listening(self._metrics.stage), request_span(scope["method"], given) as span:
-                try:
+            with listening(self._metrics.stage) as traced:
+                if not traced:
                     await self.app(scope, receive, named)
-                finally:
-                    answered(span, scope["method"], route_of(scope), status or 500)
+                else:
+                    with request_span(scope["method"], given) as span:
+                        try:
+                            await self.app(scope, receive, named)
+                        finally:
+                            answered(span, scope["method"], route_of(scope), status or 500)
         except ClientDisconnect:
             status = _GONE
         except Exception as error:  # the last place where a request can get an answer
@@ -91,10 +102,10 @@ class Gate:
             seconds, route = time.perf_counter() - started, route_of(scope)
             self._metrics.request(route, status, seconds, scope["state"].get(PROBLEM))
             caller = scope["state"].get("caller")
-            who = {} if caller is None else {"key_id": caller.key_id}
-            log().info(
-                "request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1e3, 2), **who
-            )
+            if self._logs:
+                who = {} if caller is None else {"key_id": caller.key_id}
+                took = round(seconds * 1e3, 2)
+                log().info("request", method=scope["method"], route=route, status=status, milliseconds=took, **who)
 
 
 def route_of(scope: Scope) -> str:

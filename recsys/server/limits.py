@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
 
 import orjson
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
 from recsys.server.problems import Problem, of_field
+from recsys.server.protocol import WHOLE
 from recsys.server.settings import Limits
 
 LIMIT: Final = "x-limit"
@@ -70,14 +71,12 @@ class LimitedRequest(Request):
         most, length = self.limits.body_bytes, self.headers.get("content-length", "")
         if length.isdigit() and int(length[:20]) > most:
             raise _too_large(most)
-        parts, size = list[bytes](), 0
         try:
-            async with asyncio.timeout(self.seconds):
-                async for part in self.stream():
-                    size += len(part)
-                    if size > most:
-                        raise _too_large(most)
-                    parts.append(part)
+            if self.scope["state"].get(WHOLE):
+                body = await self._joined(most)
+            else:
+                async with asyncio.timeout(self.seconds):
+                    body = await self._joined(most)
         except TimeoutError as error:
             detail = f"the body did not come within {self.seconds:g} seconds"
             raise Problem(408, "too-slow", "The body came too slowly", detail, headers={"connection": "close"}) from error
@@ -86,9 +85,18 @@ class LimitedRequest(Request):
                 400, "unreadable", "The body is not whole", "the connection was closed within the body"
             ) from error
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if size and kind != "application/json":
+        if body and kind != "application/json":
             detail = f"the body is of type {kind[:100]!r}; send JSON and say so: Content-Type: application/json"
             raise Problem(415, "media-type", "The body is not JSON", detail)
+        return body
+
+    async def _joined(self, most: int) -> bytes:
+        parts, size = list[bytes](), 0
+        async for part in self.stream():
+            size += len(part)
+            if size > most:
+                raise _too_large(most)
+            parts.append(part)
         return b"".join(parts)
 
     async def json(self) -> Any:
@@ -144,24 +152,35 @@ def check_model(model: BaseModel, limits: Limits, place: str = "body") -> None:
     Problem
         422, with the field and the limit.
     """
-    bounds, limited = vars(limits), _limited(type(model))
-    for name, value in vars(model).items():
-        if name in limited and value is not None:
-            most = bounds[limited[name]]
-            if isinstance(value, int) and value > most:
+    bounds, values, (limited, nested) = vars(limits), vars(model), _limited(type(model))
+    for name, limit in limited:
+        value = values[name]
+        if value is None:
+            continue
+        most = bounds[limit]
+        if isinstance(value, int):
+            if value > most:
                 raise of_field(f"{place}.{name}", f"must be at most {most:,}, not {value}")
-            if isinstance(value, Sized) and len(value) > most:
-                raise of_field(f"{place}.{name}", f"must have a length of at most {most:,}, not {len(value):,}")
-        if isinstance(value, list) and value and isinstance(value[0], BaseModel):
-            for i, one in enumerate(value):
-                check_model(one, limits, f"{place}.{name}[{i}]")
+        elif len(value) > most:
+            raise of_field(f"{place}.{name}", f"must have a length of at most {most:,}, not {len(value):,}")
+    for name in nested:
+        for i, one in enumerate(values[name] or ()):
+            check_model(one, limits, f"{place}.{name}[{i}]")
 
 
 @cache
-def _limited(model: type[BaseModel]) -> dict[str, str]:
-    """Field → the limit that it stands under."""
+def _limited(model: type[BaseModel]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Fields and the limits that they stand under; fields that are lists of models."""
     extras = {name: field.json_schema_extra for name, field in model.model_fields.items()}
-    return {name: str(extra[LIMIT]) for name, extra in extras.items() if isinstance(extra, dict) and LIMIT in extra}
+    found = [(name, str(extra[LIMIT])) for name, extra in extras.items() if isinstance(extra, dict) and LIMIT in extra]
+    return found, [name for name, field in model.model_fields.items() if _of_models(field.annotation)]
+
+
+def _of_models(annotation: Any) -> bool:
+    """Whether a type is a list of models, or may be one."""
+    if get_origin(annotation) is list:
+        return any(isinstance(one, type) and issubclass(one, BaseModel) for one in get_args(annotation))
+    return any(_of_models(one) for one in get_args(annotation))
 
 
 def check_predicate(where: str | None, limits: Limits, place: str) -> None:
@@ -191,10 +210,12 @@ def check_rules(rules: Mapping[str, Any] | None, limits: Limits, place: str) -> 
     Problem
         422.
     """
-    tables = [one for value in (rules or {}).values() for one in (value if isinstance(value, list) else [value])]
+    if not rules:
+        return
+    tables = [one for value in rules.values() for one in (value if isinstance(value, list) else [value])]
     if len(tables) > limits.max_rules:
         raise of_field(place, f"there are {len(tables):,} rules; at most {limits.max_rules} are read")
-    for one in [rules or {}, *tables]:
+    for one in [rules, *tables]:
         if not isinstance(one, Mapping):
             continue
         check_predicate(one.get("where") if isinstance(one.get("where"), str) else None, limits, f"{place}: where")

@@ -84,6 +84,7 @@ class Metrics:
         own = self.registry = _Registry(auto_describe=False)
         ProcessCollector(registry=own)
         self._requests = Counter("recsys_requests", "Requests answered.", ("route", "status"), registry=own)
+        self._known = dict[tuple[str, int], tuple[Counter, Histogram]]()  # a child is looked up slowly
         self._seconds = Histogram(
             "recsys_request_seconds",
             "Seconds to answer a request of any status.",
@@ -168,8 +169,12 @@ class Metrics:
         kind : str or None
             Of the problem that was answered.
         """
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        known = self._known.get((route, status))
+        if known is None:
+            known = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._known[route, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
         reason = reason_of(status, kind)
         if reason is not None:
             self._rejected.labels(reason).inc()

@@ -12,12 +12,10 @@ from typing import Generic, Protocol, TypeVar
 
 from recsys.core.progress import warn
 from recsys.errors import DeadlineError, OverloadedError
+from recsys.server.pace import Pace
 
 Q = TypeVar("Q")
 A = TypeVar("A")
-
-_SMOOTHING = 0.2
-"""Weight of the newest batch in the estimate of the pace."""
 
 
 class Watcher(Protocol):
@@ -81,7 +79,7 @@ class ModelQueue(Generic[Q, A]):
 
     The thread takes what is there, up to its budget, and never waits for more. Jobs whose deadline has passed or whose
     caller has gone are dropped before they are computed. More than ``length`` waiting requests, and jobs that could not
-    begin before their deadline at the present pace, are refused at once.
+    be answered before their deadline at the present pace, are refused at once.
 
     Parameters
     ----------
@@ -97,6 +95,8 @@ class ModelQueue(Generic[Q, A]):
     ----------
     waiting : int
         Requests that wait.
+    waker : function or None
+        Called instead of waking the thread for a new job; it sees to it that :meth:`wake` is called soon.
 
     Examples
     --------
@@ -123,8 +123,12 @@ class ModelQueue(Generic[Q, A]):
         self._jobs: deque[Job[Q, A]] = deque()
         self._changed = threading.Condition()
         self.waiting = 0
-        self._pace = 0.0  # seconds per request
+        self.waker: Callable[[], None] | None = None
+        self._positions = 0
+        self._pace = Pace()
         self._busy = False
+        self._idle_at = 0.0  # when the present batch should be done
+        self._batches = 0
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="recsys-model", daemon=True)
         self._thread.start()
@@ -155,20 +159,52 @@ class ModelQueue(Generic[Q, A]):
         """
         job: Job[Q, A] = Job(asked, requests, positions, time.monotonic() + seconds)
         with self._changed:
-            if self._closed:
-                raise OverloadedError("this server is stopping; ask another one, or again in a moment", 1.0)
-            if self.waiting + requests > self._length:
-                self._drop_dead()
-            ahead = self.waiting * self._pace
-            if self.waiting and (self.waiting + requests > self._length or ahead > seconds):
-                self._watcher.dropped("overload", requests)
-                raise OverloadedError(
-                    f"{self.waiting:,} requests wait for the model already; ask again in a moment", max(0.1, ahead)
-                )
+            self._check(seconds, requests, positions)
             self._jobs.append(job)
-            self._count(requests)
-            self._changed.notify()
+            self._count(job, 1)
+            if self.waker is None:
+                self._changed.notify_all()
+        if self.waker is not None:
+            self.waker()
         return job.future
+
+    def check(self, seconds: float) -> None:
+        """Refuse one more request, as :meth:`submit` would, before anything else is done for it."""
+        with self._changed:
+            self._check(seconds, 1, 1)
+
+    def wake(self) -> None:
+        """Let the thread begin with what waits."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def rest(self, seconds: float) -> None:
+        """Wait until the present batch, or the next one if there is none, is answered; at most so long."""
+        with self._changed:
+            before = self._batches
+            self._changed.wait_for(lambda: self._batches != before or not (self._jobs or self._busy), seconds)
+
+    def _check(self, seconds: float, requests: int, positions: int) -> None:
+        """Refuse what there is no room for, or no time."""
+        if self._closed:
+            raise OverloadedError("this server is stopping; ask another one, or again in a moment", 1.0)
+        if self.waiting + requests > self._length:
+            self._drop_dead()
+        if not self.waiting and not self._busy:
+            return
+        wait = self._wait(requests, positions)
+        if (self.waiting and self.waiting + requests > self._length) or wait > seconds:
+            self._watcher.dropped("overload", requests)
+            raise OverloadedError(
+                f"{self.waiting:,} requests wait for the model already; ask again in a moment", max(0.1, wait)
+            )
+
+    def _wait(self, requests: int, positions: int) -> float:
+        """Seconds until one more job would be answered, at the present pace."""
+        ahead = self.waiting + requests
+        batches = max(ahead / self._batch_requests, (self._positions + positions) / self._batch_positions, 1.0)
+        left = max(0.0, self._idle_at - time.monotonic()) if self._busy else 0.0
+        return left + batches * self._pace.seconds(ahead / batches)
 
     def drain(self, seconds: float) -> bool:
         """Take no more jobs, answer those that wait, end the thread; returns whether all was done in this time.
@@ -181,7 +217,8 @@ class ModelQueue(Generic[Q, A]):
             self._changed.notify_all()
             done = self._changed.wait_for(lambda: not self._jobs and not self._busy, max(0.0, seconds))
             left, self._jobs = list(self._jobs), deque()
-            self._count(-self.waiting)
+            for job in left:
+                self._count(job, -1)
         for job in left:
             self._watcher.dropped("closed", job.requests)
             if job.future.set_running_or_notify_cancel():
@@ -189,8 +226,9 @@ class ModelQueue(Generic[Q, A]):
         self._thread.join(max(0.0, end - time.monotonic()))
         return done
 
-    def _count(self, requests: int) -> None:
-        self.waiting += requests
+    def _count(self, job: Job[Q, A], sign: int) -> None:
+        self.waiting += sign * job.requests
+        self._positions += sign * job.positions
         self._watcher.queued(self.waiting)
 
     def _drop_dead(self) -> None:
@@ -198,7 +236,7 @@ class ModelQueue(Generic[Q, A]):
         kept: deque[Job[Q, A]] = deque()
         for job in self._jobs:
             if self._is_dead(job):
-                self._count(-job.requests)
+                self._count(job, -1)
             else:
                 kept.append(job)
         self._jobs = kept
@@ -222,6 +260,7 @@ class ModelQueue(Generic[Q, A]):
         """The next jobs within the budget, waiting for the first one; none once the queue is closed and empty."""
         with self._changed:
             self._busy = False
+            self._batches += 1
             self._changed.notify_all()
             while True:
                 self._changed.wait_for(lambda: self._jobs or self._closed)
@@ -235,13 +274,12 @@ class ModelQueue(Generic[Q, A]):
                     if taken and over:
                         break
                     self._jobs.popleft()
-                    self.waiting -= job.requests
+                    self._count(job, -1)
                     if not self._is_dead(job) and job.future.set_running_or_notify_cancel():
                         taken.append(job)
                         requests, positions = requests + job.requests, positions + job.positions
-                self._watcher.queued(self.waiting)
                 if taken:
-                    self._busy = True
+                    self._busy, self._idle_at = True, time.monotonic() + self._pace.seconds(requests)
                     return taken
                 if self._closed:
                     return []
@@ -251,8 +289,7 @@ class ModelQueue(Generic[Q, A]):
             start = time.monotonic()
             self._settle(jobs)
             took, requests = time.monotonic() - start, sum(job.requests for job in jobs)
-            pace = took / requests
-            self._pace = pace if self._pace == 0 else self._pace + _SMOOTHING * (pace - self._pace)
+            self._pace.note(requests, took)
             waited = [start - job.since for job in jobs]
             self._watcher.batch(requests, sum(job.positions for job in jobs), waited, took)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import math
 import signal
@@ -161,6 +162,11 @@ class Server(uvicorn.Server):
         )
         self._served = served
         self._ends_at = math.inf
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer; the thread of the model and the event loop take turns."""
+        with self._served.engine.taking_turns(asyncio.get_running_loop()):
+            await super().serve(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether it is time to end."""

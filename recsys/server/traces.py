@@ -78,4 +78,5 @@ def batch_span(requests: int, of: Iterable[SpanContext | None]) -> Iterator[None
 
 def here() -> SpanContext | None:
     """The span of this request; None without traces."""
-    return trace.get_current_span().get_span_context() if configured() else None
+    found = trace.get_current_span().get_span_context()
+    return found if found.is_valid else None

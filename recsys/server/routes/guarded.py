@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, TypeVar, get_type_hints
 import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from recsys.server.access import check_role
@@ -20,12 +20,15 @@ from recsys.server.keys import Role
 from recsys.server.limits import LimitedRequest
 from recsys.server.logs import log
 from recsys.server.problems import Problem
+from recsys.server.protocol import LEAVING
 from recsys.server.schemas import ProblemAnswer
 from recsys.server.served import served_by
 from recsys.server.stages import stage
 
 Found = TypeVar("Found")
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
+CALLER: Final = "caller"
+"""Under which the state of a request has who asks."""
 SCHEME: Final = "key"
 """The security scheme's name in the OpenAPI schema."""
 _PROBLEM: Final = f"#/components/schemas/{ProblemAnswer.__name__}"
@@ -61,43 +64,56 @@ class GuardedRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """The framework's handler behind access and limits."""
-        handle, role = self._answering(super().get_route_handler()), _role_of(self.openapi_extra)
+        handle, self._role = super().get_route_handler(), _role_of(self.openapi_extra)
 
         async def guarded(request: Request) -> Response:
-            served = served_by(request)
-            with stage("auth"):
-                request.state.caller = caller = await served.access.admit(request)
-            if caller.role not in (role, "admin"):
-                await recorded(request, self.path_format, allowed=False)
-                detail = f"this needs a key of the role {role}, not {caller.role}"
-                raise Problem(403, "role", "The key has another role", detail)
-            return await handle(LimitedRequest.of(request, served.settings.limits, served.settings.listen.body_seconds))
+            return await handle(await self.admitted(request))
 
         return guarded
 
-    def _answering(self, handle: Handler) -> Handler:
-        """What answers a request that was let in."""
-        return handle
+    async def admitted(self, request: Request) -> LimitedRequest:
+        """The request within limits, if whoever asks may.
+
+        Raises
+        ------
+        Problem
+            401, 403 or 429.
+        """
+        served, role = served_by(request), self._role
+        state = request.scope["state"]
+        if CALLER not in state:  # else it comes from the shortcut
+            with stage("auth"):
+                state[CALLER] = await served.access.admit(request)
+        caller = state[CALLER]
+        if caller.role not in (role, "admin"):
+            await recorded(request, self.path_format, allowed=False)
+            detail = f"this needs a key of the role {role}, not {caller.role}"
+            raise Problem(403, "role", "The key has another role", detail)
+        return LimitedRequest.of(request, served.settings.limits, served.settings.listen.body_seconds)
 
 
 class HotRoute(GuardedRoute):
-    """A route whose function takes a body and the request alone, and is called without what the framework does besides.
+    """A route whose function takes a body and the request alone; :class:`recsys.server.shortcut.Shortcut` calls it."""
 
-    What is wrong with a body, the framework says.
-    """
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self._model: type[BaseModel] = get_type_hints(endpoint)["body"]
 
-    def _answering(self, handle: Handler) -> Handler:
-        endpoint, model = self.endpoint, get_type_hints(self.endpoint)["body"]
+    async def hot(self, request: LimitedRequest) -> Response | None:
+        """The answer; None for a body that is not valid.
 
-        async def called(request: Request) -> Response:
-            try:
-                body = model.model_validate(await request.json())
-            except (ValidationError, JSONDecodeError):
-                return await handle(request)
-            answer: Response = await endpoint(body, request)
-            return answer
-
-        return called
+        Raises
+        ------
+        OverloadedError
+            There is too much to do, so that the body was not even read.
+        """
+        served_by(request).engine.check(seconds_left(request))
+        try:
+            body = self._model.model_validate(await request.json())
+        except (ValidationError, JSONDecodeError):
+            return None
+        answer: Response = await self.endpoint(body, request)
+        return answer
 
 
 def router(tag: str, route: type[GuardedRoute] = GuardedRoute) -> APIRouter:
@@ -153,7 +169,11 @@ async def outcome(request: Request, future: Future[Found]) -> Found:
     Exception
         Whatever the work raised.
     """
-    waiting, gone = asyncio.wrap_future(future), asyncio.ensure_future(request.receive())
+    turns, leaving = served_by(request).engine.turns, request.scope["state"].get(LEAVING)
+    waiting = asyncio.wrap_future(future) if turns is None else turns.awaited(future)
+    if leaving is not None:
+        return await _unless_gone(waiting, future, leaving)
+    gone = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
         if not waiting.done():
@@ -162,4 +182,19 @@ async def outcome(request: Request, future: Future[Found]) -> Found:
     finally:
         gone.cancel()
         if not waiting.done():
-            waiting.cancel()
+            future.cancel()
+
+
+async def _unless_gone(waiting: asyncio.Future[Found], future: Future[Found], leaving: set[Callable[[], Any]]) -> Found:
+    """Wait; whoever closes the connection calls what is in ``leaving``."""
+
+    def leave() -> None:
+        if not waiting.done():
+            waiting.set_exception(ClientDisconnect())
+
+    leaving.add(leave)
+    try:
+        return await waiting
+    finally:
+        leaving.discard(leave)
+        future.cancel()
