@@ -35,6 +35,7 @@ from recsys.server.living import changed, missing_items, with_changes
 from recsys.server.looking_up import looked_up
 from recsys.server.metrics import Swap
 from recsys.server.model_queue import ModelQueue
+from recsys.server.model_threads import ModelThreads
 from recsys.server.persons import store_id
 from recsys.server.shadow import Shadow, ShadowReport
 from recsys.server.stages import listening, stage
@@ -113,6 +114,7 @@ class Engine:
         self.turns: Turns | None = None
         self._watcher: EngineWatcher = watcher or Unseen()
         self._position = 0
+        self._threads = ModelThreads()
         self._following = Following(live, store)
         self._shadow: Shadow | None = None
         self.follow_items()
@@ -379,6 +381,8 @@ class Engine:
             stored = self._stored([ask.user for ask in asks if isinstance(ask, PersonAsk) and ask.user is not None])
         start = time.perf_counter()
         with self.live.lease() as lease:
+            longest = lease.bundle.towers.net.users.max_length
+            self._threads.fit(lease.bundle, len(asks), _positions(longest, asks))
             results = answered(lease.state, asks, stored)
             self._watcher.answered(lease.state, asks, stored, results)
         if (shadow := self._shadow) is not None:

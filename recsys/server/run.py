@@ -41,6 +41,9 @@ _DAY: Final = 86_400
 _FOLLOW_EVERY: Final = 2.0
 """Seconds after which a server asks which items others have changed."""
 _RETAIN_EVERY: Final = 3600.0
+_ACCEPTED: Final = 32
+"""Connections that are accepted at a time: uvloop takes one from each socket, then answers what it has, so that the last of
+many that come together would wait for seconds."""
 _SWITCH: Final = 5e-4
 """Seconds after which the thread of the model lets that of the connections go on: Python's 5 ms are as long as a batch."""
 
@@ -165,6 +168,8 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer; the thread of the model and the event loop take turns."""
+        if sockets is not None:
+            sockets = [*sockets, *(one.dup() for one in sockets for _ in range(_ACCEPTED - 1))]
         with self._served.engine.taking_turns(asyncio.get_running_loop()):
             await super().serve(sockets)
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future
 from typing import Any, Final, Protocol, TypeVar
 
 Found = TypeVar("Found")
-_TURN: Final = 0.01
+_TURN: Final = 0.02
 """Seconds that the event loop lets the model work undisturbed, at most: so long a new connection may wait."""
+_GATHER: Final = 0.01
+"""Seconds after the first request in which the model begins, also if each look at the connections still brings more."""
 
 
 class Turned(Protocol):
@@ -39,14 +42,18 @@ class Turns:
     def __init__(self, loop: asyncio.AbstractEventLoop, model: Turned) -> None:
         self._loop, self._model, self._thread = loop, model, threading.get_ident()
         self._done: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
-        self._begins = self._rests = self._told = False
+        self._begins = self._more = self._rests = self._told = False
+        self._until = 0.0
 
     def soon(self) -> None:
         """Let the model begin once the loop has read what has come."""
         if threading.get_ident() != self._thread:
             self._model.wake()
-        elif not self._begins:
-            self._begins = True
+        elif self._begins:
+            self._more = True
+        else:
+            self._begins = self._more = True
+            self._until = time.monotonic() + _GATHER
             self._loop.call_soon(self._begin)
 
     def awaited(self, future: Future[Found]) -> asyncio.Future[Found]:
@@ -63,6 +70,10 @@ class Turns:
         self._loop.call_soon_threadsafe(self._deliver)
 
     def _begin(self) -> None:
+        if self._more and time.monotonic() < self._until:
+            self._more = False
+            self._loop.call_soon(self._begin)  # after one more look at the connections
+            return
         self._begins, self._rests = False, True
         try:
             self._model.wake()
