@@ -13,6 +13,7 @@ import polars as pl
 from recsys.core.distinct import Distinct, Tally
 from recsys.core.id_map import IdMap, encode
 from recsys.core.progress import log, warn
+from recsys.core.ragged import Int32
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT, canonical_ids, exact_below
 from recsys.data.look_alikes import tell_look_alikes
 from recsys.data.times.columns import MISSING_WORDS, Times, alike, read_times
@@ -44,7 +45,14 @@ class ParsedColumns:
     times: Times | None
 
 
-def parse_columns(raw: pl.DataFrame, names: Mapping[str, str], source: str, *, words: bool | None) -> ParsedColumns:
+def parse_columns(
+    raw: pl.DataFrame,
+    names: Mapping[str, str],
+    source: str,
+    *,
+    words: bool | None,
+    prove: Callable[[str, pl.Series], None] | None = None,
+) -> ParsedColumns:
     """Check and parse the raw columns of one file or frame.
 
     Parameters
@@ -57,6 +65,8 @@ def parse_columns(raw: pl.DataFrame, names: Mapping[str, str], source: str, *, w
         What messages call the file or frame.
     words : bool or None
         Whether to refuse ids such as NULL; None: warn about them.
+    prove : callable, optional
+        To call with the source's name of each column of ids, and its distinct ids.
 
     Raises
     ------
@@ -64,10 +74,14 @@ def parse_columns(raw: pl.DataFrame, names: Mapping[str, str], source: str, *, w
         A value cannot be used; the message names source, column, row and value.
     """
     where = {ours: f"{source}, column {theirs!r}" for ours, theirs in names.items()}
-    users, user_rows = encode(check_ids(raw[USER], where[USER], words=words), "user")
-    raw = raw.drop(USER)  # free each column as soon as it is parsed
-    items, item_rows = encode(check_ids(raw[ITEM], where[ITEM], words=words), "item")
-    raw = raw.drop(ITEM)
+    found = list[tuple[IdMap, Int32]]()
+    for name, kind in ((USER, "user"), (ITEM, "item")):
+        distinct = check_ids(raw[name], where[name], words=words)
+        if prove is not None:
+            prove(names[name], distinct.values)
+        found.append(encode(distinct, kind))
+        raw = raw.drop(name)  # free each column as soon as it is parsed
+    (users, user_rows), (items, item_rows) = found
     parsed = {name: parse(raw[name], where[name], 0) for name, parse in PARSERS.items() if name in names}
     if EVENT in names:
         parsed[EVENT] = parse_event(raw[EVENT], where[EVENT])

@@ -23,7 +23,7 @@ from recsys.data.catalog import Catalog
 from recsys.data.events import join_columns
 from recsys.data.formats.dialect import Dialect
 from recsys.data.formats.paths import Format
-from recsys.data.formats.table import Table, rows_of
+from recsys.data.formats.table import Table, rows_of, unproven_rows_of
 from recsys.data.interactions import Interactions
 from recsys.data.log_request import DROP_HINT, LogRequest
 from recsys.data.order import Ties
@@ -149,7 +149,8 @@ def read_interactions(
     for table in tables_of(source, format, MOVIELENS_INTERACTIONS, dialect):
         wanted = request.columns_of(table)
         others |= dict.fromkeys(name for name in table.columns if name not in wanted.values())
-        parts.append(parse_columns(rows_of(table, wanted), wanted, table.name, words=table.words(null_values)))
+        rule = table.words(null_values)
+        parts.append(parse_columns(unproven_rows_of(table, wanted), wanted, table.name, words=rule, prove=table.prove))
     events = join_columns(parts, time_unit, drop_unordered=request.drop_unordered, hint=DROP_HINT)
     log = Interactions.from_events(
         events,

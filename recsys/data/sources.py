@@ -15,7 +15,7 @@ from recsys.core.progress import naming
 from recsys.data.formats.dialect import Dialect
 from recsys.data.formats.frames import Frame, Read, is_frame, no_frame, open_frame
 from recsys.data.formats.paths import Format, PathLike, TableFile, expand, format_of, table_files
-from recsys.data.formats.pieces import Pieces
+from recsys.data.formats.pieces import Pieces, Prover
 from recsys.data.formats.remote import RemoteFile, is_remote, remote_files
 from recsys.data.formats.table import Table, open_table, table_of, with_dialect
 from recsys.errors import ConfigError, DataError, RecsysError
@@ -74,7 +74,9 @@ def tables_of(source: Source, fmt: Format | None, movielens_columns: Sequence[st
         for one in local_tables(paths, fmt):
             with _called(one):
                 table = open_table(one.file, one.format, movielens_columns, dialect, one.constants)
-            yield replace(table, name=one.name, read=_reading(table, one), pieces=_piecing(table, one))
+            yield replace(
+                table, name=one.name, read=_reading(table, one), pieces=_piecing(table, one), prove=_proving(table, one)
+            )
         return
     if fmt is not None:
         raise ConfigError("format= is for files, and a frame is none; leave it out")
@@ -128,6 +130,14 @@ def _reading(table: Table, one: TableFile) -> Read:
             return table.read(wanted)
 
     return read
+
+
+def _proving(table: Table, one: TableFile) -> Prover:
+    def prove(column: str, values: pl.Series) -> None:
+        with _called(one):
+            table.prove(column, values)
+
+    return prove
 
 
 def _piecing(table: Table, one: TableFile) -> Pieces:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import polars as pl
 
 from recsys.core.progress import log
-from recsys.data.formats.pieces import Pieces, Reader, sliced
+from recsys.core.schema import ITEM, USER
+from recsys.data.formats.pieces import Pieces, Prover, Reader, sliced
 from recsys.errors import DataError
 
 Struct: TypeAlias = dict[int, Any]
@@ -26,15 +28,20 @@ _MANY_SLICES = 8
 """Slices of one row group from which on their cost is told: the group is unpacked anew for each."""
 _INTEGERS = {1: "<i", 2: "<q"}
 _BYTES = 6
+_UNKNOWN = (IndexError, KeyError, struct.error, UnicodeDecodeError, NotImplementedError)
+"""What is raised where a footer is written in an unknown way."""
 
 
-def open_parquet(file: Path) -> tuple[list[str], Reader, Pieces]:
-    """Find the columns of a Parquet file, and how to read some of them: at once, or piece by piece."""
+def open_parquet(file: Path) -> tuple[list[str], Reader, Pieces, Prover]:
+    """Find the columns of a Parquet file, how to read some of them at once or piece by piece, and how to prove ids.
+
+    The range of a column of ids is left to the prover: it is found faster among distinct ids.
+    """
     stored = pl.scan_parquet(file, glob=False, hive_partitioning=False)
 
     def read(wanted: dict[str, str]) -> pl.DataFrame:
         frame = stored.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
-        prove_parquet(file, {ours: Seen.of(frame[ours]) for ours in wanted}, wanted)
+        prove_parquet(file, {ours: _seen(frame[ours], ours) for ours in wanted}, wanted)
         return frame
 
     def pieces(wanted: dict[str, str], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
@@ -47,13 +54,23 @@ def open_parquet(file: Path) -> tuple[list[str], Reader, Pieces]:
         seen = dict[str, Seen]()
         for frame, share in sliced(stored, wanted, rows, groups):
             for ours in wanted:
-                new = Seen.of(frame[ours])
+                new = _seen(frame[ours], ours)
                 seen[ours] = seen[ours].joined(new) if ours in seen else new
             if share == 1.0:
                 prove_parquet(file, seen, wanted)
             yield frame, share
 
-    return stored.collect_schema().names(), read, pieces
+    def prove(theirs: str, values: pl.Series) -> None:
+        with file.open("rb") as stream, contextlib.suppress(*_UNKNOWN):  # which reading has logged
+            if chunks := _chunks(stream).get(theirs):
+                seen = Seen.of(values)
+                _check_range(replace(seen, nulls=None), chunks, f"{file}, column {theirs!r}")
+
+    return stored.collect_schema().names(), read, pieces, prove
+
+
+def _seen(column: pl.Series, ours: str) -> Seen:
+    return Seen(column.dtype, column.null_count(), None, None) if ours in (USER, ITEM) else Seen.of(column)
 
 
 @dataclass(frozen=True)
@@ -63,13 +80,14 @@ class Seen:
     Attributes
     ----------
     dtype : DataType
-    nulls : int
+    nulls : int or None
+        None: not known.
     low, high : object
         The least and the greatest value of text and whole numbers; None: there is none.
     """
 
     dtype: pl.DataType
-    nulls: int
+    nulls: int | None
     low: Any
     high: Any
 
@@ -84,7 +102,8 @@ class Seen:
         """What was read of two pieces of a column."""
         lows = [one.low for one in (self, other) if one.low is not None]
         highs = [one.high for one in (self, other) if one.high is not None]
-        return Seen(self.dtype, self.nulls + other.nulls, min(lows, default=None), max(highs, default=None))
+        nulls = None if self.nulls is None or other.nulls is None else self.nulls + other.nulls
+        return Seen(self.dtype, nulls, min(lows, default=None), max(highs, default=None))
 
 
 def groups_of(file: Path) -> list[int] | None:
@@ -120,7 +139,7 @@ def prove_parquet(file: Path, seen: Mapping[str, Seen], wanted: Mapping[str, str
                 if theirs in chunks:
                     _check_pages(stream, chunks[theirs], f"{file}, column {theirs!r}")
                     _check_range(seen[ours], chunks[theirs], f"{file}, column {theirs!r}")
-        except (IndexError, KeyError, struct.error, UnicodeDecodeError, NotImplementedError) as error:
+        except _UNKNOWN as error:
             log(f"{file}: read, but not checked against its own checksums, which are written in an unknown way ({error!r})")
         except (TypeError, AttributeError, OverflowError) as error:  # a field of another type than the format gives it
             raise DataError(f"{file}: its footer is damaged ({error}); fetch the file again") from error
@@ -166,7 +185,8 @@ def _check_pages(stream: BinaryIO, chunks: list[Struct], where: str) -> None:
 
 def _check_range(seen: Seen, chunks: list[Struct], where: str) -> None:
     stated = [chunk.get(12, {}) for chunk in chunks]
-    if all(3 in one for one in stated) and (nulls := sum(one[3] for one in stated)) != seen.nulls:
+    known = seen.nulls is not None and all(3 in one for one in stated)
+    if known and (nulls := sum(one[3] for one in stated)) != seen.nulls:
         raise DataError(f"{where}: has {seen.nulls:,} nulls, but {nulls:,} by the file's footer; the file is damaged")
     stated = [one for one, chunk in zip(stated, chunks, strict=True) if one.get(3) != chunk[5]]
     text = seen.dtype == pl.String and chunks[0][1] == _BYTES

@@ -13,6 +13,14 @@ Pieces: TypeAlias = Callable[[dict[str, str], int], Iterator[tuple[pl.DataFrame,
 """Our name → the table's, and a number of rows: yields these columns of about so many rows, in order, and the share of the
 table that is read by then."""
 
+Prover: TypeAlias = Callable[[str, pl.Series], None]
+"""The table's name of a column of ids, and the values that were read of it, each at least once: raises a DataError if they
+contradict what the file tells of them."""
+
+
+def nothing_to_prove(column: str, values: pl.Series) -> None:
+    """The prover of a format that tells nothing of its columns."""
+
 
 def one_piece(read: Reader) -> Pieces:
     """Read the whole table as one piece: its format allows no other way."""

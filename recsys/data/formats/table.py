@@ -13,6 +13,7 @@ from typing import get_args
 import polars as pl
 
 from recsys.core.processes import begin_threads
+from recsys.core.schema import ITEM, USER
 from recsys.data.formats.arrow_ipc import open_arrow_file
 from recsys.data.formats.delimited import Delimited
 from recsys.data.formats.dialect import PLAIN, Dialect
@@ -21,7 +22,7 @@ from recsys.data.formats.missing_column import missing_column
 from recsys.data.formats.movielens import read_movielens
 from recsys.data.formats.parquet import open_parquet
 from recsys.data.formats.paths import Format, format_of
-from recsys.data.formats.pieces import Pieces, Reader, one_piece
+from recsys.data.formats.pieces import Pieces, Prover, Reader, nothing_to_prove, one_piece
 from recsys.errors import ConfigError, DataError
 
 
@@ -41,6 +42,9 @@ class Table:
         Our name → its name; returns these columns of all rows.
     pieces : callable
         Yields them piece by piece; see :data:`recsys.data.formats.pieces.Pieces`.
+    prove : callable
+        Refuses ids that the file contradicts; see :data:`recsys.data.formats.pieces.Prover`. Both ``read`` and ``pieces``
+        leave that to the caller.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Table:
     columns: list[str]
     read: Reader
     pieces: Pieces
+    prove: Prover = nothing_to_prove
 
     def words(self, null_values: str | Sequence[str] | None) -> bool | None:
         """Whether to refuse ids such as NULL: in files, unless null values are named; None: warn about them."""
@@ -85,7 +90,7 @@ def open_table(
     """
     fmt = _checked(file, fmt, dialect)
     with guarded(file, fmt):
-        own, read, pieces = _opened(file, fmt, movielens_columns, dialect)
+        own, read, pieces, prove = _opened(file, fmt, movielens_columns, dialect)
     constant = {name: value for name, value in (partition or {}).items() if name not in own}
     columns = [*own, *constant]
 
@@ -111,7 +116,11 @@ def open_table(
             for frame, share in pieces(own_columns, rows):
                 yield finished(frame, wanted), share
 
-    return Table(str(file), fmt, columns, read_wanted, pieces_of_wanted)
+    def prove_own(theirs: str, values: pl.Series) -> None:
+        if theirs not in constant:
+            prove(theirs, values)
+
+    return Table(str(file), fmt, columns, read_wanted, pieces_of_wanted, prove_own)
 
 
 def table_of(name: str, columns: list[str], read: Reader) -> Table:
@@ -190,14 +199,14 @@ def _checked(file: Path, fmt: Format | None, dialect: Dialect) -> Format:
 
 def _opened(
     file: Path, fmt: Format, movielens_columns: Sequence[str], dialect: Dialect
-) -> tuple[list[str], Reader, Pieces]:
+) -> tuple[list[str], Reader, Pieces, Prover]:
     if fmt in ("csv", "tsv"):
         table = Delimited.open(file, fmt, dialect)
-        return table.columns, table.read, table.pieces
+        return table.columns, table.read, table.pieces, nothing_to_prove
     if fmt == "parquet":
         return open_parquet(file)
     columns, read = _opened_whole(file, fmt, movielens_columns, dialect)
-    return columns, read, one_piece(read)
+    return columns, read, one_piece(read), nothing_to_prove
 
 
 def _opened_whole(file: Path, fmt: Format, movielens_columns: Sequence[str], dialect: Dialect) -> tuple[list[str], Reader]:
@@ -248,6 +257,15 @@ def rows_of(table: Table, wanted: dict[str, str]) -> pl.DataFrame:
     DataError
         A column is missing, the file has no rows, or it is broken.
     """
+    frame = unproven_rows_of(table, wanted)
+    for ours in (USER, ITEM):
+        if ours in wanted:
+            table.prove(wanted[ours], frame[ours])
+    return frame
+
+
+def unproven_rows_of(table: Table, wanted: dict[str, str]) -> pl.DataFrame:
+    """As :func:`rows_of`, without a proof of the ids: see ``Table.prove``. Raises DataError."""
     frame = table.read(wanted)
     if frame.height == 0:
         raise DataError(f"{table.name} has no rows")

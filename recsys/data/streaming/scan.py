@@ -214,7 +214,9 @@ class _Reader:
         maps = dict[str, Path]()
         for name, merged in ((USER, users), (ITEM, items)):
             maps[name] = self.folder / f"{self.stem}-{name}.npy"
-            np.save(maps[name], merged.add(self.ids[name].checked()))
+            values = self.ids[name].checked()
+            self.table.prove(self.wanted[name], values)
+            np.save(maps[name], merged.add(values))
         if EVENT in self.wanted:
             check_events(self.types, self.where[EVENT])
             maps[EVENT] = self.folder / f"{self.stem}-{EVENT}.npy"
