@@ -59,6 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("index RUN --memory much", "'much' is not a valid size"),
         ("inspect RUN --user who", "is a bundle, and --user is for reading logs"),
         ("inspect RUN --catalog DIR/items.csv", "is a bundle, and --catalog is for reading logs"),
+        ("inspect RUN --page DIR/x.html", "is a bundle, and --page is for reading logs"),
         ("inspect DIR/log.csv --text title", "--text describes the catalogue"),
         ("inspect DIR/log.csv --title title", "--title describes the catalogue"),
         ("fit DIR/log.csv --catalog-item item_id --out DIR/x --encoder none", "--catalog-item describes the catalogue"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.core.ragged import Float32, mask_of
 from recsys.data.catalog import Catalog
@@ -13,11 +14,12 @@ from recsys.data.profile.hints import hints
 from recsys.data.profile.items import catalogue
 from recsys.data.profile.moments import moments, ties
 from recsys.data.profile.splits import cuts, last_events
-from recsys.data.profile.tail import history_lengths, long_tail
+from recsys.data.profile.tail import history_lengths, long_tail, short_number
 from recsys.data.summary import summary
 
 _FEW = 20
-_BINS = 24
+_BINS = 16
+_UNEQUAL = 20
 
 
 def profile(log: Interactions, catalog: Catalog | None = None, counted: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -73,20 +75,18 @@ def _repeats(log: Interactions, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _weights(weights: Float32) -> dict[str, Any]:
-    """The values of the weights: each one where they are few, else bins of one width up to the last hundredth."""
+    """The values of the weights: each one where they are few, else bins."""
     values, counts = np.unique(weights, return_counts=True)
     if len(values) <= _FEW:
         bins = [{"label": f"{value:g}", "events": int(count)} for value, count in zip(values, counts, strict=True)]
     else:
-        top = float(np.quantile(weights, 0.99))
-        edges = np.linspace(float(values[0]), top, _BINS + 1) if top > values[0] else np.array([values[0], values[-1]])
-        found, edges = np.histogram(weights, edges)
+        found, edges = np.histogram(weights, _edges(weights, float(values[0]), float(values[-1])))
         bins = [
-            {"label": f"{low:.4g}–{high:.4g}", "events": int(count)}
+            {"label": f"{short_number(low)}–{short_number(high)}", "events": int(count)}
             for low, high, count in zip(edges[:-1], edges[1:], found, strict=True)
         ]
         if more := int((weights > edges[-1]).sum()):
-            bins.append({"label": f"above {edges[-1]:.4g}", "events": more})
+            bins.append({"label": f"above {short_number(edges[-1])}", "events": more})
     return {
         "distinct": len(values),
         "least": float(values[0]),
@@ -98,12 +98,23 @@ def _weights(weights: Float32) -> dict[str, Any]:
     }
 
 
+def _edges(weights: Float32, least: float, most: float) -> NDArray[np.float64]:
+    """The edges of bins: of growing width where the weights are very unequal, else of one, up to the last hundredth."""
+    if least > 0 and most > _UNEQUAL * float(np.median(weights)):
+        edges = np.geomspace(least, most, _BINS + 1)
+        edges[0], edges[-1] = least, most
+        return edges
+    top = float(np.quantile(weights, 0.99))
+    return np.linspace(least, top if top > least else most, _BINS + 1)
+
+
 def _types(log: Interactions) -> list[dict[str, Any]] | None:
     if log.events is None:
         return None
     owners = log.histories.list_index()
     counts = np.bincount(log.events, minlength=len(log.event_names))
-    return [
+    found = [
         {"label": name, "events": int(count), "users": int(mask_of(owners[log.events == code], len(log.users)).sum())}
         for code, (name, count) in enumerate(zip(log.event_names, counts, strict=True))
     ]
+    return sorted(found, key=lambda row: -row["events"])

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from recsys.core.version import __version__
 from recsys.data.profile import plots
 from recsys.data.profile.moments import WEEKDAYS
+from recsys.data.profile.tail import short_number
 from recsys.pages.page import cards, figure, left_out, page
 from recsys.pages.plots import Specs
 from recsys.pages.tables import number, percent, table
@@ -246,14 +247,15 @@ def _weights(facts: Facts, specs: Specs) -> str:
         specs["plot-types"] = plots.bars(kinds, {"events": "of the events"}, "event type", share=True)
         rows = [[escape(row["label"]), f"{row['events']:,}", f"{row['users']:,}"] for row in kinds]
         parts += [
-            figure("plot-types", f"Events by type. {_most(kinds)} is the most frequent."),
+            figure("plot-types", f"Events by type; the most frequent is {_most(kinds)}."),
             _numbers(["event type", "events", "users"], rows),
         ]
     if found is not None:
         specs["plot-weights"] = plots.bars(found["bins"], {"events": "of the events"}, "weight", share=True)
+        least, mean, median, most = (short_number(found[one]) for one in ("least", "mean", "median", "most"))
         caption = (
-            f"Events by weight: from {found['least']:,.4g} to {found['most']:,.4g}, mean {found['mean']:,.4g}, median "
-            f"{found['median']:,.4g}; {percent(found['not_above_zero'])} are zero or below."
+            f"Events by weight: from {least} to {most}, mean {mean}, median {median}; {percent(found['not_above_zero'])} "
+            f"are zero or below."
         )
         rows = [[row["label"], f"{row['events']:,}"] for row in found["bins"]]
         parts += [figure("plot-weights", caption), _numbers(["weight", "events"], rows)]

@@ -84,3 +84,8 @@ def quantiles(values: Int64) -> dict[str, float]:
     """Minimum, some quantiles and maximum of numbers."""
     found = np.quantile(values, _QUANTILES)
     return {f"{share:g}": float(value) for share, value in zip(_QUANTILES, found, strict=True)}
+
+
+def short_number(value: float) -> str:
+    """A number with three digits or, if it is large, without a fraction."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
