@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys import pipeline
+from recsys.bundle.manifest import read_manifest
 from recsys.cli import answers
 from recsys.cli.answers import Answer
 from recsys.cli.evaluate_flags import OF_LATER, OF_LISTS, OF_LOGS
@@ -16,6 +17,8 @@ from recsys.core.schema import ITEM, USER
 from recsys.data.interactions import Interactions
 from recsys.data.read import read_interactions
 from recsys.data.recommendations import read_recommendations
+from recsys.data.store.manifest import is_store
+from recsys.data.store.opening import open_store
 from recsys.errors import ConfigError
 from recsys.evaluation.arguments import check_cuts
 from recsys.evaluation.frames import catalog_of
@@ -34,10 +37,13 @@ def evaluate(arguments: Namespace) -> Answer:
         _refuse(arguments, OF_LATER, "needs a newer log, --log NEW")
     check_text_flags(arguments, *_files(arguments, "log", "user_table"))
     groups = user_groups(arguments)
+    run, k = arguments.run_folder, arguments.k
+    if arguments.log is not None:
+        read_manifest(Path(run))  # what is not a bundle is refused before a log is read
+        _refuse_idle(arguments)
     how: dict[str, Any] = {"category": arguments.category, "segments": arguments.segments, "since": arguments.since}
     how["log"] = None if arguments.log is None else _log(arguments, arguments.log)
     filter_seen = None if arguments.keep_seen is None else not arguments.keep_seen
-    run, k = arguments.run_folder, arguments.k
     return answers.evaluated(pipeline.evaluate_bundle(run, k, filter_seen=filter_seen, user_groups=groups, **how))
 
 
@@ -50,6 +56,7 @@ def _judge(arguments: Namespace) -> Answer:
     if arguments.truth is None:
         raise ConfigError("--recommendations needs --truth EVENTS, a log of what the users did later")
     _refuse(arguments, ("keep_seen", *OF_LATER), "is for a bundle, and lists are judged as they are; leave it out")
+    _refuse_idle(arguments)
     check_cuts(arguments.k)
     names = _names(arguments.recommendations)
     systems = [[one] for one in arguments.recommendations]
@@ -81,7 +88,9 @@ def _judge(arguments: Namespace) -> Answer:
 
 
 def _log(arguments: Namespace, source: list[str]) -> Interactions:
-    """A log that the flags of logs describe."""
+    """A log that the flags of logs describe, or a store."""
+    if (store := _store(source)) is not None:
+        return open_store(store)
     return read_interactions(
         source,
         format=arguments.format,
@@ -95,13 +104,36 @@ def _log(arguments: Namespace, source: list[str]) -> Interactions:
     )
 
 
+def _store(source: list[str]) -> Path | None:
+    """The store that is named in place of the files of a log.
+
+    Raises
+    ------
+    ConfigError
+        There are other files beside it.
+    """
+    stores = [Path(one) for one in source if is_store(Path(one))]
+    if stores and len(source) > 1:
+        raise ConfigError(f"{stores[0]} is a store; name it alone, or append the other log to it (recsys import --append)")
+    return stores[0] if stores else None
+
+
+def _refuse_idle(arguments: Namespace) -> None:
+    """Refuse flags that say how a log is read where every log is a store."""
+    logs: list[Any] = [arguments.log, arguments.truth, arguments.history]
+    if all(one is None or _store(one) is not None for one in logs):
+        flags = ("timestamp", "time_unit", "event", "drop_unordered")
+        _refuse(arguments, flags, "says how a log is read, and a store is one already; leave it out")
+
+
 def _files(arguments: Namespace, *names: str) -> list[Source]:
-    """The files that flags name, with the format of those that are logs."""
+    """The files that flags name, with the format of those that are logs; a store is none."""
+    logs = ("log", "truth", "history")
     given: dict[str, Any] = {name: getattr(arguments, name) for name in names}
     return [
-        (files, arguments.format if name in ("log", "truth", "history") else None)
+        (files, arguments.format if name in logs else None)
         for name, files in given.items()
-        if files is not None
+        if files is not None and (name not in logs or _store(files) is None)
     ]
 
 

@@ -57,15 +57,14 @@ def later_events(known: Interactions, log: Interactions, *, since: int | None = 
     Raises
     ------
     LeakageError
-        ``since`` is no later than the last known event, or a log has no times.
+        Events from ``since`` on are no later than the last known one, or a log has no times.
     DataError
         The newer log has no later event, none of its users can be judged, or its events lack types that the model reads.
     """
     last = int(instants_of(known, "judging a model by later events (the log that it was fitted on)").max())
     times = instants_of(log, "judging a model by later events")
     start = last + 1 if since is None else since
-    if start <= last:
-        leaked = int(((times >= start) & (times <= last)).sum())
+    if leaked := int(((times >= start) & (times <= last)).sum()):
         raise LeakageError(
             f"since (--since) is {_written(start)}, and the last event that the model knows is at {_written(last)}: "
             f"{leaked:,} of {len(log):,} events would be judged that it may have learned from; choose a later time, or "
@@ -76,7 +75,8 @@ def later_events(known: Interactions, log: Interactions, *, since: int | None = 
             f"no event of the log comes at or after {_written(start)}, from which on events are judged: they are from "
             f"{_written(int(times.min()))} to {_written(int(times.max()))}; name a log that goes on later"
         )
-    check_join(log.users.ids, known.users, "the bundle", source="the log", refuse=False)
+    if (known.users.find_rows(log.users.ids) < 0).all():  # many new users are no surprise, new ones only are
+        check_join(log.users.ids, known.users, "the bundle", source="the log", refuse=False)
     users, items = known.users.extended(log.users.ids), known.items.extended(log.items.ids)
     more = log.histories.remap(items.find_rows(log.items.ids)).aligned(log.users.find_rows(users.ids))
     is_new = np.ones(len(users), dtype=np.bool_)

@@ -41,6 +41,7 @@ _PHRASES = {
     "later_users_without_history": "{:,} users of the log have no history before (not judged)",
     "later_users_without_new_items": "{:,} users of the log did nothing new (not judged)",
     "repeated_truth": "{:,} events of the truth repeat a user and item (counted once)",
+    "users_without_history": "{:,} users have no history",
     "new_targets": "{:,} targets are of items that neither history nor catalogue has",
     "users_without_list": "{:,} users have no list (all misses)",
     "lists_without_truth": "{:,} lists are of users without truth (not judged)",

@@ -91,7 +91,8 @@ class Truth:
             held = _held(truth, history, items)
             repeated = len(truth) - len(held.targets.rows)
             _check_repeats(held, truth, history, allow_leakage=allow_leakage)
-        if history is not None:
+        past = held.histories.lengths
+        if history is not None and not past.any():  # some new users are no surprise, new ones only are
             check_join(held.users.to_ids(held.user_rows), history.users, "the history", source="the truth", refuse=False)
         if given:
             ids = items.to_ids(np.unique(held.targets.rows))
@@ -99,6 +100,7 @@ class Truth:
             check_join(ids, known, "history and catalogue", source="the truth", refuse=False)
         counts = {
             "repeated_truth": repeated,
+            "users_without_history": int((past == 0).sum()) if history is not None else 0,
             "new_targets": int((held.targets.rows >= n_known).sum()) if given else 0,
             "targets_already_in_history": int(contained(held.targets, held.histories, len(items)).sum()),
         }

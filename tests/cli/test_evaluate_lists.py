@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from recsys.cli.parser import main
+from recsys.data.interactions import Interactions
 
 TRUTH = pl.DataFrame({"who": [1, 2, 3], "what": ["b", "d", "a"]})
 GOOD = pl.DataFrame({"who": [1, 1, 2, 2, 3], "what": ["b", "a", "d", "c", "a"], "score": [2.0, 1.0, 0.9, 0.8, 0.1]})
@@ -74,6 +75,18 @@ def test_lists_may_name_their_columns_otherwise_than_the_logs(files: Path, capsy
     assert "no column 'who' to read as user_id" in err
     assert "--list-user" in err
     assert run(capsys, files, f"{words} --list-user user_id --list-item item_id")[0] == 0
+
+
+def test_a_log_may_be_a_store(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, frame in (("past", LOG), ("future", TRUTH)):
+        Interactions.from_frame(frame.rename({"who": "user_id", "what": "item_id"})).save(files / name)
+    words = "--recommendations DIR/poor --truth DIR/future --history DIR/past --k 1"
+    code, out, _ = run(capsys, files, f"{words} --json")
+    assert code == 0
+    wanted = {"users_without_history": 1, "seen_recommended": 1, "new_targets": 1}
+    assert wanted.items() <= json.loads(out)["counts"].items()
+    assert "--timestamp says how a log is read, and a store" in run(capsys, files, f"{words} --timestamp when")[2]
+    assert "is a store; name it alone" in run(capsys, files, words.replace("DIR/past", "DIR/past DIR/log.ndjson"))[2]
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ def test_what_may_have_been_learned_from_is_refused() -> None:
         later_events(made(KNOWN), made(KNOWN))
     with pytest.raises(DataError, match="1 users without a history before, 1 who did nothing new"):
         later_events(made(KNOWN), made([("ann", "a", 9), ("eve", "a", 9)]))
+    assert told(later_events(made(KNOWN), made([("ann", "c", 7)]), since=3)) == {"ann": ("ab", "c")}  # nothing leaks
     untimed = Interactions.from_frame(pl.DataFrame({"user_id": ["ann"], "item_id": ["a"]}))
     for one, other in ((untimed, log), (log, untimed)):
         with pytest.raises(LeakageError, match="needs timestamps"):
