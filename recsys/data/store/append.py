@@ -162,10 +162,26 @@ def _written(
     source: Sequence[str], late: int,
 ) -> Import:  # fmt: skip
     """Write the files of a run, and then the manifest that tells of it."""
-    lists, told = run.histories, store.manifest
+    told = store.manifest
     name = f"{RUNS}/{len(told.imports):05}-{secrets.token_hex(4)}"
-    place = folder / name
-    place.mkdir(parents=True)
+    (folder / name).mkdir(parents=True)
+    try:
+        part, files = _run(folder, name, run, owners, users, items)
+        done = Import(tuple(source), part.events, len(users), len(items), late, chained(told.fingerprint, files))
+        after = replace(told, parts=(*told.parts, part), imports=(*told.imports, done), files=told.files | files)
+        with atomic_file(folder / FILE) as temporary:
+            temporary.write_bytes(after.to_json())
+    except OSError:
+        _remove_leftovers(folder, told)
+        raise
+    return done
+
+
+def _run(
+    folder: Path, name: str, run: Contents, owners: Int32, users: pl.Series, items: pl.Series
+) -> tuple[Part, dict[str, tuple[str, int]]]:
+    """Write the files of a run, and have them on the disk."""
+    lists, place = run.histories, folder / name
     columns = {
         "offsets": lists.offsets, "owners": owners, "rows": lists.rows, "times": lists.times, "weights": run.weights,
         "events": lists.events,
@@ -179,11 +195,7 @@ def _written(
     files = {one: (sha256_of(folder / one), (folder / one).stat().st_size) for one in sorted(part.files())}
     for one in [*(folder / file for file in files), place, folder / RUNS, folder]:
         sync(one)
-    done = Import(tuple(source), part.events, len(users), len(items), late, chained(told.fingerprint, files))
-    after = replace(told, parts=(*told.parts, part), imports=(*told.imports, done), files=told.files | files)
-    with atomic_file(folder / FILE) as temporary:
-        temporary.write_bytes(after.to_json())
-    return done
+    return part, files
 
 
 def _remove_leftovers(folder: Path, told: Manifest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,6 +75,9 @@ class IdFile:
     hashes: UInt64
     order: Int32
     _lock: threading.Lock
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self.handle.close)
 
     @cached_property
     def ids(self) -> pl.Series:
