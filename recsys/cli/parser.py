@@ -407,7 +407,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_prepare_flags(
         _command(
             subs, "prepare", "turn the files of a public data set into a log and a catalogue",
-            "recsys prepare ml-1m --from ml-1m.zip --out data/ml-1m",
+            "recsys prepare ml-1m --from ml-1m.zip --out prepared/ml-1m",
         )
     )  # fmt: skip
 
