@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from recsys.config.model import ModelConfig
     from recsys.config.training import Objective, Training
     from recsys.data.catalog import Catalog
+    from recsys.data.clean.apply import clean
+    from recsys.data.clean.rules import CleaningRules
     from recsys.data.importing import import_log
     from recsys.data.interactions import Interactions
     from recsys.data.item_split import item_split
@@ -47,6 +49,7 @@ _HOMES = {
     "Augment": "recsys.config.augment",
     "BPR": "recsys.baselines",
     "Catalog": "recsys.data.catalog",
+    "CleaningRules": "recsys.data.clean.rules",
     "Client": "recsys.server.client",
     "EASE": "recsys.baselines",
     "IndexSpec": "recsys.index.spec",
@@ -63,6 +66,7 @@ _HOMES = {
     "Transitions": "recsys.baselines",
     "TwoTower": "recsys.two_tower",
     "ZeroShot": "recsys.baselines",
+    "clean": "recsys.data.clean.apply",
     "compare": "recsys.evaluation.compare",
     "evaluate": "recsys.evaluation.evaluate",
     "evaluate_frame": "recsys.evaluation.frames",
@@ -90,6 +94,7 @@ __all__ = [
     "AsyncClient",
     "Augment",
     "Catalog",
+    "CleaningRules",
     "Client",
     "IndexSpec",
     "Interactions",
@@ -105,6 +110,7 @@ __all__ = [
     "Transitions",
     "TwoTower",
     "ZeroShot",
+    "clean",
     "compare",
     "evaluate",
     "evaluate_frame",

@@ -6,7 +6,7 @@ from pathlib import Path
 import recsys
 
 PUBLIC = {
-    "ALS", "AsyncClient", "Augment", "BPR", "EASE", "Catalog", "Client", "IndexSpec",
+    "ALS", "AsyncClient", "Augment", "BPR", "EASE", "Catalog", "Client", "CleaningRules", "clean", "IndexSpec",
     "Interactions", "ItemKNN", "ModelConfig", "Objective", "Popularity", "Recipe",
     "RecsysError", "Retriever",
     "Rules", "Training", "Transitions", "TwoTower", "ZeroShot", "compare", "evaluate", "evaluate_frame",

@@ -29,7 +29,7 @@ def fit(arguments: Namespace) -> Answer:
     places = checks.fit_places(arguments)
     with places.claimed(overwrite=arguments.overwrite) as held:
         (log, catalog), users = read_data(arguments), user_features(arguments)
-        how = reading.fit_options(arguments, split_for(log, arguments.split))
+        how = reading.fit_options(arguments, log, split_for(log, arguments.split))
         return answers.fitted(pipeline.fit_bundle(recipe, log, catalog, places=places, users=users, held=held, **how))
 
 

@@ -32,7 +32,7 @@ def store_of(arguments: Namespace) -> Path | None:
         return None
     if len(places) > 1:
         raise ConfigError(f"{stores[0]} is a store; name it alone, or append the other log to it (recsys import --append)")
-    allowed = {*_BESIDE, "event_weights", "page"}
+    allowed = {*_BESIDE, "event_weights", "clean", "page"}
     if arguments.catalog is not None or getattr(arguments, "user_table", None) is not None:
         allowed |= {*_SHARED, *(["user"] if getattr(arguments, "user_table", None) is not None else [])}
     flags: list[Action] = [one for one in arguments.data_flags if one.option_strings and one.dest not in allowed]

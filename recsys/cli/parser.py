@@ -78,6 +78,9 @@ def _column_flags(parser: argparse.ArgumentParser, said: str) -> None:
         action="store_true",
         help="leave out rows that equal an earlier row in user, item, time and event type",
     )
+    group.add_argument(
+        "--clean", metavar="FILE", help="TOML file of cleaning rules, such as weights, duplicates and a core"
+    )
 
 
 def _catalog_flags(parser: argparse.ArgumentParser) -> None:

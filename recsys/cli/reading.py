@@ -12,8 +12,11 @@ import polars as pl
 from recsys.cli.given_store import opened, store_of
 from recsys.cli.text_flags import Source, check_text_flags, text_options
 from recsys.config.recipe import TABLES
+from recsys.core.progress import log as tell
 from recsys.core.schema import USER
 from recsys.data.catalog import Catalog
+from recsys.data.clean.apply import clean
+from recsys.data.clean.rules import CleaningRules
 from recsys.data.formats.remote import without_secrets
 from recsys.data.interactions import Interactions
 from recsys.data.read import read_catalog, read_interactions, read_items, read_user_table, read_users
@@ -23,11 +26,12 @@ from recsys.errors import ConfigError
 if TYPE_CHECKING:
     from recsys.tuning.space import Space
 
-_FILES = ("log", "catalog", "user_table")
+_FILES = ("log", "catalog", "user_table", "clean")
 
 
 def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
-    """The log, and the catalogue if one is named."""
+    """The log, cleaned if rules are named, and the catalogue if one is named."""
+    rules = None if arguments.clean is None else CleaningRules.read(arguments.clean)
     of_catalog = ("catalog_format", "catalog_item", "text", "title")
     if arguments.catalog is None and (idle := [name for name in of_catalog if getattr(arguments, name) is not None]):
         raise ConfigError(f"--{idle[0].replace('_', '-')} describes the catalogue; name its file with --catalog FILE")
@@ -42,6 +46,9 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         log = read_interactions(arguments.log, **log_options(arguments))
     else:
         log = opened(store, _event_weights(arguments.event_weights))
+    if rules is not None:
+        log, waterfall = clean(log, rules)
+        tell(f"cleaned by {rules.source}:\n{waterfall}")
     if arguments.catalog is None:
         return log, None
     return log, read_catalog(
@@ -136,10 +143,11 @@ def changed_items(arguments: Namespace) -> dict[str, pl.DataFrame]:
     return {name: read_items(file, **text_options(arguments, file)) for name, file in tables.items()}
 
 
-def fit_options(arguments: Namespace, split: str) -> dict[str, Any]:
+def fit_options(arguments: Namespace, log: Interactions, split: str) -> dict[str, Any]:
     """How ``fit`` goes about it: the split as it was asked for, resuming, overwriting, and how the log was read."""
     how = {name: getattr(arguments, name) for name in ("split", "refit", "resume", "overwrite")}
-    return how | {"reading": reading_of(arguments, arguments.data_flags, split) | {"refit": arguments.refit}}
+    read = reading_of(arguments, arguments.data_flags, split) | {"refit": arguments.refit}
+    return how | {"reading": read | {"waterfalls": [one.to_dict() for one in log.waterfalls]}}
 
 
 def reading_of(arguments: Namespace, flags: list[Action], split: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from recsys.core.arguments import choice, described, flag, listed, place, whole_
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int8, Int64, Ragged
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
+from recsys.data.clean.core import core
+from recsys.data.clean.waterfall import Waterfall
 from recsys.data.event_types import check_event_types, weights_of_types
 from recsys.data.events import Events, join_columns
 from recsys.data.formats.frames import Frame, open_frame
@@ -58,6 +60,8 @@ class Interactions:
         The column that orders the events; None: their position in the file, or nothing.
     ties : {"file", "item"}
         How events of one user with an equal value in that column were ordered: as in the file, or by raw item id.
+    waterfalls : tuple of Waterfall
+        What each cleaning of the log left out.
 
     Raises
     ------
@@ -85,6 +89,7 @@ class Interactions:
     ordered: bool = True
     order_column: str | None = None
     ties: Ties = "file"
+    waterfalls: tuple[Waterfall, ...] = ()
 
     def __post_init__(self) -> None:
         choice(self.ties, "ties", get_args(Ties))
@@ -316,15 +321,8 @@ class Interactions:
             No event is left.
         """
         user_min, item_min = whole_number(user_min, "user_min", least=0), whole_number(item_min, "item_min", least=0)
-        owners, rows = self.histories.list_index(), self.histories.rows
-        alive = np.ones(len(rows), dtype=np.bool_)
-        while True:
-            per_user = np.bincount(owners[alive], minlength=len(self.users))
-            per_item = np.bincount(rows[alive], minlength=len(self.items))
-            kept = alive & (per_user[owners] >= user_min) & (per_item[rows] >= item_min)
-            if kept.sum() == alive.sum():
-                break
-            alive = kept
+        owners, sizes = self.histories.list_index().astype(np.int32), (len(self.users), len(self.items))
+        alive = core(owners, self.histories.rows, sizes, user_min=user_min, item_min=item_min)
         if not alive.any():
             raise DataError(f"no interaction is left in the {user_min}/{item_min}-core")
         return self.select(alive).compact()

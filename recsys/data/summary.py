@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from recsys.data.catalog import Catalog
+from recsys.data.clean.waterfall import told
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
 from recsys.data.order import duplicates
@@ -45,6 +46,8 @@ def summary(log: Interactions, catalog: Catalog | None = None) -> dict[str, Any]
     if log.timestamps is not None:
         facts["duplicate_events"] = duplicates(log.histories, len(log.items))
         facts["from"], facts["to"] = (day_of(int(log.timestamps.min())), day_of(int(log.timestamps.max())))
+    if log.waterfalls:
+        facts["cleaning"] = [one.to_dict() for one in log.waterfalls]
     if catalog is not None:
         touched = log.items.ids.gather(np.flatnonzero(log.item_counts))
         check_join(touched, catalog.items, "the catalogue", refuse=False)
@@ -76,6 +79,8 @@ def summary_text(facts: dict[str, Any], indent: str = "") -> str:
         label = f"{indent}{name.replace('_', ' ')}"
         if isinstance(value, dict):
             lines += [label, summary_text(value, indent + "  ")]
+        elif name == "cleaning":
+            lines += [label, *("\n".join(f"{indent}  {line}" for line in told(one)) for one in value)]
         elif isinstance(value, list):
             lines.append(
                 f"{label:<36}{' / '.join(f'{one:,}' if isinstance(one, int | float) else str(one) for one in value)}"

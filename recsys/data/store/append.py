@@ -168,7 +168,13 @@ def _written(
     try:
         part, files = _run(folder, name, run, owners, users, items)
         done = Import(tuple(source), part.events, len(users), len(items), late, chained(told.fingerprint, files))
-        after = replace(told, parts=(*told.parts, part), imports=(*told.imports, done), files=told.files | files)
+        after = replace(
+            told,
+            parts=(*told.parts, part),
+            imports=(*told.imports, done),
+            waterfall=(*told.waterfall, *(one.to_dict() for one in run.waterfalls)),
+            files=told.files | files,
+        )
         with atomic_file(folder / FILE) as temporary:
             temporary.write_bytes(after.to_json())
     except OSError:
@@ -213,4 +219,4 @@ def _compact(folder: Path, held: Held) -> None:
     if len(runs) > _MOST_RUNS or sum(run.events for run in runs) > _MOST * first.events:
         log(f"{folder}: what was appended is merged (number of runs: {len(runs)})")
         told = store.manifest
-        write_store(folder, assembled(store), imports=told.imports, waterfall=told.waterfall, overwrite=True, held=held)
+        write_store(folder, assembled(store), imports=told.imports, overwrite=True, held=held)

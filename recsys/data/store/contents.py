@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Float32, Ragged
+from recsys.data.clean.waterfall import Waterfall
 from recsys.data.order import Ties
 
 
@@ -21,3 +22,4 @@ class Contents:
     ordered: bool
     order_column: str | None
     ties: Ties
+    waterfalls: tuple[Waterfall, ...] = ()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int8, Int32, Int64, Ragged, ragged_positions, stable_order
+from recsys.data.clean.waterfall import Waterfall
 from recsys.data.store.contents import Contents
 from recsys.data.store.reader import OpenedPart, OpenedStore
 
@@ -40,7 +41,9 @@ def assembled(store: OpenedStore) -> Contents:
     if runs:
         histories, weights = _merged(store, histories, weights, _joined(runs, names))
     told = store.manifest
-    return Contents(store.users, store.items, histories, weights, names, told.ordered, told.order_column, told.ties)
+    cleanings = tuple(map(Waterfall.from_dict, told.waterfall))
+    how = (told.ordered, told.order_column, told.ties, cleanings)
+    return Contents(store.users, store.items, histories, weights, names, *how)
 
 
 @dataclass(frozen=True, eq=False)

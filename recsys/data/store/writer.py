@@ -248,7 +248,6 @@ def write_store(
     *,
     source: Sequence[str] = (),
     imports: Sequence[Import] = (),
-    waterfall: Sequence[dict[str, Any]] = (),
     overwrite: bool = False,
     held: Held | None = None,
 ) -> None:
@@ -273,6 +272,6 @@ def write_store(
             order_column=contents.order_column,
             ties=contents.ties,
             source=source,
-            waterfall=waterfall,
+            waterfall=[one.to_dict() for one in contents.waterfalls],
             imports=imports,
         )
