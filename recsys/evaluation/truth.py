@@ -90,7 +90,9 @@ class Truth:
         else:
             held = _held(truth, history, items)
             repeated = len(truth) - len(held.targets.rows)
-            _check_repeats(held, truth, history, allow_leakage=allow_leakage)
+        repeats, pairs = int(contained(held.targets, held.histories, len(items)).sum()), len(held.targets.rows)
+        if history is not None and not isinstance(truth, Holdout):
+            _check_repeats(repeats, pairs, truth, history, allow_leakage=allow_leakage)
         past = held.histories.lengths
         if history is not None and not past.any():  # some new users are no surprise, new ones only are
             check_join(held.users.to_ids(held.user_rows), history.users, "the history", source="the truth", refuse=False)
@@ -102,7 +104,7 @@ class Truth:
             "repeated_truth": repeated,
             "users_without_history": int((past == 0).sum()) if history is not None else 0,
             "new_targets": int((held.targets.rows >= n_known).sum()) if given else 0,
-            "targets_already_in_history": int(contained(held.targets, held.histories, len(items)).sum()),
+            "targets_already_in_history": repeats,
         }
         return cls(held, history, catalog, category, n_known, counts)
 
@@ -206,11 +208,8 @@ def _held(truth: Interactions, history: Interactions | None, items: IdMap) -> Ho
     )
 
 
-def _check_repeats(held: Holdout, truth: Interactions, history: Interactions | None, *, allow_leakage: bool) -> None:
+def _check_repeats(repeats: int, pairs: int, truth: Interactions, history: Interactions, *, allow_leakage: bool) -> None:
     """Refuse a history that holds the truth's own events; warn if it holds many of the pairs."""
-    if history is None:
-        return
-    repeats, pairs = int(contained(held.targets, held.histories, len(held.items)).sum()), len(held.targets.rows)
     shared = _shared_events(truth, history) if repeats else 0
     timed = truth.timestamps is not None and history.timestamps is not None
     if (shared or (repeats == pairs and not timed)) and not allow_leakage:
