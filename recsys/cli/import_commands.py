@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from recsys.cli.answers import Answer
-from recsys.cli.reading import log_options
+from recsys.cli.reading import cleaning_rules, log_options
 from recsys.cli.text_flags import check_text_flags
 from recsys.cli.words import command
 from recsys.core.destination import prove_folder
@@ -19,7 +19,7 @@ def import_log(arguments: Namespace) -> Answer:
 
     prove_folder(Path(arguments.out))
     check_text_flags(arguments, (arguments.log, arguments.format))
-    how = log_options(arguments)
+    how, rules = log_options(arguments), cleaning_rules(arguments)
     if arguments.append:  # what the store says, unless the flags say otherwise
         how = {name: one for name, one in how.items() if name not in ("ties", "unordered") or one not in ("file", False)}
     imported(
@@ -28,6 +28,7 @@ def import_log(arguments: Namespace) -> Answer:
         append=arguments.append,
         overwrite=arguments.overwrite,
         memory=arguments.memory,
+        rules=rules,
         **how,
     )
     facts = describe(Path(arguments.out))

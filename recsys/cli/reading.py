@@ -12,10 +12,9 @@ import polars as pl
 from recsys.cli.given_store import opened, store_of
 from recsys.cli.text_flags import Source, check_text_flags, text_options
 from recsys.config.recipe import TABLES
-from recsys.core.progress import log as tell
 from recsys.core.schema import USER
 from recsys.data.catalog import Catalog
-from recsys.data.clean.apply import clean
+from recsys.data.clean.apply import cleaned
 from recsys.data.clean.rules import CleaningRules
 from recsys.data.formats.remote import without_secrets
 from recsys.data.interactions import Interactions
@@ -31,7 +30,7 @@ _FILES = ("log", "catalog", "user_table", "clean")
 
 def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
     """The log, cleaned if rules are named, and the catalogue if one is named."""
-    rules = None if arguments.clean is None else CleaningRules.read(arguments.clean)
+    rules = cleaning_rules(arguments)
     of_catalog = ("catalog_format", "catalog_item", "text", "title")
     if arguments.catalog is None and (idle := [name for name in of_catalog if getattr(arguments, name) is not None]):
         raise ConfigError(f"--{idle[0].replace('_', '-')} describes the catalogue; name its file with --catalog FILE")
@@ -46,9 +45,7 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         log = read_interactions(arguments.log, **log_options(arguments))
     else:
         log = opened(store, _event_weights(arguments.event_weights))
-    if rules is not None:
-        log, waterfall = clean(log, rules)
-        tell(f"cleaned by {rules.source}:\n{waterfall}")
+    log = cleaned(log, rules)
     if arguments.catalog is None:
         return log, None
     return log, read_catalog(
@@ -59,6 +56,11 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         title=arguments.title,
         **text_options(arguments, arguments.catalog, arguments.catalog_format),
     )
+
+
+def cleaning_rules(arguments: Namespace) -> CleaningRules | None:
+    """The rules that ``--clean`` names."""
+    return None if arguments.clean is None else CleaningRules.read(arguments.clean)
 
 
 def log_options(arguments: Namespace) -> dict[str, Any]:

@@ -125,6 +125,7 @@ HOW = {
     "Holdout": "the .test or .validation of a split, such as recsys.leave_last_out(log)",
     "Catalog": "recsys.read_catalog(file) or recsys.Catalog.from_frame(frame, text=[...])",
     "UserTable": "recsys.read_user_table(file, categorical=[...])",
+    "CleaningRules": "recsys.CleaningRules(min_weight=4), or recsys.CleaningRules.read(file)",
     "ModelConfig": "recsys.ModelConfig(dim=64)",
     "Training": "recsys.Training(epochs=10)",
     "Objective": "recsys.Objective(loss='softmax')",

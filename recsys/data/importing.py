@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from recsys.core.arguments import flag, place
+from recsys.core.arguments import flag, instance_or_none, place
 from recsys.core.files import Held, exclusive
+from recsys.data.clean.apply import cleaned
+from recsys.data.clean.rules import CleaningRules
 from recsys.data.formats.dialect import Dialect
 from recsys.data.formats.paths import Format
 from recsys.data.interactions import Interactions
@@ -19,10 +21,14 @@ from recsys.data.sources import Source, sources
 from recsys.data.store.append import append as append_to
 from recsys.data.store.opening import open_store
 from recsys.data.store.reader import read_store
+from recsys.data.store.writer import check_target, write_store
 from recsys.data.streaming.bounds import Bounds
-from recsys.data.streaming.build import stream_log
+from recsys.data.streaming.build import scratch, stream_log
 from recsys.data.times.units import TimeUnit
 from recsys.errors import ConfigError, DamagedError, DataError
+
+_OF_EVENTS = {"since", "until", "event_types", "other_types", "min_weight"}
+"""Rules that judge each event by itself."""
 
 
 class Reading(TypedDict, total=False):
@@ -54,6 +60,7 @@ def import_log(
     append: bool = False,
     overwrite: bool = False,
     memory: int | None = None,
+    rules: CleaningRules | None = None,
     **reading: Unpack[Reading],
 ) -> Interactions:
     """Read a log into a store, or append it to one, and open the store.
@@ -85,6 +92,9 @@ def import_log(
     memory : int, optional
         Bytes that a new store is made with, beside the distinct ids, 8 bytes for each user and item, and files of other
         formats, which are read whole; by default half of what is free, at most 4 GiB. More is faster.
+    rules : CleaningRules, optional
+        What :func:`recsys.clean` leaves out; the store tells how much. Only rules about single events can be appended with:
+        ``since``, ``until``, ``event_types`` and ``min_weight``.
     **reading
         The other parameters of :func:`recsys.read_interactions`.
 
@@ -98,8 +108,8 @@ def import_log(
     DataError
         The log cannot be read, does not fit the store, or something else stands in ``out``.
     ConfigError
-        ``append`` is given with ``overwrite`` or ``memory``; ``memory`` is less than 256 MiB; or as for
-        :func:`recsys.read_interactions`.
+        ``append`` is given with ``overwrite``, ``memory`` or rules about histories; ``memory`` is below 256 MiB; or as
+        for :func:`recsys.read_interactions`.
     OSError
         The store cannot be written, or there is no room for it.
 
@@ -117,16 +127,24 @@ def import_log(
         raise ConfigError("append and overwrite (--append, --overwrite) exclude each other; give one of them")
     if append and memory is not None:
         raise ConfigError("memory= (--memory) is for new stores: appended events are read as a whole; leave it out")
-    bounds = Bounds.of(memory)
+    bounds, rules = Bounds.of(memory), instance_or_none(rules, CleaningRules, "rules")
+    if append and rules is not None:
+        _check_appendable(rules)
     with exclusive(folder) as held:
         if append:
-            _append(source, folder, reading, held)
+            _append(source, folder, reading, rules, held)
+        elif rules is not None:
+            check_target(folder, overwrite=overwrite)
+            with scratch(folder) as beside:
+                _stream(source, beside / "uncleaned", reading, bounds, overwrite=False, held=None)
+                log = cleaned(open_store(beside / "uncleaned"), rules)
+                write_store(folder, log.contents(), source=names_of(source), overwrite=overwrite, held=held)
         else:
             _stream(source, folder, reading, bounds, overwrite=overwrite, held=held)
     return open_store(folder)
 
 
-def _stream(source: Source, folder: Path, reading: Reading, bounds: Bounds, *, overwrite: bool, held: Held) -> None:
+def _stream(source: Source, folder: Path, reading: Reading, bounds: Bounds, *, overwrite: bool, held: Held | None) -> None:
     how: dict[str, Any] = dict(reading)
     fmt = how.pop("format", None)
     words = [how.pop(name, None) for name in ("separator", "quote", "encoding", "null_values")]
@@ -144,11 +162,19 @@ def _stream(source: Source, folder: Path, reading: Reading, bounds: Bounds, *, o
     )
 
 
-def _append(source: Source, folder: Path, reading: Reading, held: Held) -> None:
+def _check_appendable(rules: CleaningRules) -> None:
+    if judging := sorted(rules.to_dict().keys() - _OF_EVENTS):
+        raise ConfigError(
+            f"{rules.source}: {judging[0]} judges whole histories, and an append sees the new events only; leave it out, "
+            f"and clean the whole store when it is read (recsys fit STORE --clean FILE)"
+        )
+
+
+def _append(source: Source, folder: Path, reading: Reading, rules: CleaningRules | None, held: Held) -> None:
     try:
         told = read_store(folder, verify=False).manifest
         defaults: Reading = {"ties": told.ties, "unordered": not told.ordered}
-        log = read_interactions(source, **defaults | reading)
+        log = cleaned(read_interactions(source, **defaults | reading), rules)
         append_to(folder, log.contents(), names_of(source), held=held)
     except DamagedError as error:
         raise DataError(str(error)) from error

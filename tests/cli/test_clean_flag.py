@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import recsys
 from recsys.cli.parser import build_parser, main
 from recsys.cli.reading import fit_options, read_data
 
@@ -36,6 +37,21 @@ def test_rules_that_cannot_be_applied_end_in_one_line(files: tuple[str, str], ca
     Path(files[1]).write_text("min_weight = 6\n")
     assert main(["inspect", files[0], "--weight", "stars", "--clean", files[1]]) == 2
     assert f"recsys: {files[1]}: the rule min_weight = 6.0 leaves none of the 3 events; loosen" in capsys.readouterr().err
+
+
+def test_a_store_keeps_the_waterfall_of_its_import(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["import", files[0], "--weight", "stars", "--clean", files[1], "--out", str(tmp_path / "store")]
+    assert main(words) == 0
+    assert "weight of at least 2" in capsys.readouterr().out
+    assert main([*words, "--append"]) == 0
+    log = recsys.open_store(tmp_path / "store")
+    assert [len(log), *(one.events_left for one in log.waterfalls)] == [4, 2, 2]
+    Path(files[1]).write_text("user_min = 2\n")
+    assert main([*words, "--append"]) == 2
+    assert "user_min judges whole histories" in capsys.readouterr().err
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["clean.toml", "log.csv", "store"]
 
 
 def test_the_record_of_a_fit_holds_rules_and_waterfall(files: tuple[str, str]) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 
 from recsys.core.arguments import instance
 from recsys.core.id_map import IdMap
+from recsys.core.progress import log as tell
 from recsys.core.ragged import Int32, Int64, Ragged
 from recsys.data.clean.rules import CleaningRules
 from recsys.data.clean.selection import Selection
@@ -62,7 +63,7 @@ def clean(log: Interactions, rules: CleaningRules | Mapping[str, Any]) -> tuple[
     instance(log, Interactions, "log")
     if isinstance(rules, Mapping):
         rules = CleaningRules.of(rules)
-    instance(rules, CleaningRules, "rules", "pass recsys.CleaningRules(min_weight=4), or CleaningRules.read(file)")
+    instance(rules, CleaningRules, "rules")
     events = Selection.of(log, rules.source)
     before = events.counts()
     for key, (step, words) in STEPS.items():
@@ -78,6 +79,15 @@ def clean(log: Interactions, rules: CleaningRules | Mapping[str, Any]) -> tuple[
             events.steps.append(Step(key, words(rules), count - left[0], *left))
     waterfall = Waterfall(rules.to_dict(), *before, tuple(events.steps))
     return _made(events, waterfall), waterfall
+
+
+def cleaned(log: Interactions, rules: CleaningRules | None) -> Interactions:
+    """The log that :func:`clean` makes, whose waterfall is logged; without rules, the log itself."""
+    if rules is None:
+        return log
+    log, waterfall = clean(log, rules)
+    tell(f"cleaned by {rules.source}:\n{waterfall}")
+    return log
 
 
 def _written(rules: CleaningRules, key: str) -> str:

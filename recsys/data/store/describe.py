@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from recsys.data.clean.waterfall import told
 from recsys.data.store.reader import read_store
 
 
@@ -29,18 +30,18 @@ def describe(folder: Path, *, verify: bool = False) -> dict[str, Any]:
         As :func:`~recsys.data.store.reader.read_store`.
     """
     store = read_store(folder, verify=verify)
-    told = store.manifest
+    manifest = store.manifest
     return {
         "store": str(folder),
-        "events": told.events,
+        "events": manifest.events,
         "users": len(store.users),
         "items": len(store.items),
-        "bytes": sum(size for _, size in told.files.values()),
-        "runs": len(told.parts) - 1,
-        "fingerprint": told.fingerprint,
+        "bytes": sum(size for _, size in manifest.files.values()),
+        "runs": len(manifest.parts) - 1,
+        "fingerprint": manifest.fingerprint,
         "verified": verify,
-        "imports": [asdict(one) | {"source": list(one.source)} for one in told.imports],
-        "waterfall": list(told.waterfall),
+        "imports": [asdict(one) | {"source": list(one.source)} for one in manifest.imports],
+        "waterfall": list(manifest.waterfall),
     }
 
 
@@ -56,6 +57,8 @@ def describe_text(facts: dict[str, Any]) -> str:
     for one in facts["imports"]:
         late = f", {one['late']:,} of them late" if one["late"] else ""
         lines.append(f"  from {', '.join(one['source']) or 'memory'}: {one['events']:,} events{late}")
+    for one in facts["waterfall"]:
+        lines += ["  cleaning", *(f"    {line}" for line in told(one))]
     if facts["verified"]:
         lines.append("every byte is as it was written")
     return "\n".join(lines)

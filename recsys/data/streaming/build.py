@@ -82,7 +82,7 @@ def stream_log(
     """
     target = Path(out)
     check_target(target, overwrite=overwrite)
-    with _scratch(target) as folder:
+    with scratch(target) as folder:
         tables = tables_of(sources(source), format, MOVIELENS_INTERACTIONS, dialect)
         found = scan(tables, request, folder, bounds, lambda table: table.words(null_values))
         settled = settle(found, request)
@@ -106,7 +106,7 @@ def stream_log(
 
 
 @contextmanager
-def _scratch(target: Path) -> Iterator[Path]:
+def scratch(target: Path) -> Iterator[Path]:
     """A folder beside the target for the time being, whose name tells who writes it; tell of a full disk in words."""
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = name_beside(target, WRITING)
