@@ -15,14 +15,14 @@ from recsys.data.store.describe import describe, describe_text
 
 def import_log(arguments: Namespace) -> Answer:
     """``recsys import``."""
-    from recsys.data.importing import import_log as imported  # noqa: PLC0415
+    from recsys.data.importing import write_import  # noqa: PLC0415
 
     prove_folder(Path(arguments.out))
     check_text_flags(arguments, (arguments.log, arguments.format))
     how, rules = log_options(arguments), cleaning_rules(arguments)
     if arguments.append:  # what the store says, unless the flags say otherwise
         how = {name: one for name, one in how.items() if name not in ("ties", "unordered") or one not in ("file", False)}
-    imported(
+    write_import(
         arguments.log,
         arguments.out,
         append=arguments.append,

@@ -122,6 +122,20 @@ def import_log(
     >>> recsys.import_log(new, "shop", append=True).histories.to_lists()
     [[0, 2, 1], [0]]
     """
+    write_import(source, out, append=append, overwrite=overwrite, memory=memory, **reading)
+    return open_store(out)
+
+
+def write_import(
+    source: Source,
+    out: str | Path,
+    *,
+    append: bool = False,
+    overwrite: bool = False,
+    memory: int | None = None,
+    **reading: Unpack[Reading],
+) -> None:
+    """As :func:`import_log`, without opening the store, which merges what was appended."""
     folder = Path(place(out, "out"))
     if flag(append, "append") and flag(overwrite, "overwrite"):
         raise ConfigError("append and overwrite (--append, --overwrite) exclude each other; give one of them")
@@ -141,7 +155,6 @@ def import_log(
                 write_store(folder, log.contents(), source=names_of(source), overwrite=overwrite, held=held)
         else:
             _stream(source, folder, reading, bounds, overwrite=overwrite, held=held)
-    return open_store(folder)
 
 
 def _stream(source: Source, folder: Path, reading: Reading, bounds: Bounds, *, overwrite: bool, held: Held | None) -> None:

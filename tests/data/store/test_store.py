@@ -202,3 +202,14 @@ def test_a_writer_gives_its_arrays_and_seals_what_fits(tmp_path: Path) -> None:
 def test_two_writers_do_not_meet(tmp_path: Path) -> None:
     with refused("is being written by process"), store_writer(tmp_path / "log", 3):
         log().save(tmp_path / "log")
+
+
+@some
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=200), st.lists(st.integers(0, 2**64 - 1), max_size=9))
+def test_hashes_are_found_where_their_value_tells(hashes: list[int], others: list[int]) -> None:
+    ascending = np.sort(np.array(hashes, dtype=np.uint64))
+    asked = np.array([*hashes[:9], *others, 0, 2**64 - 1], dtype=np.uint64)
+    assert stored_ids._places(ascending, asked).tolist() == np.searchsorted(ascending, asked).tolist()
+    close = np.arange(5000, dtype=np.uint64)  # not spread at all
+    asked = np.array([0, 77, 4999, 9999], dtype=np.uint64)
+    assert stored_ids._places(close, asked).tolist() == [0, 77, 4999, 5000]
