@@ -122,7 +122,7 @@ def import_log(
     >>> recsys.import_log(new, "shop", append=True).histories.to_lists()
     [[0, 2, 1], [0]]
     """
-    write_import(source, out, append=append, overwrite=overwrite, memory=memory, **reading)
+    write_import(source, out, append=append, overwrite=overwrite, memory=memory, rules=rules, **reading)
     return open_store(out)
 
 
@@ -133,6 +133,7 @@ def write_import(
     append: bool = False,
     overwrite: bool = False,
     memory: int | None = None,
+    rules: CleaningRules | None = None,
     **reading: Unpack[Reading],
 ) -> None:
     """As :func:`import_log`, without opening the store, which merges what was appended."""
