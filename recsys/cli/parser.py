@@ -15,6 +15,7 @@ from recsys.cli.evaluate_flags import add_evaluate_flags
 from recsys.cli.import_flags import add_import_flags, add_verify_flag
 from recsys.cli.inspect_commands import add_page_flag
 from recsys.cli.prepare_flags import add_prepare_flags
+from recsys.cli.quarantine_flags import add_quarantine_flags
 from recsys.cli.store_flags import add_export_flags, add_keys_flags, add_serve_flags
 from recsys.cli.text_flags import add_text_flags
 from recsys.cli.words import Parser, free_text, raw_id
@@ -42,6 +43,7 @@ def _log_flags(
     parser: argparse.ArgumentParser, said: str = "files of interactions, patterns or folders; or a store"
 ) -> None:
     _column_flags(parser, said)
+    add_quarantine_flags(parser)
     _catalog_flags(parser)
     add_text_flags(parser)
 

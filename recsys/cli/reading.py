@@ -25,7 +25,7 @@ from recsys.errors import ConfigError
 if TYPE_CHECKING:
     from recsys.tuning.space import Space
 
-_FILES = ("log", "catalog", "user_table", "clean")
+_FILES = ("log", "catalog", "user_table", "clean", "quarantine")
 
 
 def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
@@ -42,7 +42,8 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         sources.append((arguments.user_table, None))
     check_text_flags(arguments, *sources)
     if store is None:
-        log = read_interactions(arguments.log, **log_options(arguments))
+        aside = {name: getattr(arguments, name) for name in ("on_error", "quarantine", "quarantine_limit")}
+        log = read_interactions(arguments.log, **log_options(arguments), **aside)
     else:
         log = opened(store, _event_weights(arguments.event_weights))
     log = cleaned(log, rules)

@@ -22,12 +22,13 @@ from recsys.core.schema import (
 from recsys.data.catalog import Catalog
 from recsys.data.events import join_columns
 from recsys.data.formats.dialect import Dialect
-from recsys.data.formats.paths import Format
+from recsys.data.formats.paths import Format, PathLike
 from recsys.data.formats.table import Table, rows_of, unproven_rows_of
 from recsys.data.interactions import Interactions
 from recsys.data.log_request import DROP_HINT, LogRequest
 from recsys.data.order import Ties
 from recsys.data.parse import ParsedColumns, check_ids, parse_columns, unique_ids
+from recsys.data.quarantine import OnError, Quarantine
 from recsys.data.sources import Source, sources, tables_of
 from recsys.data.times.units import TimeUnit
 from recsys.data.user_table import UserTable, check_choice
@@ -54,6 +55,9 @@ def read_interactions(
     quote: str | None = None,
     encoding: str | None = None,
     null_values: str | Sequence[str] | None = None,
+    on_error: OnError = "raise",
+    quarantine: PathLike | None = None,
+    quarantine_limit: float = 0.1,
 ) -> Interactions:
     r"""Read an interaction log.
 
@@ -106,6 +110,15 @@ def read_interactions(
         Of text formats, such as cp1252, latin-1 or utf-16; by default UTF-8, or what a byte order mark shows.
     null_values : str or sequence of str, optional
         Texts that mean a missing value, such as ``NULL`` or ``\N``, and numbers, such as ``-1``.
+    on_error : {"raise", "quarantine"}
+        What to do about a row without an id, time, order, weight or event type, or with one that cannot be read: refuse the
+        log, or set the row aside. A row is one of a table that can be read: a damaged line is refused either way.
+    quarantine : path, optional
+        The new folder for rows that are set aside: ``rows.parquet`` (file, row, reason, and the raw values as text) and
+        ``counts.json``, written once the log is read.
+    quarantine_limit : float
+        The largest share of rows that may be set aside: above it, a column is probably the wrong one, and the log is
+        refused.
 
     Returns
     -------
@@ -144,13 +157,25 @@ def read_interactions(
         unordered,
         drop_duplicates,
     )
+    aside = Quarantine.of(on_error, quarantine, quarantine_limit, keep_unordered=request.drop_unordered)
     dialect = Dialect.of(separator, quote, encoding, null_values)
     parts, others = list[ParsedColumns](), dict[str, None]()
     for table in tables_of(source, format, MOVIELENS_INTERACTIONS, dialect):
         wanted = request.columns_of(table)
         others |= dict.fromkeys(name for name in table.columns if name not in wanted.values())
         rule = table.words(null_values)
-        parts.append(parse_columns(unproven_rows_of(table, wanted), wanted, table.name, words=rule, prove=table.prove))
+        raw, name = unproven_rows_of(table, wanted), table.name
+        if aside is not None:
+            height = raw.height
+            raw = aside.sift(raw, wanted, table.name, words=rule)
+            if not raw.height:
+                continue
+            name += "" if raw.height == height else " without its quarantined rows"
+        parts.append(parse_columns(raw, wanted, name, words=rule, prove=table.prove))
+    if aside is not None:
+        aside.check()
+        if not parts:
+            raise DataError("every row was quarantined, so there is no log; look at what is read as user, item and time")
     events = join_columns(parts, time_unit, drop_unordered=request.drop_unordered, hint=DROP_HINT)
     log = Interactions.from_events(
         events,
@@ -160,7 +185,10 @@ def read_interactions(
         others=tuple(others),
         weight=weight,
     )
-    return log if event_weights is None else log.weighted_by_event(event_weights)
+    log = log if event_weights is None else log.weighted_by_event(event_weights)
+    if aside is not None:
+        aside.write()
+    return log
 
 
 def read_catalog(

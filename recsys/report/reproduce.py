@@ -13,7 +13,7 @@ _LINE = 100
 
 
 def command(bundle: Bundle) -> str:
-    """How to fit the model again and report on it, as lines for a shell; LOG, ITEMS, USERS and RULES stand for files.
+    """How to fit the model again and report on it, as lines for a shell; LOG, ITEMS, USERS, RULES and BAD stand for files.
 
     Parameters
     ----------
@@ -46,6 +46,7 @@ def _data_words(bundle: Bundle) -> list[str]:
         files = [*(["--catalog", "ITEMS"] if reading.get("catalog") else [])]
         files += ["--user-table", "USERS"] if reading.get("user_table") else []
         files += ["--clean", "RULES"] if reading.get("clean") else []
+        files += ["--quarantine", "BAD"] if reading.get("quarantine") else []
         refit = ["--refit", str(reading["refit"])] if reading.get("refit") else []
         return [*files, *map(str, reading.get("words", [])), "--split", str(reading.get("split", "last")), *refit]
     options, text = bundle.options, bundle.catalog.text_columns

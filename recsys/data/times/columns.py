@@ -88,6 +88,23 @@ def read_times(raw: pl.Series, where: str, skipped: int = 0) -> Times:
     return Times(where, _numbers(text.set(real.is_null(), None), real, where, skipped), dates)
 
 
+def unreadable(raw: pl.Series) -> pl.Series:
+    """Tell which values :func:`read_times` would refuse, as a Boolean column; none where it refuses the column's type."""
+    nothing = pl.Series(raw.name, [False]).new_from_index(0, len(raw))
+    if raw.dtype.is_float() or raw.dtype.is_decimal():
+        real = raw.cast(pl.Float64)
+        return (~real.is_finite() | (real.abs() >= 2.0**63)).fill_null(False)
+    if raw.dtype.is_integer():
+        return raw.is_not_null() & raw.cast(pl.Int64, strict=False).is_null()
+    if raw.dtype != pl.String:
+        return nothing
+    text = raw.str.strip_chars()
+    text = text.set(text.is_in(["", *MISSING_WORDS]), None)
+    real = text.cast(pl.Float64, strict=False)
+    odd = (~real.is_finite() | (real.abs() >= 2.0**63)).fill_null(False)
+    return odd | (text.is_not_null() & real.is_null() & _dates(text.set(real.is_not_null(), None)).is_null())
+
+
 def _numbers(raw: pl.Series, real: pl.Series, where: str, skipped: int) -> pl.Series:
     """Check that floats are finite; convert them to Int64 if all are whole. ``raw`` is for messages."""
     real = _fitting(

@@ -1,0 +1,136 @@
+"""Quarantine: rows that cannot be used are set aside with the reason, and every row is accounted for."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import recsys
+from recsys.cli.parser import main
+from recsys.data import quarantine
+from recsys.errors import ConfigError, DataError
+
+HEAD = "user_id,item_id,timestamp,stars\n"
+GOOD = "".join(f"u{one % 5},i{one % 7},{1_700_000_000 + one},3\n" for one in range(60))
+BAD = " ,i1,1700000000,3\nu1,NULL,1700000000,x\nu1,i1,yesterday,3\nu2,i1,1700000000,\nu2,i2,inf,1e39\n"
+
+
+def _file(folder: Path, rows: str) -> Path:
+    (file := folder / "log.csv").write_text(HEAD + rows)
+    return file
+
+
+def _read(file: Path, **how: Any) -> recsys.Interactions:
+    how = {"weight": "stars", "on_error": "quarantine", "quarantine": file.parent / "bad"} | how
+    return recsys.read_interactions(file, **how)
+
+
+def test_bad_rows_are_written_with_reason_row_and_values(tmp_path: Path) -> None:
+    file = _file(tmp_path, BAD + GOOD)
+    log = _read(file)
+    assert log.fingerprint == recsys.read_interactions(_file(tmp_path, GOOD), weight="stars").fingerprint
+    rows = pl.read_parquet(tmp_path / "bad" / "rows.parquet")
+    assert rows["row"].to_list() == [1, 2, 3, 4, 5]
+    assert rows["reason"].to_list() == [
+        "column 'user_id': no value",
+        "column 'item_id': a word for a missing value; column 'stars': not a finite number",
+        "column 'timestamp': not a time",
+        "column 'stars': no value",
+        "column 'timestamp': not a time; column 'stars': not a finite number",
+    ]
+    assert rows.row(2)[3:] == ("u1", "i1", "yesterday", "3")
+    counts = json.loads((tmp_path / "bad" / "counts.json").read_text())
+    assert (counts["rows"], counts["kept"], counts["quarantined"]) == (65, 60, 5)
+
+
+CELLS = st.tuples(
+    st.sampled_from(["u1", "u2", " ", "NULL", ""]), st.sampled_from(["i1", "i2", "nan", ""]),
+    st.sampled_from(["1700000000", "1700000001", "x", "", "inf"]), st.sampled_from(["1", "2.5", "x", "", "nan", "1e40"]),
+)  # fmt: skip
+
+
+@settings(max_examples=25)
+@given(st.lists(CELLS, min_size=1, max_size=8))
+def test_what_is_kept_can_be_read_and_the_counts_add_up(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]]
+) -> None:
+    file = _file(tmp_path_factory.mktemp("log"), "".join(",".join(row) + "\n" for row in rows))
+    good = [r for r in rows if r[0] in ("u1", "u2") and r[1] in ("i1", "i2") and r[2][:2] == "17" and r[3] in ("1", "2.5")]
+    if not good:
+        with pytest.raises(DataError, match="every row was quarantined"):
+            _read(file, quarantine_limit=1)
+        return
+    assert len(_read(file, quarantine_limit=1)) == len(good)
+    counts = json.loads((file.parent / "bad" / "counts.json").read_text())
+    assert counts["kept"] == len(good)
+    assert counts["rows"] == len(rows) == counts["kept"] + sum(counts["reasons"].values())
+
+
+def test_a_wrong_column_is_no_dirt_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"60 of 60 rows cannot be used.*row 1 of .*'item_id': not a time"):
+        _read(_file(tmp_path, GOOD), timestamp="item_id")
+    with pytest.raises(DataError, match=r"5 of 65 rows.*more than the share 0.05"):
+        _read(_file(tmp_path, BAD + GOOD), quarantine_limit=0.05)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_frames_and_numbers_are_sifted_and_unordered_rows_are_left_to_drop_unordered(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "user_id": [1, None, 3],
+            "item_id": [1, 2, 3],
+            "timestamp": [1.7e9, 1.7e9, None],
+            "stars": [1.0, float("nan"), 3.0],
+        }
+    )
+    how: dict[str, Any] = {"weight": "stars", "on_error": "quarantine", "quarantine_limit": 0.9}
+    assert len(recsys.read_interactions(frame, **how, quarantine=tmp_path / "a")) == 1
+    assert pl.read_parquet(tmp_path / "a" / "rows.parquet")["row"].to_list() == [2, 3]
+    assert len(recsys.read_interactions(frame, **how, drop_unordered=True, quarantine=tmp_path / "b")) == 1
+    assert pl.read_parquet(tmp_path / "b" / "rows.parquet")["row"].to_list() == [2]
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"on_error": "skip"}, "on_error must be raise or quarantine"),
+        ({"on_error": "raise"}, "quarantine= .* needs on_error"),
+        ({"quarantine": None}, "needs quarantine=FOLDER"),
+        ({"quarantine_limit": 2}, "must lie between 0 and 1"),
+    ],
+)
+def test_arguments_that_contradict_each_other_are_refused(tmp_path: Path, how: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        _read(_file(tmp_path, GOOD), **how)
+
+
+def test_a_folder_with_something_in_it_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "mine").write_text("mine")
+    with pytest.raises(ConfigError, match="holds something already"):
+        _read(_file(tmp_path, GOOD))
+
+
+def test_a_full_disk_ends_in_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(quarantine.pl.DataFrame, "write_parquet", full)
+    with pytest.raises(OSError, match="No space left"):
+        _read(_file(tmp_path, BAD + GOOD))
+    assert [one.name for one in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_the_command_line_prints_the_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["inspect", str(_file(tmp_path, BAD + GOOD)), "--weight", "stars", "--on-error", "quarantine"]
+    assert main([*words, "--quarantine", str(tmp_path / "bad")]) == 0
+    assert "65 rows read: 60 kept, 5 quarantined in" in capsys.readouterr().err
+    assert main(words) == 2
+    assert "--quarantine FOLDER" in capsys.readouterr().err
