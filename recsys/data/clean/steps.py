@@ -153,7 +153,8 @@ def duplicates(rules: CleaningRules, events: Selection) -> Bool:
             raise ConfigError(f"{events.source}: duplicates_by_type needs event types, and the log has none; leave it out")
         keys = keys * len(events.event_names) + events.left(events.events)
     order = stable_order(owners, keys)
-    changed = (owners[order][1:] != owners[order][:-1]) | (keys[order][1:] != keys[order][:-1])
+    owners, keys = owners[order], keys[order]
+    changed = (owners[1:] != owners[:-1]) | (keys[1:] != keys[:-1])
     starts = np.flatnonzero(np.concatenate([[True], changed])) if len(order) else np.zeros(0, dtype=np.int64)
     chosen = order[starts if how == "first" else np.append(starts[1:], len(order)) - 1]
     if how == "sum" and len(order):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,12 @@ def test_rules_come_back_from_toml_and_from_plain_values() -> None:
         event_types={"view": 1.0, "buy": {"weight": 2, "name": "b"}},
     )  # fmt: skip
     assert CleaningRules(since=datetime(2024, 1, 1, tzinfo=UTC)).to_dict() == {"since": "2024-01-01T00:00:00Z"}  # type: ignore[arg-type]
+
+
+def test_the_example_in_the_docs_names_every_rule() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    table = tomllib.loads(page.partition("## Cleaning")[2].partition("```toml")[2].partition("```")[0])
+    assert set(table) == {one.name for one in fields(CleaningRules)} - {"source"}
+    assert CleaningRules.of(table).event_types == {
+        "view": 0.5, "cart": {"name": "buy", "weight": 3}, "buy": 5, "hover": False,
+    }  # fmt: skip
