@@ -14,7 +14,7 @@ import polars as pl
 
 from recsys.core.files import Held
 from recsys.core.id_map import IdMap
-from recsys.core.leftovers import WRITING, name_beside
+from recsys.core.leftovers import WRITING, name_beside, sweep
 from recsys.core.progress import track
 from recsys.core.ragged import Int8, Int32, Int64
 from recsys.core.schema import EVENT, MOVIELENS_INTERACTIONS, ORDER, TIMESTAMP, WEIGHT
@@ -109,6 +109,7 @@ def stream_log(
 def scratch(target: Path) -> Iterator[Path]:
     """A folder beside the target for the time being, whose name tells who writes it; tell of a full disk in words."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    sweep(target.parent)  # what killed imports left may need the room
     folder = name_beside(target, WRITING)
     try:
         folder.mkdir()

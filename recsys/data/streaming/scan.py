@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from recsys.core.distinct import Counter
+from recsys.core.progress import warn
 from recsys.core.ragged import Int32
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.core.vocabulary import Vocabulary
@@ -185,6 +186,12 @@ class _Reader:
         for piece, share in self.table.pieces(self.wanted, bounds.rows):
             if piece.height == 0:
                 continue
+            if piece.height > 2 * bounds.rows and self.table.format is not None:
+                warn(
+                    f"{self.table.name}: its {piece.height:,} rows were read at once, as its format ({self.table.format}) "
+                    f"allows no other way, and may have taken more memory than was allowed; write it as Parquet, or in "
+                    f"several files"
+                )
             file = self.folder / f"{self.stem}-{len(self.files):06}.arrow"
             self._parsed(piece, sum(self.heights)).write_ipc(file, compression="uncompressed")
             self.files.append(file)

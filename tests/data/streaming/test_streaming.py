@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from recsys.core import progress
+from recsys.core.leftovers import WRITING, name_beside
 from recsys.data.formats.dialect import Dialect
 from recsys.data.log_request import LogRequest
 from recsys.data.read import read_interactions
@@ -224,3 +225,25 @@ def test_a_file_without_a_known_time_is_left_out_and_a_log_without_one_is_refuse
     held(tmp_path / "log", tmp_path / "out", drop_unordered=True)
     with refused("b.parquet: no row has a value in the column that orders the events"):
         streamed(tmp_path / "log" / "b.parquet", tmp_path / "out2", drop_unordered=True)
+
+
+def test_what_a_killed_import_left_is_removed_by_the_next_one(tmp_path, monkeypatch):
+    write(frame(0), tmp_path / "log.parquet")
+    with monkeypatch.context() as other:
+        other.setattr(os, "getpid", lambda: 2**22 + 1)  # no process has this number
+        name_beside(tmp_path / "out", WRITING).mkdir()
+    assert len(list(tmp_path.glob("out.writing-*"))) == 1
+    streamed(tmp_path / "log.parquet", tmp_path / "out")
+    assert list(tmp_path.glob("out.writing-*")) == []
+
+
+def test_a_format_that_is_read_as_a_whole_is_told(tmp_path, caplog):
+    write(frame(0), tmp_path / "log.ndjson")
+    streamed(tmp_path / "log.ndjson", tmp_path / "out")
+    assert any("60 rows were read at once" in line for line in caplog.messages)
+
+
+def test_times_need_no_pyarrow(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    write(frame(0), tmp_path / "log.parquet")
+    assert len(streamed(tmp_path / "log.parquet", tmp_path / "out")) == 60
