@@ -44,6 +44,8 @@ def check_compare(arguments: Namespace) -> None:
 
 def is_bundle(arguments: Namespace) -> bool:
     """Whether ``inspect`` was given a bundle; flags for reading logs are then refused."""
+    if not arguments.log:
+        return False
     only = Path(arguments.log[0])
     files = (only / "manifest.json", only / "config.json")
     if len(arguments.log) > 1 or not only.is_dir() or is_store(only) or not any(file.exists() for file in files):

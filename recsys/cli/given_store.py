@@ -61,7 +61,8 @@ def store_facts(arguments: Namespace) -> dict[str, Any] | None:
     store = store_of(arguments)
     if store is None:
         if arguments.verify:
-            raise ConfigError(f"--verify is for a store, and {arguments.log[0]} is not one; leave it out")
+            given = "the query" if arguments.sql else arguments.log[0]
+            raise ConfigError(f"--verify is for a store, and {given} is not one; leave it out")
         return None
     try:
         return describe(store, verify=arguments.verify)

@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from recsys.cli.answers import Answer
+from recsys.cli.given_query import check_query, given_log
 from recsys.cli.reading import cleaning_rules, log_options
 from recsys.cli.text_flags import check_text_flags
 from recsys.cli.words import command
@@ -18,19 +19,23 @@ def import_log(arguments: Namespace) -> Answer:
     from recsys.data.importing import write_import  # noqa: PLC0415
 
     prove_folder(Path(arguments.out))
-    check_text_flags(arguments, (arguments.log, arguments.format))
-    how, rules = log_options(arguments), cleaning_rules(arguments)
-    if arguments.append:  # what the store says, unless the flags say otherwise
-        how = {name: one for name, one in how.items() if name not in ("ties", "unordered") or one not in ("file", False)}
-    write_import(
-        arguments.log,
-        arguments.out,
-        append=arguments.append,
-        overwrite=arguments.overwrite,
-        memory=arguments.memory,
-        rules=rules,
-        **how,
-    )
+    check_query(arguments)
+    check_text_flags(arguments, *([(arguments.log, arguments.format)] if arguments.log else []))
+    rules = cleaning_rules(arguments)
+    with given_log(arguments, log_options(arguments)) as (source, how):
+        if arguments.append:  # what the store says, unless the flags say otherwise
+            for name in ("ties", "unordered"):
+                if how[name] in ("file", False):
+                    del how[name]
+        write_import(
+            source,
+            arguments.out,
+            append=arguments.append,
+            overwrite=arguments.overwrite,
+            memory=arguments.memory,
+            rules=rules,
+            **how,
+        )
     facts = describe(Path(arguments.out))
     following = command("fit", Path(arguments.out), "--out", "runs/new")
     return Answer(f"{describe_text(facts)}\nnext:\n  {following}", facts)

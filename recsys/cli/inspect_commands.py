@@ -38,8 +38,12 @@ def inspect_log(arguments: Namespace) -> Answer:
     if page is None:
         return Answer(text, facts)
     with atomic_file(page) as file:
-        file.write_text(log_page("/".join(Path(arguments.log[0]).absolute().parts[-2:]), facts), encoding="utf-8")
+        file.write_text(log_page(_title(arguments), facts), encoding="utf-8")
     return Answer(f"{text}\npage: {page}", facts | {"page": str(page)})
+
+
+def _title(arguments: Namespace) -> str:
+    return "/".join(Path(arguments.log[0]).absolute().parts[-2:]) if arguments.log else "the result of a query"
 
 
 def _page(arguments: Namespace) -> Path | None:

@@ -12,6 +12,7 @@ from recsys.baselines import REGISTRY
 from recsys.cli import commands, evaluate_commands, import_commands, interrupted, prepare_commands, screen, store_commands
 from recsys.cli.answers import Answer
 from recsys.cli.evaluate_flags import add_evaluate_flags
+from recsys.cli.given_query import add_query_flags
 from recsys.cli.import_flags import add_import_flags, add_verify_flag
 from recsys.cli.inspect_commands import add_page_flag
 from recsys.cli.prepare_flags import add_prepare_flags
@@ -49,7 +50,8 @@ def _log_flags(
 
 
 def _column_flags(parser: argparse.ArgumentParser, said: str) -> None:
-    parser.add_argument("log", metavar="LOG", nargs="+", help=said)
+    parser.add_argument("log", metavar="LOG", nargs="*", help=said)
+    add_query_flags(parser)
     group = parser.add_argument_group("columns of the log")
     group.add_argument("--format", choices=get_args(Format), help="file format (default: by the ending of each file)")
     group.add_argument("--user", metavar="COLUMN", default="user_id", help="column of user ids (default: user_id)")

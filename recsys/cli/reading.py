@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from recsys.cli.given_query import check_query, given_log
 from recsys.cli.given_store import opened, store_of
 from recsys.cli.text_flags import Source, check_text_flags, text_options
 from recsys.config.recipe import TABLES
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from recsys.tuning.space import Space
 
 _FILES = ("log", "catalog", "user_table", "clean", "quarantine")
+_PLACES = (*_FILES, "sql", "db")
+"""What says where the data lie, and not how they are read."""
 
 
 def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
@@ -34,8 +37,9 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
     of_catalog = ("catalog_format", "catalog_item", "text", "title")
     if arguments.catalog is None and (idle := [name for name in of_catalog if getattr(arguments, name) is not None]):
         raise ConfigError(f"--{idle[0].replace('_', '-')} describes the catalogue; name its file with --catalog FILE")
+    check_query(arguments)
     store = store_of(arguments)
-    sources: list[Source] = [] if store else [(arguments.log, arguments.format)]
+    sources: list[Source] = [(arguments.log, arguments.format)] if arguments.log and not store else []
     if arguments.catalog is not None:
         sources.append((arguments.catalog, arguments.catalog_format))
     if getattr(arguments, "user_table", None) is not None:
@@ -43,7 +47,8 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
     check_text_flags(arguments, *sources)
     if store is None:
         aside = {name: getattr(arguments, name) for name in ("on_error", "quarantine", "quarantine_limit")}
-        log = read_interactions(arguments.log, **log_options(arguments), **aside)
+        with given_log(arguments, log_options(arguments)) as (source, how):
+            log = read_interactions(source, **how, **aside)
     else:
         log = opened(store, _event_weights(arguments.event_weights))
     log = cleaned(log, rules)
@@ -69,6 +74,8 @@ def log_options(arguments: Namespace) -> dict[str, Any]:
     names = ("format", "user", "item", "timestamp", "time_unit", "order", "ties", "weight", "event")
     how = {name: getattr(arguments, name) for name in (*names, "drop_unordered", "unordered", "drop_duplicates")}
     how |= {"event_weights": _event_weights(arguments.event_weights)}
+    if arguments.sql is not None:
+        return how | {"null_values": arguments.null_values}
     return how | text_options(arguments, arguments.log, arguments.format)
 
 
@@ -155,6 +162,6 @@ def fit_options(arguments: Namespace, log: Interactions, split: str) -> dict[str
 
 def reading_of(arguments: Namespace, flags: list[Action], split: str) -> dict[str, Any]:
     """How the log was read and split, as the bundle keeps it: flags of the data, without the names of files."""
-    words = [word for flag in flags if flag.dest not in _FILES for word in written(flag, getattr(arguments, flag.dest))]
+    words = [word for flag in flags if flag.dest not in _PLACES for word in written(flag, getattr(arguments, flag.dest))]
     files = {name: getattr(arguments, name) is not None for name in _FILES[1:]}
     return {"words": words, "split": split} | files

@@ -57,7 +57,8 @@ def check_text_flags(arguments: Namespace, *sources: Source) -> None:
     ConfigError
         The message names the flag.
     """
-    for name in (*_READ_BY, "null_values"):
+    names = (*_READ_BY, *(["null_values"] if vars(arguments).get("sql") is None else []))
+    for name in names:
         if getattr(arguments, name) is not None and not any(name in text_options(arguments, *one) for one in sources):
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} is for text files, and this command reads none that has one; leave it out")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -13,6 +12,8 @@ from recsys.data.clean.apply import cleaned
 from recsys.data.clean.rules import CleaningRules
 from recsys.data.formats.dialect import Dialect
 from recsys.data.formats.paths import Format
+from recsys.data.formats.remote import without_secrets
+from recsys.data.formats.table import Table
 from recsys.data.interactions import Interactions
 from recsys.data.log_request import LogRequest
 from recsys.data.order import Ties
@@ -196,8 +197,10 @@ def _append(source: Source, folder: Path, reading: Reading, rules: CleaningRules
 
 def names_of(source: Source) -> list[str]:
     """The names of files as a manifest tells them, without folders and what follows in an address; or what a frame is."""
-    found = sources(source)
-    return [
-        os.fspath(one).split("?")[0].rstrip("/").rpartition("/")[2] if isinstance(one, str | Path) else type(one).__name__
-        for one in found
-    ]
+    return [_name_of(one) for one in sources(source)]
+
+
+def _name_of(one: object) -> str:
+    if isinstance(one, str | Path):
+        return without_secrets(str(one)).rstrip("/").rpartition("/")[2]
+    return one.name if isinstance(one, Table) else type(one).__name__

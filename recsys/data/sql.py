@@ -96,21 +96,16 @@ def read_sql(
     >>> recsys.read_sql("SELECT * FROM events", "sqlite:///shop.db", timestamp="at").histories.to_lists()
     [[1, 0], [0]]
     """
-    unordered = flag(unordered, "unordered")
-    with opened_query(query, url) as table:
-        timed = text_or_none(timestamp, "timestamp") or order or (TIMESTAMP if TIMESTAMP in table.columns else None)
-        if not _ordered(query) and not unordered:
-            if timed is None and not drop_unordered and ties == "file":
-                unordered = True
-                warn(
-                    "the query has no ORDER BY, and no column orders the events: the order of its rows means nothing, so "
-                    "the log is read as unordered; name timestamp= (--timestamp) or order= (--order), or write ORDER BY"
-                )
-            elif ties == "file":
-                log(
-                    "the query has no ORDER BY: events of one user at one time come in any order, and in another one next "
-                    "time; write ORDER BY, or set ties='item' (--ties item)"
-                )
+    opened = opened_log(
+        query,
+        url,
+        timestamp=timestamp,
+        order=order,
+        ties=ties,
+        drop_unordered=drop_unordered,
+        unordered=flag(unordered, "unordered"),
+    )
+    with opened as (table, without_order):
         return read_interactions(
             table,
             user=user,
@@ -123,10 +118,51 @@ def read_sql(
             event=event,
             event_weights=event_weights,
             drop_unordered=drop_unordered,
-            unordered=unordered,
+            unordered=without_order,
             drop_duplicates=drop_duplicates,
             null_values=null_values,
         )
+
+
+@contextmanager
+def opened_log(
+    query: str,
+    url: str,
+    *,
+    timestamp: str | None,
+    order: str | None,
+    ties: Ties,
+    drop_unordered: bool,
+    unordered: bool,
+) -> Iterator[tuple[Table, bool]]:
+    """Run a query of a log, and find whether its rows have an order; see :func:`opened_query`.
+
+    Yields
+    ------
+    table : Table
+    unordered : bool
+        Whether to read it as a log without an order, which is told.
+
+    Raises
+    ------
+    ConfigError, DataError, DependencyError
+        As :func:`read_sql`.
+    """
+    with opened_query(query, url) as table:
+        timed = text_or_none(timestamp, "timestamp") or order or (TIMESTAMP if TIMESTAMP in table.columns else None)
+        if not unordered and not _ordered(query):
+            if timed is None and not drop_unordered and ties == "file":
+                unordered = True
+                warn(
+                    "the query has no ORDER BY, and no column orders the events: the order of its rows means nothing, so "
+                    "the log is read as unordered; name timestamp= (--timestamp) or order= (--order), or write ORDER BY"
+                )
+            elif ties == "file":
+                log(
+                    "the query has no ORDER BY: events of one user at one time come in any order, and in another one next "
+                    "time; write ORDER BY, or set ties='item' (--ties item)"
+                )
+        yield table, unordered
 
 
 def read_frame(query: str, url: str) -> pl.DataFrame:

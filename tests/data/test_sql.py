@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 import recsys
+from recsys.cli.parser import main
 from recsys.data.interactions import Interactions
 from recsys.data.sql import _ordered, read_frame
 from recsys.errors import ConfigError, DataError, DependencyError
@@ -159,3 +160,42 @@ def test_a_query_of_postgresql_gives_the_same_log(postgres: str, driver: str) ->
         recsys.read_sql("WITH x AS (DELETE FROM events RETURNING *) SELECT * FROM x", postgres, **NAMES)
     with refused("the query's result, column 'ip': is of "):
         recsys.read_sql("SELECT ip, what FROM events", postgres, user="ip", item="what")
+
+
+def test_commands_read_a_query(file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    query = [
+        "--sql",
+        "SELECT * FROM events",
+        "--db",
+        f"sqlite:///{file}",
+        "--user",
+        "who",
+        "--item",
+        "what",
+        "--timestamp",
+        "at",
+    ]
+    assert main(["inspect", *query]) == 0
+    assert main(["import", *query, "--weight", "stars", "--out", str(tmp_path / "store")]) == 0
+    assert recsys.open_store(tmp_path / "store").weights.tolist() == [4.0, 5.0, 3.5, 1.0]
+    assert "4" in capfd.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["inspect"])
+    assert "required: LOG, or --sql QUERY and --db URL" in capfd.readouterr().err
+    for wrong, told in {
+        ("inspect", "a.csv", *query): "name files or --sql, not both",
+        ("inspect", *query[:2]): "--sql needs --db URL",
+        ("inspect", "a.csv", *query[2:4]): "--db is for --sql",
+        ("inspect", *query, "--separator", ";"): "--separator is for text files",
+        (
+            "inspect",
+            "--sql",
+            "SELECT 1",
+            "--db",
+            "postgresql://me:SECRET@127.0.0.1:1/shop",
+        ): "postgresql://127.0.0.1:1/shop failed",
+    }.items():
+        assert main(list(wrong)) == 2
+        error = capfd.readouterr().err
+        assert told in error
+        assert "SECRET" not in error
