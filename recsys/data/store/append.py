@@ -13,7 +13,7 @@ import polars as pl
 
 from recsys.core.files import Held, atomic_file, exclusive, sha256_of, sync
 from recsys.core.id_map import IdMap
-from recsys.core.progress import log
+from recsys.core.progress import log, warn
 from recsys.core.ragged import Int32, Int64, Ragged, ragged_positions
 from recsys.core.schema import tight_ids
 from recsys.data.store import arrays
@@ -66,6 +66,12 @@ def append(folder: Path, new: Contents, source: Sequence[str], *, held: Held | N
     store = read_store(folder, verify=False)
     _check(folder, store, new)
     _remove_leftovers(folder, store.manifest)
+    told, is_file = (tuple(source), len(new.histories.rows)), all("." in name for name in source)
+    if is_file and any((one.source, one.events) == told for one in store.manifest.imports):
+        warn(
+            f"{folder} was already given {', '.join(source)} with as many events: if it is the same log, its events are "
+            f"now in the store twice; import all files anew (--overwrite) to mend that"
+        )
     user_rows, users = _rows(store.users, new.users.ids)
     item_rows, items = _rows(store.items, new.items.ids)
     if max(len(store.users) + len(users), len(store.items) + len(items)) > np.iinfo(np.int32).max:

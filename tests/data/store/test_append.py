@@ -116,6 +116,13 @@ def test_late_events_find_their_place_and_are_counted(tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_that_is_appended_twice_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    OLD.write_parquet(tmp_path / "log.parquet")
+    recsys.import_log(tmp_path / "log.parquet", tmp_path / "s")
+    assert len(recsys.import_log(tmp_path / "log.parquet", tmp_path / "s", append=True)) == 6
+    assert "was already given log.parquet with as many events" in caplog.text
+
+
 def test_an_open_log_does_not_change_when_its_store_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = recsys.import_log(OLD, tmp_path / "s")
     for share in (9.0, 0.0):
