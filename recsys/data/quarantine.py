@@ -40,6 +40,8 @@ class Quarantine:
         Rows seen so far.
     parts : list of DataFrame
         What was set aside, by file.
+    damaged : dict
+        Rows of the file that was opened last which could not be read: why, and their text.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Quarantine:
     keep_unordered: bool
     rows: int = 0
     parts: list[pl.DataFrame] = field(default_factory=list)
+    damaged: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, on_error: OnError, folder: object, limit: object, *, keep_unordered: bool) -> Quarantine | None:
@@ -75,6 +78,10 @@ class Quarantine:
         prove_folder(target, option="--quarantine")
         return cls(target, share, keep_unordered)
 
+    def tell(self, row: int, why: str, text: str) -> None:
+        """Keep a row that could not be read; see :attr:`recsys.data.formats.dialect.Dialect.damaged`."""
+        self.damaged[row] = (why, text)
+
     def sift(self, raw: pl.DataFrame, names: Mapping[str, str], source: str, *, words: bool | None) -> pl.DataFrame:
         """Set aside the rows of one file that cannot be used.
 
@@ -100,13 +107,19 @@ class Quarantine:
             pl.when(pl.lit(bad)).then(pl.lit(f"column {names[name]!r}: ") + why) for name, (bad, why) in found.items()
         ]
         marked = raw.select(pl.concat_str(reasons, separator="; ", ignore_nulls=True).alias("reason"))["reason"]
+        lines = pl.Series("line", [None], dtype=pl.String).new_from_index(0, raw.height)
+        if self.damaged:
+            places = [place - 1 for place in self.damaged]
+            marked = marked.scatter(places, [f"damaged line: {why}" for why, _ in self.damaged.values()])
+            lines = lines.scatter(places, [text for _, text in self.damaged.values()])
+            self.damaged.clear()
         bad = marked != ""
         if not bad.any():
             return raw
         values = pl.DataFrame({theirs: _as_text(raw[name]) for name, theirs in names.items()}).to_struct(_RAW)
         row = pl.select(pl.int_range(1, raw.height + 1, dtype=pl.Int64)).to_series()
-        aside = pl.DataFrame({"row": row, "reason": marked, _RAW: values}).filter(bad)
-        self.parts.append(aside.select(pl.lit(source).alias("file"), "row", "reason", _RAW))
+        aside = pl.DataFrame({"row": row, "reason": marked, "line": lines, _RAW: values}).filter(bad)
+        self.parts.append(aside.select(pl.lit(source).alias("file"), "row", "reason", "line", _RAW))
         return raw.filter(~bad)
 
     def _bad(self, name: str, column: pl.Series, *, words: bool | None) -> tuple[pl.Series, pl.Series]:
@@ -144,9 +157,9 @@ class Quarantine:
         return {"rows": self.rows, "kept": self.rows - aside, "quarantined": aside, "reasons": reasons}
 
     def frame(self) -> pl.DataFrame:
-        """What was set aside: ``file``, ``row`` (from 1), ``reason``, and the values as text, ``raw.COLUMN``."""
+        """What was set aside: ``file``, ``row`` (from 1), ``reason``, a damaged ``line``, values: ``raw.COLUMN``."""
         if not self.parts:
-            return pl.DataFrame(schema={"file": pl.String, "row": pl.Int64, "reason": pl.String})
+            return pl.DataFrame(schema={"file": pl.String, "row": pl.Int64, "reason": pl.String, "line": pl.String})
         return pl.concat([part.unnest(_RAW, separator=".") for part in self.parts], how="diagonal")
 
     def check(self) -> None:

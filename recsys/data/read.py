@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -112,7 +113,7 @@ def read_interactions(
         Texts that mean a missing value, such as ``NULL`` or ``\N``, and numbers, such as ``-1``.
     on_error : {"raise", "quarantine"}
         What to do about a row without an id, time, order, weight or event type, or with one that cannot be read: refuse the
-        log, or set the row aside. A row is one of a table that can be read: a damaged line is refused either way.
+        log, or set the row aside. So with damaged lines of NDJSON; those of other text formats are refused either way.
     quarantine : path, optional
         The new folder for rows that are set aside: ``rows.parquet`` (file, row, reason, and the raw values as text) and
         ``counts.json``, written once the log is read.
@@ -159,6 +160,8 @@ def read_interactions(
     )
     aside = Quarantine.of(on_error, quarantine, quarantine_limit, keep_unordered=request.drop_unordered)
     dialect = Dialect.of(separator, quote, encoding, null_values)
+    if aside is not None:
+        dialect = replace(dialect, damaged=aside.tell)
     parts, others = list[ParsedColumns](), dict[str, None]()
     for table in tables_of(source, format, MOVIELENS_INTERACTIONS, dialect):
         wanted = request.columns_of(table)

@@ -45,7 +45,7 @@ def test_bad_rows_are_written_with_reason_row_and_values(tmp_path: Path) -> None
         "column 'stars': no value",
         "column 'timestamp': not a time; column 'stars': not a finite number",
     ]
-    assert rows.row(2)[3:] == ("u1", "i1", "yesterday", "3")
+    assert rows.row(2)[4:] == ("u1", "i1", "yesterday", "3")
     counts = json.loads((tmp_path / "bad" / "counts.json").read_text())
     assert (counts["rows"], counts["kept"], counts["quarantined"]) == (65, 60, 5)
 
@@ -95,6 +95,18 @@ def test_frames_and_numbers_are_sifted_and_unordered_rows_are_left_to_drop_unord
     assert pl.read_parquet(tmp_path / "a" / "rows.parquet")["row"].to_list() == [2, 3]
     assert len(recsys.read_interactions(frame, **how, drop_unordered=True, quarantine=tmp_path / "b")) == 1
     assert pl.read_parquet(tmp_path / "b" / "rows.parquet")["row"].to_list() == [2]
+
+
+def test_damaged_lines_of_json_are_set_aside_and_the_rows_keep_their_numbers(tmp_path: Path) -> None:
+    good = '{"user_id": "a", "item_id": "x", "timestamp": 1700000000, "stars": 3}\n'
+    (file := tmp_path / "log.ndjson").write_text(good + "\n" + '{"user_id": "a", "item\n' + good * 2 + "7\n" + good)
+    with pytest.raises(DataError, match="line 3: "):
+        recsys.read_interactions(file)
+    assert len(_read(file, quarantine_limit=0.5)) == 4
+    rows = pl.read_parquet(tmp_path / "bad" / "rows.parquet")
+    assert rows["row"].to_list() == [2, 5]
+    assert rows["line"].to_list() == ['{"user_id": "a", "item', "7"]
+    assert rows["reason"][1] == "damaged line: it is not a JSON object"
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from recsys.core.progress import log
 from recsys.errors import ConfigError, DataError
@@ -17,6 +17,10 @@ SEPARATORS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", "
 _SNIFFED = ",;\t|"
 _NAMES = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "pipe": "|", "blank": " ", "space": " "}
 _SAMPLE = 100
+
+
+Damaged: TypeAlias = Callable[[int, str, str], None]
+"""Told of a row that cannot be read: its number, why, and its text."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class Dialect:
         Python's name of it, such as cp1252, latin-1 or utf-16.
     null_values : tuple of str
         Texts that mean a missing value, such as ``NULL``.
+    damaged : callable, optional
+        Told of each line of NDJSON that is no JSON object, by the number of its row, from 1, the reason and the line; the
+        row is then empty. By default, such a file is refused.
 
     Raises
     ------
@@ -45,6 +52,7 @@ class Dialect:
     quote: str | None = None
     encoding: str | None = None
     null_values: tuple[str, ...] = ()
+    damaged: Damaged | None = None
 
     def __post_init__(self) -> None:
         if self.separator is not None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from recsys.core.progress import log
+from recsys.data.formats.dialect import Damaged
 from recsys.data.formats.text_bytes import TextBytes, open_text, refuse_bad_utf8
 from recsys.errors import DataError
 
@@ -31,7 +34,7 @@ class JsonLines:
     columns: list[str]
 
     @classmethod
-    def open(cls, file: Path, encoding: str | None) -> JsonLines:
+    def open(cls, file: Path, encoding: str | None, damaged: Damaged | None = None) -> JsonLines:
         """Find the columns; all lines are searched, as a key may come late.
 
         Raises
@@ -54,11 +57,17 @@ class JsonLines:
             )
         text = TextBytes(file, data) if text.data is None else text  # a path would be taken as a pattern
         try:
-            frame = pl.scan_ndjson(text.whole(), infer_schema_length=None)
-            return cls(text, frame, frame.collect_schema().names())
+            return cls._scanned(text)
         except pl.exceptions.PolarsError:
-            _refuse_broken(text)
-            raise
+            if damaged is None:
+                _refuse_broken(text)
+                raise
+            return cls._scanned(_emptied(text, damaged))
+
+    @classmethod
+    def _scanned(cls, text: TextBytes) -> JsonLines:
+        frame = pl.scan_ndjson(text.whole(), infer_schema_length=None)
+        return cls(text, frame, frame.collect_schema().names())
 
     def read(self, wanted: dict[str, str]) -> pl.DataFrame:
         """Read the wanted columns of all lines, under our names.
@@ -94,6 +103,22 @@ def _refuse_constant(name: str) -> None:
 
 def _refuse_broken(text: TextBytes) -> None:
     """Search line by line for the first that is not a JSON object."""
+    for number, cause, line in _broken(text):
+        raise DataError(f"{text.file} cannot be read as ndjson: line {number}: {cause}: {line[:100]!r}")
+
+
+def _emptied(text: TextBytes, damaged: Damaged) -> TextBytes:
+    """With an empty object in place of each line that is not a JSON object, so that the other rows keep their numbers."""
+    lines = text.whole().decode("utf-8").split("\n")
+    rows = np.cumsum([bool(line.strip(" \t\r")) for line in lines])
+    for number, cause, line in _broken(text):
+        damaged(int(rows[number - 1]), cause, line)
+        lines[number - 1] = "{}"
+    return TextBytes(text.file, "\n".join(lines).encode())
+
+
+def _broken(text: TextBytes) -> Iterator[tuple[int, str, str]]:
+    """The lines that are not JSON objects: number, why, text."""
     for number, line in enumerate(text.whole().decode("utf-8").split("\n"), 1):
         try:
             whole = not line.strip() or isinstance(json.loads(line, parse_constant=_refuse_constant), dict)
@@ -103,7 +128,7 @@ def _refuse_broken(text: TextBytes) -> None:
         except json.JSONDecodeError as error:
             whole, cause = False, f"{error.msg} at character {error.pos + 1}"
         if not whole:
-            raise DataError(f"{text.file} cannot be read as ndjson: line {number}: {cause}: {line[:100]!r}")
+            yield number, cause, line
 
 
 def _refuse_repeated(text: TextBytes, key: str) -> None:

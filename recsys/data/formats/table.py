@@ -212,7 +212,7 @@ def _opened(
 def _opened_whole(file: Path, fmt: Format, movielens_columns: Sequence[str], dialect: Dialect) -> tuple[list[str], Reader]:
     """Open a file of a format that is only read as a whole."""
     if fmt == "ndjson":
-        lines = JsonLines.open(file, dialect.encoding)
+        lines = JsonLines.open(file, dialect.encoding, dialect.damaged)
         return lines.columns, lines.read
     if fmt == "movielens":
         frame = read_movielens(file, movielens_columns, dialect.encoding)
