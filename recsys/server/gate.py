@@ -16,7 +16,7 @@ from recsys.server.limits import check_target
 from recsys.server.logs import frames_of, log
 from recsys.server.metrics import Metrics
 from recsys.server.problems import PROBLEM, Problem, problem_of
-from recsys.server.protocol import ARRIVED
+from recsys.server.protocol import ARRIVED, CROWDED
 from recsys.server.stages import listening
 from recsys.server.traces import answered, request_span
 
@@ -76,6 +76,10 @@ class Gate:
         self._now += 1
         try:
             check_target(scope)
+            if (connections := state.get(CROWDED)) and scope["path"] not in _HEALTH:
+                detail = f"{connections:,} connections are open; close some, or ask another server"
+                closed = {"connection": "close"}
+                raise Problem(503, "crowded", "There are too many connections", detail, retry_after=1, headers=closed)
             if self._now > self._most and scope["path"] not in _HEALTH:
                 detail = f"{self._most:,} requests are in flight; send it again later"
                 raise Problem(429, "overloaded", "The server has too much to do", detail, retry_after=1)

@@ -33,7 +33,7 @@ _REASON_OF_STATUS: Final[dict[int, Reason]] = {
     429: "overload",
     431: "size",
 }
-_REASON_OF_KIND: Final[dict[str, Reason]] = {"rate": "rate", "deadline": "deadline"}
+_REASON_OF_KIND: Final[dict[str, Reason]] = {"rate": "rate", "deadline": "deadline", "crowded": "overload"}
 
 
 def reason_of(status: int, kind: str | None) -> Reason | None:

@@ -17,6 +17,8 @@ LEAVING: Final = "leaving"
 """Under which the state of a request has what is to be called when its client goes away."""
 ARRIVED: Final = "arrived"
 """Under which the state of a request has the time of its first byte, by ``time.perf_counter``."""
+CROWDED: Final = "crowded"
+"""Under which the state of a request has how many connections there may be, if its own is one too many."""
 WHOLE: Final = "whole"
 """Under which the state of a request has true once all of its body is there."""
 _REFUSED: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -26,7 +28,14 @@ class BoundedProtocol(HttpToolsProtocol):
     """Closes a connection whose request line and headers are too long, or do not come in time.
 
     It tells requests when their client goes away, so that none needs a task that waits for it.
+
+    Attributes
+    ----------
+    most : int
+        Open connections; :class:`recsys.server.gate.Gate` refuses the requests of further ones.
     """
+
+    most = 4096
 
     _bytes = 0
     _in_head = True
@@ -35,6 +44,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._leaving = set[Callable[[], Any]]()
+        self._crowded = len(self.connections) > self.most
+        if len(self.connections) > 2 * self.most:
+            transport.abort()
         self._clock = self.loop.call_later(_SECONDS, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -54,6 +66,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["state"].update({ARRIVED: time.perf_counter(), LEAVING: self._leaving})
+        if self._crowded:
+            self.scope["state"][CROWDED] = self.most
         self._in_head, self._bytes = True, 0
         if self._clock is None:
             self._clock = self.loop.call_later(_SECONDS, self.transport.close)
@@ -71,3 +85,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._clock is not None:
             self._clock.cancel()
             self._clock = None
+
+
+def protocol_of(connections: int) -> type[BoundedProtocol]:
+    """The protocol of a server that may have so many open connections."""
+    return type("ServedProtocol", (BoundedProtocol,), {"most": connections})

@@ -30,7 +30,7 @@ from recsys.server.keys import Keys
 from recsys.server.live import Live, open_bundle
 from recsys.server.logs import begin_logs, frames_of, log
 from recsys.server.metrics import Metrics
-from recsys.server.protocol import BoundedProtocol
+from recsys.server.protocol import protocol_of
 from recsys.server.quality import Quality
 from recsys.server.served import Served
 from recsys.server.settings import Settings
@@ -152,7 +152,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(served),
-                http=BoundedProtocol,
+                http=protocol_of(listen.connections),
                 log_config=None,
                 access_log=False,
                 server_header=False,

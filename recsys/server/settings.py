@@ -44,6 +44,8 @@ class Listen:
     """How long requests are still taken after SIGTERM while /readyz says no already, so that a balancer notices."""
     keep_alive_seconds: int = _within(10, 1, 3600)
     """How long an idle connection stays open."""
+    connections: int = _within(4096, 1, 1_000_000)
+    """Open connections; requests of further ones get 503, and beyond twice as many they are closed. Each takes a file."""
     body_seconds: float = _within(10.0, 0.1, 600.0)
     """How long a client may take to send a body before it gets 408."""
 

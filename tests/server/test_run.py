@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,24 @@ def test_an_endless_head_and_a_slow_one_are_cut_off(world: World, monkeypatch: p
                 connection.sendall(begun)
                 assert connection.recv(100) == b""
         assert Client(port).ask("GET", "/healthz")["status"] == "alive"
+
+
+def test_requests_of_one_connection_too_many_are_refused_and_health_answers(run: Path, tmp_path: Path) -> None:
+    tables = {"listen": {"port": 0, "connections": 2}, "access": {"open": True}}
+    with world_of(run, tmp_path, **tables) as made, listening(made) as (_, port):
+        first, second, third = Client(port), Client(port), Client(port)
+        for one in (first, second, third):
+            assert one.ask("GET", "/healthz")["status"] == "alive"
+        connection = third._connection
+        connection.request("POST", "/v1/recommend", '{"user": "u1"}', {"content-type": "application/json"})
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["type"]) == (503, "urn:recsys:problem:crowded")
+        assert answer.getheader("retry-after") == "1"
+        assert len(first.ask("POST", "/v1/recommend", {"user": "u1", "k": 3})["items"]) == 3
+        with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)) as fifth:
+            fifth.settimeout(20)
+            with suppress(ConnectionResetError):
+                assert fifth.recv(100) == b""
 
 
 def test_before_it_stops_the_server_says_that_it_is_not_ready(world: World) -> None:
