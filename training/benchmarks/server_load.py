@@ -236,6 +236,7 @@ def make_large(folder: Path) -> None:
     from recsys.config.training import Training
     from recsys.core.id_map import IdMap
     from recsys.core.ragged import Ragged
+    from recsys.index.spec import IndexSpec
 
     users, items = 20_000, 1_000_000
     ids = (IdMap(pl.Series(np.arange(size)), what) for size, what in ((users, "user"), (items, "item")))
@@ -243,7 +244,7 @@ def make_large(folder: Path) -> None:
     log = recsys.Interactions(*ids, Ragged.from_lengths(np.full(users, items // users), rows))
     model = recsys.TwoTower(encoder=None, dim=64, blocks=1, heads=2, max_length=50, transitions="none")
     fitted = model.fit(log, training=Training(epochs=1, device="cpu", patience=0))
-    fitted.retriever(index="ivf").save(folder)
+    fitted.retriever(index=IndexSpec(kind="ivf", lists=1024)).save(folder)
 
 
 def main() -> None:
