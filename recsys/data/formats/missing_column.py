@@ -9,9 +9,8 @@ from recsys.core.schema import ITEM, USER
 
 _MARKS = ",;\t|"
 _NAMED = {
-    USER: f"; name the column of users, user= (--user, of lists --list-user), or rename it {USER}",
-    ITEM: "; name the column of items, item= (--item, of a catalogue --catalog-item, of lists --list-item), or rename it "
-    f"{ITEM}",
+    USER: f"; name the column of users, user= (--user), or rename it {USER}",
+    ITEM: f"; name the column of items, item= (--item, of a catalogue --catalog-item), or rename it {ITEM}",
 }
 
 
