@@ -19,7 +19,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from recsys.core.arguments import flag, text, text_or_none
 from recsys.core.progress import log, warn
 from recsys.core.schema import ITEM, TIMESTAMP, USER
-from recsys.data.formats.frames import from_batches
+from recsys.data.formats.frames import each_batch, from_batches
+from recsys.data.formats.pieces import gathered
 from recsys.data.formats.remote import without_secrets
 from recsys.data.formats.table import Table, table_of
 from recsys.data.interactions import Interactions
@@ -282,7 +283,10 @@ def _by_adbc(query: str, place: URL, driver: Any, reported: _Reported) -> Iterat
             with reported():
                 return from_batches(reader, wanted, NAME)
 
-        yield table_of(NAME, list(reader.schema.names), read)
+        def pieces(wanted: dict[str, str], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
+            yield from gathered(_told(each_batch(reader, wanted, NAME), reported), rows)
+
+        yield table_of(NAME, list(reader.schema.names), read, pieces)
 
 
 @contextmanager
@@ -298,17 +302,31 @@ def _by_sqlalchemy(query: str, place: URL, reported: _Reported) -> Iterator[Tabl
             result = connection.execution_options(**options).exec_driver_sql(query)
             columns = list(result.keys())
 
-        def read(wanted: dict[str, str]) -> pl.DataFrame:
+        def frames(wanted: dict[str, str]) -> Iterator[pl.DataFrame]:
             places = {ours: columns.index(theirs) for ours, theirs in wanted.items()}
+            for rows in result.partitions(_BATCH):
+                yield pl.DataFrame({ours: _series([row[place] for row in rows]) for ours, place in places.items()})
+
+        def read(wanted: dict[str, str]) -> pl.DataFrame:
             with reported():
-                parts = [
-                    pl.DataFrame({ours: _series([row[place] for row in rows]) for ours, place in places.items()})
-                    for rows in result.partitions()
-                ]
+                parts = list(frames(wanted))
                 empty = pl.DataFrame(schema=dict.fromkeys(wanted, pl.Null))
                 return pl.concat(parts, how="vertical_relaxed", rechunk=False) if parts else empty
 
-        yield table_of(NAME, columns, read)
+        def pieces(wanted: dict[str, str], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
+            yield from gathered(_told(frames(wanted), reported), rows)
+
+        yield table_of(NAME, columns, read, pieces)
+
+
+def _told(frames: Iterator[pl.DataFrame], reported: _Reported) -> Iterator[pl.DataFrame]:
+    """Pass frames on; errors of the driver alone are reported, not those of whoever takes the frames."""
+    while True:
+        with reported():
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
 
 
 def _engine(place: URL) -> Engine:
@@ -325,9 +343,15 @@ def _engine(place: URL) -> Engine:
 
 
 def _series(values: list[Any]) -> pl.Series:
-    if any(isinstance(one, UUID) for one in values[:1]):
-        values = [None if one is None else str(one) for one in values]
-    return pl.Series(values)
+    """A column of Python's values: UUIDs as text; whole numbers beside others, as SQLite keeps them, as floats."""
+    kinds = {type(one) for one in values}
+    if UUID in kinds:
+        values = [str(one) if isinstance(one, UUID) else one for one in values]
+    return (
+        pl.Series(values, dtype=pl.Float64, strict=False)
+        if {int, float} <= kinds <= {int, float, type(None)}
+        else pl.Series(values)
+    )
 
 
 @contextmanager

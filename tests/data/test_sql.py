@@ -15,7 +15,7 @@ import pytest
 import recsys
 from recsys.cli.parser import main
 from recsys.data.interactions import Interactions
-from recsys.data.sql import _ordered, read_frame
+from recsys.data.sql import _ordered, opened_query, read_frame
 from recsys.errors import ConfigError, DataError, DependencyError
 from tests.data.worlds import refused
 from tests.server.postgres import Postgres, binaries
@@ -150,10 +150,12 @@ def test_a_query_of_postgresql_gives_the_same_log(postgres: str, driver: str) ->
         "SELECT id, what, at FROM events ORDER BY who", postgres, **NAMES | {"user": "id", "weight": None, "event": None}
     )
     assert ids.users.ids[0] == "7e0d7f8a-5d96-c24f-fcc8-40f31bce72b2"
-    many = recsys.read_sql(
-        "SELECT n % 100 AS user_id, n AS item_id, n AS at FROM generate_series(1, 100000) n", postgres, order="at"
-    )
+    numbers = "SELECT n % 100 AS user_id, n AS item_id, n AS at FROM generate_series(1, 100000) n"
+    many = recsys.read_sql(numbers, postgres, order="at")
     assert (len(many), len(many.users)) == (100_000, 100)
+    with opened_query(numbers, postgres) as table:
+        sizes = [frame.height for frame, _ in table.pieces({"user_id": "user_id"}, 10_000)]
+    assert sizes == ([100_000] if driver == "adbc" else [65_536, 34_464])  # ADBC cuts at 16 MiB
     with refused("in a read-only transaction"):
         recsys.read_sql("SELECT nextval('numbers') AS user_id, 1 AS item_id", postgres)
     with refused("failed: "):

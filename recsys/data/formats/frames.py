@@ -176,12 +176,18 @@ def from_batches(reader: Any, wanted: dict[str, str], name: str) -> pl.DataFrame
     """
     import pyarrow as pa  # noqa: PLC0415 - an extra
 
-    for theirs in wanted.values():
-        _refuse_foreign(reader.schema.field(theirs).type, f"{name}, column {theirs!r}")
-    frames = [_plain(batch, wanted) for batch in reader if batch.num_rows]
-    if frames:
+    if frames := list(each_batch(reader, wanted, name)):
         return pl.concat(frames, rechunk=False)
     return _plain(pa.record_batch([pa.array([], field.type) for field in reader.schema], schema=reader.schema), wanted)
+
+
+def each_batch(reader: Any, wanted: dict[str, str], name: str) -> Iterator[pl.DataFrame]:
+    """Yield the columns of each batch that has rows; takes and raises what :func:`from_batches` does."""
+    for theirs in wanted.values():
+        _refuse_foreign(reader.schema.field(theirs).type, f"{name}, column {theirs!r}")
+    for batch in reader:
+        if batch.num_rows:
+            yield _plain(batch, wanted)
 
 
 def _plain(batch: Any, wanted: dict[str, str]) -> pl.DataFrame:

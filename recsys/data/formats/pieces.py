@@ -31,6 +31,19 @@ def one_piece(read: Reader) -> Pieces:
     return pieces
 
 
+def gathered(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
+    """Join small frames to pieces of so many rows or more; which share of the table they are, nobody knows: 0."""
+    held, count = list[pl.DataFrame](), 0
+    for frame in frames:
+        held.append(frame)
+        count += frame.height
+        if count >= rows:
+            yield pl.concat(held, how="vertical_relaxed"), 0.0
+            held, count = [], 0
+    if held:
+        yield pl.concat(held, how="vertical_relaxed"), 0.0
+
+
 def sliced(
     stored: pl.LazyFrame, wanted: Mapping[str, str], rows: int, groups: Sequence[int]
 ) -> Iterator[tuple[pl.DataFrame, float]]:

@@ -123,7 +123,7 @@ def open_table(
     return Table(str(file), fmt, columns, read_wanted, pieces_of_wanted, prove_own)
 
 
-def table_of(name: str, columns: list[str], read: Reader) -> Table:
+def table_of(name: str, columns: list[str], read: Reader, pieces: Pieces | None = None) -> Table:
     """A table that is no file; a column that is missing is told as for a file.
 
     Parameters
@@ -133,6 +133,8 @@ def table_of(name: str, columns: list[str], read: Reader) -> Table:
     columns : list of str
     read : callable
         Our name → its name; returns these columns of all rows.
+    pieces : callable, optional
+        Yields them piece by piece; by default, all rows are one piece.
 
     Raises
     ------
@@ -142,13 +144,16 @@ def table_of(name: str, columns: list[str], read: Reader) -> Table:
     if twice := next((column for column in columns if columns.count(column) > 1), None):
         raise DataError(f"{name} has two columns called {twice!r}; rename one of them")
 
-    def read_wanted(wanted: dict[str, str]) -> pl.DataFrame:
+    def known(wanted: dict[str, str]) -> dict[str, str]:
         for ours, theirs in wanted.items():
             if theirs not in columns:
                 raise DataError(missing_column(name, ours, theirs, columns, lines=False))
-        return read(wanted)
+        return wanted
 
-    return Table(name, None, columns, read_wanted, one_piece(read_wanted))
+    by_piece = one_piece(read) if pieces is None else pieces
+    return Table(
+        name, None, columns, lambda wanted: read(known(wanted)), lambda wanted, rows: by_piece(known(wanted), rows)
+    )
 
 
 def with_dialect(table: Table, dialect: Dialect) -> Table:
@@ -167,7 +172,11 @@ def with_dialect(table: Table, dialect: Dialect) -> Table:
     def read(wanted: dict[str, str]) -> pl.DataFrame:
         return _without_nulls(table.read(wanted), dialect.null_values)
 
-    return replace(table, read=read, pieces=one_piece(read))
+    def pieces(wanted: dict[str, str], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
+        for frame, share in table.pieces(wanted, rows):
+            yield _without_nulls(frame, dialect.null_values), share
+
+    return replace(table, read=read, pieces=pieces)
 
 
 def _without_nulls(frame: pl.DataFrame, words: Sequence[str]) -> pl.DataFrame:
