@@ -57,7 +57,9 @@ class Turns:
             self._loop.call_soon(self._begin)
 
     def awaited(self, future: Future[Found]) -> asyncio.Future[Found]:
-        """The same future for the event loop, which alone may cancel it."""
+        """The same future for the event loop that asks, which alone may cancel it."""
+        if asyncio.get_running_loop() is not self._loop:
+            return asyncio.wrap_future(future)
         waiting: asyncio.Future[Found] = self._loop.create_future()
         future.add_done_callback(lambda done: self._add(waiting, done))
         return waiting
