@@ -182,10 +182,10 @@ def test_other_arguments_are_refused_before_any_work(retriever: Retriever, reque
         retriever.recommend("u1", **request_)
 
 
-@pytest.mark.parametrize("frame", [None, [{"item_id": "x"}], {"item_id": ["x"]}, pl.DataFrame({"item_id": ["x"]}).lazy()])
+@pytest.mark.parametrize("frame", [None, [{"item_id": "x"}], {"item_id": ["x"]}])
 def test_items_come_in_a_frame(retriever: Retriever, frame: Any) -> None:
     for change in (retriever.add_items, retriever.update_items):
-        with pytest.raises(ConfigError, match="frame of items must be a DataFrame"):
+        with pytest.raises(ConfigError, match="frame of items must be a frame of polars or pandas, an Arrow table"):
             change(frame)
         with pytest.raises(DataError, match="has no rows"):
             change(pl.DataFrame(schema={"item_id": pl.String}))
