@@ -27,7 +27,7 @@ serve: $(READY)  ## set up, make the demo if there is none, and serve it with a 
 	$(BIN)/recsys serve runs/demo/bundle --open --db sqlite:///runs/demo/server.db
 
 test: $(READY)  ## set up, then run the tests
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)  ## format, lint, types, spelling
 	$(BIN)/ruff format --check .

@@ -219,10 +219,10 @@ def test_the_text_encoder_is_loaded_once_however_often_items_are_added(source: P
 
 def test_single_additions_are_one_addition_and_old_states_stay(source: Path) -> None:
     apart, at_once = recsys.load(source), recsys.load(source)
-    frame = new_items(apart, *(f"n{number}" for number in range(300)))
+    frame = new_items(apart, *(f"n{number}" for number in range(120)))
     asked = [apart.users.ids[0], apart.users.ids[3]]
     old, answer = apart.bundle, apart.recommend(asked, k=8)
-    for number in range(300):
+    for number in range(120):
         apart.add_items(frame[number : number + 1])
     at_once.add_items(frame)
     np.testing.assert_allclose(apart.vectors, at_once.vectors, atol=1e-5)
