@@ -67,6 +67,16 @@ def own_logging() -> Iterator[None]:
     logger.propagate = propagate
 
 
+@pytest.fixture(autouse=True, scope="module")
+def logging_of_a_file() -> Iterator[None]:
+    """Fixtures that a file shares may run commands too; the next file finds logging as the first one did."""
+    yield
+    logger = logging.getLogger("recsys")
+    logger.setLevel(logging.NOTSET)
+    logger.handlers.clear()
+    logger.propagate = True
+
+
 def make_events(users: int = 40, length: int = 8) -> pl.DataFrame:
     """Everybody walks round a ring of 30 items, so that the next item follows from the last one."""
     generator = np.random.default_rng(0)
