@@ -20,7 +20,7 @@ from recsys.data.store import arrays
 from recsys.data.store.contents import Contents
 from recsys.data.store.ids import write_ids
 from recsys.data.store.manifest import DTYPES, FILE, MOST_EVENT_TYPES, RUNS, Import, Manifest, Part, chained
-from recsys.data.store.merge import assembled, places_of
+from recsys.data.store.merge import assembled, insertions_of
 from recsys.data.store.reader import OpenedStore, read_store
 from recsys.data.store.writer import never_falls, write_store
 from recsys.errors import DataError
@@ -148,7 +148,7 @@ def _late(store: OpenedStore, lists: Ragged, owners: Int32) -> int:
     late = np.zeros(len(each), dtype=np.bool_)
     for part in store.parts:
         mine = each if part.owners is None else _among(part.owners, each)
-        late |= places_of(part.histories, mine, lists.times) < _ends(part.histories, mine)
+        late |= insertions_of(part.histories, mine, lists.times) < _ends(part.histories, mine)
     return int(late.sum())
 
 

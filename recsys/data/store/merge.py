@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int8, Int32, Int64, Ragged, ragged_positions, stable_order
 from recsys.data.clean.waterfall import Waterfall
+from recsys.data.order import places_of
+from recsys.data.sorting import shuffled
 from recsys.data.store.contents import Contents
 from recsys.data.store.reader import OpenedPart, OpenedStore
 
 _Kind = TypeVar("_Kind", bound=np.generic)
-_SEED = 0
 
 
 def assembled(store: OpenedStore) -> Contents:
@@ -82,7 +82,7 @@ def _owners(run: OpenedPart) -> Int32:
     return np.repeat(run.owners, run.histories.lengths)
 
 
-def places_of(histories: Ragged, owners: Int32, times: Int64 | None) -> Int64:
+def insertions_of(histories: Ragged, owners: Int32, times: Int64 | None) -> Int64:
     """Where events belong among those of their users: behind the last one that is not later.
 
     Parameters
@@ -124,7 +124,7 @@ def _merged(store: OpenedStore, histories: Ragged, weights: Float32 | None, new:
     n_users, total = len(store.users), len(histories.rows) + len(new.rows)
     lengths = np.bincount(new.owners, minlength=n_users)
     lengths[: len(histories)] += histories.lengths
-    place = places_of(histories, new.owners, new.times) + np.arange(len(new.rows))
+    place = insertions_of(histories, new.owners, new.times) + np.arange(len(new.rows))
     old = np.ones(total, dtype=np.bool_)
     old[place] = False
 
@@ -150,8 +150,8 @@ def _shuffled(lists: Ragged, users: Int32) -> tuple[Int64, Int64]:
     """The positions of the events of some users, and the same in a random order within each of them."""
     lengths = lists.lengths[users]
     positions = ragged_positions(lists.offsets[users], lengths)
-    keys = np.random.Generator(np.random.PCG64(_SEED)).permutation(len(positions))
-    return positions, positions[stable_order(np.repeat(np.arange(len(users), dtype=np.int32), lengths), keys)]
+    owners = np.repeat(np.arange(len(users), dtype=np.int32), lengths)
+    return positions, positions[stable_order(owners, shuffled(len(positions)))]
 
 
 def _by_item(lists: Ragged, new: Bool, items: IdMap) -> tuple[Int64, Int64]:
@@ -166,8 +166,7 @@ def _by_item(lists: Ragged, new: Bool, items: IdMap) -> tuple[Int64, Int64]:
     wanted = np.bincount(group[new], minlength=len(counts)) > 0
     positions = np.flatnonzero((wanted & (counts > 1))[group])
     known, which = np.unique(lists.rows[positions], return_inverse=True)
-    rank = np.empty(len(known), dtype=np.int32)
-    rank[items.to_ids(known).cast(pl.String).arg_sort().to_numpy()] = np.arange(len(known), dtype=np.int32)
+    rank = places_of(IdMap(items.to_ids(known), "item", checked=True))
     return positions, positions[np.lexsort((rank[which], group[positions]))]
 
 
