@@ -11,13 +11,13 @@ from recsys.bundle.manifest import read_manifest
 from recsys.cli import answers
 from recsys.cli.answers import Answer
 from recsys.cli.evaluate_flags import OF_LATER, OF_LISTS, OF_LOGS
+from recsys.cli.given_store import only_store
 from recsys.cli.reading import user_groups
 from recsys.cli.text_flags import Source, check_text_flags, text_options
 from recsys.core.schema import ITEM, USER
 from recsys.data.interactions import Interactions
 from recsys.data.read import read_interactions
 from recsys.data.recommendations import read_recommendations
-from recsys.data.store.manifest import is_store
 from recsys.data.store.opening import open_store
 from recsys.errors import ConfigError
 from recsys.evaluation.arguments import check_cuts
@@ -89,7 +89,7 @@ def _judge(arguments: Namespace) -> Answer:
 
 def _log(arguments: Namespace, source: list[str]) -> Interactions:
     """A log that the flags of logs describe, or a store."""
-    if (store := _store(source)) is not None:
+    if (store := only_store(source)) is not None:
         return open_store(store)
     return read_interactions(
         source,
@@ -104,24 +104,10 @@ def _log(arguments: Namespace, source: list[str]) -> Interactions:
     )
 
 
-def _store(source: list[str]) -> Path | None:
-    """The store that is named in place of the files of a log.
-
-    Raises
-    ------
-    ConfigError
-        There are other files beside it.
-    """
-    stores = [Path(one) for one in source if is_store(Path(one))]
-    if stores and len(source) > 1:
-        raise ConfigError(f"{stores[0]} is a store; name it alone, or append the other log to it (recsys import --append)")
-    return stores[0] if stores else None
-
-
 def _refuse_idle(arguments: Namespace) -> None:
     """Refuse flags that say how a log is read where every log is a store."""
     logs: list[Any] = [arguments.log, arguments.truth, arguments.history]
-    if all(one is None or _store(one) is not None for one in logs):
+    if all(one is None or only_store(one) is not None for one in logs):
         flags = ("timestamp", "time_unit", "event", "drop_unordered")
         _refuse(arguments, flags, "says how a log is read, and a store is one already; leave it out")
 
@@ -133,7 +119,7 @@ def _files(arguments: Namespace, *names: str) -> list[Source]:
     return [
         (files, arguments.format if name in logs else None)
         for name, files in given.items()
-        if files is not None and (name not in logs or _store(files) is None)
+        if files is not None and (name not in logs or only_store(files) is None)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Action, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,20 @@ _SHARED = ("separator", "quote", "encoding", "null_values")
 """Flags that are about a catalogue or a table of users too, if there is one."""
 
 
+def only_store(source: Sequence[str]) -> Path | None:
+    """The store that is named in place of the files of a log.
+
+    Raises
+    ------
+    ConfigError
+        There are other files beside it.
+    """
+    stores = [Path(one) for one in source if is_store(Path(one))]
+    if stores and len(source) > 1:
+        raise ConfigError(f"{stores[0]} is a store; name it alone, or append the other log to it (recsys import --append)")
+    return stores[0] if stores else None
+
+
 def store_of(arguments: Namespace) -> Path | None:
     """The store that a command was given in place of files; flags that say how to read a log are then refused.
 
@@ -26,20 +41,17 @@ def store_of(arguments: Namespace) -> Path | None:
     ConfigError
         There are such flags, or other files beside the store.
     """
-    places = [Path(one) for one in arguments.log]
-    stores = [one for one in places if is_store(one)]
-    if not stores:
+    store = only_store(arguments.log)
+    if store is None:
         return None
-    if len(places) > 1:
-        raise ConfigError(f"{stores[0]} is a store; name it alone, or append the other log to it (recsys import --append)")
     allowed = {*_BESIDE, "event_weights", "clean", "page"}
     if arguments.catalog is not None or getattr(arguments, "user_table", None) is not None:
         allowed |= {*_SHARED, *(["user"] if getattr(arguments, "user_table", None) is not None else [])}
     flags: list[Action] = [one for one in arguments.data_flags if one.option_strings and one.dest not in allowed]
     if idle := [one.option_strings[0] for one in flags if getattr(arguments, one.dest) != one.default]:
         remedy = "; use --catalog-item for the catalogue" if idle[0] == "--item" else ""
-        raise ConfigError(f"{stores[0]} is a store, and {idle[0]} says how a log is read: leave it out{remedy}")
-    return stores[0]
+        raise ConfigError(f"{store} is a store, and {idle[0]} says how a log is read: leave it out{remedy}")
+    return store
 
 
 def opened(store: Path, weights: dict[str, float] | None) -> Interactions:
