@@ -143,12 +143,7 @@ def _parsed(
         score = SCORE if SCORE in table.columns else None
     wanted = {USER: user, ITEM: item}
     wanted |= {ours: theirs for ours, theirs in ((RANK, rank), (SCORE, score)) if theirs is not None}
-    for flag, asked in (("--list-user", user), ("--list-item", item)):
-        if asked not in table.columns:
-            raise DataError(
-                f"{table.name} has no column {asked!r}; its columns are {', '.join(table.columns)}: name the one of the "
-                f"lists ({flag}) if it is called otherwise in the logs"
-            )
+    table.refuse_missing(wanted, of_lists=True)
     frame = rows_of(table, wanted)
     if isinstance(frame[ITEM].dtype, pl.List | pl.Array):
         if named is not None:

@@ -72,7 +72,7 @@ def test_lists_may_name_their_columns_otherwise_than_the_logs(files: Path, capsy
     words = "--recommendations DIR/poor --truth DIR/truth.csv --user who --item what --k 1"
     code, _, err = run(capsys, files, words)
     assert code == 2
-    assert "no column 'who'; its columns are" in err
+    assert "no column 'who' to read as user_id" in err
     assert "--list-user" in err
     assert run(capsys, files, f"{words} --list-user user_id --list-item item_id")[0] == 0
 

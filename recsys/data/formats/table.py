@@ -18,12 +18,15 @@ from recsys.data.formats.arrow_ipc import open_arrow_file
 from recsys.data.formats.delimited import Delimited
 from recsys.data.formats.dialect import PLAIN, Dialect
 from recsys.data.formats.json_lines import JsonLines
-from recsys.data.formats.missing_column import missing_column
+from recsys.data.formats.missing_column import refuse_missing
 from recsys.data.formats.movielens import read_movielens
 from recsys.data.formats.parquet import open_parquet
 from recsys.data.formats.paths import Format, format_of
 from recsys.data.formats.pieces import Pieces, Prover, Reader, nothing_to_prove, one_piece
 from recsys.errors import ConfigError, DataError
+
+_WITH_LINES = ("csv", "tsv")
+"""Formats whose first line names the columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,10 @@ class Table:
     read: Reader
     pieces: Pieces
     prove: Prover = nothing_to_prove
+
+    def refuse_missing(self, wanted: Mapping[str, str], *, of_lists: bool = False) -> None:
+        """Refuse columns that the table lacks; see :func:`recsys.data.formats.missing_column.refuse_missing`."""
+        refuse_missing(self.name, wanted, self.columns, lines=self.format in _WITH_LINES, of_lists=of_lists)
 
     def words(self, null_values: str | Sequence[str] | None) -> bool | None:
         """Whether to refuse ids such as NULL: in files, unless null values are named; None: warn about them."""
@@ -95,9 +102,7 @@ def open_table(
     columns = [*own, *constant]
 
     def inner(wanted: dict[str, str]) -> dict[str, str]:
-        for ours, theirs in wanted.items():
-            if theirs not in columns:
-                raise DataError(missing_column(file, ours, theirs, columns, lines=fmt in ("csv", "tsv")))
+        refuse_missing(file, wanted, columns, lines=fmt in _WITH_LINES)
         return {ours: theirs for ours, theirs in wanted.items() if theirs not in constant} or {"": own[0]}
 
     def finished(frame: pl.DataFrame, wanted: dict[str, str]) -> pl.DataFrame:
@@ -145,9 +150,7 @@ def table_of(name: str, columns: list[str], read: Reader, pieces: Pieces | None 
         raise DataError(f"{name} has two columns called {twice!r}; rename one of them")
 
     def known(wanted: dict[str, str]) -> dict[str, str]:
-        for ours, theirs in wanted.items():
-            if theirs not in columns:
-                raise DataError(missing_column(name, ours, theirs, columns, lines=False))
+        refuse_missing(name, wanted, columns, lines=False)
         return wanted
 
     by_piece = one_piece(read) if pieces is None else pieces
