@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # `make FAISS=gpu ...` on a machine with a GPU.
 FAISS ?= cpu
+EXTRAS = .[$(FAISS),offline,serve,postgres,dev]
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test check format bench gpu-check clean
@@ -12,11 +13,14 @@ FAISS ?= cpu
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
 
+# uv takes a third of pip's time. It does not read pip's configuration: where only that leads to an index, pip installs.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "recsys needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[$(FAISS),offline,serve,postgres,dev]'
+	$(BIN)/pip install -q --no-compile -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt uv
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '$(EXTRAS)' \
+		|| $(BIN)/pip install -q -c constraints.txt -e '$(EXTRAS)'
 	@touch $(READY)
 
 demo: $(READY)  ## set up, then make a shop, train on it, compare and recommend (about 5 minutes)
