@@ -12,7 +12,7 @@ import numpy as np
 
 from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Int32, Int64
-from recsys.server.drift import Bins, psi
+from recsys.evaluation.drift import Bins, popularity_bins, psi
 from recsys.server.metrics import Drift
 
 _SHARES: Final = 10
@@ -60,11 +60,8 @@ class ItemShares:
         """The items of a bundle by their events in its histories."""
         counts = np.bincount(bundle.histories.rows, minlength=len(bundle.items)).astype(np.int64)
         total = int(counts.sum())
-        order = np.argsort(-counts, kind="stable")
-        before = np.cumsum(counts[order]) - counts[order]
-        share = np.empty(len(counts), dtype=np.int64)
-        share[order] = np.minimum(before * _SHARES // max(1, total), _SHARES - 1)
-        return cls(counts, float((counts.astype(np.float64) ** 2).sum() / total) if total else math.nan, share)
+        usual = float((counts.astype(np.float64) ** 2).sum() / total) if total else math.nan
+        return cls(counts, usual, popularity_bins(counts, _SHARES))
 
     def count_of(self, rows: Int32) -> Int64:
         """int64 (m,): events of each item; 0 for items that came later."""

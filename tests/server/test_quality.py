@@ -17,7 +17,6 @@ from recsys.index import item_index
 from recsys.index.item_index import ItemIndex
 from recsys.server.answering import State, answers
 from recsys.server.asks import Listed, RecommendAsk
-from recsys.server.drift import Bins, psi
 from recsys.server.histories import Stored
 from recsys.server.metrics import Metrics
 from recsys.server.popular import Popularity
@@ -52,19 +51,6 @@ def wait_for(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.01)
-
-
-def test_the_index_of_stability_by_hand() -> None:
-    bins = Bins.of(np.arange(100))
-    assert len(bins) == 10
-    assert bins.count(np.arange(100)).tolist() == [10] * 10
-    assert len(Bins.of(np.ones(50))) <= 2
-    equal, moved = bins.count(np.arange(100)), bins.count(np.arange(100) / 10)
-    assert psi(equal, equal) == 0
-    p, q = (equal + 0.5) / 105, (moved + 0.5) / 105
-    assert psi(equal, moved) == pytest.approx(sum((b - a) * math.log(b / a) for a, b in zip(p, q, strict=True)))
-    assert psi(equal, moved) > 2
-    assert math.isnan(psi(equal, np.zeros(10, dtype=np.int64)))
 
 
 def test_sums_of_the_latest_answers_are_what_a_recount_gives() -> None:
