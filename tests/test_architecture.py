@@ -75,6 +75,18 @@ def tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
+@cache
+def nodes(file: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a module, in the order of ``ast.walk``."""
+    return tuple(ast.walk(tree(file)))
+
+
+@cache
+def packages(file: Path) -> frozenset[str]:
+    """The first parts of what a module imports."""
+    return frozenset(name.split(".")[0] for name in imported(tree(file)))
+
+
 def imported(body: ast.AST, known: frozenset[str] = frozenset()) -> Iterator[str]:
     """Dotted names of the modules that a piece of code imports, at any depth."""
     for node in ast.walk(body):
@@ -225,7 +237,7 @@ def test_a_package_is_imported_where_it_belongs_and_nowhere_else(package: str) -
     wrong = [
         module
         for module, file in modules().items()
-        if any(name.split(".")[0] == package for name in imported(tree(file)))
+        if package in packages(file)
         and not any(f"{module}.".startswith(f"{PACKAGE}.{home}.") for home in ONLY_IN[package])
     ]
     assert not wrong
@@ -235,7 +247,7 @@ def test_few_modules_read_the_environment() -> None:
     reading = {
         module.removeprefix(f"{PACKAGE}.")
         for module, file in modules().items()
-        if any(isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") for node in ast.walk(tree(file)))
+        if any(isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv") for node in nodes(file))
     }
     assert reading <= READS_ENVIRONMENT
 
@@ -244,7 +256,7 @@ def test_nothing_is_looked_up_by_a_name_made_on_the_spot() -> None:
     wrong = [
         f"{module}:{node.lineno}"
         for module, file in modules().items()
-        for node in ast.walk(tree(file))
+        for node in nodes(file)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "getattr"
@@ -276,8 +288,8 @@ def test_every_module_is_used() -> None:
     """By another one, or as a public name or an entry point."""
     public = set(imported(tree(ROOT / PACKAGE / "__init__.py"), frozenset(modules())))
     used = set().union(*ARROWS.values()) | public | {f"{PACKAGE}.__main__"}
-    packages = {module for module, file in modules().items() if file.stem == "__init__"}
-    assert set(modules()) - used - packages == set()
+    folders = {module for module, file in modules().items() if file.stem == "__init__"}
+    assert set(modules()) - used - folders == set()
 
 
 if __name__ == "__main__":
