@@ -237,8 +237,7 @@ def test_a_package_is_imported_where_it_belongs_and_nowhere_else(package: str) -
     wrong = [
         module
         for module, file in modules().items()
-        if package in packages(file)
-        and not any(f"{module}.".startswith(f"{PACKAGE}.{home}.") for home in ONLY_IN[package])
+        if package in packages(file) and not any(f"{module}.".startswith(f"{PACKAGE}.{home}.") for home in ONLY_IN[package])
     ]
     assert not wrong
 
