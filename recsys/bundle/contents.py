@@ -49,6 +49,11 @@ class Bundle:
         How many events from the start of each history the model was trained on; None if it was trained on others.
     event_names : tuple of str
         The event types that ``histories.events`` refers to: those that the model was trained on, in the same order.
+    lineage : dict or None
+        How an update made it of another bundle: ``parent`` (that one's seal), ``events``, ``users`` and ``items`` (``old``
+        and ``new``), ``cpu_seconds`` and more; None: it was trained anew.
+    seal : str or None
+        The sha256 of the manifest that it was loaded from; None: it was not loaded.
     """
 
     corpus: Corpus
@@ -64,6 +69,8 @@ class Bundle:
     data: dict[str, Any] = field(default_factory=dict)
     trained: Int64 | None = None
     event_names: tuple[str, ...] = ()
+    lineage: dict[str, Any] | None = None
+    seal: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: what was derived from them can be derived again."""

@@ -224,7 +224,7 @@ class Corpus:
     def _with(self, new: Catalog) -> Corpus:
         before = len(self.items)
         items = self.items.extended(new.items.ids)
-        catalog = _merged(self.catalog, new, items)
+        catalog = merged(self.catalog, new, items)
         rows = items.to_rows(new.items.ids)
         towers = extended(self.towers, catalog, rows, self.encoder)
         vectors = towers.vectors
@@ -238,12 +238,26 @@ class Corpus:
         return Corpus(towers, index, catalog, self.trained_items, self.encoder, transitions)
 
 
-def _merged(old: Catalog, new: Catalog, items: IdMap) -> Catalog:
-    """The old catalogue, longer, with the new one's rows in their places; its columns stay what they are."""
-    if len(items) == len(old) + len(new):
+def merged(old: Catalog, new: Catalog, items: IdMap) -> Catalog:
+    """The old catalogue, longer, with the new one's rows in their places; its columns stay what they are.
+
+    Parameters
+    ----------
+    old, new : Catalog
+    items : IdMap
+        Those of the old one first; all of the new one, and maybe some that neither has, of which nothing is known.
+
+    Raises
+    ------
+    DataError
+        A value of the new one does not fit the old one's column.
+    """
+    if not len(new):
+        return old.aligned(items)
+    rows = items.to_rows(new.items.ids)
+    if len(items) == len(old) + len(new) and np.array_equal(rows, np.arange(len(old), len(items))):
         return _appended(old, new, items)
     grown = old.aligned(items)
-    rows = items.to_rows(new.items.ids)
     place = pl.Series(rows, dtype=pl.UInt32)
     columns = grown.columns
     tell_columns(columns, new.columns, (TITLE,))

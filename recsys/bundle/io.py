@@ -80,7 +80,7 @@ def save(
                 saved_towers.write(bundle, target)
             for name, text in (extras or {}).items():
                 (target / name).write_text(text, encoding="utf-8")
-            manifest.write(target, bundle.data, metrics or {})
+            manifest.write(target, bundle.data, metrics or {}, bundle.lineage)
 
 
 def _taken_over(like: Path, target: Path) -> dict[str, Any]:
@@ -180,4 +180,6 @@ def _assembled(manifest: dict[str, Any], source: Source, device: str) -> Bundle:
         data=manifest["data"],
         trained=tables.trained,
         event_names=config.event_names,
+        lineage=manifest.get("lineage"),
+        seal=manifest.get("sha256"),
     )

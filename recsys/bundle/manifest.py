@@ -25,13 +25,15 @@ FILE = "manifest.json"
 _LIBRARIES = ("recsys", "torch", "transformers", "sentence-transformers", "polars", "numpy", "lightning")
 _KINDS: dict[str, type] = {
     "format": str, "format_version": int, "created": str, "library_versions": dict, "data": dict, "metrics": dict,
-    "files": dict, "sha256": str,
+    "files": dict, "sha256": str, "lineage": dict,
 }  # fmt: skip
+_OPTIONAL = ("sha256", "lineage")
+"""The first bundles have no seal, and only updated ones a lineage."""
 _PATIENCE = 5.0
 """Seconds for which a reader tries again while writers replace what it reads."""
 
 
-def write(folder: Path, data: dict[str, Any], metrics: dict[str, Any]) -> None:
+def write(folder: Path, data: dict[str, Any], metrics: dict[str, Any], lineage: dict[str, Any] | None = None) -> None:
     """Write the manifest of the files that lie in a folder."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     opened = {file.relative_to(folder).as_posix(): OpenedFile.of(file) for file in files}
@@ -43,7 +45,7 @@ def write(folder: Path, data: dict[str, Any], metrics: dict[str, Any]) -> None:
         "data": data,
         "metrics": metrics,
         "files": {name: {"sha256": file.sha256, "bytes": file.size} for name, file in opened.items()},
-    }
+    } | ({} if lineage is None else {"lineage": lineage})
     Source(folder, opened).close()
     (folder / FILE).write_text(json.dumps(sealed(manifest), indent=2) + "\n", encoding="utf-8")
 
@@ -71,7 +73,7 @@ def parsed(folder: Path, content: bytes) -> dict[str, Any]:
     if strange := manifest.keys() - _KINDS.keys():
         raise BundleError(f"{file} is damaged: {min(strange)!r} is no part of a manifest")
     for name, wanted in _KINDS.items():
-        if name != "sha256" and not isinstance(manifest.get(name), wanted):
+        if (name not in _OPTIONAL or name in manifest) and not isinstance(manifest.get(name), wanted):
             raise BundleError(f"{file} is damaged: {name} must be a {wanted.__name__}, not {manifest.get(name)!r}")
     if "sha256" in manifest and manifest["sha256"] != sealed(manifest)["sha256"]:  # the first bundles have none
         raise BundleError(f"{file} is damaged: it is not what was saved (its own sha256 differs)")

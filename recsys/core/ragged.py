@@ -323,6 +323,12 @@ class Ragged:
             None if self.events is None or other.events is None else joined(self.events, other.events),
         )
 
+    def by_time(self) -> Ragged:
+        """Order each list by the times of its events; ties keep their order, and lists without times stay as they are."""
+        if self.times is None:
+            return self
+        return self._picked(self.lengths, stable_order(self.list_index().astype(np.int32), self.times).astype(np.int64))
+
     def to_lists(self) -> list[list[int]]:
         """Convert to ordinary lists, for printing and tests."""
         return [self[i].tolist() for i in range(len(self))]

@@ -174,7 +174,7 @@ def _content_of(tower: ItemTower, towers: TwoTowerModel, few: Catalog, reader: F
     """What the tower reads of the items of a small catalogue."""
     text = numbers = bags = None
     if tower.project is not None:
-        text = _whitened(towers, few)
+        text = whitened_texts(towers, few)
     if tower.project_numbers is not None:
         assert reader.scales is not None  # noqa: S101 - read from the same options
         numbers = reader.scales.table(few)
@@ -184,7 +184,7 @@ def _content_of(tower: ItemTower, towers: TwoTowerModel, few: Catalog, reader: F
     return ItemContent(text=text, numbers=numbers, bags=bags)
 
 
-def _whitened(towers: TwoTowerModel, few: Catalog) -> Tensor:
+def whitened_texts(towers: TwoTowerModel, few: Catalog) -> Tensor:
     """Text vectors of the items of a small catalogue; zeros without a text."""
     assert towers.whitening is not None  # noqa: S101 - a tower that projects text has one
     known = few.texts.is_not_null()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -47,6 +47,10 @@ class FeatureEncoder:
         """From the catalogue of training, in its row order."""
         tokens = TokenVocabulary.of(trained, categories, words=words) if categories or words else None
         return cls(tokens, Standardiser.of(trained, numbers) if numbers else None)
+
+    def extended(self, catalog: Catalog) -> FeatureEncoder:
+        """With more words and categories, of a catalogue that grew; numbers and scales stay as they are."""
+        return self if self.tokens is None else replace(self, tokens=self.tokens.extended(catalog))
 
     def write(self, folder: Path) -> None:
         """Write ``tokens.parquet`` and ``scales.parquet``, where there is something to tell."""

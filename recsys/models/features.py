@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -29,7 +29,8 @@ class TokenVocabulary:
     Attributes
     ----------
     table : DataFrame
-        ``token``, ``number`` (by alphabet), ``weight``: log(n / n_t) + 1 for a token of n_t among n items.
+        ``token``, ``number`` (by alphabet; those of later items behind), ``weight``: log(n / n_t) + 1 for a token of n_t
+        among n items.
     categories : tuple of str
         Columns with one value or several (a list, or text with "|" between values).
     words : bool
@@ -76,6 +77,28 @@ class TokenVocabulary:
             (math.log(len(catalog)) - pl.col("items").log() + 1.0).alias("weight"),
         )
         return cls(table, tuple(categories), words)
+
+    def extended(self, catalog: Catalog, *, least: int = 2, most: int = MOST_TOKENS) -> TokenVocabulary:
+        """The same tokens with their numbers and weights, and behind them those that now occur in enough items.
+
+        Parameters
+        ----------
+        catalog : Catalog
+            All items, old and new; weights of new tokens are by how many of them have one.
+        least, most : int
+            As for :meth:`of`; ``most`` of old and new ones together.
+        """
+        found = _occurrences(catalog, self.categories, self.words).group_by("token").agg(pl.len().alias("items"))
+        fresh = found.filter(pl.col("items") >= least).join(self.table, on="token", how="anti")
+        fresh = fresh.sort("items", "token", descending=[True, False]).head(max(0, most - len(self))).sort("token")
+        if fresh.is_empty():
+            return self
+        more = fresh.select(
+            "token",
+            pl.int_range(len(self), len(self) + pl.len(), dtype=pl.Int64).alias("number"),
+            (math.log(len(catalog)) - pl.col("items").log() + 1.0).alias("weight"),
+        )
+        return replace(self, table=pl.concat([self.table, more]))
 
     def __len__(self) -> int:
         return len(self.table)

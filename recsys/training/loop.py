@@ -58,6 +58,8 @@ class Run:
     config : Training
     identity : dict
         What a checkpoint must agree on, as JSON values.
+    constant : bool
+        Leave the learning rate at its peak.
     """
 
     def __init__(
@@ -69,13 +71,15 @@ class Run:
         validation: Holdout | None,
         config: Training,
         identity: dict[str, Any],
+        *,
+        constant: bool = False,
     ) -> None:
         self.fabric, self.towers, self.batches, self.validation, self.config = fabric, towers, batches, validation, config
         self.identity = identity
         self.loss = loss.to(fabric.device)
         self.module = fabric.setup_module(self.loss)
         self.optimizer = make_optimizer(self.loss, config)  # after the set-up, which may split the weights
-        self.rate = warmup_cosine(config.epochs * batches.steps, config.warmup)
+        self.rate = _unchanged if constant else warmup_cosine(config.epochs * batches.steps, config.warmup)
         self.average = MovingAverage(self.loss.weights(), config.ema_decay) if config.ema_decay else None
         self.record = TrainingLog()
         self.epoch = self.place = self.step = 0  # epochs done, batches of the running epoch done, steps of the whole run
@@ -322,6 +326,11 @@ class Run:
         every = self.fabric.all_gather(value.to(self.fabric.device))
         assert isinstance(every, Tensor)  # noqa: S101 - what goes in comes out
         return every.reshape(self.fabric.world_size, *value.shape)
+
+
+def _unchanged(step: int) -> float:
+    """The factor on a constant learning rate."""
+    return 1.0
 
 
 class _Clock:

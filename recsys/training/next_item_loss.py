@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,28 @@ from recsys.training.losses import LOSSES
 from recsys.training.losses.contrast import Contrast
 from recsys.training.sampling import history_pairs, make_sampler
 from recsys.training.windows import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What one member of an ensemble, or the only one, compares at the positions of a batch.
+
+    Attributes
+    ----------
+    queries : float (N, D)
+        Divided by the temperature.
+    vectors : float (M, D)
+        Of the candidates.
+    targets : int64 (N,)
+        Each position's next item among the candidates.
+    rows : int64 (M,)
+        The candidates' item rows, ascending.
+    """
+
+    queries: Tensor
+    vectors: Tensor
+    targets: Tensor
+    rows: Tensor
 
 
 class NextItemLoss(nn.Module):
@@ -127,7 +150,11 @@ class NextItemLoss(nn.Module):
 
     def _loss(self, batch: Batch, candidates: Tensor | None, log_q: Tensor | None) -> Tensor:
         """The (weighted) mean over this share's positions, and over the members of an ensemble."""
-        net, objective = self.net, self.objective
+        return torch.stack([self._contrasted(one, batch, log_q) for one in self._compared(batch, candidates)]).mean()
+
+    def _compared(self, batch: Batch, candidates: Tensor | None) -> list[Compared]:
+        """What each member compares at this share's positions, of these candidates' rows (None: all)."""
+        net = self.net
         if candidates is None:
             table = net.items()  # (n_items, D)
             inputs, targets, vectors = batch.inputs, batch.targets, net.by_member(table.float())
@@ -139,27 +166,27 @@ class NextItemLoss(nn.Module):
             vectors = net.by_member(table[torch.searchsorted(rows, candidates)].float())
         states = net.users(F.embedding(inputs, table), batch.context)  # (B, T, D)
         queries = net.by_member(states.flatten(0, 1)[batch.positions].float())  # each (N, D)
-        masked = history_pairs(candidates, batch.inputs, batch.positions) if objective.mask_history else None
-        losses = [
-            self.loss.compute(
-                Contrast(
-                    queries=net.scale() * member_queries,
-                    candidates=member_vectors,
-                    targets=targets,
-                    negatives=len(self.candidate_items),
-                    log_q=log_q,
-                    masked=masked,
-                    weights=_weights(batch.weights) if objective.weighted else None,
-                    ratings=batch.weights,
-                    rating_scale=self.rating,
-                    bias=self.bias,
-                    bf16=self.bf16,
-                ),
-                objective,
-            )
-            for member_queries, member_vectors in zip(queries, vectors, strict=True)
-        ]
-        return torch.stack(losses).mean()
+        scale = net.scale()
+        return [Compared(scale * one, other, targets, candidates) for one, other in zip(queries, vectors, strict=True)]
+
+    def _contrasted(self, one: Compared, batch: Batch, log_q: Tensor | None) -> Tensor:
+        """The loss of one member."""
+        objective = self.objective
+        masked = history_pairs(one.rows, batch.inputs, batch.positions) if objective.mask_history else None
+        contrast = Contrast(
+            queries=one.queries,
+            candidates=one.vectors,
+            targets=one.targets,
+            negatives=len(self.candidate_items),
+            log_q=log_q,
+            masked=masked,
+            weights=_weights(batch.weights) if objective.weighted else None,
+            ratings=batch.weights,
+            rating_scale=self.rating,
+            bias=self.bias,
+            bf16=self.bf16,
+        )
+        return self.loss.compute(contrast, objective)
 
     def _nothing(self, part: nn.Module) -> Tensor:
         """Zero, with a gradient of zeros: processes wait for ever unless all have gradients for the same weights."""

@@ -85,10 +85,7 @@ def prepare(
         check_join(log.users.ids, users.users, "the table of users")
     towers = fresh_towers(model, log, catalog, users, pick_device(training.device), training.seed)
     items = towers.net.items
-    neighbours = None
-    if augment is not None and augment.substitute > 0 and model.encoder is not None:
-        text = items.text.cpu().numpy()
-        neighbours = nearest_by_text(text, np.asarray(text.any(axis=1)), augment.neighbours)
+    neighbours = substitutes(towers, model, augment)
     trained = sum(p.numel() for p in towers.net.parameters() if p.requires_grad)
     say(
         f"training on {len(log):,} interactions, {len(log.users):,} users, {len(log.items):,} items; "
@@ -106,3 +103,11 @@ def prepare(
             "content": items.content_digest(),
         },
     )
+
+
+def substitutes(towers: TwoTowerModel, model: ModelConfig, augment: Augment | None) -> Int32 | None:
+    """int32 (n_items, m): items near each item by text, for substitution; None where nothing is substituted."""
+    if augment is None or augment.substitute == 0 or model.encoder is None:
+        return None
+    text = towers.net.items.text.cpu().numpy()
+    return nearest_by_text(text, np.asarray(text.any(axis=1)), augment.neighbours)

@@ -67,6 +67,10 @@ class RunOptions:
         What was decided before the run, to be kept in its log.
     deciding_seconds : float
         What that took.
+    constant_rate : bool
+        Leave the learning rate as it is from the first step to the last.
+    forecast : bool
+        Tell how long a long run will take, which costs some forward passes.
     """
 
     log_folder: Path | None = None
@@ -75,6 +79,8 @@ class RunOptions:
     on_epoch: OnEpoch | None = None
     decisions: tuple[dict[str, Any], ...] = ()
     deciding_seconds: float = 0.0
+    constant_rate: bool = False
+    forecast: bool = True
 
 
 def train(
@@ -86,6 +92,7 @@ def train(
     augmentation: Augment | None = None,
     options: RunOptions | None = None,
     loss_of: Callable[[Tensor], NextItemLoss] | None = None,
+    batches: WindowBatches | None = None,
 ) -> TrainingLog:
     """Fit the towers' network in place.
 
@@ -104,6 +111,8 @@ def train(
     options : RunOptions, optional
     loss_of : callable, optional
         Puts another loss on the network, from how often each item occurs in training, int64 (n_items,).
+    batches : WindowBatches, optional
+        Instead of those of the whole log.
 
     Returns
     -------
@@ -137,7 +146,8 @@ def train(
     with quiet(), own_determinism(device), torch.random.fork_rng(enabled=True):
         fabric = make_fabric(config, device, options.log_folder)
         torch.manual_seed(config.seed + fabric.global_rank)
-        batches = make_batches(inputs, config, augmentation, process=fabric.global_rank)
+        if batches is None:
+            batches = make_batches(inputs, config, augmentation, process=fabric.global_rank)
         if loss_of is None:
             loss = make_loss(inputs, config, objective, device)
         else:
@@ -153,7 +163,7 @@ def train(
         }
         if validation is not None and config.validate_users:
             validation = validation.sample(config.validate_users)
-        if config.epochs * batches.steps >= _FORECAST_STEPS:
+        if options.forecast and config.epochs * batches.steps >= _FORECAST_STEPS:
             expected = forecast(fabric, loss, batches, copies=copies_of_weights(config, judged=validation is not None))
             if fabric.is_global_zero:
                 log(str(expected))
@@ -163,7 +173,7 @@ def train(
             prove_folder(
                 options.checkpoint, option="the place of the checkpoints", needs=int(2 * held * bytes_) + _LEAST_FREE
             )
-        run = Run(fabric, towers, loss, batches, validation, config, identity)
+        run = Run(fabric, towers, loss, batches, validation, config, identity, constant=options.constant_rate)
         run.record.decisions, run.record.deciding_seconds = list(options.decisions), options.deciding_seconds
         if options.resume:
             assert options.checkpoint is not None  # noqa: S101 - asked above
@@ -260,18 +270,20 @@ def make_batches(inputs: Inputs, config: Training, augmentation: Augment, *, pro
 
 def make_loss(inputs: Inputs, config: Training, objective: Objective, device: str) -> NextItemLoss:
     """Put the loss on top of the network, in training mode."""
-    able, on_gpu = has_bf16(device), torch.device(device).type == "cuda"
-    loss = NextItemLoss(
-        inputs.towers.net,
-        objective,
-        torch.from_numpy(inputs.log.item_counts),
-        bf16=config.precision != "fp32" and able,
-        autocast=config.precision == "bf16" or (config.precision == "auto" and on_gpu and able),
-        seed=config.seed,
-    )
+    counts = torch.from_numpy(inputs.log.item_counts)
+    loss = NextItemLoss(inputs.towers.net, objective, counts, **halves(config, device), seed=config.seed)
     if config.compile:
         inputs.towers.net.users.compile(dynamic=True)
     return loss.train()
+
+
+def halves(config: Training, device: str) -> dict[str, bool]:
+    """What a loss makes in bfloat16: ``bf16`` and ``autocast`` of :class:`NextItemLoss`."""
+    able, on_gpu = has_bf16(device), torch.device(device).type == "cuda"
+    return {
+        "bf16": config.precision != "fp32" and able,
+        "autocast": config.precision == "bf16" or (config.precision == "auto" and on_gpu and able),
+    }
 
 
 def check_processes(devices: int) -> None:

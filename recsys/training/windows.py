@@ -37,6 +37,8 @@ class Batch:
         Times, event types and user features besides the inputs, where there are any.
     processes : int
         How many shares there are.
+    replayed : bool (N,) or None
+        In an update: which targets were trained on before.
     """
 
     inputs: Tensor
@@ -47,6 +49,7 @@ class Batch:
     all_weights: Tensor | None = None
     context: Context | None = None
     processes: int = 1
+    replayed: Tensor | None = None
 
     def share(self, *, weighted: bool = False) -> float:
         """Factor on the mean over this share: with it, the mean over processes is the mean over all positions."""
@@ -65,6 +68,7 @@ class Batch:
             weights=None if self.weights is None else self.weights.to(device),
             all_weights=None if self.all_weights is None else self.all_weights.to(device),
             context=None if self.context is None else self.context.to(device),
+            replayed=None if self.replayed is None else self.replayed.to(device),
         )
 
 
@@ -144,7 +148,7 @@ class WindowBatches:
     def plan(self, epoch: int) -> tuple[tuple[Int64, Int64, Int64], list[Int64]]:
         """Windows of an epoch, and the windows of each of its batches."""
         generator = np.random.default_rng((self.seed, epoch))
-        owners, starts, sizes = cut_windows(self.log.histories.lengths, self.length, generator)
+        owners, starts, sizes = self.windows(generator)
         order = generator.permutation(len(sizes))
         order = order[np.argsort(-sizes[order], kind="stable")]  # longest first, random among equals
         tokens = max(self.tokens, self.length)
@@ -156,14 +160,19 @@ class WindowBatches:
             begin = end
         return (owners, starts, sizes), [batches[i] for i in generator.permutation(len(batches))]
 
+    def windows(self, generator: np.random.Generator) -> tuple[Int64, Int64, Int64]:
+        """History, first event and number of inputs of each window of an epoch; see :func:`cut_windows`."""
+        return cut_windows(self.log.histories.lengths, self.length, generator)
+
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """The batches of epoch ``number``, from the ``first``-th on."""
         windows, plan = self.plan(number)
         for place in range(first, len(plan)):
             owners, starts, sizes = (part[plan[place]] for part in windows)
-            yield self._batch(owners, starts, sizes, key=(self.seed, number, place))
+            yield self.batch(owners, starts, sizes, key=(self.seed, number, place))[0]
 
-    def _batch(self, owners: Int64, starts: Int64, sizes: Int64, key: tuple[int, int, int]) -> Batch:
+    def batch(self, owners: Int64, starts: Int64, sizes: Int64, key: tuple[int, int, int]) -> tuple[Batch, Int64]:
+        """A batch of some windows, and the places in the log of its targets, int64 (N,)."""
         log = self.log
         flat = ragged_positions(log.histories.offsets[owners] + starts, sizes + 1)  # the windows' events in the log
         windows = Ragged.from_lengths(sizes + 1, log.histories.rows[flat])
@@ -177,16 +186,18 @@ class WindowBatches:
             all_weights = torch.from_numpy(log.weights[flat[varied.target_events]])
             weights = all_weights[own]
         all_targets = torch.from_numpy(varied.targets.rows.astype(np.int64))
-        return Batch(
+        predicted = flat[varied.target_events[own]]
+        made = Batch(
             inputs=padding.pad(varied.inputs.rows[own]),
             targets=all_targets[own],
             positions=torch.from_numpy(padding.positions),
             all_targets=all_targets,
             weights=weights,
             all_weights=all_weights,
-            context=self._context(owners[mine], flat[varied.input_events[own]], flat[varied.target_events[own]], padding),
+            context=self._context(owners[mine], flat[varied.input_events[own]], predicted, padding),
             processes=self.processes,
         )
+        return made, predicted
 
     def _context(self, owners: Int64, read: Int64, predicted: Int64, padding: Padding) -> Context | None:
         """Times and types of the events read, and of the events predicted from them; features of the windows' users."""

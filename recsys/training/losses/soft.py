@@ -23,6 +23,7 @@ class _ChunkedSoftLabel(torch.autograd.Function):
         targets: Tensor,
         log_q: Tensor | None,
         share: float,
+        known: Tensor | None,
     ) -> Tensor:
         q, c = queries.detach().float(), candidates.detach().float()
         n, part = len(q), max(1, _CHUNK_LOGITS // len(c))
@@ -31,7 +32,10 @@ class _ChunkedSoftLabel(torch.autograd.Function):
         for first in range(0, n, part):
             some = slice(first, first + part)
             target = targets[some, None]
-            label = _corrected(teacher[0][some] @ teacher[1].T, target, log_q).softmax(1).mul_(share)
+            label = _corrected(teacher[0][some] @ teacher[1].T, target, log_q)
+            if known is not None:
+                label.masked_fill_(~known, -torch.inf)
+            label = label.softmax(1).mul_(share)
             label.scatter_add_(1, target, torch.full_like(label[:, :1], 1.0 - share))
             log_p = _corrected(q[some] @ c.T, target, log_q).log_softmax(1)
             total -= (label * log_p).sum()
@@ -42,9 +46,9 @@ class _ChunkedSoftLabel(torch.autograd.Function):
         return total / n
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None]:
         grad_q, grad_c = ctx.saved_tensors
-        return grad_q * grads[0], grad_c * grads[0], None, None, None, None
+        return grad_q * grads[0], grad_c * grads[0], None, None, None, None, None
 
 
 def _corrected(logits: Tensor, target: Tensor, log_q: Tensor | None) -> Tensor:
@@ -63,6 +67,7 @@ def soft_label_loss(
     *,
     log_q: Tensor | None = None,
     share: float = 1.0,
+    known: Tensor | None = None,
 ) -> Tensor:
     """Give each candidate the probability that a teacher gives it, and the target some more.
 
@@ -89,6 +94,8 @@ def soft_label_loss(
         Log of each candidate's probability of being in the sample; None: all are there for certain.
     share : float
         ε in [0, 1].
+    known : bool (M,), optional
+        Which candidates the teacher was trained on: the others have probability 0 in its part of the label. All by default.
 
     Returns
     -------
@@ -107,5 +114,5 @@ def soft_label_loss(
     """
     with torch.autocast(queries.device.type, enabled=False):
         teacher = teacher[0].float(), teacher[1].float()
-        loss: Tensor = _ChunkedSoftLabel.apply(queries, candidates, teacher, targets, log_q, share)  # type: ignore[no-untyped-call]
+        loss: Tensor = _ChunkedSoftLabel.apply(queries, candidates, teacher, targets, log_q, share, known)  # type: ignore[no-untyped-call]
     return loss

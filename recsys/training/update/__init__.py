@@ -1,0 +1,1 @@
+"""New events, users and items for a model that is trained: from one bundle to the next."""

@@ -1,0 +1,182 @@
+"""A bundle takes in new events, users and items; what it was made of stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import recsys
+from recsys.bundle.contents import Bundle
+from recsys.config.training import Training
+from recsys.config.update import UpdateOptions
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.split import Split
+from recsys.errors import ConfigError, DataError
+from recsys.serving.retriever import Retriever
+from recsys.training.update.joint import joined, untrained
+from recsys.training.update.run import updated
+from recsys.transitions.choose import learn_memory
+from recsys.two_tower import TwoTower
+from tests.conftest import make_items
+
+_TRAINING = Training(epochs=3, batch_tokens=64, learning_rate=0.01)
+
+
+@pytest.fixture(scope="module")
+def bundle(ring: Interactions, ring_split: Split, ring_catalog: Catalog) -> Bundle:
+    """An ensemble that reads words, trained on all but the last two events of each user."""
+    model = TwoTower(encoder=None, dim=8, max_length=8, word_features="on", ensemble_size=2)
+    model.fit(ring_split.train, ring_catalog, validation=ring_split.validation, training=_TRAINING)
+    return model.retriever(log=ring, holdout=ring_split.test).bundle
+
+
+@pytest.fixture(scope="module")
+def day() -> Interactions:
+    """One old user goes on, one is new; one item is new and has a text, another has none."""
+    rows = [("u1", "fresh", 9000), ("zed", "i1", 9001), ("zed", "i2", 9002), ("zed", "fresh", 9003), ("zed", "bare", 9004)]
+    return Interactions.from_frame(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    more = pl.DataFrame({"item_id": ["fresh"], "title": ["a red zeppelin"]})
+    return Catalog.from_frame(pl.concat([make_items(), more]), text=["title"])
+
+
+@pytest.fixture(scope="module")
+def after(bundle: Bundle, day: Interactions, catalog: Catalog) -> Bundle:
+    return updated(bundle, joined(bundle, day), catalog, UpdateOptions(epochs=2, batch_tokens=64))
+
+
+def test_new_users_and_items_are_served_and_rankable(after: Bundle) -> None:
+    found = Retriever(after).recommend("zed", k=40, filter_seen=False)
+    assert {"fresh", "bare", "i5"} <= set(found["item_id"])
+    assert Retriever(after).history("zed")["item_id"].to_list() == ["i1", "i2", "fresh", "bare"]
+    assert np.isfinite(after.vectors).all()
+    red = [row for row, text in enumerate(after.catalog.texts) if text is not None and "red" in text]
+    near = Retriever(after).similar_items("fresh", k=10)["similar_item_id"].to_list()
+    assert set(near) & set(after.items.ids.gather(red)), "a red item stands near other red ones"
+
+
+def test_old_rows_keep_their_ids_and_every_weight_moves(bundle: Bundle, after: Bundle) -> None:
+    n = len(bundle.items)
+    assert after.items.ids[:n].to_list() == bundle.items.ids.to_list()
+    assert after.users.ids[: len(bundle.users)].to_list() == bundle.users.ids.to_list()
+    before, now = bundle.towers.net.state_dict(), after.towers.net.state_dict()
+    assert torch.equal(now["items.bags.tokens"][: len(before["items.bags.tokens"])], before["items.bags.tokens"])
+    for name, value in before.items():
+        if value.dtype.is_floating_point and name.endswith("weight") and value.dim() > 1 and "out" not in name:
+            moved = (now[name][: len(value)] - value).abs()
+            assert 0 < float(moved.max()) < 0.5, f"{name} is trained on, of every member"
+    similar = torch.nn.functional.cosine_similarity(torch.from_numpy(bundle.vectors), torch.from_numpy(after.vectors[:n]))
+    assert float(similar.min()) > 0.5, "old items mean what they meant"
+
+
+def test_the_parent_stays_as_it_was(bundle: Bundle, day: Interactions, catalog: Catalog, tmp_path: Path) -> None:
+    Retriever(bundle).save(tmp_path / "parent")
+    files = {file.name: file.read_bytes() for file in (tmp_path / "parent").iterdir() if file.is_file()}
+    parent = recsys.load(tmp_path / "parent").bundle
+    weights = {name: value.clone() for name, value in parent.towers.net.state_dict().items()}
+    one, two = (updated(parent, joined(parent, day), catalog, UpdateOptions(epochs=1)) for _ in range(2))
+    for name, value in parent.towers.net.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    assert all((tmp_path / "parent" / name).read_bytes() == content for name, content in files.items())
+    assert np.array_equal(one.vectors, two.vectors), "one seed, one result"
+    other = updated(parent, joined(parent, day), catalog, UpdateOptions(epochs=1, seed=1))
+    assert not np.array_equal(one.vectors, other.vectors)
+    assert one.lineage is not None
+    assert one.lineage["parent"] == parent.seal is not None
+    Retriever(one).save(tmp_path / "child")
+    child = recsys.load(tmp_path / "child").bundle
+    assert child.lineage is not None
+    assert (child.lineage["updates"], child.lineage["events"]["new"]) == (1, 80 + 5)
+    assert child.lineage["items"] == {"old": 32, "new": 2}
+    assert updated(child, joined(child, day)).lineage["updates"] == 2  # type: ignore[index]
+
+
+def test_the_memory_is_that_of_all_events(bundle: Bundle, after: Bundle) -> None:
+    old, new = bundle.corpus.transitions, after.corpus.transitions
+    assert old is not None
+    assert new is not None
+    wanted = learn_memory(after.histories.without_events(), len(after.items), old.form, old.weight)
+    assert (new.table != wanted.table).nnz == 0
+    assert (new.form, new.weight) == (old.form, old.weight)
+
+
+def test_nothing_new_changes_no_ranking(after: Bundle, day: Interactions) -> None:
+    again = updated(after, joined(after, day))
+    assert np.array_equal(again.vectors, after.vectors)
+    users = after.users.ids.to_list()
+    assert Retriever(again).recommend(users).equals(Retriever(after).recommend(users))
+
+
+def test_removed_items_stay_removed(after: Bundle, day: Interactions) -> None:
+    retriever = Retriever(after)
+    retriever.remove_items(["i7", "fresh"])
+    again = Retriever(updated(retriever.bundle, joined(after, day)))
+    assert not {"i7", "fresh"} & set(again.recommend("u1", k=50, filter_seen=False)["item_id"])
+
+
+def test_what_was_held_out_is_new(bundle: Bundle, ring_split: Split, ring: Interactions) -> None:
+    new = untrained(bundle, joined(bundle, ring))
+    assert int(new.sum()) == len(ring) - len(ring_split.train)
+    last = bundle.histories.offsets[1:] - 1
+    assert new[last].all()
+
+
+def test_late_events_find_their_place_and_known_ones_count_once(bundle: Bundle) -> None:
+    known = bundle.histories
+    first = bundle.items.ids[int(known[0][0])]
+    user, time = bundle.users.ids[0], int(known.times[0])  # type: ignore[index]
+    rows = [(user, first, time), (user, "i29", time + 2), (user, "i29", time + 2)]
+    late = Interactions.from_frame(pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"))
+    both = joined(bundle, late)
+    assert len(both) == len(known.rows) + 2
+    assert both.items.to_ids(both.histories[0][:6]).to_list().count("i29") >= 2
+    assert (np.diff(both.histories.times[: both.histories.offsets[1]]) >= 0).all()  # type: ignore[index]
+    assert len(joined(bundle, both)) == len(both) - 0
+
+
+@pytest.mark.parametrize("unordered", [False, True])
+def test_ids_alone_and_logs_without_times(ring: Interactions, unordered: bool) -> None:
+    frame = ring.frame().select("user_id", "item_id")
+    log = Interactions.from_frame(frame, unordered=unordered)
+    model = TwoTower(encoder=None, dim=8, max_length=8).fit(log, training=replace(_TRAINING, epochs=1))
+    bundle = model.retriever(index="exact").bundle
+    more = pl.DataFrame({"user_id": ["u1", "zed", "zed"], "item_id": ["solo", "i1", "solo"]})
+    both = joined(bundle, Interactions.from_frame(more, unordered=unordered))
+    assert (len(both), both.ordered) == (len(log) + 3, not unordered)
+    after = updated(bundle, both, options=UpdateOptions(epochs=1))
+    assert "solo" in set(Retriever(after).recommend("u2", k=50, filter_seen=False)["item_id"])
+    if not unordered:
+        whole = Interactions.from_frame(pl.concat([frame, more]))
+        assert len(joined(bundle, whole)) == len(log) + 3, "the whole log again is no second log"
+
+
+def test_a_fast_model_updates_its_memory(ring: Interactions, day: Interactions) -> None:
+    bundle = TwoTower(fast=True).fit(ring).retriever().bundle
+    after = updated(bundle, joined(bundle, day))
+    memory = after.corpus.transitions
+    assert memory is not None
+    wanted = learn_memory(after.histories.without_events(), len(after.items), memory.form, memory.weight)
+    assert (memory.table != wanted.table).nnz == 0
+    fresh = TwoTower(fast=True).fit(joined(bundle, day))
+    assert np.array_equal(after.vectors, fresh.vectors), "popularity is that of all events"
+
+
+def test_what_does_not_fit_is_refused(bundle: Bundle, day: Interactions, catalog: Catalog) -> None:
+    with pytest.raises(DataError, match=r"have times, and the new log has none"):
+        joined(bundle, Interactions.from_frame(day.frame().drop("timestamp")))
+    strange = Catalog.from_frame(pl.DataFrame({"item_id": ["x"], "name": ["y"]}), text=["name"])
+    with pytest.raises(DataError, match=r"made of the columns title in the bundle, and of name"):
+        updated(bundle, joined(bundle, day), strange)
+    with pytest.raises(ConfigError, match="rate is a share above 0"):
+        UpdateOptions(rate=0.0)
+    with pytest.raises(ConfigError, match="joint must be"):
+        updated(bundle, day.frame(), catalog)  # type: ignore[arg-type]
