@@ -7,6 +7,7 @@ from typing import Any
 
 from recsys.bundle import config as bundle_config
 from recsys.bundle import manifest
+from recsys.bundle.lineage import lineage_facts
 from recsys.core.opened import Source
 from recsys.transitions import io as transition_files
 
@@ -24,7 +25,7 @@ def describe(folder: Path) -> dict[str, Any]:
     """A bundle's facts, its files verified, without loading the model."""
     told, config, transitions = manifest.reading(Path(folder), _facts)
     size = sum(entry["bytes"] for entry in told["files"].values())
-    training = config["training"]
+    training, lineage = config["training"], told.get("lineage")
     return {
         "bundle": str(folder),
         "created": told["created"],
@@ -37,6 +38,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "best_epoch": training.get("best_epoch"),
         "training_seconds": round(training.get("seconds", 0)),
         "refitted_events": training.get("refitted_events") or 0,
+        **({} if lineage is None else {"lineage": lineage_facts(lineage)}),
         "decided": {one["option"]: f"{one['value']}: {one['because']}" for one in training.get("decisions") or []},
         "test": {
             name: f"{value:.4f}" if isinstance(value, int | float) else str(value)

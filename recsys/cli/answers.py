@@ -48,6 +48,8 @@ def fitted(result: FitResult) -> Answer:
     curves = f"    training curves: {shlex.join(['tensorboard', '--logdir', str(result.logs)])}" if training.epochs else ""
     place = "after these figures" if result.retriever.holdout is None else "before them"
     again = [f"trained again on {training.refitted_events:,} events {place}"] if training.refitted_events else []
+    if lineage := result.retriever.bundle.lineage:
+        again.append(f"updated with {lineage['events']['new']:,} held-out events {place}")
     lines = [
         f"{epochs}{training.seconds:.0f} s",
         *([str(evaluation)] if evaluation else []),

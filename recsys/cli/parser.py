@@ -230,7 +230,7 @@ def build_parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--refit", choices=get_args(RefitName),
         help="train again after validation: with its events before the test is evaluated, or with all events once it was, "
-        "for serving (default: no)",
+        "for serving; or update the model with what was held out, at a tenth of the cost (default: no)",
     )  # fmt: skip
     fit.add_argument("--resume", action="store_true", help="resume an interrupted run from its last checkpoint")
     fit.add_argument("--dry-run", action="store_true", help="estimate time per epoch and memory, and write nothing")

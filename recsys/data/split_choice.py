@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from recsys.data.split import Holdout, leave_last_out, random_split, time_split
 from recsys.errors import ConfigError
 
 SplitName: TypeAlias = Literal["last", "time", "random", "none"]
-RefitName: TypeAlias = Literal["validation", "all"]
+RefitName: TypeAlias = Literal["validation", "all", "update"]
 
 _SPLITS = {"last": leave_last_out, "time": time_split, "random": random_split}
 
@@ -40,20 +40,20 @@ def split_log(log: Interactions, name: SplitName) -> tuple[Interactions, Holdout
 
 
 def refit_log(log: Interactions, name: SplitName, refit: RefitName) -> Interactions:
-    """What a model is trained on again: the log without its test events, or all of it.
+    """What a model is trained on again, or updated with: the log without its test events, or all of it.
 
     Raises
     ------
     ConfigError
         Nothing is held out.
     """
-    if refit not in ("validation", "all"):
-        raise ConfigError(f"refit must be validation or all, not {refit!r}")
+    if refit not in get_args(RefitName):
+        raise ConfigError(f"refit must be validation, all or update, not {refit!r}")
     if name == "none":
         raise ConfigError(
             "refit trains again on events that were held out, and split none holds out nothing; leave out one"
         )
-    if refit == "all":
+    if refit != "validation":
         return log
     if name == "time":
         return time_split(log, validation=False).train

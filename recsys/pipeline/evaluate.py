@@ -38,7 +38,8 @@ def load_held_out(folder: str | Path) -> tuple[Retriever, Holdout]:
     retriever = load(folder)
     if retriever.holdout is None:
         raise ConfigError(
-            f"{folder} was fitted with --split none or --refit all: it has no held-out users to evaluate it on"
+            f"{folder} was fitted with --split none, or took in all events since (--refit all, --refit update, an update): "
+            "it has no held-out users to evaluate it on"
         )
     return retriever, retriever.holdout
 

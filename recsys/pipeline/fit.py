@@ -80,9 +80,9 @@ def fit_bundle(
     users : UserTable, optional
     split : {"last", "time", "random", "none"}, optional
         What to hold out; see :func:`split_for`.
-    refit : {"validation", "all"}, optional
+    refit : {"validation", "all", "update"}, optional
         Train again after validation: with the validation events before the test, or with all events after it, so that the
-        bundle, which then holds out nothing, keeps the figures of before.
+        bundle, which then holds out nothing, keeps the figures of before; or update it with the events that were held out.
     reading : dict, optional
         How the log was read, for the model card; kept in the bundle.
     resume, overwrite : bool
@@ -98,6 +98,7 @@ def fit_bundle(
         The model is trained and saved, and evaluating it or writing its report failed.
     """
     from recsys.index.faiss_library import faiss  # noqa: PLC0415
+    from recsys.training.update.run import updated  # noqa: PLC0415
 
     faiss()  # a missing or double build is reported before the training
     name = split_for(log, split)
@@ -127,12 +128,15 @@ def fit_bundle(
         retriever = _retriever_of(model.refit(more), log, None)
         figures = figures and figures | {"training": asdict(model.log)}
         retriever.bundle = replace(retriever.bundle, reading=reading)
+    if refit == "update":
+        retriever.bundle = updated(retriever.bundle, log)
+        figures = figures and figures | {"training": figures["training"] | {"lineage": retriever.bundle.lineage}}
     unwritten = _save(retriever, places, overwrite=overwrite, evaluation=evaluation, figures=figures, held=held)
     shutil.rmtree(places.checkpoint, ignore_errors=True)  # the bundle is saved: nothing is left to resume
     with contextlib.suppress(OSError):  # another run's checkpoint may be beside it
         places.checkpoint.parent.rmdir()
     if failed or unwritten:
-        if retriever.holdout is None and refit == "all":
+        if retriever.holdout is None and refit in ("all", "update"):
             raise UnreportedError(
                 f"the model is trained and saved in {places.out}, but it was not evaluated ({failed or unwritten})"
             )

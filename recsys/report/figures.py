@@ -84,7 +84,7 @@ def collect(
             "segments": segment_figures(segments | item_groups),
             "long_tail": None if counts is None else long_tail(reports, counts),
             "fairness": {"k": K, "model": own.model, "groups": fairness_figures(item_groups, own.model)},
-            "training": bundle.record,
+            "training": bundle.record | ({} if bundle.lineage is None else {"lineage": bundle.lineage}),
             "examples": chosen_users(bundle, ranker, own, K, seed),
             "map": item_map(bundle, counts, category, seed) if with_map and not bundle.config.fast else None,
             "left_out": _left_out(bundle, segments, category, baselines) | ({} if with_map else {"map": "not asked for"}),

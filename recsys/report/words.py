@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recsys.bundle.lineage import lineage_sentence
 from recsys.evaluation.segments import HISTORY, POPULARITY, TEMPERATURE, TIME
 from recsys.pages.tables import number, percent
 
@@ -114,7 +115,11 @@ def keys_of(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def later_sentence(training: dict[str, Any]) -> str:
-    """What a record of a training says of what was done after it, distilling or training again; empty without any."""
+    """What a record of a training says of what was done after it: distilled, trained again, updated; empty without any."""
+    return _again(training) + (lineage_sentence(training["lineage"]) if training.get("lineage") else "")
+
+
+def _again(training: dict[str, Any]) -> str:
     if members := training.get("distilled_from"):
         return (
             f" The {members} members of that training were then distilled into one, whose epochs these are "

@@ -74,13 +74,13 @@ def test_what_cannot_be_refitted_is_refused(ring: Interactions) -> None:
     unvalidated = TwoTower(encoder=None, dim=16).fit(ring, training=Training(epochs=1, batch_tokens=64))
     with pytest.raises(ConfigError, match="for as long as validation found best"):
         unvalidated.refit(ring)
-    with pytest.raises(ConfigError, match="refit must be validation or all, not 'test'"):
+    with pytest.raises(ConfigError, match="refit must be validation, all or update, not 'test'"):
         refit_log(ring, "last", "test")
     with pytest.raises(ConfigError, match="split none holds out nothing"):
         refit_log(ring, "none", "all")
 
 
-@pytest.mark.parametrize("refit", ["validation", "all"])
+@pytest.mark.parametrize("refit", ["validation", "all", "update"])
 def test_the_command_says_what_the_figures_are_of(
     refit: str, ring: Interactions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,11 +93,13 @@ def test_the_command_says_what_the_figures_are_of(
     assert manifest["metrics"]["recall@10"] >= 0
     card = (tmp_path / "run" / "MODEL_CARD.md").read_text()
     assert f"--refit {refit}" in card
-    if refit == "all":
-        assert f"trained again on {len(ring):,} events after these figures" in told
+    if refit != "validation":
+        again = {"all": f"trained again on {len(ring):,} events", "update": "updated with 80 held-out events"}[refit]
+        assert f"{again} after these figures" in told
+        assert refit == "all" or "The weights were then updated once with 80 new events" in card
         assert retriever.holdout is None
         assert main(["evaluate", str(tmp_path / "run")]) == 2
-        assert "--refit all" in capsys.readouterr().err
+        assert f"--refit {refit}" in capsys.readouterr().err
     else:
         assert "events before them" in told
         assert "trained again for as long" in card
