@@ -8,7 +8,7 @@ FAISS ?= cpu
 EXTRAS = .[$(FAISS),offline,serve,postgres,dev]
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench gpu-check clean
+.PHONY: help demo serve test check format bench gpu-check package clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
@@ -50,6 +50,17 @@ bench: $(READY)  ## quality against the baselines, cell by cell: make bench DATA
 
 gpu-check: $(READY)  ## all that needs a GPU, in at most ten minutes: make FAISS=gpu gpu-check (ARGS=--cpu: a dry run without one)
 	$(BIN)/python training/benchmarks/gpu_check.py --out gpu-check.json $(ARGS)
+
+package: $(READY)  ## wheel and sdist into dist/, then the wheel used from a fresh environment, far from this folder (about 10 minutes)
+	$(BIN)/pip install -q build
+	rm -rf dist build/package
+	$(BIN)/python -m build -q
+	$(PYTHON) -m venv build/package/venv
+	build/package/venv/bin/pip install -q -c constraints.txt torch
+	build/package/venv/bin/pip install -q -c constraints.txt "$$(echo dist/*.whl)[$(FAISS),offline,serve]" mypy
+	cd build/package && venv/bin/recsys --version && venv/bin/recsys prepare --list && venv/bin/recsys demo --out demo
+	cd build/package && printf 'import recsys\nlog: recsys.Interactions = recsys.read_interactions("log.csv")\n' > user.py \
+		&& venv/bin/mypy --strict user.py && printf 'recsys.load(1)\n' >> user.py && ! venv/bin/mypy --strict user.py
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -9,122 +9,30 @@ from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
 from recsys.baselines import REGISTRY
-from recsys.cli import commands, evaluate_commands, import_commands, interrupted, prepare_commands, screen, store_commands
+from recsys.cli import (
+    commands,
+    completion,
+    evaluate_commands,
+    import_commands,
+    interrupted,
+    prepare_commands,
+    screen,
+    store_commands,
+)
 from recsys.cli.answers import Answer
 from recsys.cli.evaluate_flags import add_evaluate_flags
-from recsys.cli.given_query import add_query_flags
 from recsys.cli.import_flags import add_import_flags, add_verify_flag
 from recsys.cli.inspect_commands import add_page_flag
+from recsys.cli.log_flags import add_column_flags, add_log_flags, add_user_flags
 from recsys.cli.prepare_flags import add_prepare_flags
-from recsys.cli.quarantine_flags import add_quarantine_flags
 from recsys.cli.store_flags import add_export_flags, add_keys_flags, add_serve_flags
 from recsys.cli.text_flags import add_text_flags
+from recsys.cli.version_flag import Version
 from recsys.cli.words import Parser, free_text, raw_id
 from recsys.config.options import Gather, add_flags
 from recsys.config.recipe import TABLES
-from recsys.core.version import __version__
-from recsys.data.formats.paths import Format
-from recsys.data.order import Ties
 from recsys.data.split_choice import RefitName
-from recsys.data.times.units import TimeUnit
 from recsys.errors import RecsysError
-
-
-def _name_and_weight(text: str) -> tuple[str, float]:
-    name, separator, weight = text.rpartition("=")
-    try:
-        if separator:
-            return name, float(weight)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"write TYPE=WEIGHT, such as view=1, not {text!r}")
-
-
-def _log_flags(
-    parser: argparse.ArgumentParser, said: str = "files of interactions, patterns or folders; or a store"
-) -> None:
-    _column_flags(parser, said)
-    add_quarantine_flags(parser)
-    _catalog_flags(parser)
-    add_text_flags(parser)
-
-
-def _column_flags(parser: argparse.ArgumentParser, said: str) -> None:
-    parser.add_argument("log", metavar="LOG", nargs="*", help=said)
-    add_query_flags(parser)
-    group = parser.add_argument_group("columns of the log")
-    group.add_argument("--format", choices=get_args(Format), help="file format (default: by the ending of each file)")
-    group.add_argument("--user", metavar="COLUMN", default="user_id", help="column of user ids (default: user_id)")
-    group.add_argument("--item", metavar="COLUMN", default="item_id", help="column of item ids (default: item_id)")
-    group.add_argument("--timestamp", metavar="COLUMN", help="column of times (default: timestamp, if the log has it)")
-    group.add_argument(
-        "--time-unit", choices=get_args(TimeUnit),
-        help="unit of times that are numbers, counted from 1970 (default: inferred from the values of all files)",
-    )  # fmt: skip
-    group.add_argument("--order", metavar="COLUMN", help="column that orders each user's events, instead of a timestamp")
-    group.add_argument(
-        "--ties", choices=get_args(Ties), default="file",
-        help="how events of one user at one time are ordered: as in the file, or by item id as text (default: file)",
-    )  # fmt: skip
-    group.add_argument("--weight", metavar="COLUMN", help="column with the strength of an event, such as a rating")
-    group.add_argument("--event", metavar="COLUMN", help="column with the type of an event, such as view or buy")
-    group.add_argument(
-        "--event-weights", nargs="+", action=Gather, type=_name_and_weight, metavar="TYPE=WEIGHT",
-        help="strength of each event type, instead of --weight: view=1 cart=3 buy=5",
-    )  # fmt: skip
-    group.add_argument("--drop-unordered", action="store_true", help="leave out rows whose timestamp or order is missing")
-    group.add_argument(
-        "--unordered", action="store_true",
-        help="the log has no order: hold out random items, learn no positions, and read no times",
-    )  # fmt: skip
-    group.add_argument(
-        "--drop-duplicates",
-        action="store_true",
-        help="leave out rows that equal an earlier row in user, item, time and event type",
-    )
-    group.add_argument(
-        "--clean", metavar="FILE", help="TOML file of cleaning rules, such as weights, duplicates and a core"
-    )
-
-
-def _catalog_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the catalogue")
-    group.add_argument("--catalog", metavar="FILE", nargs="+", action=Gather, help="files of items, patterns or folders")
-    group.add_argument(
-        "--catalog-format", choices=get_args(Format), help="file format (default: by the ending of each file)"
-    )
-    group.add_argument(
-        "--catalog-item", metavar="COLUMN", help="column of item ids in the catalogue (default: the same as --item)"
-    )
-    group.add_argument(
-        "--text",
-        metavar="COLUMN",
-        nargs="+",
-        action=Gather,
-        help="columns that make up the text of an item (default: title, name, description and the like, if they exist)",
-    )
-    group.add_argument("--title", metavar="COLUMN", help="column shown to people (default: the first text column)")
-
-
-def _user_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--user-table", metavar="FILE", help="file with one row per user, for features of users")
-    parser.add_argument(
-        "--user-columns",
-        metavar="COLUMN",
-        nargs="+",
-        action=Gather,
-        default=[],
-        help="columns of --user-table to read as categories, such as gender",
-    )
-    parser.add_argument(
-        "--user-numbers",
-        metavar="COLUMN",
-        nargs="+",
-        action=Gather,
-        default=[],
-        help="columns of --user-table to read as numbers, such as age",
-    )
-
 
 _FILE_HELP = "{} from a file: one id per line in UTF-8, - for standard input, or a column of a table (FILE or FILE::COLUMN)"
 
@@ -177,6 +85,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "export-events": store_commands.export_events,
     "keys": store_commands.keys,
     "serve": store_commands.serve,
+    "completion": completion.completion,
 }
 """Name of a command → what it does."""
 
@@ -197,7 +106,7 @@ def _command(subs: argparse._SubParsersAction[Parser], name: str, summary: str, 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = Parser(prog="recsys", description="Train recommenders on interaction logs, and evaluate and serve them.")
-    parser.add_argument("--version", action="version", version=f"recsys {__version__}")
+    parser.add_argument("--version", action=Version, help="show the versions of recsys and of what it runs on, and exit")
     subs = parser.add_subparsers(required=True, metavar="command", parser_class=Parser)
 
     demo = _command(
@@ -214,8 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
         "recsys fit ratings.csv --user userId --item movieId --catalog movies.csv --text title genres --out runs/ml",
     )  # fmt: skip
     before = len(fit._actions)
-    _log_flags(fit)
-    _user_flags(fit)
+    add_log_flags(fit)
+    add_user_flags(fit)
     fit.set_defaults(data_flags=fit._actions[before:])
     fit.add_argument("--out", metavar="FOLDER", help="folder of the bundle; required except with --dry-run and --find-rate")
     fit.add_argument("--overwrite", action="store_true", help="replace an earlier bundle in --out")
@@ -225,7 +134,10 @@ def build_parser() -> argparse.ArgumentParser:
         "time, two random items of each user, or nothing (default: last; random with --unordered)",
     )  # fmt: skip
     fit.add_argument(
-        "--recipe", metavar="FILE", help="TOML file with [model], [objective], [augment] and [training]; flags win over it"
+        "--recipe",
+        metavar="FILE",
+        help="TOML file with [model], [objective], [augment] and [training], or the name of a recipe that comes with "
+        "recsys, such as amazon-beauty; flags win over it",
     )
     fit.add_argument(
         "--refit", choices=get_args(RefitName),
@@ -240,17 +152,17 @@ def build_parser() -> argparse.ArgumentParser:
 
     tune = _command(
         subs, "tune", "search for the options that score best on validation",
-        "recsys tune ratings.csv --catalog movies.csv --space training/recipes/search-default.toml --out runs/search",
+        "recsys tune ratings.csv --catalog movies.csv --space search-default --out runs/search",
     )  # fmt: skip
     before = len(tune._actions)
-    _log_flags(tune)
-    _user_flags(tune)
+    add_log_flags(tune)
+    add_user_flags(tune)
     tune.set_defaults(data_flags=tune._actions[before:])
     tune.add_argument(
         "--space",
         metavar="FILE",
         required=True,
-        help="TOML file: a recipe with lists and ranges under [search.model] and so on",
+        help="TOML file: a recipe with lists and ranges under [search.model] and so on; or search-default",
     )
     tune.add_argument(
         "--out", metavar="FOLDER", required=True, help="folder for best.toml, trials.csv, search.html and the study"
@@ -422,13 +334,13 @@ def build_parser() -> argparse.ArgumentParser:
         subs, "import", "read a log into a store, which opens in milliseconds and grows by appending",
         "recsys import ratings.csv --user userId --item movieId --out stores/ml",
     )  # fmt: skip
-    _column_flags(store, "files of interactions, patterns or folders")
+    add_column_flags(store, "files of interactions, patterns or folders")
     add_text_flags(store)
     add_import_flags(store)
 
     inspect = _command(subs, "inspect", "summarise a log or a store, or describe a bundle", "recsys inspect runs/ml")
     before = len(inspect._actions)
-    _log_flags(inspect, "files of interactions, patterns or folders; one store, or one bundle")
+    add_log_flags(inspect, "files of interactions, patterns or folders; one store, or one bundle")
     add_page_flag(inspect)
     inspect.set_defaults(data_flags=inspect._actions[before:])
     add_verify_flag(inspect)
@@ -447,6 +359,13 @@ def build_parser() -> argparse.ArgumentParser:
             subs, "keys", "make, list and revoke the API keys of a server",
             "recsys keys create --db sqlite:///recsys.db --role read --name shop --expires 90d",
         )
+    )  # fmt: skip
+    completion.add_flags(
+        _command(
+            subs, "completion", "print a script by which a shell completes commands and flags",
+            'eval "$(recsys completion bash)"',
+        ),
+        parser,
     )  # fmt: skip
     return parser
 

@@ -15,10 +15,12 @@ import tomllib
 import types
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from recsys.config.renamed import now_called
+from recsys.config.shipped import recipe_source, unknown_recipe
 from recsys.errors import ConfigError
 
 T = TypeVar("T")
@@ -231,6 +233,7 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
     Parameters
     ----------
     file : Path
+        Where it lies, or the name of one that comes with the package.
     tables : dict
         Table name → the dataclass whose fields it may set.
 
@@ -244,7 +247,10 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
     ConfigError
         The file is missing or broken, has a table or key that nothing knows, or a value of another type than its field.
     """
-    found = read_toml(file, "the recipe")
+    source = recipe_source(file)
+    if source is file and not file.exists():
+        raise ConfigError(f"the recipe {file} does not exist{unknown_recipe(file)}")
+    found = read_toml(source, "the recipe")
     for table, options in found.items():
         if table not in tables:
             raise ConfigError(f"{file}: {unknown_table(table, tables)}")
@@ -256,7 +262,7 @@ def read_recipe(file: Path, tables: dict[str, type]) -> dict[str, dict[str, Any]
     return {table: _typed(f"{file}: [{table}]", owner, found.get(table, {})) for table, owner in tables.items()}
 
 
-def read_toml(file: Path, what: str) -> dict[str, Any]:
+def read_toml(file: Path | Traversable, what: str) -> dict[str, Any]:
     """What a TOML file holds; ``what`` it is called in an error.
 
     Raises

@@ -38,6 +38,15 @@ def pick_device(wanted: str = "auto") -> str:
     return wanted
 
 
+def gpu_names() -> list[str]:
+    """The names of the GPUs that torch sees; empty where there is none, or no torch."""
+    try:
+        import torch  # noqa: PLC0415 - core is light
+    except ImportError:
+        return []
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
 def has_bf16(device: str) -> bool:
     """Whether bfloat16 matrix products are done in hardware on this device."""
     import torch  # noqa: PLC0415 - core is light
