@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from recsys.config.augment import Augment
 from recsys.config.fast import refuse_idle
 from recsys.config.model import ModelConfig
-from recsys.config.options import build_over as make_over
-from recsys.config.options import read_recipe, unknown_table
+from recsys.config.options import build_over, read_recipe, unknown_table
 from recsys.config.recipe import TABLES
 from recsys.config.training import Objective, Training
 from recsys.core.arguments import flag, function_or_none, instance, number, place
@@ -24,6 +23,7 @@ from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.shown import card
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, NotFittedError
@@ -81,9 +81,10 @@ class TwoTower:
         """The transition memory beside the towers; None: none was learned, or the towers alone were as good."""
 
     def __repr__(self) -> str:
-        plain = ModelConfig()
-        own = [f"{name}={value!r}" for name, value in vars(self.config).items() if value != getattr(plain, name)]
-        return f"TwoTower({', '.join(own)})"
+        return f"TwoTower({self.config.changed()})"
+
+    def _repr_html_(self) -> str:
+        return card(repr(self), {} if self._fitted_config is None else self._fitted_config.to_dict())
 
     @property
     def fitted_config(self) -> ModelConfig:
@@ -468,7 +469,7 @@ class Recipe:
                 )
         found = {} if file is None else read_recipe(place(file, "file"), TABLES)
         made = {
-            name: make_over(kind, found.get(name, {}), tables.get(name, {}), f"{file}: [{name}]")
+            name: build_over(kind, found.get(name, {}), tables.get(name, {}), f"{file}: [{name}]")
             for name, kind in TABLES.items()
         }
         if made["model"].fast:

@@ -146,6 +146,11 @@ class ModelConfig:
         """Whether word features are asked for; with ``"auto"`` the texts still decide."""
         return self.word_features == "on" or (self.word_features == "auto" and self.encoder is not None)
 
+    def changed(self) -> str:
+        """The options that are not the default, as they are written in Python."""
+        plain = ModelConfig()
+        return ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if value != getattr(plain, name))
+
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values for JSON and TOML; ``ModelConfig(**options)`` makes the same again."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from importlib.util import find_spec
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -22,9 +23,24 @@ _muted: ContextVar[bool] = ContextVar("muted", default=False)
 _names: ContextVar[tuple[str, str] | None] = ContextVar("names", default=None)
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
+
+
 def on_terminal() -> bool:
-    """Whether a person watches: standard error is a terminal."""
-    return sys.stderr.isatty()
+    """Whether a person watches: standard error is a terminal, or a notebook."""
+    return sys.stderr.isatty() or in_notebook()
+
+
+def bar(**how: Any) -> tqdm[Any]:
+    """A progress bar, as tqdm makes it: of text on a terminal, and a widget in a notebook that has ``ipywidgets``."""
+    if in_notebook() and find_spec("ipywidgets"):
+        from tqdm.notebook import tqdm as widget  # noqa: PLC0415 - notebooks alone
+
+        return widget(**how)
+    return tqdm(**how)
 
 
 def log(message: str) -> None:
@@ -85,10 +101,10 @@ def counting(total: int | None, *, what: str, unit: str) -> Iterator[Callable[[i
         The name of the work, and of one element.
     """
     if on_terminal():
-        with tqdm(total=total, desc=what, unit=unit, leave=False) as bar:
+        with bar(total=total, desc=what, unit=unit, leave=False) as shown:
 
             def move(more: int) -> None:
-                bar.update(more)
+                shown.update(more)
 
             yield move
         return

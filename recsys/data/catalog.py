@@ -14,6 +14,7 @@ from recsys.core.id_map import IdMap
 from recsys.core.schema import ITEM, TEXT, TITLE
 from recsys.data.formats.frames import Frame, frame_of
 from recsys.data.parse import unique_ids
+from recsys.data.shown import card, frame_rows
 from recsys.errors import ConfigError, DataError
 
 _MOST_CHUNKS = 64
@@ -109,6 +110,11 @@ class Catalog:
 
     def __repr__(self) -> str:
         return f"Catalog({len(self):,} items, text from {', '.join(self.text_columns) or 'nothing'})"
+
+    def _repr_html_(self) -> str:
+        facts = {"items": len(self), "text from": self.text_columns, "without text": int(self.texts.is_null().sum())}
+        first = self.columns.head(3).with_columns(pl.col(pl.String).str.head(60))
+        return card("Catalog", facts, frame_rows(first.insert_column(0, self.items.ids.head(3).alias(ITEM))))
 
     def aligned(self, items: IdMap) -> Catalog:
         """The same columns in the row order of ``items``; nulls for items that this catalogue lacks."""

@@ -26,6 +26,7 @@ from recsys.data.formats.frames import Frame, open_frame
 from recsys.data.look_alikes import tell_alike_types
 from recsys.data.order import Ties, check_ties, log_duplicates, log_left_out, log_order, nothing_to_tie, places_of
 from recsys.data.parse import parse_columns
+from recsys.data.shown import card
 from recsys.data.sorting import first_of_equals, ordering_keys, shuffled, sorted_columns
 from recsys.data.store.contents import Contents
 from recsys.data.store.merge import assembled
@@ -230,6 +231,14 @@ class Interactions:
     def __repr__(self) -> str:
         order = "" if self.ordered else ", unordered"
         return f"Interactions({len(self):,} by {len(self.users):,} users on {len(self.items):,} items{order})"
+
+    def _repr_html_(self) -> str:
+        lengths = self.histories.lengths[self.histories.lengths > 0]
+        spread = f"{lengths.min():,} / {np.median(lengths):,.0f} / {lengths.max():,}" if len(lengths) else None
+        facts = {"events": len(self), "users": len(self.users), "items": len(self.items), "ordered by": self.ordered_by}
+        facts |= {"history, least / median / most": spread, "times": self.timestamps is not None}
+        facts |= {"weights": self.weights is not None, "event types": self.event_names or None}
+        return card("Interactions", facts)
 
     @cached_property
     def item_counts(self) -> Int64:

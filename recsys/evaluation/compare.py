@@ -10,6 +10,7 @@ import polars as pl
 
 from recsys.core.arguments import flag, instance, listed, text
 from recsys.data.catalog import Catalog
+from recsys.data.shown import card, frame_rows, rows
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
 from recsys.evaluation.arguments import check_cuts, check_ranker, filters_seen
@@ -73,6 +74,13 @@ class Comparison:
                 f"  {row['better']} over {row['worse']}: {row['difference']:+.4f}, p = {row['p_holm']:.2g}: {verdict}"
             )
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        names = self._shown()
+        cells = [[one.model, *(one.cell(name).strip() for name in names)] for one in self.reports]
+        facts = {"protocol": self.reports[0].protocol, "users": self.reports[0].n_users}
+        note = f"below: differences in {self.metric}, paired on the same users; p_holm is corrected for all pairs"
+        return card("comparison", facts, rows(["model", *names], cells), frame_rows(self.tests), note=note)
 
 
 def compare(

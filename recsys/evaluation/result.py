@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from recsys.core.ragged import Int32, Int64
+from recsys.data.shown import card, rows
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
 from recsys.evaluation.metrics import PER_USER, Values
@@ -192,6 +193,12 @@ class Evaluation:
             cells = [self.cell(f"{name}@{k}") for k in self.k]
             lines.append(f"{name:<22}" + "".join(f"{cell:>18}" for cell in cells))
         return "\n".join([*lines, *([f"noted: {self.noted}"] if self.noted else []), self.definition])
+
+    def _repr_html_(self) -> str:
+        facts = {"protocol": self.protocol, "users": self.n_users, "items": self.n_items or None}
+        facts |= {"seen items filtered": self.seen_filtered, "noted": self.noted or None}
+        cells = [[name, *(self.cell(f"{name}@{k}").strip() for k in self.k)] for name in self.families]
+        return card(self.model, facts, rows(["", *(f"@{k}" for k in self.k)], cells), note=self.definition)
 
     @property
     def noted(self) -> str:

@@ -13,6 +13,7 @@ import polars as pl
 
 from recsys.bundle.choice import with_chosen_index
 from recsys.bundle.contents import Bundle
+from recsys.bundle.shown import bundle_html
 from recsys.core.arguments import choice, place, renamed
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads, check_process, note_threads
@@ -163,6 +164,9 @@ class Retriever:
 
     def __repr__(self) -> str:
         return f"Retriever({len(self.users):,} users, {len(self.items):,} items, {self.index.dim} dimensions)"
+
+    def _repr_html_(self) -> str:
+        return bundle_html("Retriever", self.bundle)
 
     def recommend_rows(
         self,

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from lightning.fabric.loggers.logger import Logger
-from tqdm import tqdm
 
-from recsys.core.progress import on_terminal
+from recsys.core.progress import bar, on_terminal
 
 
 @contextmanager
@@ -33,13 +32,13 @@ def progress_bar(steps: int) -> Iterator[Callable[[int, int], None]]:
     if not on_terminal():
         yield lambda place, epoch: None
         return
-    with tqdm(total=steps, unit="step", leave=False) as bar:
+    with bar(total=steps, unit="step", leave=False) as shown:
 
         def tick(place: int, epoch: int) -> None:
             if place == 1:
-                bar.reset(total=steps)
-            bar.set_description(f"epoch {epoch}", refresh=False)
-            bar.update(place - bar.n)
+                shown.reset(total=steps)
+            shown.set_description(f"epoch {epoch}", refresh=False)
+            shown.update(place - shown.n)
 
         yield tick
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
-from recsys.core.progress import log, on_terminal
+from recsys.core.progress import bar, log, on_terminal
 
 _LINE_EVERY = 10.0
 
@@ -26,7 +24,7 @@ def rows_read(what: str) -> Iterator[Callable[[int, str, float], None]]:
     begun = last = time.monotonic()
     done, before = 0, 0
     current = ""
-    bar = tqdm(desc=what, unit="row", unit_scale=True, leave=False) if on_terminal() else None
+    shown = bar(desc=what, unit="row", unit_scale=True, leave=False) if on_terminal() else None
 
     def tell(rows: int, name: str, share: float) -> None:
         nonlocal done, before, current, last
@@ -35,10 +33,10 @@ def rows_read(what: str) -> Iterator[Callable[[int, str, float], None]]:
         done += rows
         expected = before + round((done - before) / share) if share else done
         now = time.monotonic()
-        if bar is not None:
-            bar.total = expected
-            bar.set_postfix_str(Path(name).name, refresh=False)
-            bar.update(rows)
+        if shown is not None:
+            shown.total = expected
+            shown.set_postfix_str(Path(name).name, refresh=False)
+            shown.update(rows)
         elif now - last > _LINE_EVERY:
             last = now
             rate = done / (now - begun)
@@ -50,5 +48,5 @@ def rows_read(what: str) -> Iterator[Callable[[int, str, float], None]]:
     try:
         yield tell
     finally:
-        if bar is not None:
-            bar.close()
+        if shown is not None:
+            shown.close()
