@@ -14,6 +14,7 @@ from recsys.config.model import ModelConfig
 from recsys.config.renamed import RENAMED
 from recsys.config.training import Objective, Training
 from recsys.core.opened import Source
+from recsys.data.user_table import UserFeature, features_from_list, features_to_list
 from recsys.errors import BundleError, RecsysError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def _is_table_or_none(value: Any) -> bool:
     return value is None or isinstance(value, dict)
 
 
+_FEATURE = {"name", "categories", "edges"}
 _NEEDED = {"model", "catalog", "catalog.text_columns", "holdout", "training"}
 _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model": (_is_table, "a table of options"),
@@ -81,6 +83,10 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "catalog": (_is_table, "a table"),
     "catalog.text_columns": (_is_names, "a list of columns"),
     "catalog.trained_items": (_is_count, "a number of items"),
+    "user_features": (
+        lambda value: isinstance(value, list) and all(_is_table(one) and set(one) == _FEATURE for one in value),
+        "a list of tables with name, categories and edges",
+    ),
     "event_names": (lambda value: _is_names(value) and len(set(value)) == len(value), "a list of different names"),
     "holdout": (lambda value: value is None or (isinstance(value, str) and value != ""), "the name of a protocol, or null"),
 }
@@ -137,6 +143,8 @@ class SavedConfig:
     trained_items : int or None
         How many of the first items the model was trained with; None: all.
     event_names : tuple of str
+    user_features : tuple of UserFeature
+        What the codes of users mean.
     holdout : str or None
         The protocol by which users were held out; None: there are none.
     """
@@ -150,6 +158,7 @@ class SavedConfig:
     text_columns: tuple[str, ...]
     trained_items: int | None
     event_names: tuple[str, ...]
+    user_features: tuple[UserFeature, ...]
     holdout: str | None
 
 
@@ -169,6 +178,7 @@ def read(source: Source) -> SavedConfig:
         text_columns=tuple(catalog["text_columns"]),
         trained_items=catalog.get("trained_items"),
         event_names=tuple(config.get("event_names", ())),  # bundles of older versions have none
+        user_features=features_from_list(config.get("user_features", [])),
         holdout=config["holdout"],
     )
 
@@ -210,7 +220,7 @@ def first_line(error: BaseException) -> str:
 
 def write(bundle: Bundle, target: Path) -> None:
     """Write the configuration of a bundle into a folder."""
-    config = {
+    config: dict[str, Any] = {
         "model": bundle.options,
         "objective": None if bundle.objective is None else asdict(bundle.objective),
         "augment": None if bundle.augment is None else asdict(bundle.augment),
@@ -223,4 +233,6 @@ def write(bundle: Bundle, target: Path) -> None:
         "event_names": list(bundle.event_names),
         "holdout": bundle.holdout.protocol if bundle.holdout else None,
     }
+    if bundle.towers.user_features:
+        config["user_features"] = features_to_list(bundle.towers.user_features)
     (target / FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

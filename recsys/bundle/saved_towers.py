@@ -32,7 +32,7 @@ from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.transitions import io as transition_files
 
 ENCODER = "encoder/"
-_VECTORS, _USERS = "item_vectors.npy", "checked_users.npy"
+_VECTORS, _USERS, _MOMENTS = "item_vectors.npy", "checked_users.npy", "optimizer.safetensors"
 _CHECKED_ROWS, _CHECKED_USERS = 64, 8
 _NEAR = 5e-3
 """Largest difference of a user vector made anew, as a share of its length: what processors may differ by, and no option."""
@@ -47,6 +47,8 @@ def write(bundle: Bundle, target: Path) -> None:
     if (scale := numpy_of(towers.net.cold_scale)) != 1.0:  # bundles of older versions know none
         tensors["cold_scale"] = scale
     save_file(tensors, target / "towers.safetensors")
+    if towers.moments is not None:
+        save_file({name: value.numpy() for name, value in towers.moments.items()}, target / _MOMENTS)
     np.save(target / _VECTORS, towers.vectors, allow_pickle=False)
     index_files.write(bundle.index, target, towers.vectors)
     bundle.corpus.encoder.write(target)
@@ -120,7 +122,16 @@ def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: st
     held = HeldEncoder(encoder, proven=True) if encoder and whitening is not None else None
     net = net.to(device).eval()
     return TwoTowerModel(
-        net, tables.users, catalog.items, whitening, held, device, config.event_names, user_codes=tables.user_codes
+        net,
+        tables.users,
+        catalog.items,
+        whitening,
+        held,
+        device,
+        config.event_names,
+        user_codes=tables.user_codes,
+        moments=tensors_of(source.read(_MOMENTS)) if _MOMENTS in source else None,
+        user_features=config.user_features,
     )
 
 

@@ -143,6 +143,8 @@ class Training:
     """Number of processes that share each batch, one device each; start more than one with torchrun."""
     strategy: Strategy = "auto"
     """How processes share the work: ddp copies the weights, fsdp splits them; auto is ddp for several processes."""
+    keep_moments: bool = False
+    """Keep the optimiser's moments in the bundle, so that updates go on with them; doubles or triples its size."""
     compile: bool = False
     """Compile the user tower, which pays on GPUs."""
     checkpoint_steps: int = 0
@@ -164,6 +166,10 @@ class Training:
         for name in ("learning_rate", "encoder_learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.keep_moments and self.strategy == "fsdp":
+            raise ConfigError(
+                "keep_moments (--keep-moments) keeps those of whole weights; leave it out with strategy='fsdp'"
+            )
         if not 0.0 <= self.cold_price <= 1.0:
             raise ConfigError(f"cold_price is a share in [0, 1], not {self.cold_price}")
         for name in ("weight_decay", "l1", "patience", "validate_users", "checkpoint_steps", "minutes"):

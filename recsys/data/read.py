@@ -32,7 +32,7 @@ from recsys.data.parse import ParsedColumns, check_ids, parse_columns, unique_id
 from recsys.data.quarantine import OnError, Quarantine
 from recsys.data.sources import Source, sources, tables_of
 from recsys.data.times.units import TimeUnit
-from recsys.data.user_table import UserTable, check_choice
+from recsys.data.user_table import UserFeature, UserTable, check_choice
 from recsys.errors import DataError
 
 
@@ -353,6 +353,7 @@ def read_user_table(
     categorical: Sequence[str] = (),
     numeric: Sequence[str] = (),
     buckets: int = 10,
+    like: Sequence[UserFeature] = (),
     format: Format | None = None,
     separator: str | None = None,
     quote: str | None = None,
@@ -371,6 +372,9 @@ def read_user_table(
         Columns of categories, and of numbers to cut into buckets of about equally many users.
     buckets : int
         Most buckets per numeric column.
+    like : sequence of UserFeature
+        Features of an earlier table, as a bundle holds them (``bundle.towers.user_features``): categories keep their codes,
+        and numbers their buckets.
 
     Returns
     -------
@@ -406,7 +410,9 @@ def read_user_table(
     users = ids[0] if len(ids) == 1 else IdMap(frame[USER], "user", checked=True)
     more = f" and {len(tables) - 1:,} more files, rows counted through all" if len(tables) > 1 else ""
     source = f"{tables[0].name}{more}"
-    return UserTable.of_users(users, frame, categorical=categorical, numeric=numeric, buckets=buckets, source=source)
+    return UserTable.of_users(
+        users, frame, categorical=categorical, numeric=numeric, buckets=buckets, source=source, like=like
+    )
 
 
 def _joined(

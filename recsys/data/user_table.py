@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,12 @@ class UserFeature:
         edges = np.unique(np.quantile(known, np.linspace(0, 1, buckets + 1)[1:-1], method="higher"))
         edges = edges[edges > known.min()]
         return cls(name, edges=tuple((edges if len(edges) else np.unique(above)[:1]).tolist()))
+
+    def extended(self, categories: Sequence[str]) -> UserFeature:
+        """With the categories that are new, behind the others, whose codes stay; numbers keep their buckets."""
+        if self.categories is None:
+            return self
+        return replace(self, categories=(*self.categories, *sorted(set(categories) - set(self.categories))))
 
     def codes(self, column: pl.Series) -> Int32:
         """int32 (n,): the code of each value; 0 if it is missing, blank, or an unknown category.
@@ -160,16 +166,46 @@ class UserTable:
         numeric: Sequence[str],
         buckets: int,
         source: str = _SOURCE,
+        like: Sequence[UserFeature] = (),
     ) -> UserTable:
         """Build from a frame as for :meth:`from_frame`, whose ids are checked already: ``users``, in its order.
 
-        ``source`` is what messages call the table, such as its file.
+        ``source`` is what messages call the table, such as its file; ``like`` are features of an earlier table, whose
+        codes and buckets stay.
         """
-        features = (
+        known = {feature.name: feature for feature in like}
+        features: tuple[UserFeature, ...] = (
             *(UserFeature.of_categories(frame[name], name, source) for name in categorical),
             *(UserFeature.of_numbers(frame[name], name, buckets, source) for name in numeric),
         )
+        features = tuple(known[one.name].extended(one.categories or ()) if one.name in known else one for one in features)
         return cls(users, features, encoded(frame, features))
+
+    def recoded(self, features: Sequence[UserFeature]) -> UserTable:
+        """The same users with the codes of an earlier table of the same columns; categories that it lacks come behind.
+
+        Raises
+        ------
+        DataError
+            The columns or the buckets of a column of numbers are others.
+        """
+        if self.names != (wanted := tuple(feature.name for feature in features)):
+            raise DataError(
+                f"the table of users has the features {', '.join(self.names)}, and the model reads {', '.join(wanted)}, in "
+                "this order; name the same columns"
+            )
+        grown, codes = [], []
+        for place, (mine, theirs) in enumerate(zip(self.features, features, strict=True)):
+            if (mine.categories is None) != (theirs.categories is None) or mine.edges != theirs.edges:
+                raise DataError(
+                    f"the column {mine.name!r} of the table of users is cut into other buckets than in the first training; "
+                    "read it with the features of the bundle: read_user_table(..., like=bundle.towers.user_features)"
+                )
+            grown.append(theirs.extended(mine.categories or ()))
+            own, whole = mine.categories or (), {name: 1 + code for code, name in enumerate(grown[-1].categories or ())}
+            table = np.array([UNKNOWN, *(whole[name] for name in own)], dtype=np.int32)
+            codes.append(self.codes[:, place] if mine.categories is None else table[self.codes[:, place]])
+        return UserTable(self.users, tuple(grown), np.stack(codes, axis=1).astype(np.int32))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -202,7 +238,7 @@ class UserTable:
 
     def to_dict(self) -> dict[str, Any]:
         """The features without the users, for JSON."""
-        return {"features": [asdict(feature) for feature in self.features]}
+        return {"features": features_to_list(self.features)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], frame: pl.DataFrame) -> UserTable:
@@ -213,17 +249,27 @@ class UserTable:
         DataError
             The two do not belong together.
         """
-        features = tuple(
-            UserFeature(
-                one["name"],
-                None if one["categories"] is None else tuple(one["categories"]),
-                None if one["edges"] is None else tuple(one["edges"]),
-            )
-            for one in data["features"]
-        )
+        features = features_from_list(data["features"])
         names = [feature.name for feature in features]
         check_columns(frame, [USER, *names])
         return cls(IdMap(frame[USER], "user"), features, frame.select(names).to_numpy().astype(np.int32))
+
+
+def features_to_list(features: Sequence[UserFeature]) -> list[dict[str, Any]]:
+    """Features as plain values, for JSON."""
+    return [asdict(feature) for feature in features]
+
+
+def features_from_list(data: Sequence[dict[str, Any]]) -> tuple[UserFeature, ...]:
+    """Undo :func:`features_to_list`."""
+    return tuple(
+        UserFeature(
+            one["name"],
+            None if one["categories"] is None else tuple(one["categories"]),
+            None if one["edges"] is None else tuple(one["edges"]),
+        )
+        for one in data
+    )
 
 
 def encoded(frame: pl.DataFrame, features: Sequence[UserFeature]) -> Int32:

@@ -206,6 +206,7 @@ def fresh_towers(
         event_names=train.event_names,
         user_codes=codes,
         reader=reader,
+        user_features=() if users is None else users.features,
     )
 
 

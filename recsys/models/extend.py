@@ -137,7 +137,7 @@ def shortened(towers: TwoTowerModel, rows: Int32, items: IdMap) -> TwoTowerModel
     ids = None if tower.id is None else tower.id.weight.detach()[own]
     net = towers.net.with_items(tower.with_rows(content, tower.has_id[own], ids)).eval()
     tables = ItemTables.of(towers.table[own], towers.item_vectors[own].contiguous())
-    return replace(towers, net=net, items=items, tables=tables)
+    return replace(towers, net=net, items=items, tables=tables, moments=None)
 
 
 def _some_bags(bags: TokenEmbedding, where: Tensor) -> TokenBags:

@@ -11,6 +11,7 @@ from torch import Tensor
 from recsys.config.model import ModelConfig
 from recsys.core.ragged import Bool, Int32
 from recsys.data.catalog import Catalog
+from recsys.data.user_table import UserFeature
 from recsys.errors import UnsupportedError
 from recsys.index.item_index import ItemIndex
 from recsys.models.build import network_like, popularity_network
@@ -38,6 +39,8 @@ class Growth:
         How many events each item has.
     event_names : tuple of str
         The event types, those that the towers know first and in their order.
+    user_features : tuple of UserFeature
+        With the categories that the towers know, and more behind them.
     reader : FeatureEncoder
         With the words, categories and scales that the towers know, and more behind them.
     """
@@ -47,14 +50,15 @@ class Growth:
     events: np.ndarray[tuple[int], np.dtype[np.int64]]
     event_names: tuple[str, ...]
     reader: FeatureEncoder
+    user_features: tuple[UserFeature, ...] = ()
 
 
 def grown(towers: TwoTowerModel, config: ModelConfig, growth: Growth) -> TwoTowerModel:
     """Towers of their own, with copies of all weights, that know more items, words and event types.
 
     An item without an event before, which had no vector of its own, gets one to start from: the mean of those of the items
-    whose content is nearest, or of all items where nothing is known of it. Vectors of new words start at zero, those of new
-    event types at the mean of the others.
+    whose content is nearest, or of all items where nothing is known of it. Vectors of new words and of new categories of
+    users start at zero, those of new event types at the mean of the others.
 
     Parameters
     ----------
@@ -90,6 +94,9 @@ def grown(towers: TwoTowerModel, config: ModelConfig, growth: Growth) -> TwoTowe
             state[name] = torch.cat([state[name], mean.expand(more, -1)])
         elif more and name.endswith((".event_heads.gain", ".event_heads.offset")):
             state[name] = _longer(state[name], more)
+        for place, feature in enumerate(growth.user_features):
+            if name.endswith(f".side.features.{place}.weight"):
+                state[name] = _longer(state[name], feature.cardinality - len(state[name]))
     with torch.random.fork_rng():
         net = network_like(config, state)
     net.load_state_dict(state)
@@ -100,7 +107,10 @@ def grown(towers: TwoTowerModel, config: ModelConfig, growth: Growth) -> TwoTowe
     if net.items.id is not None and bool(fresh.any()):
         net.items.id.weight.data[fresh] = started(net.items, fresh, net.items.has_id & ~fresh)
     names = growth.event_names if net.users.event_types else towers.event_names
-    return replace(towers, net=net, items=items, event_names=names, reader=growth.reader, tables=None)
+    features = growth.user_features or towers.user_features
+    return replace(
+        towers, net=net, items=items, event_names=names, reader=growth.reader, tables=None, user_features=features
+    )
 
 
 def check_growth(towers: TwoTowerModel, n_new: int) -> None:

@@ -52,4 +52,4 @@ def member(towers: TwoTowerModel, config: ModelConfig, number: int) -> TwoTowerM
     state = {name: value.clone() for name, value in state.items()}
     net = network_like(replace(config, ensemble_size=1), state).to(towers.device)
     net.load_state_dict(state)
-    return replace(towers, net=net, tables=None)
+    return replace(towers, net=net, tables=None, moments=None)

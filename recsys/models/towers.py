@@ -17,6 +17,7 @@ from recsys.core.growing import GrowingTensor
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked, SparseScores, check_k
+from recsys.data.user_table import UserFeature
 from recsys.errors import DataError, UnsupportedError
 from recsys.index.exact.search import search
 from recsys.index.exact.table import VectorTable, pair_scores
@@ -178,6 +179,10 @@ class TwoTowerModel:
         Reads words, categories and numbers of items as they were read when the towers were trained.
     tables : ItemTables or None
         Item vectors that need not be made again; None: they are made at first use.
+    moments : dict of Tensor or None
+        Of the optimiser that trained the network, by weight; None: they were not kept.
+    user_features : tuple of UserFeature
+        What ``user_codes`` mean; empty without any, and in bundles of older versions.
     """
 
     net: TwoTowerNetwork
@@ -190,6 +195,8 @@ class TwoTowerModel:
     user_codes: Int32 | None = None
     reader: FeatureEncoder = field(default_factory=lambda: FeatureEncoder(None, None), repr=False)
     tables: ItemTables | None = field(default=None, repr=False)
+    moments: dict[str, Tensor] | None = field(default=None, repr=False)
+    user_features: tuple[UserFeature, ...] = ()
 
     @property
     def name(self) -> str:

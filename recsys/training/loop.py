@@ -33,7 +33,7 @@ from recsys.training.ema import MovingAverage
 from recsys.training.fsdp import fill, gathered, like, single_numbers, unsplit, whole
 from recsys.training.logs import TrainingLog
 from recsys.training.next_item_loss import NextItemLoss
-from recsys.training.optimizer import make_optimizer, shrink, warmup_cosine
+from recsys.training.optimizer import make_optimizer, moments_of, restore_moments, shrink, warmup_cosine
 from recsys.training.tower_ranker import TowerRanker
 from recsys.training.windows import Batch, WindowBatches
 
@@ -60,6 +60,8 @@ class Run:
         What a checkpoint must agree on, as JSON values.
     constant : bool
         Leave the learning rate at its peak.
+    moments : dict of Tensor, optional
+        Of the optimiser of an earlier run, to go on with.
     """
 
     def __init__(
@@ -73,12 +75,15 @@ class Run:
         identity: dict[str, Any],
         *,
         constant: bool = False,
+        moments: dict[str, Tensor] | None = None,
     ) -> None:
         self.fabric, self.towers, self.batches, self.validation, self.config = fabric, towers, batches, validation, config
         self.identity = identity
         self.loss = loss.to(fabric.device)
         self.module = fabric.setup_module(self.loss)
         self.optimizer = make_optimizer(self.loss, config)  # after the set-up, which may split the weights
+        if moments is not None:
+            restore_moments(self.optimizer, self.loss.weights(), moments)
         self.rate = _unchanged if constant else warmup_cosine(config.epochs * batches.steps, config.warmup)
         self.average = MovingAverage(self.loss.weights(), config.ema_decay) if config.ema_decay else None
         self.record = TrainingLog()
@@ -240,6 +245,8 @@ class Run:
 
     def _finish(self) -> None:
         """Leave the weights to keep, whole, with text vectors that belong to them."""
+        if self.config.keep_moments:
+            self.towers.moments = moments_of(self.optimizer, self.loss.weights())
         if self.best is not None:
             fill(self.loss.weights(), self.best[1])
         else:

@@ -15,6 +15,8 @@ _NO_MATRICES = ("position", "by_distance", "by_time")
 """Two-dimensional parameters that are tables of offsets: they are not decayed."""
 _LOWEST = 0.02
 """Factor on the learning rate at the end of a run."""
+_KINDS = ("step", "exp_avg", "exp_avg_sq")
+"""What AdamW keeps of each weight."""
 
 
 def make_optimizer(module: nn.Module, config: Training) -> torch.optim.AdamW:
@@ -53,6 +55,40 @@ def warmup_cosine(total: int, warmup: float) -> Callable[[int], float]:
         return _LOWEST + (1.0 - _LOWEST) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
     return factor
+
+
+def moments_of(optimizer: torch.optim.Optimizer, names: dict[str, Tensor]) -> dict[str, Tensor]:
+    """AdamW's moments and step counts, named ``WEIGHT/exp_avg`` and so on.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    names : dict of Tensor
+        The weights that it trains, by name.
+    """
+    return {
+        f"{name}/{kind}": value.detach().cpu().clone()
+        for name, weight in names.items()
+        for kind, value in optimizer.state[weight].items()
+    }
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, names: dict[str, Tensor], moments: dict[str, Tensor]) -> None:
+    """Go on with the moments that :func:`moments_of` took, of tables that may have grown since: new rows have none.
+
+    Weights without moments start without any, and moments of other weights are left out.
+    """
+    for name, weight in names.items():
+        kept = {kind: moments[f"{name}/{kind}"] for kind in _KINDS if f"{name}/{kind}" in moments}
+        if len(kept) < len(_KINDS):
+            continue
+        for kind, value in kept.items():
+            whole = value
+            if kind != "step" and value.shape != weight.shape:
+                whole = torch.zeros(weight.shape)
+                whole[: len(value)] = value
+            kept[kind] = whole.clone() if kind == "step" else whole.to(weight.device, copy=True)
+        optimizer.state[weight] = dict(kept)
 
 
 @torch.no_grad()

@@ -69,6 +69,8 @@ class RunOptions:
         What that took.
     constant_rate : bool
         Leave the learning rate as it is from the first step to the last.
+    moments : dict of Tensor or None
+        Of the optimiser of an earlier run, to go on with.
     forecast : bool
         Tell how long a long run will take, which costs some forward passes.
     """
@@ -80,6 +82,7 @@ class RunOptions:
     decisions: tuple[dict[str, Any], ...] = ()
     deciding_seconds: float = 0.0
     constant_rate: bool = False
+    moments: dict[str, Tensor] | None = None
     forecast: bool = True
 
 
@@ -173,7 +176,10 @@ def train(
             prove_folder(
                 options.checkpoint, option="the place of the checkpoints", needs=int(2 * held * bytes_) + _LEAST_FREE
             )
-        run = Run(fabric, towers, loss, batches, validation, config, identity, constant=options.constant_rate)
+        run = Run(
+            fabric, towers, loss, batches, validation, config, identity,
+            constant=options.constant_rate, moments=options.moments,
+        )  # fmt: skip
         run.record.decisions, run.record.deciding_seconds = list(options.decisions), options.deciding_seconds
         if options.resume:
             assert options.checkpoint is not None  # noqa: S101 - asked above

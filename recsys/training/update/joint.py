@@ -10,7 +10,7 @@ import polars as pl
 
 from recsys.bundle.contents import Bundle
 from recsys.core.progress import log as say
-from recsys.core.ragged import Bool, Int64, Ragged
+from recsys.core.ragged import Bool, Int64, Ragged, ragged_positions
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
 from recsys.errors import DataError
@@ -21,9 +21,9 @@ def joined(bundle: Bundle, log: Interactions) -> Interactions:
 
     Ids are matched by their value; users and items of the bundle come first, in its rows. Events find their place by time,
     behind those of the same instant that are known. Where there are times, an event that the bundle knows (the same user,
-    item, time and type) is not taken twice, so that the newer log may hold the older events too. Without times the new
-    events follow the old ones; a log in which the history of every known user begins as the bundle has it is then taken to
-    be the whole log.
+    item, time and type) is not taken twice, so that the newer log may hold older events too. Without times the new events
+    follow the old ones; a log in which the history of every known user begins as the bundle has it is taken to be the
+    whole log.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def joined(bundle: Bundle, log: Interactions) -> Interactions:
     Returns
     -------
     Interactions
-        Without weights, unless the newer log is the whole log.
+        Without weights, unless the newer log is the whole log: a bundle keeps none.
 
     Raises
     ------
@@ -54,23 +54,25 @@ def joined(bundle: Bundle, log: Interactions) -> Interactions:
     more = log.histories.remap(items.find_rows(log.items.ids))
     more = replace(more, times=more.times if known.times is not None else None)
     more = more.recoded(log.event_names, names) if known.events is not None else replace(more, events=None)
-    more = more.aligned(log.users.find_rows(users.ids))
+    place = log.users.find_rows(users.ids)
+    more = more.aligned(place)
     old = known.aligned(np.where(np.arange(len(users)) < len(known), np.arange(len(users)), -1))
-    if known.times is None and _is_whole(known, more):
-        say("every history of the new log begins as the bundle has it: it is taken to be the whole log")
-        histories, repeated = more, len(known.rows)
-    elif known.times is None:
-        histories, repeated = old.merged(more), 0
-    else:
-        kept = ~matched(more, old, len(items))
-        repeated = int((~kept).sum())
-        histories = old.merged(more.where(kept)).by_time()
-    if repeated:
-        say(f"{repeated:,} of {len(log):,} events of the new log are known already")
-    if not bundle.ordered:
-        histories = replace(histories, times=None)
     ordering = {"ordered": bundle.ordered, "order_column": log.order_column if bundle.ordered else None, "ties": log.ties}
-    return Interactions(users, items, histories, event_names=names, **ordering)  # type: ignore[arg-type]
+    if len(known.rows) and _is_whole(old, more, len(items)):
+        say(f"the new log holds all {len(known.rows):,} events that are known: it is taken to be the whole log")
+        weights = log.weights
+        if weights is not None:
+            there = place[place >= 0].astype(np.int64)
+            weights = weights[ragged_positions(log.histories.offsets[there], log.histories.lengths[there])]
+        histories = more
+    else:
+        weights, fresh = None, more
+        if known.times is not None:
+            fresh = more.where(~matched(more, old, len(items)))
+        if repeated := len(more.rows) - len(fresh.rows):
+            say(f"{repeated:,} of {len(log):,} events of the new log are known already")
+        histories = old.merged(fresh).by_time()
+    return Interactions(users, items, histories, weights, names, **ordering)  # type: ignore[arg-type]
 
 
 def union_of(names: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
@@ -78,10 +80,12 @@ def union_of(names: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]
     return (*names, *(name for name in others if name not in names))
 
 
-def _is_whole(known: Ragged, more: Ragged) -> bool:
-    """Whether each history that is known is the beginning of the same user's history of a log."""
-    heads = more.block(0, len(known)).head(known.lengths)
-    return bool(len(known.rows)) and np.array_equal(heads.offsets, known.offsets) and np.array_equal(heads.rows, known.rows)
+def _is_whole(old: Ragged, more: Ragged, n_items: int) -> bool:
+    """Whether a log has every event that is known; without times, also in the same places of each history."""
+    if old.times is not None:
+        return bool(matched(old, more, n_items).all())
+    heads = more.head(old.lengths)
+    return np.array_equal(heads.offsets, old.offsets) and np.array_equal(heads.rows, old.rows)
 
 
 def matched(lists: Ragged, others: Ragged, n_items: int) -> Bool:

@@ -23,7 +23,7 @@ from recsys.core.ragged import Bool
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.user_table import UserTable
-from recsys.errors import ConfigError, DataError
+from recsys.errors import ConfigError, DataError, UnsupportedError
 from recsys.index.item_index import ItemIndex
 from recsys.models.grown import Growth, check_growth, grown, hot_items
 from recsys.models.towers import TwoTowerModel
@@ -67,7 +67,7 @@ def updated(
         Of new items, and of old ones of which something changed; by default nothing is known of new items but their ids.
     options : UpdateOptions, optional
     users : UserTable, optional
-        Features of users, with the codes of the first training; by default those of new users are unknown.
+        The features of users that the model reads, with new categories maybe; by default those of new users are unknown.
 
     Returns
     -------
@@ -107,8 +107,11 @@ def updated(
     strangers = int((bundle.users.find_rows(log.users.ids) < 0).sum())
     more = f"{len(content) - len(bundle.items):,} new items, {strangers:,} new users"
     say(f"updating with {int(new.sum()):,} new events of {len(log):,}, {more}")
-    growth = Growth(content, read, log.item_counts, log.event_names, bundle.corpus.encoder.extended(content))
-    towers = _with_users(grown(bundle.towers, bundle.config, growth), log, users)
+    people = None if users is None else _known_features(bundle, users)
+    reader = bundle.corpus.encoder.extended(content)
+    features = () if people is None else people.features
+    growth = Growth(content, read, log.item_counts, log.event_names, reader, features)
+    towers = _with_users(grown(bundle.towers, bundle.config, growth), log, people)
     if new.any() and not towers.fast:
         _trained(bundle, towers, log, content, new, options)
         towers = replace(towers)  # what was made of the weights before is made again
@@ -173,6 +176,19 @@ def _in_rows(joint: Interactions, content: Catalog, bundle: Bundle) -> Interacti
     return replace(joint, items=content.items, histories=histories, event_names=names)
 
 
+def _known_features(bundle: Bundle, users: UserTable) -> UserTable:
+    """The table of users with the codes that the model knows."""
+    towers = bundle.towers
+    if towers.user_codes is None:
+        raise ConfigError("this model reads no features of users; leave out the table of users (--user-table)")
+    if not towers.user_features:
+        raise UnsupportedError(
+            "this bundle is of an older version, and does not tell what its codes of users mean; leave out the table of "
+            "users (--user-table), so that features of new users are unknown, or fit again"
+        )
+    return users.recoded(towers.user_features)
+
+
 def _with_users(towers: TwoTowerModel, log: Interactions, users: UserTable | None) -> TwoTowerModel:
     """The towers with the users of the log, and their features where the model reads any."""
     codes = towers.codes_for(log.users)
@@ -193,6 +209,7 @@ def _trained(
         learning_rate=first.learning_rate * options.rate,
         batch_tokens=options.batch_tokens or first.batch_tokens,
         warmup=0.0,
+        keep_moments=bundle.towers.moments is not None,
         patience=0,
         checkpoint_steps=0,
         seed=options.seed,
@@ -232,7 +249,7 @@ def _trained(
                 return loss.to(towers.device)
         else:
             say("scores of before are no part of this loss: old events are trained on as they are")
-    run = RunOptions(constant_rate=True, forecast=False)
+    run = RunOptions(constant_rate=True, forecast=False, moments=bundle.towers.moments)
     train(inputs, None, training, objective=objective, augmentation=augment, options=run, loss_of=loss_of, batches=batches)
 
 

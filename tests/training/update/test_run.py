@@ -12,11 +12,12 @@ import torch
 
 import recsys
 from recsys.bundle.contents import Bundle
-from recsys.config.training import Training
+from recsys.config.training import Objective, Training
 from recsys.config.update import UpdateOptions
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
+from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
 from recsys.serving.retriever import Retriever
 from recsys.training.update.joint import joined, untrained
@@ -168,6 +169,54 @@ def test_a_fast_model_updates_its_memory(ring: Interactions, day: Interactions) 
     assert (memory.table != wanted.table).nnz == 0
     fresh = TwoTower(fast=True).fit(joined(bundle, day))
     assert np.array_equal(after.vectors, fresh.vectors), "popularity is that of all events"
+
+
+def test_features_of_users_keep_their_codes(ring: Interactions, day: Interactions, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user_id": [f"u{i}" for i in range(40)], "land": ["fr", "es"] * 20, "age": list(range(40))})
+    columns = {"categorical": ["land"], "numeric": ["age"]}
+    people = UserTable.from_frame(frame, **columns, buckets=4)
+    model = TwoTower(encoder=None, dim=8, max_length=8).fit(ring, training=replace(_TRAINING, epochs=1), users=people)
+    model.retriever(index="exact").save(tmp_path / "run")
+    bundle = recsys.load(tmp_path / "run").bundle
+    assert bundle.towers.user_features == people.features
+    frame = pl.DataFrame({"user_id": ["zed", "u1"], "land": ["at", "es"], "age": [39, 1]})
+    frame.write_csv(tmp_path / "people.csv")
+    more = recsys.read_user_table(tmp_path / "people.csv", **columns, like=people.features)
+    after = updated(bundle, joined(bundle, day), options=UpdateOptions(epochs=1), users=more)
+    codes = dict(zip(after.users.ids, after.towers.user_codes.tolist(), strict=True))  # type: ignore[union-attr]
+    assert (codes["u0"], codes["u1"], codes["zed"]) == ([2, 1], [1, 1], [3, 4])
+    assert after.towers.user_features[0].categories == ("es", "fr", "at")
+    with pytest.raises(DataError, match="the column 'age' of the table of users is cut into other buckets"):
+        updated(bundle, joined(bundle, day), users=UserTable.from_frame(frame, **columns))
+
+
+def test_moments_go_from_bundle_to_bundle(ring: Interactions, day: Interactions, tmp_path: Path) -> None:
+    model = TwoTower(encoder=None, dim=8, max_length=8)
+    model.fit(ring, training=replace(_TRAINING, epochs=1, keep_moments=True)).retriever().save(tmp_path / "run")
+    bundle = recsys.load(tmp_path / "run").bundle
+    assert bundle.towers.moments is not None
+    after = updated(bundle, joined(bundle, day), options=UpdateOptions(epochs=1))
+    assert after.towers.moments is not None
+    name = "net.items.id.weight"
+    steps = [float(one.towers.moments[f"{name}/step"]) for one in (bundle, after)]
+    assert steps[1] > steps[0] > 1, "the count goes on"
+    assert len(after.towers.moments[f"{name}/exp_avg"]) == len(after.items)
+
+
+def test_a_whole_log_keeps_its_weights(ring: Interactions, day: Interactions) -> None:
+    weighted = replace(ring, weights=np.arange(len(ring), dtype=np.float32) + 1)
+    training, objective = replace(_TRAINING, epochs=1), Objective(weighted=True)
+    model = TwoTower(encoder=None, dim=8, max_length=8).fit(weighted, training=training, objective=objective)
+    bundle = model.retriever(index="exact").bundle
+    with pytest.raises(DataError, match="give the whole log, old and new events, with its weights"):
+        updated(bundle, joined(bundle, day))
+    frame = pl.concat([day.frame().with_columns(pl.lit(7.0, pl.Float32).alias("weight")), weighted.frame()], how="diagonal")
+    both = joined(bundle, Interactions.from_frame(frame))
+    assert both.users.ids[0] == bundle.users.ids[0]
+    assert both.weights is not None
+    assert both.weights[both.histories.offsets[2] - 1] == 7.0, "u1 bought something fresh last"
+    assert np.array_equal(both.weights[: both.histories.offsets[1]], weighted.weights[: weighted.histories.offsets[1]])
+    updated(bundle, both, options=UpdateOptions(epochs=1))
 
 
 def test_what_does_not_fit_is_refused(bundle: Bundle, day: Interactions, catalog: Catalog) -> None:
