@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from recsys.evaluation.evaluate import evaluate
     from recsys.evaluation.frames import evaluate_frame
     from recsys.index.spec import IndexSpec
+    from recsys.pipeline.drift import drift
     from recsys.server.client import AsyncClient, Client
     from recsys.serving.batch.run import recommend_to_parquet
     from recsys.serving.load import load
@@ -68,6 +69,7 @@ _HOMES = {
     "ZeroShot": "recsys.baselines",
     "clean": "recsys.data.clean.apply",
     "compare": "recsys.evaluation.compare",
+    "drift": "recsys.pipeline.drift",
     "evaluate": "recsys.evaluation.evaluate",
     "evaluate_frame": "recsys.evaluation.frames",
     "import_log": "recsys.data.importing",
@@ -112,6 +114,7 @@ __all__ = [
     "ZeroShot",
     "clean",
     "compare",
+    "drift",
     "evaluate",
     "evaluate_frame",
     "import_log",

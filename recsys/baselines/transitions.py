@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.baselines.scoring import DenseScorer
+from recsys.core.arguments import instance_or_none
 from recsys.core.ragged import Float32, Int32, Ragged
 from recsys.data.interactions import Interactions
 from recsys.data.split import leave_last_out, random_split
 from recsys.errors import ConfigError, DataError
-from recsys.transitions.learn import TransitionKind, default_form, learn
+from recsys.transitions.learn import Form, TransitionKind, default_form, learn
 from recsys.transitions.memory import TransitionMemory
 
 _USERS = 2000
@@ -26,6 +27,8 @@ class Transitions(DenseScorer):
     Parameters
     ----------
     kind : {"auto", "ridge", "counts"}
+    form : Form, optional
+        Of the table, where nothing is to be chosen.
 
     Raises
     ------
@@ -41,16 +44,18 @@ class Transitions(DenseScorer):
 
     name = "transitions"
 
-    def __init__(self, kind: TransitionKind = "auto") -> None:
+    def __init__(self, kind: TransitionKind = "auto", form: Form | None = None) -> None:
         super().__init__()
         if not isinstance(kind, str) or kind not in ("auto", "ridge", "counts"):
             raise ConfigError(f"kind must be auto, ridge or counts, not {kind!r}")
-        self.kind = kind
+        self.kind, self.form = kind, instance_or_none(form, Form, "form")
         self.memory: TransitionMemory | None = None
 
     def _learn(self, train: Interactions) -> None:
-        n, chosen = len(train.items), self._chosen(train)
-        form = default_form(self.kind, ordered=train.ordered) if chosen is None else chosen.form
+        n, form = len(train.items), self.form
+        if form is None:
+            chosen = self._chosen(train)
+            form = default_form(self.kind, ordered=train.ordered) if chosen is None else chosen.form
         self.memory = TransitionMemory(learn(train.histories.without_events(), n, form), form, weight=1.0)
         self._counts = np.log1p(train.item_counts).astype(np.float32) * np.float32(_FAINT)
 
