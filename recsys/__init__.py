@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from recsys.config.augment import Augment
     from recsys.config.model import ModelConfig
     from recsys.config.training import Objective, Training
+    from recsys.config.update import UpdateOptions
     from recsys.data.catalog import Catalog
     from recsys.data.clean.apply import clean
     from recsys.data.clean.rules import CleaningRules
@@ -66,6 +67,7 @@ _HOMES = {
     "Training": "recsys.config.training",
     "Transitions": "recsys.baselines",
     "TwoTower": "recsys.two_tower",
+    "UpdateOptions": "recsys.config.update",
     "ZeroShot": "recsys.baselines",
     "clean": "recsys.data.clean.apply",
     "compare": "recsys.evaluation.compare",
@@ -111,6 +113,7 @@ __all__ = [
     "Training",
     "Transitions",
     "TwoTower",
+    "UpdateOptions",
     "ZeroShot",
     "clean",
     "compare",

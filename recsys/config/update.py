@@ -22,7 +22,7 @@ class UpdateOptions:
 
     Examples
     --------
-    >>> recsys.config.update.UpdateOptions(replay=2.0).replay
+    >>> recsys.UpdateOptions(replay=2.0).replay
     2.0
     """
 

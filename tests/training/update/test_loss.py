@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from recsys.config.model import ModelConfig
+from recsys.config.training import Objective
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.models.build import fresh_towers
 from recsys.training.losses.soft import soft_label_loss
+from recsys.training.update.batches import UpdateBatches
+from recsys.training.update.loss import Before, UpdateLoss
 
 
 def test_the_teacher_says_nothing_of_new_items() -> None:
@@ -22,3 +32,29 @@ def test_the_teacher_says_nothing_of_new_items() -> None:
     grads = (torch.autograd.grad(loss, (queries, candidates)) for loss in (found, wanted))
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_each_member_is_held_to_what_it_said_of_old_items(ring: Interactions) -> None:
+    """Against ten lines of plain cross entropy: labels of new events, and softened ones of old events."""
+    config = ModelConfig(encoder=None, dim=8, max_length=8, ensemble_size=2)
+    towers, before = (fresh_towers(config, ring, Catalog.without_text(ring.items), None, "cpu", seed) for seed in (0, 1))
+    known = torch.arange(len(ring.items)) % 5 > 0
+    new = np.zeros(len(ring), dtype=np.bool_)
+    new[ring.histories.offsets[1:] - 1] = True
+    batch = next(UpdateBatches(ring, length=8, tokens=64, seed=0, new=new, replay=2.0).epoch(0))
+    assert batch.replayed is not None
+    assert 0 < int(batch.replayed.sum()) < len(batch.replayed)
+    counts = torch.from_numpy(ring.item_counts)
+    loss = UpdateLoss(towers.net, Objective(), counts, before=Before(copy.deepcopy(before), known), share=0.6).eval()
+    wanted = []
+    for member in range(2):
+        logits = []
+        for net in (towers.net.eval(), before.net.eval()):
+            table = net.items()
+            states = net.users(table[batch.inputs], batch.context).flatten(0, 1)[batch.positions]
+            logits.append(net.scale() * net.by_member(states)[member] @ net.by_member(table)[member].T)
+        soft = logits[1].masked_fill(~known, -torch.inf).softmax(1)
+        hard = F.one_hot(batch.targets, len(ring.items)).float()
+        label = torch.where(batch.replayed[:, None], 0.6 * soft + 0.4 * hard, hard)
+        wanted.append(F.cross_entropy(logits[0], label))
+    assert loss(batch).item() == pytest.approx(torch.stack(wanted).mean().item(), abs=1e-5)
