@@ -32,13 +32,10 @@ class _ChunkedSoftLabel(torch.autograd.Function):
         for first in range(0, n, part):
             some = slice(first, first + part)
             target = targets[some, None]
-            label = _corrected(teacher[0][some] @ teacher[1].T, target, log_q)
-            if known is not None:
-                label.masked_fill_(~known, -torch.inf)
-            label = label.softmax(1).mul_(share)
+            label = _corrected(teacher[0][some] @ teacher[1].T, target, log_q, known).softmax(1).mul_(share)
             label.scatter_add_(1, target, torch.full_like(label[:, :1], 1.0 - share))
             log_p = _corrected(q[some] @ c.T, target, log_q).log_softmax(1)
-            total -= (label * log_p).sum()
+            total -= torch.where(label > 0, label * log_p, 0.0).sum()  # what is no negative of a position has -inf there
             slope = log_p.exp_().sub_(label)
             grad_q[some] = slope @ c
             grad_c += slope.T @ q[some]
@@ -51,12 +48,16 @@ class _ChunkedSoftLabel(torch.autograd.Function):
         return grad_q * grads[0], grad_c * grads[0], None, None, None, None, None
 
 
-def _corrected(logits: Tensor, target: Tensor, log_q: Tensor | None) -> Tensor:
-    """Logits (R, M) of a sample, lowered by the log of its probabilities but for the targets; overwritten."""
-    if log_q is None:
+def _corrected(logits: Tensor, target: Tensor, log_q: Tensor | None, known: Tensor | None = None) -> Tensor:
+    """Logits (R, M) of a sample, lowered by the log of its probabilities, −∞ if not known, but for targets; overwritten."""
+    if log_q is None and known is None:
         return logits
     positive = logits.gather(1, target)
-    return logits.sub_(log_q).scatter_(1, target, positive)
+    if log_q is not None:
+        logits.sub_(log_q)
+    if known is not None:
+        logits.masked_fill_(~known, -torch.inf)
+    return logits.scatter_(1, target, positive)
 
 
 def soft_label_loss(
@@ -95,7 +96,8 @@ def soft_label_loss(
     share : float
         ε in [0, 1].
     known : bool (M,), optional
-        Which candidates the teacher was trained on: the others have probability 0 in its part of the label. All by default.
+        Which candidates the teacher was trained on: the others, but for the targets, have probability 0 in its part of the
+        label. All by default.
 
     Returns
     -------

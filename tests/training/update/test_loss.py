@@ -34,6 +34,26 @@ def test_the_teacher_says_nothing_of_new_items() -> None:
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
 
 
+def test_what_is_no_negative_has_no_part_in_the_loss() -> None:
+    """Samplers give such candidates an infinite log of their probability."""
+    torch.manual_seed(0)
+    queries, candidates, teacher = (
+        torch.randn(3, 4, requires_grad=True),
+        torch.randn(5, 4),
+        (torch.randn(3, 2), torch.randn(5, 2)),
+    )
+    log_q = torch.tensor([torch.inf, torch.inf, -1.0, -2.0, -1.5])
+    logits, soft = queries @ candidates.T, teacher[0] @ teacher[1].T
+    targets = torch.tensor([0, 1, 3])
+    own = F.one_hot(targets, 5).bool()
+    logits, soft = (torch.where(own, one, one - log_q) for one in (logits, soft))
+    label = 0.5 * soft.softmax(1) + 0.5 * own
+    wanted = -torch.where(label > 0, label * logits.log_softmax(1), 0.0).sum(1).mean()
+    found = soft_label_loss(queries, candidates, teacher, targets, log_q=log_q, share=0.5)
+    assert found.item() == pytest.approx(wanted.item(), abs=1e-5)
+    assert torch.isfinite(torch.autograd.grad(found, queries)[0]).all()
+
+
 def test_each_member_is_held_to_what_it_said_of_old_items(ring: Interactions) -> None:
     """Against ten lines of plain cross entropy: labels of new events, and softened ones of old events."""
     config = ModelConfig(encoder=None, dim=8, max_length=8, ensemble_size=2)
