@@ -11,6 +11,7 @@ import polars as pl
 from recsys.bundle.contents import Bundle
 from recsys.core.progress import log as say
 from recsys.core.ragged import Bool, Int64, Ragged, ragged_positions
+from recsys.data.event_types import check_event_types
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
 from recsys.errors import DataError
@@ -76,8 +77,10 @@ def joined(bundle: Bundle, log: Interactions) -> Interactions:
 
 
 def union_of(names: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
-    """The first names in their order, then those that only the others have."""
-    return (*names, *(name for name in others if name not in names))
+    """The first event types in their order, then those that only the others have; refused if they are too many."""
+    both = (*names, *(name for name in others if name not in names))
+    check_event_types(len(both))
+    return both
 
 
 def _is_whole(old: Ragged, more: Ragged, n_items: int) -> bool:

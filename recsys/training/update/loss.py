@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import torch
@@ -10,26 +11,27 @@ from torch import Tensor
 
 from recsys.config.training import Objective
 from recsys.models.networks.two_tower import TwoTowerNetwork
-from recsys.models.towers import TwoTowerModel
 from recsys.training.losses.soft import soft_label_loss
 from recsys.training.next_item_loss import Compared, NextItemLoss
 from recsys.training.windows import Batch
 
 
 class Before:
-    """Towers as they were before an update, in its item rows.
+    """A network as it was before an update, in its item rows.
 
     Parameters
     ----------
-    towers : TwoTowerModel
-        In evaluation mode from now on; no part of the network that is trained.
+    net : TwoTowerNetwork
+        It is copied.
     known : bool (n_items,)
-        The items that they were trained on.
+        The items that it was trained on.
     """
 
-    def __init__(self, towers: TwoTowerModel, known: Tensor) -> None:
-        self.net, self.table, self.known = towers.net.eval(), towers.table, known
-        self.vectors = self.net.by_member(self.table.float())
+    def __init__(self, net: TwoTowerNetwork, known: Tensor) -> None:
+        self.net, self.known = copy.deepcopy(net).eval(), known
+        with torch.no_grad():
+            self.table = self.net.items().float()
+        self.vectors = self.net.by_member(self.table)
 
     @torch.no_grad()
     def queries(self, batch: Batch, chosen: Tensor) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import asdict, replace
 from typing import Any
@@ -25,6 +24,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError, UnsupportedError
 from recsys.index.item_index import ItemIndex
+from recsys.index.spec import IndexSpec
 from recsys.models.grown import Growth, check_growth, grown, hot_items
 from recsys.models.towers import TwoTowerModel
 from recsys.training.next_item_loss import NextItemLoss
@@ -37,6 +37,9 @@ from recsys.training.update.joint import time_range, union_of, untrained
 from recsys.training.update.loss import Before, UpdateLoss, can_distil
 from recsys.transitions.choose import learn_memory
 from recsys.transitions.memory import TransitionMemory
+
+_ROOM = 1.05
+"""How much more memory an index may take for each item than the one before."""
 
 
 def updated(
@@ -116,10 +119,8 @@ def updated(
         _trained(bundle, towers, log, content, new, options)
         towers = replace(towers)  # what was made of the weights before is made again
     memory = _memory(bundle, towers, log, relearn=bool(new.any()))
-    index = ItemIndex.build(towers.vectors, bundle.index.spec, device=towers.device)
-    index = index.removed(np.flatnonzero(~bundle.index.alive).astype(np.int32))
     made = Bundle(
-        corpus=Corpus(towers, index, content, len(content), growth.reader, memory),
+        corpus=Corpus(towers, _index(bundle, towers), content, len(content), growth.reader, memory),
         users=log.users,
         histories=log.histories,
         config=bundle.config,
@@ -161,8 +162,6 @@ def _check(bundle: Bundle, joint: Interactions) -> None:
             "this model weighs events, a bundle keeps no weights, and the joint log has none: give the whole log, old and "
             "new events, with its weights"
         )
-    if bundle.training is not None and bundle.training.devices > 1:
-        raise ConfigError("an update trains in one process; load the bundle in a process of its own")
 
 
 def _in_rows(joint: Interactions, content: Catalog, bundle: Bundle) -> Interactions:
@@ -209,6 +208,10 @@ def _trained(
         learning_rate=first.learning_rate * options.rate,
         batch_tokens=options.batch_tokens or first.batch_tokens,
         warmup=0.0,
+        device=towers.device,
+        devices=1,
+        strategy="auto",
+        compile=False,
         keep_moments=bundle.towers.moments is not None,
         patience=0,
         checkpoint_steps=0,
@@ -239,7 +242,7 @@ def _trained(
     loss_of = None
     if options.distil and options.replay:
         if can_distil(objective, len(content)):
-            before = Before(copy.deepcopy(towers), torch.from_numpy(known).to(towers.device))
+            before = Before(towers.net, torch.from_numpy(known).to(towers.device))
 
             def loss_of(counts: torch.Tensor) -> NextItemLoss:
                 half = halves(training, towers.device)
@@ -264,12 +267,25 @@ def _memory(bundle: Bundle, towers: TwoTowerModel, log: Interactions, *, relearn
     return learn_memory(log.histories.without_events(), len(log.items), memory.form, memory.weight, alike)
 
 
+def _index(bundle: Bundle, towers: TwoTowerModel) -> ItemIndex:
+    """An index of the vectors as they are now, without the items that were removed; exact where one is to be chosen."""
+    old, alive = bundle.index, np.ones(len(towers.items), dtype=np.bool_)
+    alive[: len(old)] = old.alive
+    stored = ItemIndex.build(towers.vectors, IndexSpec(precision=old.spec.precision), device=towers.device)
+    if old.measured:
+        return replace(stored, alive=alive)
+    return replace(stored, alive=alive, spec=old.spec).compacted()
+
+
 def _measured(made: Bundle, bundle: Bundle) -> Bundle:
-    """With the index chosen again by measuring, if that of the bundle was."""
-    if not bundle.index.measured or not made.histories.lengths.any():
+    """With the index chosen again by measuring, if that of the bundle was: of the same kind and in as little room."""
+    old = bundle.index
+    if not old.measured or not made.histories.lengths.any():
         return made
-    kind = bundle.index.spec.kind
-    return with_chosen_index(made, kinds=None if kind == "exact" else (kind,))
+    room = None
+    if old.spec.precision != IndexSpec().precision:  # a budget asked for it
+        room = int(_ROOM * old.nbytes * len(made.items) / len(old))
+    return with_chosen_index(made, kinds=None if old.spec.kind == "exact" else (old.spec.kind,), memory_budget=room)
 
 
 def _lineage(

@@ -205,6 +205,48 @@ def test_moments_go_from_bundle_to_bundle(ring: Interactions, day: Interactions,
     assert len(after.towers.moments[f"{name}/exp_avg"]) == len(after.items)
 
 
+def test_whatever_a_model_reads_grows_at_its_end(ring: Interactions, tiny_encoder: Path, tmp_path: Path) -> None:
+    items = make_items().with_columns(kind=pl.Series(["big", "small"] * 16), size=pl.Series(range(32)))
+    events = ring.frame().with_columns(event_type=pl.Series(["buy", "view"] * (len(ring) // 2)))
+    log = Interactions.from_frame(events)
+    model = TwoTower(
+        encoder=str(tiny_encoder), categories=["kind"], numbers=["size"], dim=8, max_length=8, heads=1, blocks=1,
+        time_bias="request", event_heads=True,
+    )  # fmt: skip
+    training = replace(_TRAINING, epochs=1, ema_decay=0.9)
+    model.fit(log, Catalog.from_frame(items, text=["title"]), training=training)
+    model.retriever(index=recsys.IndexSpec("hnsw")).save(tmp_path / "run")
+    bundle = recsys.load(tmp_path / "run").bundle
+    more = pl.DataFrame(
+        {
+            "item_id": ["n1", "n2", "i0"],
+            "title": ["a red car car", "a blue car", "a black boat"],
+            "kind": ["huge", "huge", "big"],
+            "size": [31, 2, 0],
+        }
+    )
+    new = {"user_id": ["u1", "u1", "u1"], "item_id": ["n1", "i2", "n2"], "timestamp": [9000, 9001, 9002]}
+    day = Interactions.from_frame(pl.DataFrame(new | {"event_type": ["cart", "view", "buy"]}))
+    after = updated(bundle, joined(bundle, day), Catalog.from_frame(more, text=["title"]), UpdateOptions(epochs=1))
+    Retriever(after).save(tmp_path / "after")
+    after = recsys.load(tmp_path / "after").bundle
+    assert after.event_names == ("buy", "view", "cart")
+    old, tokens = bundle.corpus.encoder.tokens, after.corpus.encoder.tokens
+    assert old is not None
+    assert tokens is not None
+    assert tokens.table[: len(old)].equals(old.table)
+    assert "kind\0huge" in tokens.table["token"].tail(len(tokens) - len(old)).to_list()
+    row = int(after.items.find_rows(["i0"])[0])
+    assert after.catalog.texts[row] == "a black boat", "what a catalogue says anew of an old item is taken over"
+    was, now = (one.towers.net.items.text for one in (bundle, after))
+    same = np.arange(32) != row
+    assert torch.equal(was[same], now[:32][same])
+    assert not torch.equal(was[row], now[row])
+    assert after.index.spec.kind == "hnsw"
+    found = Retriever(after).recommend(["u1", "u2"], k=40, filter_seen=False, target_event="cart")
+    assert {"n1", "n2"} <= set(found["item_id"])
+
+
 def test_a_whole_log_keeps_its_weights(ring: Interactions, day: Interactions) -> None:
     weighted = replace(ring, weights=np.arange(len(ring), dtype=np.float32) + 1)
     training, objective = replace(_TRAINING, epochs=1), Objective(weighted=True)
