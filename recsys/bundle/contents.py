@@ -107,6 +107,16 @@ class Bundle:
         return self.config.to_dict()
 
     @property
+    def reads_times(self) -> bool:
+        """Whether the user tower reads the times of events."""
+        return self.towers.net.users.time_bias != "none"
+
+    @property
+    def reads_events(self) -> bool:
+        """Whether the user tower reads the types of events."""
+        return self.towers.net.users.event_types > 0
+
+    @property
     def ordered(self) -> bool:
         """Whether the log has an order; if not, positions in a history mean nothing."""
         return bool(self.data.get("ordered", True))

@@ -166,7 +166,7 @@ def found_by_text(frame: pl.DataFrame) -> Answer:
 
 def explained(retriever: Retriever, items: list[str], top: int, **who: Any) -> Answer:
     """Why each item scores as it does."""
-    from recsys.serving.explain import sentences  # noqa: PLC0415
+    from recsys.serving.occlude import sentences  # noqa: PLC0415
 
     parts, data = [], []
     for item in items:

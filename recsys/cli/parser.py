@@ -13,6 +13,7 @@ from recsys.cli import (
     commands,
     completion,
     evaluate_commands,
+    export_commands,
     import_commands,
     interrupted,
     prepare_commands,
@@ -82,6 +83,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "prepare": prepare_commands.prepare,
     "import": import_commands.import_log,
     "inspect": commands.inspect,
+    "export": export_commands.export,
     "export-events": store_commands.export_events,
     "keys": store_commands.keys,
     "serve": store_commands.serve,
@@ -348,6 +350,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_serve_flags(
         _command(subs, "serve", "answer requests over HTTP from a bundle", "recsys serve runs/ml --db sqlite:///recsys.db")
     )
+    export_commands.add_export_flags(
+        _command(
+            subs, "export", "write a bundle as ONNX, with all that it takes to answer without PyTorch",
+            "recsys export runs/ml --out exports/ml",
+        )
+    )  # fmt: skip
     add_export_flags(
         _command(
             subs, "export-events", "write the events of a server as a log that fit reads",

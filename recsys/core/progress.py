@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -40,7 +41,9 @@ def bar(**how: Any) -> tqdm[Any]:
         from tqdm.notebook import tqdm as widget  # noqa: PLC0415 - notebooks alone
 
         return widget(**how)
-    return tqdm(**how)
+    from tqdm import tqdm as plain  # noqa: PLC0415 - who shows no bar needs it not
+
+    return plain(**how)
 
 
 def log(message: str) -> None:

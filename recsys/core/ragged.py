@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.errors import DataError
@@ -93,7 +92,9 @@ def _by_owner(
         starts = np.flatnonzero(np.diff(owners[order], prepend=-1))
         return np.append(starts, len(order)), carried[order], None if keys is None else keys[order], ready
     n_carried = int(carried.max()) + 1 if len(carried) else 0
-    table = sp.coo_array((carried if keys is None else keys, (owners, carried)), shape=(n_owners, n_carried))
+    from scipy.sparse import coo_array  # noqa: PLC0415 - reading what is sorted already needs no scipy
+
+    table = coo_array((carried if keys is None else keys, (owners, carried)), shape=(n_owners, n_carried))
     table.has_canonical_format = True  # what is carried twice must not be summed
     rows = table.tocsr()
     return rows.indptr, rows.indices.astype(np.int32, copy=False), None if keys is None else rows.data, ready

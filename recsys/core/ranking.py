@@ -12,6 +12,8 @@ from recsys.core.arguments import whole_number
 from recsys.core.ragged import Bool, Float32, Int64, Ragged, ragged_positions
 from recsys.errors import ConfigError
 
+_OWNER_BITS, _ROW_BITS = 10, 22
+
 
 @dataclass(frozen=True, eq=False)
 class ItemScores:
@@ -100,3 +102,34 @@ def distinct_eligible(exclude: Ragged, mask: Bool | None, n_items: int) -> Int64
     owners, rows = np.divmod(keys, n_items)
     counted = owners if mask is None else owners[mask[rows]]
     return np.bincount(counted, minlength=len(exclude))
+
+
+def ranked_pairs(owners: Int64, rows: Int64, scores: Float32, n: int, k: int) -> Ranked:
+    """The k best of each owner's pairs, equal scores in row order.
+
+    Parameters
+    ----------
+    owners, rows : int64 (P,)
+        No pair twice.
+    scores : float32 (P,)
+    n : int
+        Owners.
+    k : int
+    """
+    bits = (scores + np.float32(0.0)).view(np.uint32)  # + 0: minus zero is zero
+    falling = np.where(bits >> 31, bits, bits ^ np.uint32(0x7FFFFFFF))
+    counts = np.bincount(owners, minlength=n)
+    kept = np.minimum(counts, k)
+    first = ragged_positions(np.cumsum(counts) - counts, kept)
+    if n > 1 << _OWNER_BITS or (len(rows) and int(rows.max()) >= 1 << _ROW_BITS):
+        order = np.lexsort((rows, falling, owners))[first]
+        return Ranked(Ragged.from_lengths(kept, rows[order].astype(np.int32)), scores[order])
+    keys = owners.astype(np.uint64) << np.uint64(64 - _OWNER_BITS)  # one whole number tells it all
+    keys |= falling.astype(np.uint64) << np.uint64(_ROW_BITS)
+    keys |= rows.astype(np.uint64)
+    keys.sort()
+    keys = keys[first]
+    falling = (keys >> np.uint64(_ROW_BITS)).astype(np.uint32)
+    bits = np.where(falling >> 31, falling, falling ^ np.uint32(0x7FFFFFFF))
+    best = (keys & np.uint64((1 << _ROW_BITS) - 1)).astype(np.int32)
+    return Ranked(Ragged.from_lengths(kept, best), bits.view(np.float32))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
-import scipy.sparse as sp
 
 from recsys.core.arguments import different, text_or_none, texts
 from recsys.core.id_map import IdMap
@@ -16,6 +16,9 @@ from recsys.data.formats.frames import Frame, frame_of
 from recsys.data.parse import unique_ids
 from recsys.data.shown import card, frame_rows
 from recsys.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 _MOST_CHUNKS = 64
 
@@ -207,9 +210,11 @@ class Catalog:
         frame = frame.filter(pl.col("category").is_not_null() & (pl.col("category") != "")).unique()
         names = frame["category"].unique().sort()
         place = frame["category"].replace_strict(names, np.arange(len(names)), return_dtype=pl.Int64).to_numpy()
+        from scipy.sparse import csr_matrix  # noqa: PLC0415 - a catalogue is read without it
+
         shape = (len(self), len(names))
         flags = np.ones(len(place), dtype=np.bool_)
-        return sp.csr_matrix((flags, (frame["row"].to_numpy().astype(np.int64), place)), shape=shape), names.to_list()
+        return csr_matrix((flags, (frame["row"].to_numpy().astype(np.int64), place)), shape=shape), names.to_list()
 
     def title_of(self, rows: np.ndarray[tuple[int], np.dtype[np.int32]]) -> pl.Series:
         """Titles of item rows; the raw id if an item has no title."""

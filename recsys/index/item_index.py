@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, is_in, overlap
-from recsys.core.ranking import Ranked, SparseScores, check_exclude, check_k, distinct_eligible
+from recsys.core.ranking import Ranked, SparseScores, check_exclude, check_k, distinct_eligible, ranked_pairs
 from recsys.errors import ConfigError, DataError
 from recsys.index.approximate import ApproximateIndex, build_approximate
 from recsys.index.exact.search import search
 from recsys.index.exact.storage import VectorStorage
-from recsys.index.exact.table import VectorTable, pair_scores, ranked_pairs
+from recsys.index.exact.table import VectorTable, pair_scores
 from recsys.index.sparse_sum import with_sparse
 from recsys.index.spec import IndexSpec
 

@@ -12,9 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from recsys.core.ragged import Bool, Float32, Int64, Ragged, is_in
-from recsys.core.ranking import Ranked, SparseScores
+from recsys.core.ranking import Ranked, SparseScores, ranked_pairs
 from recsys.errors import ConfigError
-from recsys.index.exact.table import ranked_pairs
 
 _BLOCK_PAIRS = 20_000_000
 

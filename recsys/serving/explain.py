@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import polars as pl
 
 from recsys.core.ragged import Float32, Int32, Ragged
-from recsys.core.schema import CONTRIBUTION, ITEM, PLACE, TITLE
-from recsys.data.catalog import Catalog
 from recsys.errors import ConfigError, DataError
 from recsys.models.towers import TwoTowerModel, numpy_of
+from recsys.serving.occlude import Explanation, explanation_frame, whole_and_without, without_each
 from recsys.serving.request import Request
 from recsys.serving.score_breakdown import score_breakdown
 from recsys.transitions.memory import TransitionMemory
 
 TRANSITIONS: Final = "transitions"
 """The name of what the transition memory adds, beside the parts of the item tower."""
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """What each event of a history does to the score of one item.
-
-    Attributes
-    ----------
-    item : int
-        Row of the item whose score is explained.
-    score : float
-        Its score after the whole history.
-    history : int32 (n,)
-        Item rows of the events, oldest first.
-    contributions : float32 (n,)
-        How much of the score goes when this event alone is left out; see :func:`occlusion`.
-    """
-
-    item: int
-    score: float
-    history: Int32
-    contributions: Float32
 
 
 def explain(
@@ -128,22 +104,13 @@ def _with_and_without(
     target_event: int | None,
 ) -> tuple[Float32, Float32]:
     """Scores of the targets after the whole history, float32 (m,), and without each event, float32 (n, m)."""
-    if len(history) != 1:
-        raise ConfigError(f"one history is explained at a time, and there are {len(history)}; take one of them")
-    n = len(history.rows)
-    if n == 0:
-        raise DataError("the history is empty, so that no event of it can be left out")
     longest = towers.net.users.max_length
     if transitions is not None:
         longest = max(longest, transitions.form.window)
-    read, window = min(n, longest), history.tail(longest + 1)
-    width = len(window.rows)
-    left_out = np.arange(width - read, width + 1)  # the last of these is no event: the whole history
-    kept = np.arange(width) != left_out[:, None]
-    variants = window.take(np.zeros(len(left_out), dtype=np.int64)).where(kept.reshape(-1))
+    variants = without_each(history, longest)
     some = np.flatnonzero(variants.lengths)
-    if request_time is None and window.times is not None:
-        request_time = int(window.times[-1])
+    if request_time is None and history.times is not None:
+        request_time = int(history.times[-1])
     vectors = np.zeros((len(variants), towers.vectors.shape[1]), dtype=np.float32)
     vectors[some] = numpy_of(
         towers.user_vectors(
@@ -157,9 +124,7 @@ def _with_and_without(
     if transitions is not None:
         owners, rows = np.repeat(np.arange(len(variants)), len(targets)), np.tile(targets, len(variants))
         scores = scores + transitions.pair_scores(variants, owners, rows).reshape(scores.shape)
-    without = np.repeat(scores[-1:], n, axis=0)
-    without[n - read :] = scores[:-1]
-    return scores[-1], without
+    return whole_and_without(scores, len(history.rows))
 
 
 def nearest_in_history(towers: TwoTowerModel, history: Int32, targets: Int32, top: int = 1) -> tuple[Int32, Float32]:
@@ -203,58 +168,6 @@ def _unit(vectors: Float32) -> Float32:
     """Vectors of unit length; zeros stay, and are like nothing."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-
-
-def explanation_frame(explanation: Explanation, catalog: Catalog) -> pl.DataFrame:
-    """An explanation in raw ids, for people to read.
-
-    Parameters
-    ----------
-    explanation : Explanation
-    catalog : Catalog
-        In the towers' item rows.
-
-    Returns
-    -------
-    DataFrame
-        ``item_id`` and ``title`` of each event's item, its ``contribution``, and its ``place`` in the history (1: the
-        oldest); the largest contribution first, equal ones oldest first.
-    """
-    rows = explanation.history
-    places = np.arange(1, len(rows) + 1, dtype=np.int32)
-    frame = pl.DataFrame(
-        {
-            ITEM: catalog.items.to_ids(rows),
-            TITLE: catalog.title_of(rows),
-            CONTRIBUTION: explanation.contributions,
-            PLACE: places,
-        }
-    )
-    return frame.sort(CONTRIBUTION, descending=True, maintain_order=True)
-
-
-def sentences(frame: pl.DataFrame, top: int = 5) -> list[str]:
-    """The first rows of an :func:`explanation_frame` in words.
-
-    Parameters
-    ----------
-    frame : DataFrame
-    top : int
-        Rows to tell of. One whose contribution rounds to 0.00 explains nothing and is passed over.
-
-    Returns
-    -------
-    list of str
-        Such as ``because you interacted with Toy Story (1): +0.12``, with the id in brackets; ``although`` where the
-        contribution is below 0.
-    """
-    rows = frame.head(top).select(ITEM, TITLE, CONTRIBUTION)
-    return [
-        f"{'because' if amount > 0 else 'although'} you interacted with "
-        f"{title if title == str(item) else f'{title} ({item})'}: {amount:+.2f}"
-        for item, title, amount in rows.iter_rows()
-        if round(amount, 2) != 0
-    ]
 
 
 def explained(request: Request, item: Int32, request_time: int | None) -> pl.DataFrame:

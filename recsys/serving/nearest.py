@@ -13,13 +13,12 @@ from recsys.bundle.corpus import Corpus
 from recsys.core.arguments import choice
 from recsys.core.progress import warn
 from recsys.core.ragged import Bool, Int32, Ragged
-from recsys.core.ranking import Ranked
+from recsys.core.ranking import Ranked, ranked_pairs
 from recsys.core.schema import ITEM, QUERY, SIMILAR, SIMILAR_USER, USER
 from recsys.errors import ConfigError, UnsupportedError
-from recsys.index.exact.table import ranked_pairs
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import numpy_of
-from recsys.serving.answer import frame_of
+from recsys.serving.frames import frame_of
 from recsys.serving.people import LeftOut, known_users
 from recsys.serving.request_arguments import RawIds, Unknown, known_rows, search_texts
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import polars as pl
 
-from recsys.bundle.contents import Bundle
 from recsys.core.arguments import listed
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Int32, Int64, Ragged
@@ -16,6 +16,40 @@ from recsys.core.schema import QUERY, USER
 from recsys.data.times.request_time import Instant, seconds_of
 from recsys.errors import ConfigError, DataError
 from recsys.serving.request_arguments import RawId, RawIds, Unknown, check_unknown, found_rows, id_list, id_lists
+
+
+class Known(Protocol):
+    """What people are looked up in: a bundle, or what was exported of one."""
+
+    @property
+    def users(self) -> IdMap:
+        """The users that can be asked for by id."""
+        ...
+
+    @property
+    def items(self) -> IdMap:
+        """All items, in row order."""
+        ...
+
+    @property
+    def histories(self) -> Ragged:
+        """The users' histories."""
+        ...
+
+    @property
+    def event_names(self) -> tuple[str, ...]:
+        """The event types that histories refer to."""
+        ...
+
+    @property
+    def reads_times(self) -> bool:
+        """Whether the user tower reads the times of events."""
+        ...
+
+    @property
+    def reads_events(self) -> bool:
+        """Whether the user tower reads the types of events."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +122,7 @@ class People:
 
 
 def people_of(
-    bundle: Bundle,
+    known: Known,
     users: RawIds | None,
     histories: Sequence[Sequence[RawId]] | None,
     times: Sequence[Sequence[Instant]] | None = None,
@@ -107,17 +141,17 @@ def people_of(
         for name, given in (("times", times), ("events", events)):
             if given is not None:
                 raise ConfigError(f"{name} belongs to histories; of known users the stored {name} are read")
-        return known_users(bundle, users, cold=cold, unknown=unknown)
+        return known_users(known, users, cold=cold, unknown=unknown)
     assert histories is not None  # noqa: S101 - one of the two is given
-    return anonymous(bundle, histories, times, events, cold=cold, unknown=unknown)
+    return anonymous(known, histories, times, events, cold=cold, unknown=unknown)
 
 
-def known_users(bundle: Bundle, users: RawIds, *, cold: bool = False, unknown: Unknown = "error") -> People:
+def known_users(known: Known, users: RawIds, *, cold: bool = False, unknown: Unknown = "error") -> People:
     """Users by their ids, with their stored histories.
 
     Parameters
     ----------
-    bundle : Bundle
+    known : Known
     users : id or ids
     cold : bool
         Whether users are accepted who are unknown or have no history.
@@ -133,13 +167,13 @@ def known_users(bundle: Bundle, users: RawIds, *, cold: bool = False, unknown: U
     ConfigError
         The list is empty, or is not a list of ids.
     """
-    known, histories = bundle.users, bundle.histories
+    names, histories = known.users, known.histories
     ids = id_list(users, "users", "user ids")
     if len(ids) == 0:
         raise ConfigError("there is nobody to ask for: users is empty")
     if not cold and not check_unknown(unknown):
-        rows = found_rows(ids, known, "users")
-        read, owners = histories.take(rows), known.to_ids(rows)
+        rows = found_rows(ids, names, "users")
+        read, owners = histories.take(rows), names.to_ids(rows)
         empty = np.flatnonzero(read.lengths == 0)
         if len(empty):
             who = f"the user {owners[int(empty[0])]!r} has"
@@ -149,13 +183,13 @@ def known_users(bundle: Bundle, users: RawIds, *, cold: bool = False, unknown: U
                 "with unknown='skip' (--unknown skip)"
             )
         return People(read, rows, owners.alias(USER), LeftOut())
-    rows = known.find_rows(ids)
+    rows = names.find_rows(ids)
     found = rows >= 0
     read = histories.take(rows[found])
     lengths = np.zeros(len(rows), dtype=np.int64)
     lengths[found] = read.lengths
     read = Ragged.from_lengths(lengths, read.rows, read.times, read.events)
-    owners = known.cast(ids).alias(USER) if found.all() else _as_given(ids, known)
+    owners = names.cast(ids).alias(USER) if found.all() else _as_given(ids, names)
     missed = int((~found).sum())
     left_out = LeftOut() if cold else LeftOut(missed, int((lengths == 0).sum()) - missed)
     return People(read, rows, owners, left_out)
@@ -169,7 +203,7 @@ def _as_given(ids: pl.Series | list[Hashable], users: IdMap) -> pl.Series:
 
 
 def anonymous(
-    bundle: Bundle,
+    known: Known,
     histories: Sequence[Sequence[RawId]],
     times: Sequence[Sequence[Instant]] | None,
     events: Sequence[Sequence[str]] | None,
@@ -181,7 +215,7 @@ def anonymous(
 
     Parameters
     ----------
-    bundle : Bundle
+    known : Known
     histories : sequence of sequences of item ids
         Oldest first; generators are read once.
     times, events : sequence of sequences, optional
@@ -202,19 +236,18 @@ def anonymous(
     """
     lengths, flat = id_lists(histories, "histories")
     skip = check_unknown(unknown)
-    rows = bundle.items.find_rows(flat) if skip else found_rows(flat, bundle.items, "histories")
+    rows = known.items.find_rows(flat) if skip else found_rows(flat, known.items, "histories")
     read = Ragged.from_lengths(lengths, rows)
-    tower = bundle.towers.net.users
-    read = _with_times(read, times, needed=tower.time_bias != "none")
-    read = _with_events(read, events, bundle.event_names, needed=tower.event_types > 0)
-    known = rows >= 0
-    if not known.all():
-        read = read.where(known)
+    read = _with_times(read, times, needed=known.reads_times)
+    read = _with_events(read, events, known.event_names, needed=known.reads_events)
+    found = rows >= 0
+    if not found.all():
+        read = read.where(found)
     empty = np.flatnonzero(read.lengths == 0)
     if len(empty) and not cold and not skip:
         raise DataError(f"{len(empty)} of {len(read)} histories are empty (the first is number {empty[0] + 1})")
     owners = pl.Series(QUERY, np.arange(len(read), dtype=np.int64))
-    left_out = LeftOut(0, 0 if cold else len(empty), 0, int((~known).sum()))
+    left_out = LeftOut(0, 0 if cold else len(empty), 0, int((~found).sum()))
     return People(read, np.full(len(read), -1, dtype=np.int32), owners, left_out)
 
 

@@ -29,8 +29,9 @@ from recsys.errors import ConfigError
 from recsys.evaluation.protocol import Traits
 from recsys.index.item_index import ItemIndex
 from recsys.models.towers import TwoTowerModel
-from recsys.serving.answer import Answered, Output, answer, as_output, scored
+from recsys.serving.answer import Answered, answer, scored
 from recsys.serving.explain import broken_down, explained
+from recsys.serving.frames import Output, as_output
 from recsys.serving.nearest import Similarity, items_like, nearest_items, nearest_users, users_index
 from recsys.serving.people import LeftOut
 from recsys.serving.ranking import rank

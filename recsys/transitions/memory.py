@@ -11,8 +11,9 @@ import scipy.sparse as sp
 from recsys.core.ragged import Float32, Int32, Int64, Ragged
 from recsys.core.ranking import SparseScores
 from recsys.errors import DataError, UnsupportedError
+from recsys.transitions.decay import ages, decays
 from recsys.transitions.learn import Form
-from recsys.transitions.pairs import Matrix, ages, decays
+from recsys.transitions.pairs import Matrix
 from recsys.transitions.update import Counted, with_events
 
 _BLOCK_ENTRIES = 20_000_000

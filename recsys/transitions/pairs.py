@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recsys.core.ragged import Float32, Int32, Int64, Ragged
+from recsys.transitions.decay import ages, decays
 
 Matrix: TypeAlias = "sp.csr_matrix[np.float32]"
 
@@ -98,17 +99,6 @@ class _Positions:
     def earlier(self, distance: int) -> Int64:
         """int64 (m,): the events that another one follows at this distance within the history."""
         return np.flatnonzero(self.left[: max(len(self.rows) - distance, 0)] >= distance)
-
-
-def ages(histories: Ragged) -> Int64:
-    """int64 (events,): how many events of the same history come after each."""
-    return np.repeat(histories.offsets[1:], histories.lengths) - 1 - np.arange(len(histories.rows))
-
-
-def decays(window: int, decay: float) -> Float32:
-    """float32 (window,): how much an event counts by its age in events, 1 for the newest: ``exp(−age / decay)``."""
-    weights: Float32 = np.exp(-np.arange(window) / decay).astype(np.float32)
-    return weights
 
 
 def _cross(events: _Positions, n_items: int, window: int, decay: float) -> Matrix:

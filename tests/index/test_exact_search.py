@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.core.ragged import Float32, Ragged
+from recsys.core.ranking import ranked_pairs
 from recsys.errors import ConfigError, DataError
 from recsys.index.exact import search as dense_search
 from recsys.index.exact import tiles as dense_tiles
 from recsys.index.exact.search import search
 from recsys.index.exact.storage import Precision, VectorStorage
-from recsys.index.exact.table import VectorTable, pair_scores, ranked_pairs
+from recsys.index.exact.table import VectorTable, pair_scores
 
 N = 5000
 """Enough for a first pass in bfloat16."""

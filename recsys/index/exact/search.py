@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from recsys.core.ragged import Bool, Int64, Ragged
-from recsys.core.ranking import Ranked, check_exclude, check_k
+from recsys.core.ranking import Ranked, check_exclude, check_k, ranked_pairs
 from recsys.errors import DataError
-from recsys.index.exact.table import BITS, HALF, VectorTable, bits_of, floor_of, kth_largest, pair_scores, ranked_pairs
+from recsys.index.exact.table import BITS, HALF, VectorTable, bits_of, floor_of, kth_largest, pair_scores
 from recsys.index.exact.tiles import MOST_PAIRS, MOST_USERS, TILE, by_tile, candidates
 
 _GROUP = 64

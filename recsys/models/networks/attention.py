@@ -138,6 +138,36 @@ class GatedBlock(nn.Module):
         mixed = self._attend(q, k, v, at, seen)
         return self._gated(x[rows, lengths - 1], mixed.reshape(batch, dim))
 
+    def step(self, x: Tensor, past: Tensor, buckets: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What :meth:`forward` gives at the newest positions, from the keys and values of those before them.
+
+        Parameters
+        ----------
+        x : float (B, C, D)
+            The newest positions alone.
+        past : float (2, B, H, t, D / H)
+            Keys (not turned yet) and values of the t positions before them.
+        buckets : int64 (B, C, t + C), optional
+            Time buckets of these positions, for a bias by time.
+
+        Returns
+        -------
+        float (B, C, D)
+        float (2, B, H, t + C, D / H)
+            Keys and values of all positions.
+        """
+        batch, new, dim = x.shape
+        qkv = self.qkv(self.attention_norm(x)).view(batch, new, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        known = torch.cat([past, qkv[1:]], dim=3)
+        at = past.shape[3] + torch.arange(new, device=x.device)[None]
+        length = known.shape[3]
+        if self.bias is None:
+            seen = (torch.arange(length, device=x.device) <= at[:, :, None])[:, None]
+        else:
+            seen = self.bias(at, length, buckets)
+        mixed = self._attend(qkv[0], known[0], known[1], at, seen)
+        return self._gated(x, mixed.transpose(1, 2).reshape(batch, new, dim)), known
+
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, at: Tensor, seen: Tensor | None) -> Tensor:
         """Attention of queries at positions ``at``; ``seen``: bool mask or bias, None for causal."""
         if self.rotary is not None:

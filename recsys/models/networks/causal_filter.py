@@ -45,3 +45,20 @@ class CausalFilter(nn.Module):
         reads = torch.cat([self.weight, self.weight.new_zeros(1)])[self.back[:size, :size]]  # (T, T)
         blended: Tensor = reads.to(x.dtype) @ x
         return blended
+
+    def step(self, x: Tensor) -> Tensor:
+        """Blend the newest positions alone.
+
+        Parameters
+        ----------
+        x : float (B, K − 1 + C, D)
+            The K − 1 positions before them (zeros before the first), then the C newest.
+
+        Returns
+        -------
+        float (B, C, D)
+        """
+        before = self.weight.shape[0] - 1
+        new = x.shape[1] - before
+        parts = [self.weight[back].to(x.dtype) * x[:, before - back : before - back + new] for back in range(before + 1)]
+        return torch.stack(parts).sum(0)

@@ -69,5 +69,21 @@ class UserEnsemble(nn.Module):
         """As :meth:`UserTower.last`, float (B, T, ensemble_size * D) to (B, ensemble_size * D)."""
         return torch.cat([tower.last(part, lengths, context) for tower, part in self._shares(items)], -1)
 
+    @property
+    def lead(self) -> int:
+        """As :attr:`UserTower.lead`."""
+        return self._first.lead
+
+    @property
+    def slides(self) -> bool:
+        """As :attr:`UserTower.slides`."""
+        return self._first.slides
+
+    def step(self, items: Tensor, past: Tensor, context: Context | None = None) -> tuple[Tensor, Tensor]:
+        """As :meth:`UserTower.step`, with the keys and values of the towers one after the other."""
+        pasts = past.chunk(self.ensemble_size)
+        found = [tower.step(part, mine, context) for (tower, part), mine in zip(self._shares(items), pasts, strict=True)]
+        return torch.cat([out for out, _ in found], -1), torch.cat([known for _, known in found])
+
     def _shares(self, items: Tensor) -> list[tuple[UserTower, Tensor]]:
         return list(zip(self.towers, items.chunk(self.ensemble_size, -1), strict=True))  # type: ignore[arg-type]

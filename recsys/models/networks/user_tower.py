@@ -179,7 +179,7 @@ class UserTower(nn.Module):
         buckets, x = self._buckets(items, context), self._input(items, context)
         for block in self.blocks[:-1]:
             x = block(x, buckets)
-        rows = torch.arange(len(x), device=x.device)
+        rows = torch.arange(x.shape[0], device=x.device)
         final = self.blocks[-1]
         assert isinstance(final, GatedBlock)  # noqa: S101 - a ModuleList forgets what it holds
         out: Tensor = self.norm(final.last(x, lengths, None if buckets is None else buckets[rows, lengths - 1][:, None]))
@@ -188,6 +188,52 @@ class UserTower(nn.Module):
         return self.for_event(
             out, context.target_event if context.target_event.dim() == 1 else context.target_event[rows, lengths - 1]
         )
+
+    @property
+    def lead(self) -> int:
+        """How many item vectors before the newest ones :meth:`step` reads: those of the filter."""
+        return 0 if self.filter is None else self.filter.weight.shape[0] - 1
+
+    @property
+    def slides(self) -> bool:
+        """Whether keys and values stay what they are when the oldest event is no longer read.
+
+        They do in one block, whose keys know of no other event, where no position is counted from the oldest one.
+        """
+        return len(self.blocks) == 1 and self.position is None and self.filter is None
+
+    def step(self, items: Tensor, past: Tensor, context: Context | None = None) -> tuple[Tensor, Tensor]:
+        """User vectors after the newest events, from the keys and values of those before them.
+
+        Parameters
+        ----------
+        items : float (B, lead + C, D)
+            Vectors of the ``lead`` items before the newest (zeros before the first), then of the C newest.
+        past : float (2 · blocks, B, H, t, D / H)
+            Of the t events before; block by block keys, then values.
+        context : Context, optional
+            ``times`` int64 (B, t + C) of all events, ``request`` and ``events`` int64 (B, C) of the newest, ``features``.
+
+        Returns
+        -------
+        float (B, C, D)
+        float (2 · blocks, B, H, t + C, D / H)
+        """
+        context = Context() if context is None else context
+        x, before = items if self.filter is None else self.filter.step(items), past.shape[3]
+        if self.position is not None:
+            x = x + self.position[before : before + x.shape[1]]
+        x, known = self.side(x, context), []
+        buckets = None
+        if self.time_bias != "none":
+            if context.request is None or context.times is None:
+                raise ConfigError(f"time_bias={self.time_bias!r} reads Context.times and Context.request; one is missing")
+            buckets = self.time_buckets(context.request, context.times)
+        for number, block in enumerate(self.blocks):
+            assert isinstance(block, GatedBlock)  # noqa: S101 - a ModuleList forgets what it holds
+            x, both = block.step(x, past[2 * number : 2 * number + 2], buckets)
+            known.append(both)
+        return self.norm(x), torch.cat(known)
 
     def for_event(self, users: Tensor, target_event: Tensor) -> Tensor:
         """User vectors that look for the next event of a target_event type.

@@ -13,9 +13,9 @@ from recsys.core.files import sha256_of
 from recsys.core.ragged import Bool, Int32, Ragged, mask_of, overlap
 from recsys.core.ranking import Ranked
 from recsys.core.schema import ITEM, USER
-from recsys.serving.answer import frame_of
 from recsys.serving.batch import shards
 from recsys.serving.batch.shards import Plan
+from recsys.serving.frames import frame_of
 from recsys.serving.retriever import Retriever
 
 _BLOCK = 2048

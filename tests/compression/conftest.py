@@ -1,0 +1,67 @@
+"""A small bundle with everything that an export has to carry, and its export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from recsys.bundle.build import build
+from recsys.bundle.contents import Bundle
+from recsys.compression.export import export
+from recsys.config.model import ModelConfig
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.user_table import UserTable
+from recsys.models.build import fresh_towers
+from recsys.transitions.learn import Form, learn
+from recsys.transitions.memory import TransitionMemory
+from tests.conftest import make_events, make_items
+
+FULL: dict[str, Any] = {
+    "dim": 16, "ensemble_size": 2, "blocks": 2, "heads": 2, "max_length": 8, "positions": "learned",
+    "time_bias": "request", "event_heads": True, "filter_length": 3, "word_features": "on", "text_dim": 8,
+}  # fmt: skip
+"""Every option that a user tower reads by."""
+
+
+def make_bundle(encoder: Path | None, **options: Any) -> Bundle:
+    """An untrained model of the ring, whose weights are anything but where they start."""
+    events = make_events(length=12)
+    kinds = pl.Series("event_type", np.where(np.arange(events.height) % 3 == 0, "buy", "view"))
+    log = Interactions.from_frame(events.with_columns(kinds, pl.col("timestamp") * 1000))
+    items = make_items().with_columns(price=pl.Series(np.arange(32) * 1.5))
+    catalog = Catalog.from_frame(items, text=["title"])
+    log = log.with_items(catalog.items.ids)
+    catalog = catalog.aligned(log.items)
+    people = pl.DataFrame({"user_id": log.users.ids, "kind": [f"k{i % 3}" for i in range(len(log.users))]})
+    config = ModelConfig(encoder=None if encoder is None else str(encoder), **options)
+    users = UserTable.from_frame(people, categorical=["kind"])
+    towers = fresh_towers(config, log, catalog, users, "cpu", 0)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        for weight in towers.net.parameters():
+            weight += 0.05 * torch.randn_like(weight)
+    towers.net.cold_scale.fill_(0.8)
+    form = Form("counts", window=6, decay=3.0)
+    memory = TransitionMemory(learn(log.histories, len(log.items), form), form, weight=0.3)
+    bundle = build(towers, catalog, log, config=config, train=log, transitions=memory)
+    return bundle.without_items(log.items.to_rows(["i5"]))
+
+
+@pytest.fixture(scope="session")
+def full_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return make_bundle(tiny_encoder, **FULL)
+
+
+@pytest.fixture(scope="session")
+def exported(full_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "ring [1]"
+    export(full_bundle, folder)
+    return folder
