@@ -21,7 +21,7 @@ LAYERS = (
     {"cli"},
     {"pipeline"},
     {"two_tower", "server", "tuning", "compression"},
-    {"training", "runtime"},
+    {"training"},
     {"serving", "report", "privacy"},
     {"bundle", "baselines"},
     {"models", "transitions", "evaluation"},

@@ -16,7 +16,7 @@ from recsys.bundle.contents import Bundle
 from recsys.compression import onnx_files
 from recsys.compression.graphs import ItemGraph, StepGraph, UserGraph
 from recsys.compression.parity import proven
-from recsys.compression.text import write_text
+from recsys.compression.text import write_encoder
 from recsys.core.files import atomic_folder, exclusive
 from recsys.core.opened import OpenedFile, Source
 from recsys.core.place_checks import refuse_place
@@ -28,7 +28,7 @@ from recsys.index.item_index import ItemIndex
 from recsys.models.networks.item_tower import ItemTower
 from recsys.models.networks.popularity import FAINT
 from recsys.models.towers import TwoTowerModel, numpy_of
-from recsys.runtime.folder import FILE, FORMAT, FORMAT_VERSION
+from recsys.serving.runtime.folder import FILE, FORMAT, FORMAT_VERSION
 
 _FAISS_KINDS = ("ivf", "sq", "ivfpq", "hnsw")
 
@@ -36,7 +36,7 @@ _FAISS_KINDS = ("ivf", "sq", "ivfpq", "hnsw")
 def export(
     bundle: Bundle, folder: Path, *, overwrite: bool = False, text: bool = True, source: str | None = None
 ) -> dict[str, Any]:
-    """Write a folder that :func:`recsys.runtime.load` answers from.
+    """Write a folder that :func:`recsys.serving.runtime.load` answers from.
 
     It holds both towers as ONNX (``user_tower.onnx``, ``user_step.onnx``, ``item_tower.onnx``, ``text_encoder.onnx``), what
     they read, ids, histories, item vectors and the transition memory, and ``export.json``: the opset, the sha256 of each
@@ -92,7 +92,7 @@ def _write(bundle: Bundle, target: Path, *, text: bool) -> tuple[dict[str, Any],
     model = _facts(bundle) | {"index": _index(bundle.index, target), "text": None}
     differences = dict[str, float]()
     if text and towers.whitening is not None:
-        model["text"], differences["text_encoder"] = write_text(towers, bundle.catalog, target)
+        model["text"], differences["text_encoder"] = write_encoder(towers, bundle.catalog, target)
         np.save(target / "item_texts.npy", numpy_of(towers.net.items.text))
         np.save(target / "text_back.npy", np.linalg.pinv(towers.whitening.matrix))
         np.save(target / "text_mean.npy", towers.whitening.mean)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from recsys.core.opened import Source
 from recsys.errors import DependencyError, UnsupportedError
-from recsys.runtime.graphs import Graph, first_line
+from recsys.serving.runtime.graphs import Graph, first_line
 
 OPSET: Final = 17
 TOLERANCE: Final = 1e-4

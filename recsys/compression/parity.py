@@ -13,8 +13,8 @@ from recsys.core.ragged import Float32, Int32
 from recsys.core.schema import ITEM, RANK, SCORE
 from recsys.errors import UnsupportedError
 from recsys.models.towers import numpy_of
-from recsys.runtime.retriever import Runtime, load
 from recsys.serving.retriever import Retriever
+from recsys.serving.runtime.retriever import Runtime, load
 
 USERS: Final = 256
 """Users who are asked for."""

@@ -14,13 +14,13 @@ from recsys.data.catalog import Catalog
 from recsys.errors import UnsupportedError
 from recsys.models.encoders.load import load_encoder
 from recsys.models.towers import TwoTowerModel
-from recsys.runtime.texts import GRAPH, TOKENIZER
+from recsys.serving.runtime.texts import GRAPH, TOKENIZER
 
 _REMEDY = "export without it (--no-text): the export then recommends, and does not search"
 _UNLIMITED = 10**6
 
 
-def write_text(towers: TwoTowerModel, catalog: Catalog, target: Path) -> tuple[dict[str, Any], float]:
+def write_encoder(towers: TwoTowerModel, catalog: Catalog, target: Path) -> tuple[dict[str, Any], float]:
     """Write the encoder with pooling, normalisation and whitening, and its tokenizer.
 
     Returns

@@ -1,4 +1,4 @@
-"""Make the package recsys_runtime of the modules that recsys.runtime imports, when the wheel is built."""
+"""Make the package recsys_runtime of the modules that recsys.serving.runtime imports, when the wheel is built."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ INIT = f'''"""Answers from bundles that recsys has exported, without PyTorch."""
 
 from {NEW}.core.version import __version__
 from {NEW}.errors import RecsysError
-from {NEW}.runtime.retriever import Runtime, load
+from {NEW}.serving.runtime.retriever import Runtime, load
 
 __all__ = ["RecsysError", "Runtime", "__version__", "load"]
 '''
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
-    """Dotted name → file, of the modules that recsys.runtime imports, itself and their packages too."""
+    """Dotted name → file, of the modules that recsys.serving.runtime imports, itself and their packages too."""
     found: dict[str, Path] = {}
-    todo = [f"{OLD}.runtime", f"{OLD}.runtime.retriever", f"{OLD}.core.version"]
+    todo = [f"{OLD}.serving.runtime", f"{OLD}.serving.runtime.retriever", f"{OLD}.core.version"]
     while todo:
         name = todo.pop()
         file = _file_of(name, root)

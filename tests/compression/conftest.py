@@ -45,7 +45,7 @@ def make_bundle(encoder: Path | None, **options: Any) -> Bundle:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
         for weight in towers.net.parameters():
-            weight += 0.05 * torch.randn_like(weight)
+            weight.add_(torch.randn_like(weight), alpha=0.05)
     towers.net.cold_scale.fill_(0.8)
     form = Form("counts", window=6, decay=3.0)
     memory = TransitionMemory(learn(log.histories, len(log.items), form), form, weight=0.3)

@@ -24,9 +24,9 @@ from recsys.compression.export import export
 from recsys.core.sealed import sealed
 from recsys.errors import BundleError, ConfigError, DataError, UnknownIdError, UnsupportedError
 from recsys.index.spec import IndexSpec
-from recsys.runtime import Runtime, load
-from recsys.runtime.folder import FILE
 from recsys.serving.retriever import Retriever
+from recsys.serving.runtime import Runtime, load
+from recsys.serving.runtime.folder import FILE
 from tests.compression.conftest import make_bundle
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +112,7 @@ def test_the_export_tells_how_near_it_is(exported: Path) -> None:
 def test_the_item_graph_encodes_a_text_as_the_towers_do(full_bundle: Bundle, runtime: Runtime, exported: Path) -> None:
     """From tokens to what is compared: an item that nobody met is its text and words alone."""
     from recsys.core.opened import Source
-    from recsys.runtime.graphs import Graph
+    from recsys.serving.runtime.graphs import Graph
 
     row = int(full_bundle.items.to_rows(["new0"])[0])
     bags = full_bundle.towers.net.items.bags
@@ -194,7 +194,7 @@ def test_an_opset_that_onnxruntime_lacks_is_told(exported: Path, tmp_path: Path)
     model.opset_import[0].version = 999
     onnx.save(model, folder / "user_tower.onnx")
     from recsys.core.opened import Source
-    from recsys.runtime.graphs import Graph
+    from recsys.serving.runtime.graphs import Graph
 
     with pytest.raises(BundleError, match=r"user_tower.onnx cannot be run by onnxruntime .* \(opset 999\).*upgrade"):
         Graph(Source.of(folder), "user_tower.onnx", 999, 1)
@@ -230,7 +230,7 @@ def test_an_encoder_that_cannot_be_exported_leaves_nothing(
 
 def test_an_approximate_index_finds_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from recsys.index.item_index import ItemIndex
-    from recsys.runtime import vectors
+    from recsys.serving.runtime import vectors
 
     monkeypatch.setattr(vectors, "_EXACT_BELOW", 0)
     monkeypatch.setattr(vectors, "_EXACT_SHARE", 0.0)

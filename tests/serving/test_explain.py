@@ -25,14 +25,8 @@ from recsys.models.networks.item_tower import ItemTower
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.models.networks.user_tower import UserTower
 from recsys.models.towers import TwoTowerModel, numpy_of
-from recsys.serving.explain import (
-    Explanation,
-    explain,
-    explanation_frame,
-    nearest_in_history,
-    occlusion,
-    sentences,
-)
+from recsys.serving.explain import explain, nearest_in_history, occlusion
+from recsys.serving.occlude import Explanation, explanation_frame, sentences
 from recsys.serving.score_breakdown import score_breakdown, text_occlusion, token_shares
 from recsys.two_tower import TwoTower
 from tests.conftest import make_events, make_items

@@ -2,8 +2,8 @@
 
 python training/benchmarks/runtime.py RUN EXPORT --out training/results [--python PYTHON]
 
-EXPORT is what `recsys export RUN --out EXPORT` has written. PYTHON is an interpreter where recsys-runtime is installed; without
-it, the one that runs this, with everything blocked that recsys-runtime does not bring.
+EXPORT is what `recsys export RUN --out EXPORT` has written. PYTHON is an interpreter where recsys-runtime is installed;
+without it, the one that runs this, with everything blocked that recsys-runtime does not bring.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def cold(python: str, load: str, users: list[object]) -> dict[str, float]:
 def differences(run: str, export: str) -> dict[str, float]:
     import recsys
     from recsys.compression.parity import compared
-    from recsys.runtime import load
+    from recsys.serving.runtime import load
 
     bundle, runtime = recsys.load(run, device="cpu"), load(export)
     able = np.flatnonzero(bundle.histories.lengths)
@@ -72,9 +72,10 @@ def main() -> None:
     parser.add_argument("--python")
     given = parser.parse_args()
     run, export = str(Path(given.run).resolve()), str(Path(given.export).resolve())
+    out = given.out.resolve()
     same = differences(run, export)
     users = pl.read_parquet(Path(export) / "users.parquet")["user_id"].head(200).to_list()
-    blocked = f"import sys; sys.modules.update(dict.fromkeys({_BLOCKED!r}))\nfrom recsys.runtime import load"
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({_BLOCKED!r}))\nfrom recsys.serving.runtime import load"
     opened = blocked if given.python is None else "from recsys_runtime import load"
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -82,8 +83,8 @@ def main() -> None:
             "bundle, PyTorch": cold(sys.executable, f"import recsys\nmodel = recsys.load({run!r}, device='cpu')", users),
             "export": cold(given.python or sys.executable, f"{opened}\nmodel = load({export!r})", users),
         }
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "runtime.md").write_text(page(rows, same, export, own=given.python is not None), encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "runtime.md").write_text(page(rows, same, export, own=given.python is not None), encoding="utf-8")
 
 
 def page(rows: dict[str, dict[str, float]], same: dict[str, float], export: str, *, own: bool) -> str:
@@ -104,8 +105,8 @@ def page(rows: dict[str, dict[str, float]], same: dict[str, float], export: str,
             for name, one in rows.items()
         ),
         "",
-        f"{same['answers']:,} answers beside the bundle's: {same['overlap']:.2%} of the ten best, {same['same_order']:.2%} at the "
-        f"same rank; the largest difference of a score is {same['score_difference']:.1e} of the largest score.",
+        f"{same['answers']:,} answers beside the bundle's: {same['overlap']:.2%} of the ten best, {same['same_order']:.2%} "
+        f"at the same rank; the largest difference of a score is {same['score_difference']:.1e} of the largest score.",
         "",
         f"    python training/benchmarks/runtime.py RUN EXPORT --out training/results{' --python PYTHON' if own else ''}",
         "",

@@ -9,7 +9,7 @@ import numpy as np
 from recsys.core.opened import Source
 from recsys.core.ragged import Float32, Int64
 from recsys.errors import DependencyError
-from recsys.runtime.graphs import Graph
+from recsys.serving.runtime.graphs import Graph
 
 GRAPH, TOKENIZER = "text_encoder.onnx", "tokenizer.json"
 _BLOCK = 32

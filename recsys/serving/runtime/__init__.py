@@ -1,5 +1,5 @@
 """Answers from an exported bundle, without PyTorch: numpy, polars and onnxruntime alone, and FAISS for large catalogues."""
 
-from recsys.runtime.retriever import Runtime, load
+from recsys.serving.runtime.retriever import Runtime, load
 
 __all__ = ["Runtime", "load"]

@@ -13,10 +13,10 @@ from recsys.core.ragged import Ragged
 from recsys.core.schema import ITEM, USER
 from recsys.errors import BundleError
 from recsys.index.faiss_library import faiss
-from recsys.runtime.folder import array, table
-from recsys.runtime.memory import Memory
-from recsys.runtime.users import Users
-from recsys.runtime.vectors import Finder, Vectors
+from recsys.serving.runtime.folder import array, table
+from recsys.serving.runtime.memory import Memory
+from recsys.serving.runtime.users import Users
+from recsys.serving.runtime.vectors import Finder, Vectors
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,15 +20,15 @@ from recsys.data.catalog import Catalog
 from recsys.data.filters import matching
 from recsys.data.times.request_time import Instant, request_second
 from recsys.errors import BundleError, ConfigError, DamagedError, UnknownIdError, UnsupportedError
-from recsys.runtime.folder import array, opened, table
-from recsys.runtime.memory import Memory
-from recsys.runtime.parts import Parts, read
-from recsys.runtime.texts import Texts
-from recsys.runtime.vectors import Vectors
 from recsys.serving.frames import Output, as_output, frame_of
 from recsys.serving.occlude import Explanation, explanation_frame, whole_and_without, without_each
 from recsys.serving.people import LeftOut, People, people_of
 from recsys.serving.request_arguments import RawId, RawIds, Unknown, known_rows, search_texts, single
+from recsys.serving.runtime.folder import array, opened, table
+from recsys.serving.runtime.memory import Memory
+from recsys.serving.runtime.parts import Parts, read
+from recsys.serving.runtime.texts import Texts
+from recsys.serving.runtime.vectors import Vectors
 
 _BLOCK = 4096
 _REMEMBERED = 64

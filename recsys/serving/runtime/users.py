@@ -10,7 +10,7 @@ import numpy as np
 
 from recsys.core.opened import Source
 from recsys.core.ragged import Float32, Int32, Int64, Ragged
-from recsys.runtime.graphs import Graph
+from recsys.serving.runtime.graphs import Graph
 
 GRAPH, STEP = "user_tower.onnx", "user_step.onnx"
 _BLOCK_TOKENS = 16_384
