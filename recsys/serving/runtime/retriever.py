@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
@@ -27,8 +27,13 @@ from recsys.serving.request_arguments import RawId, RawIds, Unknown, known_rows,
 from recsys.serving.runtime.folder import array, opened, table
 from recsys.serving.runtime.memory import Memory
 from recsys.serving.runtime.parts import Parts, read
+from recsys.serving.runtime.session import Session
 from recsys.serving.runtime.texts import Texts
+from recsys.serving.runtime.users import Users
 from recsys.serving.runtime.vectors import Vectors
+
+Encode: TypeAlias = Callable[[Ragged, Int32, int | None, int | None], Float32]
+"""Vectors, float32 (n, D), of histories, user rows, a request time and the code of an event type."""
 
 _BLOCK = 4096
 _REMEMBERED = 64
@@ -70,6 +75,11 @@ class Runtime:
     def histories(self) -> Ragged:
         """The users' histories."""
         return self._parts.histories
+
+    @property
+    def tower(self) -> Users:
+        """The user tower."""
+        return self._parts.tower
 
     @property
     def vectors(self) -> Vectors:
@@ -142,9 +152,30 @@ class Runtime:
 
         Takes what that does, save for ``rules`` and ``fallback``, and gives and raises the same.
         """
+        people = people_of(self, users, histories, times, events, unknown=unknown)
+        return self.answer(
+            people, self._user_vectors, request_time=request_time, target_event=target_event, k=k, filter_seen=filter_seen,
+            exclude=exclude, eligible=eligible, where=where, unknown=unknown, output=output,
+        )  # fmt: skip
+
+    def answer(
+        self,
+        people: People,
+        encode: Encode,
+        *,
+        request_time: Instant | None = None,
+        target_event: str | None = None,
+        k: int = 10,
+        filter_seen: bool = True,
+        exclude: RawIds | None = None,
+        eligible: RawIds | None = None,
+        where: str | pl.Expr | None = None,
+        unknown: Unknown = "error",
+        output: Output = "polars",
+    ) -> Any:
+        """:meth:`recommend` for people who were looked up; ``encode`` makes their vectors."""
         choice(output, "output", get_args(Output))
         k, n_items = min(check_k(k), len(self.items)), len(self.items)
-        people = people_of(self, users, histories, times, events, unknown=unknown)
         n, missed = len(people.users), 0
         hidden = people.histories.without_events() if flag(filter_seen, "filter_seen") else Ragged.empty(n)
         if exclude is not None:
@@ -154,20 +185,29 @@ class Runtime:
         if eligible is not None:
             chosen, more = known_rows(eligible, self.items, "eligible", unknown)
             missed, mask = missed + more, overlap(mask, mask_of(chosen, n_items))
-        ranked = self._ranked(people, k, request_second(request_time), self._event(target_event), hidden, mask)
+        ranked = self._ranked(people, k, request_second(request_time), self._event(target_event), hidden, mask, encode)
         lengths, readable = ranked.lists.lengths, people.histories.lengths > 0
         left_out = people.left_out + LeftOut(unknown_items=missed, nothing_left=int((lengths[readable] == 0).sum()))
-        if sentence := left_out.sentence(n, "users" if histories is None else "histories"):
+        if sentence := left_out.sentence(n, "histories" if people.owners.name == QUERY else "users"):
             warn(sentence)
         return as_output(frame_of(ranked, people.owners, self.items, ITEM), output, lengths)
 
-    def _ranked(self, people: People, k: int, second: int, target: int | None, hidden: Ragged, mask: Bool | None) -> Ranked:
+    def _ranked(
+        self,
+        people: People,
+        k: int,
+        second: int,
+        target: int | None,
+        hidden: Ragged,
+        mask: Bool | None,
+        encode: Encode,
+    ) -> Ranked:
         """The lists of all people; empty ones for those without a history."""
         readable, parts = np.flatnonzero(people.histories.lengths), list[Ranked]()
         for start in range(0, len(readable), _BLOCK):
             some = readable[start : start + _BLOCK]
             read = people.histories.take(some)
-            vectors = self._user_vectors(read, people.users[some], second, target)
+            vectors = encode(read, people.users[some], second, target)
             added = None if self._parts.memory is None else self._parts.memory.scores(read)
             parts.append(self.vectors.search(vectors, k, hidden.take(some), mask, added))
         found = Ranked.joined(parts)
@@ -199,6 +239,33 @@ class Runtime:
             if len(self._masks) < _REMEMBERED:
                 self._masks[where] = found
         return found
+
+    def session(
+        self,
+        user: RawId | None = None,
+        *,
+        history: Sequence[RawId] = (),
+        times: Sequence[Instant] | None = None,
+        events: Sequence[str] | None = None,
+    ) -> Session:
+        """One person, known or new, to whose history events are added: each costs one position of the user tower.
+
+        Examples
+        --------
+        ``session = runtime.session("42"); session.add("1196"); session.recommend(k=10)``
+        """
+        begins = user is None and not len(history)
+        people = people_of(
+            self,
+            None if user is None else single(user, "user"),
+            [history] if user is None else None,
+            [[]] if begins else None if times is None else [times],
+            [[]] if begins else None if events is None else [events],
+            cold=True,
+        )
+        if user is not None and people.users[0] < 0:
+            known_rows(single(user, "user"), self.users, "user", remedy="give history= for somebody new")
+        return Session(self, people)
 
     def similar_items(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 
 from recsys.core.opened import Source
 from recsys.core.ragged import Float32, Int32, Int64, Ragged
+from recsys.serving.incremental import Reads
 from recsys.serving.runtime.graphs import Graph
 
 GRAPH, STEP = "user_tower.onnx", "user_step.onnx"
@@ -47,6 +48,22 @@ class Users:
     def step(self) -> Graph:
         """The tower for new events behind known ones."""
         return Graph(self.source, STEP, self.opset, self.threads)
+
+    @cached_property
+    def reads(self) -> Reads | None:
+        """What the tower reads, for :func:`recsys.serving.incremental.encoded`; None: there is no tower."""
+        facts = self.facts
+        if facts["fast"]:
+            return None
+        return Reads(
+            facts["max_length"],
+            facts["lead"],
+            facts["slides"],
+            tuple(facts["past"]),
+            facts["reads_times"],
+            facts["reads_request_time"],
+            facts["reads_events"],
+        )
 
     def codes(self, users: Int32) -> Int64:
         """int64 (n, F): features of user rows; 0, unknown, for −1."""
