@@ -77,7 +77,7 @@ class Vectors:
 
     @cached_property
     def _longest(self) -> float:
-        return float(np.sqrt(np.einsum("nd,nd->n", self.rows, self.rows).max(initial=0.0)))
+        return float(np.sqrt(np.einsum("ij,ij->i", self.rows, self.rows).max(initial=0.0)))
 
     @cached_property
     def _uncovered(self) -> Int64:
@@ -89,7 +89,7 @@ class Vectors:
 
     def scores(self, queries: Float32, owners: Int64, rows: Int64) -> Float32:
         """float32 (P,): the score of each pair of a query and an item, in the same order of operations always."""
-        found: Float32 = np.einsum("pd,pd->p", queries[owners], self.rows[rows])
+        found: Float32 = np.einsum("ij,ij->i", queries[owners], self.rows[rows])
         return found
 
     def search(
