@@ -129,8 +129,8 @@ def encoded(
     window = history.tail(reads.max_length)
     n, length = len(window.rows), len(history.rows)
     if length > reads.max_length and not reads.slides:
-        why = f"the history has more than {reads.max_length} events, so that each one moves all that are read"
-        return Encoded(whole(history, request_time, target_event), n, why, None)
+        moves = f"the history has more than {reads.max_length} events, so that each one moves all that are read"
+        return Encoded(whole(history, request_time, target_event), n, moves, None)
     past, why = _held(reads, window, length, kept)
     start = min(past.shape[2], n - 1)
     new = np.arange(start - reads.lead, n)

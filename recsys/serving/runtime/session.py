@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,8 +24,9 @@ class Answers(Known, Protocol):
         """The user tower."""
         ...
 
-    def answer(self, people: People, encode: Any, **options: Any) -> Any:
-        """The answer for people, whose vectors ``encode`` makes."""
+    @property
+    def answer(self) -> Callable[..., Any]:
+        """Gives the answer for people, whose vectors the second argument makes."""
         ...
 
 
