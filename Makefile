@@ -8,7 +8,7 @@ FAISS ?= cpu
 EXTRAS = .[$(FAISS),offline,serve,postgres,dev]
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench gpu-check package clean
+.PHONY: help demo serve test check format bench gpu-check package docs clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
@@ -61,6 +61,11 @@ package: $(READY)  ## wheel and sdist into dist/, then the wheel used from a fre
 	cd build/package && venv/bin/recsys --version && venv/bin/recsys prepare --list && venv/bin/recsys demo --out demo
 	cd build/package && printf 'import recsys\nlog: recsys.Interactions = recsys.read_interactions("log.csv")\n' > user.py \
 		&& venv/bin/mypy --strict user.py && printf 'recsys.load(1)\n' >> user.py && ! venv/bin/mypy --strict user.py
+
+docs: $(READY)  ## the site into build/site, which needs no network
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --clean
+	@echo open build/site/index.html
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
