@@ -30,7 +30,7 @@ def test_the_conda_recipe_asks_for_what_the_wheel_asks_for() -> None:
 
 def test_every_extra_is_in_the_readme_or_the_docs() -> None:
     """But for those of people who work on the package."""
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     told = " ".join(page.read_text(encoding="utf-8") for page in pages)
     unsaid = {name for name in PROJECT["optional-dependencies"] if name not in ("dev", "docs") and f"`{name}`" not in told}
     assert unsaid - {name for name in PROJECT["optional-dependencies"] if re.search(rf"\[[^\]]*\b{name}\b", told)} == set()
