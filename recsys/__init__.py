@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from recsys.evaluation.frames import evaluate_frame
     from recsys.index.spec import IndexSpec
     from recsys.pipeline.drift import drift
+    from recsys.pipeline.update import update
     from recsys.server.client import AsyncClient, Client
     from recsys.serving.batch.run import recommend_to_parquet
     from recsys.serving.load import load
@@ -88,6 +89,7 @@ _HOMES = {
     "recommend_to_parquet": "recsys.serving.batch.run",
     "rolling_splits": "recsys.data.rolling_splits",
     "time_split": "recsys.data.split",
+    "update": "recsys.pipeline.update",
     "user_split": "recsys.data.user_split",
 }
 
@@ -134,6 +136,7 @@ __all__ = [
     "recommend_to_parquet",
     "rolling_splits",
     "time_split",
+    "update",
     "user_split",
 ]
 

@@ -104,7 +104,8 @@ class Corpus:
         found: Bool = self.towers.text_vectors.any(axis=1) & self.index.alive
         return found
 
-    def _read(self, frame: pl.DataFrame) -> Catalog:
+    def read_items(self, frame: pl.DataFrame) -> Catalog:
+        """A table of items as a catalogue, its ids and texts made as those of this one; raises as :meth:`with_items`."""
         if ITEM not in frame.columns:
             raise DataError(f"a frame of items needs a column {ITEM!r}; it has {', '.join(frame.columns)}")
         text = self.catalog.text_columns
@@ -136,7 +137,7 @@ class Corpus:
         UnsupportedError
             The model knows items by their ids alone, or reads images.
         """
-        new = self._read(frame)
+        new = self.read_items(frame)
         known = self.items.find_rows(new.items.ids)
         present = known[(known >= 0)]
         present = present[self.index.alive[present]]
@@ -149,7 +150,7 @@ class Corpus:
 
     def with_updated_items(self, frame: pl.DataFrame) -> Corpus:
         """Replace the content of items that are there; raises as :meth:`with_items`, and UnknownIdError."""
-        new = self._read(frame)
+        new = self.read_items(frame)
         self._present(self.items.to_rows(new.items.ids))
         return self._with(new)
 

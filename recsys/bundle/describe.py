@@ -58,3 +58,23 @@ def describe_text(facts: dict[str, Any]) -> str:
         else:
             lines.append(f"{name.replace('_', ' '):<24}{value:,}" if isinstance(value, int) else f"{name:<24}{value}")
     return "\n".join(lines)
+
+
+def recorded_reading(folder: Path) -> list[str]:
+    """The words of the command line by which ``recsys fit`` read the log of a bundle; none if it was read in Python.
+
+    Raises
+    ------
+    BundleError
+        There is no bundle, or its configuration is damaged.
+    """
+
+    def read(told: dict[str, Any], source: Source) -> list[str]:
+        try:
+            reading = bundle_config.parsed(source).get("reading") or {}
+        finally:
+            source.close()
+        words = reading.get("words", [])
+        return [str(word) for word in words] if isinstance(words, list) else []
+
+    return manifest.reading(Path(folder), read)

@@ -29,10 +29,11 @@ NOBODY = "nobody is left to answer: all are unknown, or have no history to read"
 
 @dataclass(frozen=True)
 class Answer:
-    """A command's result, for people and for programs."""
+    """A command's result, for people and for programs, and its exit code."""
 
     text: str
     data: Any
+    code: int = 0
 
 
 def fitted(result: FitResult) -> Answer:

@@ -19,6 +19,7 @@ from recsys.cli import (
     prepare_commands,
     screen,
     store_commands,
+    update_commands,
 )
 from recsys.cli.answers import Answer
 from recsys.cli.evaluate_flags import add_evaluate_flags
@@ -28,6 +29,7 @@ from recsys.cli.log_flags import add_column_flags, add_log_flags, add_user_flags
 from recsys.cli.prepare_flags import add_prepare_flags
 from recsys.cli.store_flags import add_export_flags, add_keys_flags, add_serve_flags
 from recsys.cli.text_flags import add_text_flags
+from recsys.cli.update_flags import add_update_flags
 from recsys.cli.version_flag import Version
 from recsys.cli.words import Parser, free_text, raw_id
 from recsys.config.options import Gather, add_flags
@@ -80,6 +82,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "search": commands.search,
     "explain": commands.explain,
     "index": commands.index,
+    "update": update_commands.update,
     "prepare": prepare_commands.prepare,
     "import": import_commands.import_log,
     "inspect": commands.inspect,
@@ -325,6 +328,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_text_flags(index)
 
+    add_update_flags(
+        _command(
+            subs, "update", "take new events into a bundle, and save the result if it is not worse",
+            "recsys update runs/ml today.csv --out runs/ml-2",
+        )
+    )  # fmt: skip
+
     add_prepare_flags(
         _command(
             subs, "prepare", "turn the files of a public data set into a log and a catalogue",
@@ -384,8 +394,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 2 after an error that the caller can mend (one line on standard error); 128 and the signal's number where it was
-        stopped: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+        0; 2 after an error that the caller can mend (one line on standard error); 3 where an update was refused; 128 and
+        the signal's number where it was stopped: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
     screen.prepare()
     handler = logging.StreamHandler(sys.stderr)
@@ -403,7 +413,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refused(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
     except KeyboardInterrupt as stopped:
         return interrupted.tell(stopped, parsed)
-    return screen.show(screen.as_json(answer.data) if parsed.json else answer.text)
+    return screen.show(screen.as_json(answer.data) if parsed.json else answer.text) or answer.code
 
 
 def _refused(message: str) -> int:

@@ -130,6 +130,10 @@ HOW = {
     "Training": "recsys.Training(epochs=10)",
     "Objective": "recsys.Objective(loss='softmax')",
     "Augment": "recsys.Augment(crop=0.2)",
+    "UpdateOptions": "recsys.config.update.UpdateOptions(epochs=2)",
+    "DayBounds": "recsys.config.day.DayBounds(least_events=0.5)",
+    "GateOptions": "recsys.config.gate.GateOptions(margin=0.05)",
+    "Retriever": "recsys.load(folder), or fitted.retriever()",
     "Ranker": "a fitted model, such as recsys.TwoTower().fit(train), or what recsys.load(folder) opens",
 }
 """How one comes by a value of a kind, for messages."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,13 +201,37 @@ class FitPlaces:
         if process_number():
             yield None
             return
-        for place in (self.out, self.logs, self.checkpoint):
-            if place != self.out or not self.out.exists():
-                prove_folder(place)
-        prove_folder(self.out.absolute().parent)  # the bundle is written beside its place and exchanged for it
-        with exclusive(self.out) as held:
-            _refuse_occupied(self.out, overwrite)  # once more: another writer may just have ended
+        with claimed_bundle(self.out, overwrite=overwrite, beside=(self.logs, self.checkpoint)) as held:
             yield held
+
+
+@contextmanager
+def claimed_bundle(out: Path, *, overwrite: bool, beside: Sequence[Path] = ()) -> Iterator[Held]:
+    """Prove the place of a bundle, and keep other writers away from it until the block ends.
+
+    Parameters
+    ----------
+    out : Path
+    overwrite : bool
+        Whether a bundle there may be replaced.
+    beside : sequence of Path
+        Other folders that will be written.
+
+    Raises
+    ------
+    ConfigError
+        Something cannot be written, or is there already.
+    DataError
+        Another writer is at it.
+    """
+    _refuse_occupied(out, overwrite)
+    for place in (out, *beside):
+        if place != out or not out.exists():
+            prove_folder(place)
+    prove_folder(out.absolute().parent)  # the bundle is written beside its place and exchanged for it
+    with exclusive(out) as held:
+        _refuse_occupied(out, overwrite)  # once more: another writer may just have ended
+        yield held
 
 
 def _refuse_occupied(out: Path, overwrite: bool) -> None:

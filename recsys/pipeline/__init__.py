@@ -18,3 +18,5 @@ from recsys.pipeline.lists import ListsResult as ListsResult
 from recsys.pipeline.lists import evaluate_lists as evaluate_lists
 from recsys.pipeline.search import fit_trial as fit_trial
 from recsys.pipeline.search import tune_log as tune_log
+from recsys.pipeline.update import UpdateResult as UpdateResult
+from recsys.pipeline.update import update_bundle as update_bundle
