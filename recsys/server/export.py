@@ -114,6 +114,18 @@ def export_events(
     return Exported(file, source.events, source.typed == source.events, source.weighted > 0)
 
 
+def has_events(database: Database, *, since: int | None = None, until: int | None = None) -> bool:
+    """Whether the database holds an interaction of this time.
+
+    Raises
+    ------
+    StoreUnavailableError
+        The database does not answer.
+    """
+    with database.reading() as connection:
+        return connection.execute(_wanted(since, until, "interaction").limit(1)).first() is not None
+
+
 def _wanted(since: int | None, until: int | None, kind: Wanted) -> Select[Any]:
     found = select(*_COLUMNS) if kind == "interaction" else select(*_COLUMNS, *_MORE_COLUMNS)
     found = found if kind == "all" else found.where(EVENTS.c.kind == kind)
