@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, Transitions, ZeroShot
     from recsys.config.augment import Augment
     from recsys.config.model import ModelConfig
+    from recsys.config.privacy import PrivacyOptions
     from recsys.config.training import Objective, Training
     from recsys.config.update import UpdateOptions
     from recsys.data.catalog import Catalog
@@ -61,6 +62,7 @@ _HOMES = {
     "ModelConfig": "recsys.config.model",
     "Objective": "recsys.config.training",
     "Popularity": "recsys.baselines",
+    "PrivacyOptions": "recsys.config.privacy",
     "Recipe": "recsys.two_tower",
     "RecsysError": "recsys.errors",
     "Retriever": "recsys.serving.retriever",
@@ -108,6 +110,7 @@ __all__ = [
     "ModelConfig",
     "Objective",
     "Popularity",
+    "PrivacyOptions",
     "Recipe",
     "RecsysError",
     "Retriever",

@@ -12,13 +12,12 @@ from recsys.config.augment import Augment
 from recsys.config.fast import refuse_idle
 from recsys.config.model import ModelConfig
 from recsys.config.options import build_over, read_recipe, unknown_table
+from recsys.config.privacy import PrivacyOptions
 from recsys.config.recipe import TABLES
 from recsys.config.training import Objective, Training
 from recsys.core.arguments import flag, function_or_none, instance, number, place
-from recsys.core.destination import process_number
 from recsys.core.id_map import IdMap
 from recsys.core.processes import begin_threads
-from recsys.core.progress import say_where
 from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked
 from recsys.data.catalog import Catalog
@@ -155,6 +154,7 @@ class TwoTower:
         training: Training | None = None,
         objective: Objective | None = None,
         augment: Augment | None = None,
+        privacy: PrivacyOptions | None = None,
         users: UserTable | None = None,
         log_folder: str | Path | None = None,
         checkpoint: str | Path | None = None,
@@ -181,6 +181,8 @@ class TwoTower:
             What to learn.
         augment : Augment, optional
             How to vary the windows of the log.
+        privacy : PrivacyOptions, optional
+            With an epsilon, the weights keep it for every user; validation is then left out, and so is the memory.
         users : UserTable, optional
             Features of users.
         log_folder : path, optional
@@ -205,47 +207,32 @@ class TwoTower:
         DataError, ConfigError, EncoderError, CheckpointError
             What is missing or contradictory.
         """
-        from recsys.training.checks import check_data, check_objective, check_options  # noqa: PLC0415
-        from recsys.training.cold import completed  # noqa: PLC0415
-        from recsys.training.fast import check_fast, fit_fast  # noqa: PLC0415
-        from recsys.training.plan.decide import decide, plan_of  # noqa: PLC0415
-        from recsys.training.plan.run import Trained, train_plan  # noqa: PLC0415
-        from recsys.training.prepare import prepare  # noqa: PLC0415
-        from recsys.training.trainer import RunOptions, proven_places  # noqa: PLC0415
+        from recsys.training.checks import check_data, check_options  # noqa: PLC0415
+        from recsys.training.fast import check_fast  # noqa: PLC0415
+        from recsys.training.fit import fitted  # noqa: PLC0415
+        from recsys.training.trainer import RunOptions  # noqa: PLC0415
 
         begin_threads()
         check_data(train, catalog, validation, users)
-        check_options(training, objective, augment)
+        check_options(training, objective, augment, privacy)
         function_or_none(on_epoch, "on_epoch")
         resume, overwrite = flag(resume, "resume"), flag(overwrite, "overwrite")
-        logs = None if log_folder is None else place(log_folder, "log_folder")
-        state = None if checkpoint is None else place(checkpoint, "checkpoint")
+        run = RunOptions(
+            log_folder=None if log_folder is None else place(log_folder, "log_folder"),
+            checkpoint=None if checkpoint is None else place(checkpoint, "checkpoint"),
+            resume=resume,
+            on_epoch=on_epoch,
+        )
         if self.config.fast:
-            check_fast(resume, on_epoch, users, training=training, objective=objective, augment=augment)
+            check_fast(resume, on_epoch, users, training=training, objective=objective, augment=augment, privacy=privacy)
         asked = Options(self.config, objective or Objective(), training or Training())
-        check_objective(train, asked.objective)
-        say_where()
-        memory = None
-        with proven_places(logs, state, resume=resume, overwrite=overwrite):
-            if self.config.fast:
-                inputs = prepare(self.config, train, catalog, training=asked.training)
-                record, memory = fit_fast(inputs, validation, self.config, asked.training)
-                made = Trained(inputs, record, asked)
-            else:
-                if resume and state is not None:
-                    plan = plan_of(state, asked)
-                else:
-                    plan = decide(asked, train, catalog, validation=validation, augment=augment, users=users)
-                run = RunOptions(log_folder=logs, checkpoint=state, resume=resume, on_epoch=on_epoch)
-                made = train_plan(plan, train, catalog, validation=validation, augment=augment, users=users, run=run)
-        towers, options = made.inputs.towers, made.options
-        towers.settle_encoder()
-        if validation is not None and not self.config.fast and not process_number():
-            towers, memory = completed(towers, made.inputs.log, validation, options)
-        self._train, self._catalog, self._user_table = made.inputs.log, made.inputs.catalog, users
-        self._towers, self._fitted_config = towers, options.model
+        extras: dict[str, Any] = {"validation": validation, "augment": augment, "users": users, "privacy": privacy}
+        found = fitted(asked, train, catalog, run=run, overwrite=overwrite, **extras)
+        inputs, options = found.made.inputs, found.made.options
+        self._train, self._catalog, self._user_table = inputs.log, inputs.catalog, users
+        self._towers, self._fitted_config = found.towers, options.model
         self._training, self._objective, self._augment = options.training, options.objective, augment or Augment()
-        self.log, self.transitions = made.record, memory
+        self.log, self.transitions = found.made.record, found.memory
         return self
 
     def refit(self, log: Interactions) -> Self:
@@ -278,6 +265,8 @@ class TwoTower:
         config = self.fitted_config
         instance(log, Interactions, "log")
         assert self.log is not None  # noqa: S101 - set with the towers
+        if self.log.privacy is not None:
+            raise ConfigError("a second training spends a budget again; fit once, on all events (split none, --split none)")
         if self.log.distilled_from:
             raise ConfigError("refit trains as fit did, and this member was distilled; refit the ensemble, then distil it")
         if not config.fast and not any("val_" in name for row in self.log.epochs for name in row):
@@ -319,6 +308,8 @@ class TwoTower:
 
         options, share = Options(self.fitted_config, self._objective, self._training), number(share, "share")
         assert self._train is not None and self._catalog is not None and self.log is not None  # noqa: S101, PT018
+        if self.log.privacy is not None:
+            raise ConfigError("distilling trains on the log again, without noise; keep the private ensemble")
         begin_threads()
         data = (self._train, self._catalog, instance(validation, Holdout, "validation"))
         made = distilled(self.towers, options, *data, share=share, record=self.log, training=training)
@@ -406,7 +397,7 @@ class TwoTower:
             index=None if isinstance(index, str) else index,
         )
         found = Retriever(bundle)
-        if index == "auto":
+        if index == "auto" and not bundle.record.get("privacy"):  # it would be chosen by what private users ask for
             found.choose_index(recall_target=recall_target, memory_budget=memory_budget)
         return found
 
@@ -421,6 +412,7 @@ class Recipe:
     objective : Objective
     augment : Augment
     training : Training
+    privacy : PrivacyOptions
 
     Raises
     ------
@@ -438,6 +430,7 @@ class Recipe:
     objective: Objective
     augment: Augment
     training: Training
+    privacy: PrivacyOptions = PrivacyOptions()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         for name, kind in TABLES.items():
@@ -450,7 +443,7 @@ class Recipe:
         Parameters
         ----------
         file : path, optional
-            A TOML file with any of the tables [model], [objective], [augment] and [training].
+            A TOML file with any of the tables [model], [objective], [augment], [training] and [privacy].
         **tables : dict
             Options by table name; these win over the file.
 
@@ -496,5 +489,6 @@ class Recipe:
             training=self.training,
             objective=self.objective,
             augment=self.augment,
+            privacy=self.privacy,
             **places,
         )

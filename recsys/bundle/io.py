@@ -80,7 +80,8 @@ def save(
                 saved_towers.write(bundle, target)
             for name, text in (extras or {}).items():
                 (target / name).write_text(text, encoding="utf-8")
-            manifest.write(target, bundle.data, metrics or {}, bundle.lineage)
+            more = {"lineage": bundle.lineage, "privacy": bundle.record.get("privacy")}
+            manifest.write(target, bundle.data, metrics or {}, **more)
 
 
 def _taken_over(like: Path, target: Path) -> dict[str, Any]:

@@ -25,16 +25,16 @@ FILE = "manifest.json"
 _LIBRARIES = ("recsys", "torch", "transformers", "sentence-transformers", "polars", "numpy", "lightning")
 _KINDS: dict[str, type] = {
     "format": str, "format_version": int, "created": str, "library_versions": dict, "data": dict, "metrics": dict,
-    "files": dict, "sha256": str, "lineage": dict,
+    "files": dict, "sha256": str, "lineage": dict, "privacy": dict,
 }  # fmt: skip
-_OPTIONAL = ("sha256", "lineage")
-"""The first bundles have no seal, and only updated ones a lineage."""
+_OPTIONAL = ("sha256", "lineage", "privacy")
+"""The first bundles have no seal, only updated ones a lineage, and only some promise privacy."""
 _PATIENCE = 5.0
 """Seconds for which a reader tries again while writers replace what it reads."""
 
 
-def write(folder: Path, data: dict[str, Any], metrics: dict[str, Any], lineage: dict[str, Any] | None = None) -> None:
-    """Write the manifest of the files that lie in a folder."""
+def write(folder: Path, data: dict[str, Any], metrics: dict[str, Any], **more: dict[str, Any] | None) -> None:
+    """Write the manifest of the files that lie in a folder; ``more`` is a lineage and what a training spent, if any."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     opened = {file.relative_to(folder).as_posix(): OpenedFile.of(file) for file in files}
     manifest = {
@@ -45,7 +45,7 @@ def write(folder: Path, data: dict[str, Any], metrics: dict[str, Any], lineage: 
         "data": data,
         "metrics": metrics,
         "files": {name: {"sha256": file.sha256, "bytes": file.size} for name, file in opened.items()},
-    } | ({} if lineage is None else {"lineage": lineage})
+    } | {name: facts for name, facts in more.items() if facts is not None}
     Source(folder, opened).close()
     (folder / FILE).write_text(json.dumps(sealed(manifest), indent=2) + "\n", encoding="utf-8")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from recsys.bundle.privacy import NOT_COVERED, privacy_sentence
 from recsys.cli.words import command
 from recsys.core.progress import warn
 from recsys.core.schema import ITEM, QUERY, SIMILAR, TITLE, USER
@@ -51,8 +52,10 @@ def fitted(result: FitResult) -> Answer:
     again = [f"trained again on {training.refitted_events:,} events {place}"] if training.refitted_events else []
     if lineage := result.retriever.bundle.lineage:
         again.append(f"updated with {lineage['events']['new']:,} held-out events {place}")
+    private = [privacy_sentence(training.privacy), f"not covered: {NOT_COVERED}"] if training.privacy else []
     lines = [
         f"{epochs}{training.seconds:.0f} s",
+        *private,
         *([str(evaluation)] if evaluation else []),
         *again,
         f"bundle: {result.bundle}{curves}",
@@ -60,6 +63,7 @@ def fitted(result: FitResult) -> Answer:
     ]
     data: dict[str, Any] = {"bundle": str(result.bundle), "logs": str(result.logs) if training.epochs else None}
     data |= {"best_epoch": training.best_epoch if training.epochs else None, "seconds": training.seconds}
+    data |= {"privacy": training.privacy} if training.privacy else {}
     return Answer("\n".join(lines), data | {"test": evaluation.to_dict() if evaluation else None, "next": following})
 
 

@@ -13,6 +13,7 @@ _READ: Final[dict[str, Collection[str]]] = {
     "objective": (),
     "augment": (),
     "training": ("keep_seen", "device", "seed"),
+    "privacy": (),
 }
 """Table of a recipe → the options that a fast model reads."""
 
@@ -22,7 +23,7 @@ def refuse_idle(table: str, given: Collection[str]) -> None:
 
     Parameters
     ----------
-    table : {"model", "objective", "augment", "training"}
+    table : {"model", "objective", "augment", "training", "privacy"}
     given : collection of str
         Names of the options that were given.
 
@@ -32,6 +33,11 @@ def refuse_idle(table: str, given: Collection[str]) -> None:
         There is one.
     """
     idle = [name for name in given if name not in _READ[table]]
+    if idle and table == "privacy":
+        raise ConfigError(
+            "a fast model is a table of which item followed which, learned without noise, so it keeps no epsilon "
+            "(--epsilon); leave out fast (--fast)"
+        )
     if idle:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         raise ConfigError(

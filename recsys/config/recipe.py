@@ -6,7 +6,14 @@ from typing import Final
 
 from recsys.config.augment import Augment
 from recsys.config.model import ModelConfig
+from recsys.config.privacy import PrivacyOptions
 from recsys.config.training import Objective, Training
 
-TABLES: Final[dict[str, type]] = {"model": ModelConfig, "objective": Objective, "augment": Augment, "training": Training}
+TABLES: Final[dict[str, type]] = {
+    "model": ModelConfig,
+    "objective": Objective,
+    "augment": Augment,
+    "training": Training,
+    "privacy": PrivacyOptions,
+}
 """A recipe's tables, and the options that each one sets."""

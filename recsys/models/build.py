@@ -10,7 +10,7 @@ import torch
 
 from recsys.config.model import ModelConfig
 from recsys.core.progress import log
-from recsys.core.ragged import Float32
+from recsys.core.ragged import Bool, Float32
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.user_table import UserTable
@@ -151,9 +151,16 @@ def network_like(options: ModelConfig, state: dict[str, torch.Tensor]) -> TwoTow
 
 
 def fresh_towers(
-    options: ModelConfig, train: Interactions, catalog: Catalog, users: UserTable | None, device: str, seed: int
+    options: ModelConfig,
+    train: Interactions,
+    catalog: Catalog,
+    users: UserTable | None,
+    device: str,
+    seed: int,
+    *,
+    known: Bool,
 ) -> TwoTowerModel:
-    """Untrained towers for this data, initialised from the seed.
+    """Untrained towers for this data, initialised from the seed; ``known``, bool (n_items,), tells which items have an id.
 
     Raises
     ------
@@ -191,11 +198,11 @@ def fresh_towers(
         text = None if options.encoder is None else text_part(options, catalog, device)
         reader = feature_reader(options, catalog)
         content = item_content(options, catalog, None if text is None else text.vectors, reader, device)
-        tell_items_of_nothing(content, torch.from_numpy((train.item_counts > 0) & options.use_ids), catalog.items.ids)
+        tell_items_of_nothing(content, torch.from_numpy(known & options.use_ids), catalog.items.ids)
         torch.manual_seed(seed)
         trained = None if text is None else text_tower(options, catalog, text, device)
         torch.manual_seed(seed)
-        net = network(options, content, torch.from_numpy(train.item_counts > 0), shape, trained)
+        net = network(options, content, torch.from_numpy(known), shape, trained)
     return TwoTowerModel(
         net,
         train.users,

@@ -16,6 +16,8 @@ from recsys.pipeline.fit import estimate_fit as estimate_fit
 from recsys.pipeline.fit import fit_bundle as fit_bundle
 from recsys.pipeline.lists import ListsResult as ListsResult
 from recsys.pipeline.lists import evaluate_lists as evaluate_lists
+from recsys.pipeline.membership import Membership as Membership
+from recsys.pipeline.membership import membership_test as membership_test
 from recsys.pipeline.search import fit_trial as fit_trial
 from recsys.pipeline.search import tune_log as tune_log
 from recsys.pipeline.update import UpdateResult as UpdateResult

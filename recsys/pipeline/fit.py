@@ -105,6 +105,10 @@ def fit_bundle(
     more = refit_log(log, name, refit) if refit else None
     if more is not None and recipe.training.devices > 1:
         raise ConfigError("refit (--refit) trains in one process; leave it out, or leave out devices (--devices)")
+    if refit and recipe.privacy.epsilon is not None:
+        raise ConfigError(
+            "training again spends a budget again; leave out refit (--refit), and hold nothing out (--split none)"
+        )
     train, validation, test = split_log(log, name)
     model = recipe.fit(
         train,
@@ -235,6 +239,8 @@ def estimate_fit(
 
     if recipe.model.fast:
         raise ConfigError("a fast model trains nothing that could be estimated; leave out --dry-run and --find-rate")
+    if recipe.privacy.epsilon is not None:
+        raise ConfigError("a private training takes other steps than are estimated; leave out --epsilon to estimate one")
     train, _, _ = split_log(log, split_for(log, split))
     asked = Options(recipe.model, recipe.objective, recipe.training)
     found = decide(asked, train, catalog, augment=recipe.augment, users=users, trials=False).options

@@ -76,6 +76,11 @@ def tune_log(
     from recsys.tuning.page import write  # noqa: PLC0415
     from recsys.tuning.search import tune  # noqa: PLC0415 - optuna
 
+    if space.fixed.get("privacy") or any(name.startswith("privacy.") for name in space.searched):
+        raise ConfigError(
+            "each trial of a search would spend a budget, and which is best is chosen by private events; search on public "
+            "data, and leave [privacy] to recsys fit"
+        )
     train, validation, _ = split_log(log, split_for(log, split))
     if validation is None:
         raise ConfigError("a search needs validation users: choose another split than none")

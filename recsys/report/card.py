@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from recsys.bundle.privacy import privacy_facts
 from recsys.config.options import value_text
 from recsys.pages.tables import number, percent
 from recsys.report.words import (
@@ -47,6 +48,7 @@ def model_card(figures: dict[str, Any]) -> str:
         _segments(figures),
         _fairness(figures),
         _training(figures),
+        *_privacy(figures),
         _reproduce(figures),
     ]
     return "\n\n".join(parts) + "\n"
@@ -207,6 +209,24 @@ def _training(figures: dict[str, Any]) -> str:
             *_decided(found.get("decisions") or []),
         ]
     )
+
+
+def _privacy(figures: dict[str, Any]) -> list[str]:
+    """What a private training promised; nothing where none did."""
+    spent = figures["training"].get("privacy")
+    if not spent:
+        return []
+    rows = [[name, _safe(fact)] for name, fact in privacy_facts(spent).items()]
+    return [
+        "\n\n".join(
+            [
+                "## Differential privacy",
+                "Whether or not any one user's whole history was trained on, what is covered would have come out nearly as "
+                "likely: by a factor of exp(epsilon) at most, but for a probability delta.",
+                _table(["fact", "value"], rows),
+            ]
+        )
+    ]
 
 
 def _decided(decisions: list[dict[str, Any]]) -> list[str]:

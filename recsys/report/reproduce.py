@@ -37,7 +37,9 @@ def command(bundle: Bundle) -> str:
 def options_of(bundle: Bundle) -> dict[str, dict[str, Any]]:
     """All options by table of a recipe; a table is empty if its options are not known."""
     rest = {"objective": bundle.objective, "augment": bundle.augment, "training": bundle.training}
-    return {"model": bundle.options} | {name: {} if one is None else asdict(one) for name, one in rest.items()}
+    private = (bundle.record.get("privacy") or {}).get("options", {})
+    known = {name: {} if one is None else asdict(one) for name, one in rest.items()}
+    return {"model": bundle.options} | known | ({"privacy": private} if private else {})
 
 
 def _data_words(bundle: Bundle) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.config.augment import Augment
+from recsys.config.privacy import PrivacyOptions
 from recsys.config.training import Objective, Training
 from recsys.core.arguments import instance, instance_or_none
 from recsys.core.progress import log
@@ -27,11 +28,14 @@ def check_data(train: Interactions, catalog: Catalog | None, validation: Holdout
     instance_or_none(users, UserTable, "users")
 
 
-def check_options(training: Training | None, objective: Objective | None, augment: Augment | None) -> None:
+def check_options(
+    training: Training | None, objective: Objective | None, augment: Augment | None, privacy: PrivacyOptions | None
+) -> None:
     """Refuse what is of another type."""
     instance_or_none(training, Training, "training")
     instance_or_none(objective, Objective, "objective")
     instance_or_none(augment, Augment, "augment")
+    instance_or_none(privacy, PrivacyOptions, "privacy")
 
 
 def check_objective(log_in: Interactions, objective: Objective) -> None:

@@ -33,6 +33,8 @@ class TrainingLog:
         Events that the kept weights were trained on again after validation; 0 if they were not.
     distilled_from : int
         Members of the ensemble that the kept weights were distilled from; 0 if they were not.
+    privacy : dict or None
+        What a training with differential privacy spent, what that covers and what not; None: there was no such promise.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -43,6 +45,7 @@ class TrainingLog:
     deciding_seconds: float = 0.0
     refitted_events: int = 0
     distilled_from: int = 0
+    privacy: dict[str, Any] | None = None
 
 
 def make_logger(name: LoggerName, folder: Path) -> Any:

@@ -59,8 +59,11 @@ def prepare(
     training: Training | None = None,
     augment: Augment | None = None,
     users: UserTable | None = None,
+    public: bool = False,
 ) -> Inputs:
     """Build untrained towers for this data, initialised from the seed, and bring the data into their rows.
+
+    With ``public``, the towers do not know which items have events: all have an id.
 
     Raises
     ------
@@ -83,7 +86,8 @@ def prepare(
         catalog = Catalog.without_text(log.items)
     if users is not None:
         check_join(log.users.ids, users.users, "the table of users")
-    towers = fresh_towers(model, log, catalog, users, pick_device(training.device), training.seed)
+    known = np.ones(len(log.items), dtype=np.bool_) if public else log.item_counts > 0
+    towers = fresh_towers(model, log, catalog, users, pick_device(training.device), training.seed, known=known)
     items = towers.net.items
     neighbours = substitutes(towers, model, augment)
     trained = sum(p.numel() for p in towers.net.parameters() if p.requires_grad)

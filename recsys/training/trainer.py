@@ -171,11 +171,7 @@ def train(
             if fabric.is_global_zero:
                 log(str(expected))
         if options.checkpoint is not None and fabric.is_global_zero:
-            held = 1 + copies_of_weights(config, judged=validation is not None)
-            bytes_ = sum(p.numel() * p.element_size() for p in loss.weights().values())
-            prove_folder(
-                options.checkpoint, option="the place of the checkpoints", needs=int(2 * held * bytes_) + _LEAST_FREE
-            )
+            prove_checkpoints(options.checkpoint, loss, 1 + copies_of_weights(config, judged=validation is not None))
         run = Run(
             fabric, towers, loss, batches, validation, config, identity,
             constant=options.constant_rate, moments=options.moments,
@@ -226,6 +222,18 @@ def proven_places(log_folder: Path | None, checkpoint: Path | None, *, resume: b
             prove_folder(place, option=f"the place of the {what}")
     with nullcontext() if checkpoint is None else claimed(checkpoint, resume=resume, overwrite=overwrite):
         yield
+
+
+def prove_checkpoints(folder: Path, loss: NextItemLoss, copies: float) -> None:
+    """Prove that the checkpoints of a training fit on the disk: two at a time, of so many copies of the weights.
+
+    Raises
+    ------
+    DataError
+        They do not.
+    """
+    bytes_ = sum(p.numel() * p.element_size() for p in loss.weights().values())
+    prove_folder(folder, option="the place of the checkpoints", needs=int(2 * copies * bytes_) + _LEAST_FREE)
 
 
 def make_fabric(config: Training, device: str, log_folder: Path | None = None) -> L.Fabric:

@@ -99,6 +99,11 @@ def updated(
     instance(joint, Interactions, "joint")
     instance_or_none(catalog, Catalog, "catalog")
     instance_or_none(users, UserTable, "users")
+    if bundle.record.get("privacy"):
+        raise ConfigError(
+            "the model was trained with differential privacy, and an update would train on events without noise; fit again "
+            "with an epsilon, on all events"
+        )
     options = instance_or_none(options, UpdateOptions, "options") or UpdateOptions()
     begin_threads()
     seconds, cpu = time.perf_counter(), time.process_time()

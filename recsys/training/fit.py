@@ -1,0 +1,74 @@
+"""The whole of a fit: towers by a plan, or privately, or none at all, and the transition memory beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recsys.config.augment import Augment
+from recsys.config.privacy import PrivacyOptions
+from recsys.core.destination import process_number
+from recsys.core.progress import say_where
+from recsys.data.catalog import Catalog
+from recsys.data.interactions import Interactions
+from recsys.data.split import Holdout
+from recsys.data.user_table import UserTable
+from recsys.models.towers import TwoTowerModel
+from recsys.training.checks import check_objective
+from recsys.training.cold import completed
+from recsys.training.fast import fit_fast
+from recsys.training.plan.decide import decide, plan_of
+from recsys.training.plan.options import Options
+from recsys.training.plan.run import Trained, train_plan
+from recsys.training.prepare import prepare
+from recsys.training.private.run import train_privately
+from recsys.training.trainer import RunOptions, proven_places
+from recsys.transitions.memory import TransitionMemory
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a fit made: its training, the towers to serve, and the memory beside them, None where there is none."""
+
+    made: Trained
+    towers: TwoTowerModel
+    memory: TransitionMemory | None
+
+
+def fitted(
+    asked: Options,
+    train: Interactions,
+    catalog: Catalog | None,
+    *,
+    validation: Holdout | None,
+    augment: Augment | None,
+    users: UserTable | None,
+    privacy: PrivacyOptions | None,
+    run: RunOptions,
+    overwrite: bool,
+) -> Fitted:
+    """Train as asked for; parameters and errors are those of :meth:`recsys.TwoTower.fit`.
+
+    With an epsilon, nothing that is chosen on validation is made: no best epoch, no memory, no scale of cold items.
+    """
+    check_objective(train, asked.objective)
+    say_where()
+    memory, private, fast = None, privacy is not None and privacy.epsilon is not None, asked.model.fast
+    with proven_places(run.log_folder, run.checkpoint, resume=run.resume, overwrite=overwrite):
+        if private:
+            assert privacy is not None  # noqa: S101 - that is what private means
+            made = train_privately(asked, privacy, train, catalog, augment=augment, users=users, run=run)
+        elif fast:
+            inputs = prepare(asked.model, train, catalog, training=asked.training)
+            record, memory = fit_fast(inputs, validation, asked.model, asked.training)
+            made = Trained(inputs, record, asked)
+        else:
+            if run.resume and run.checkpoint is not None:
+                plan = plan_of(run.checkpoint, asked)
+            else:
+                plan = decide(asked, train, catalog, validation=validation, augment=augment, users=users)
+            made = train_plan(plan, train, catalog, validation=validation, augment=augment, users=users, run=run)
+    towers = made.inputs.towers
+    towers.settle_encoder()
+    if validation is not None and not fast and not private and not process_number():
+        towers, memory = completed(towers, made.inputs.log, validation, made.options)
+    return Fitted(made, towers, memory)
