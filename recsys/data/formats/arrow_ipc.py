@@ -9,16 +9,10 @@ from typing import BinaryIO
 
 import polars as pl
 
+from recsys.data.formats.arrow_messages import CONTINUED, Message, check_packed, check_packed_file
 from recsys.errors import DataError
 
 _FILE, _FEATHER_1, _GZIP = b"ARROW1", b"FEA1", b"\x1f\x8b"
-_CONTINUED = 0xFFFFFFFF
-_BATCH = 3
-"""The kind of a message that holds rows."""
-_KIND, _HEADER, _BODY_LENGTH = 1, 2, 3
-"""Fields of a message."""
-_ROWS = 0
-"""A field of the header of rows."""
 
 
 def open_arrow_file(file: Path) -> tuple[list[str], Callable[[dict[str, str]], pl.DataFrame]]:
@@ -47,6 +41,8 @@ def open_arrow_file(file: Path) -> tuple[list[str], Callable[[dict[str, str]], p
     if first == _FILE:
         if last != _FILE:
             raise DataError(f"{file} is cut off: it begins as an Arrow file, but does not end as one; fetch it again")
+        with file.open("rb") as stream:
+            check_packed_file(stream, file)
         stored = pl.scan_ipc(file, glob=False, hive_partitioning=False)
         return stored.collect_schema().names(), lambda wanted: _renamed(stored, wanted).collect()
     with file.open("rb") as stream:
@@ -74,7 +70,7 @@ def _rows_of_stream(stream: BinaryIO, file: Path) -> int:
         if len(head) < 4:
             break
         length = struct.unpack_from("<I", head)[0]
-        if length == _CONTINUED and len(head) == 8:
+        if length == CONTINUED and len(head) == 8:
             length = struct.unpack_from("<I", head, 4)[0]
         else:  # versions before 0.15 have no such mark
             stream.seek(at + 4)
@@ -86,39 +82,16 @@ def _rows_of_stream(stream: BinaryIO, file: Path) -> int:
         if len(message) < length:
             break
         try:
-            body, more = _body_and_rows(message)
-        except struct.error as error:
+            told = Message.of(message)
+        except (struct.error, IndexError) as error:
             raise DataError(f"{file} is no Arrow file, or it is damaged") from error
-        if body < 0 or body > size - stream.tell():
+        if told.body < 0 or told.body > size - stream.tell():
             break
-        stream.seek(body, 1)
-        rows += more
+        check_packed(stream, stream.tell(), told, file)
+        stream.seek(told.body, 1)
+        rows += told.rows
     if rows == 0 and at == 0:
         raise DataError(f"{file} is no Arrow file, or its first message is cut off")
     raise DataError(
         f"{file} is cut off: it holds {rows:,} rows, and no mark of their end; it was not written or fetched to its end"
     )
-
-
-def _body_and_rows(message: bytes) -> tuple[int, int]:
-    """The length of what follows a message, and its number of rows, from its flat buffer."""
-    (root,) = struct.unpack_from("<I", message)
-    kind = _field(message, root, _KIND)
-    body = _field(message, root, _BODY_LENGTH)
-    length = struct.unpack_from("<q", message, body)[0] if body else 0
-    header = _field(message, root, _HEADER)
-    if not kind or message[kind] != _BATCH or not header:
-        return length, 0
-    count = _field(message, header + struct.unpack_from("<I", message, header)[0], _ROWS)
-    return length, struct.unpack_from("<q", message, count)[0] if count else 0
-
-
-def _field(message: bytes, table: int, number: int) -> int:
-    """Where a field of a table of a flat buffer lies; 0 if it has its default."""
-    vtable = table - struct.unpack_from("<i", message, table)[0]
-    if vtable < 0:
-        raise struct.error("a table without its fields")
-    if 4 + 2 * number >= struct.unpack_from("<H", message, vtable)[0]:
-        return 0
-    offset = struct.unpack_from("<H", message, vtable + 4 + 2 * number)[0]
-    return table + offset if offset else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,27 @@ def test_cut_and_damaged_files_are_read_whole_or_refused(tmp_path: Path, form: s
             assert "a.arrow" in str(error)  # noqa: PT017 - either is right
         else:
             assert found.height == 300
+
+
+@pytest.mark.parametrize("form", ["file", "stream"])
+@pytest.mark.parametrize(("packed", "magic"), [("zstd", b"\x28\xb5\x2f\xfd"), ("lz4", b"\x04\x22\x4d\x18")])
+def test_a_packed_buffer_that_claims_too_much_is_refused_before_memory_is_taken(
+    tmp_path: Path, form: str, packed: str, magic: bytes
+) -> None:
+    whole = ipc(tmp_path / "a.arrow", form, packed).read_bytes()
+    places = [at - 8 for at in range(8, len(whole)) if whole.startswith(magic, at)]
+    assert len(places) > 3
+    for place, size in itertools.product(places[:4], (2**62, 2**45, -7)):
+        bad = whole[:place] + struct.pack("<q", size) + whole[place + 8 :]
+        with refused(tmp_path / "a.arrow", "a packed buffer of", f"claims to hold {size:,} bytes; it is damaged"):
+            collect(written(tmp_path / "a.arrow", bad), None, (), WANTED)
+
+
+def test_a_packed_buffer_larger_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.data.formats.arrow_messages.available_memory", lambda: 100)
+    with refused(ipc(tmp_path / "a.arrow", "file", "zstd"), "and 100 bytes of memory are free"):
+        collect(tmp_path / "a.arrow", None, (), WANTED)
+    assert collect(ipc(tmp_path / "b.arrow", "file"), None, (), WANTED).height == 300
 
 
 @pytest.mark.parametrize(
