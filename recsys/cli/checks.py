@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from recsys.cli.given_ids import ids_of
 from recsys.core.destination import FitPlaces, prove_file, prove_folder
+from recsys.core.sizes import bytes_of
 from recsys.data.store.manifest import is_store
 from recsys.errors import ConfigError
-
-_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def fit_places(arguments: Namespace) -> FitPlaces:
@@ -126,23 +124,9 @@ def index_bounds(arguments: Namespace) -> dict[str, Any]:
     kind = arguments.kind or "auto"
     return {
         "recall_target": 0.99 if arguments.recall is None else arguments.recall,
-        "memory_budget": None if arguments.memory is None else size(arguments.memory),
+        "memory_budget": None if arguments.memory is None else bytes_of(arguments.memory, "--memory"),
         "kinds": None if kind == "auto" else [] if kind == "exact" else [kind],
     }
-
-
-def size(text: str) -> int:
-    """Bytes of a size such as ``2GiB``, ``500MB`` or ``1048576``.
-
-    Raises
-    ------
-    ConfigError
-        It is written otherwise.
-    """
-    found = re.fullmatch(r"([0-9.]+)\s*([A-Za-z]*)", text.strip())
-    if found is None or found[2].upper() not in _UNITS or found[1].count(".") > 1 or not found[1].strip("."):
-        raise ConfigError(f"--memory {text!r} is not a valid size; write it like 2GiB, 500MB or 1048576")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def check_estimate(arguments: Namespace) -> None:

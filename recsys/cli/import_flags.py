@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from recsys.data.streaming.bounds import bytes_of
+from recsys.core.sizes import bytes_of
 from recsys.errors import ConfigError
 
 
 def amount(text: str) -> int:
     """The bytes that a text such as 4GiB means, for argparse."""
     try:
-        return bytes_of(text)
+        return bytes_of(text, "--memory")
     except ConfigError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -26,8 +26,8 @@ def add_import_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier store in --out")
     parser.add_argument(
         "--memory", metavar="SIZE", type=amount,
-        help="memory that a new store is made with, such as 4GiB, beside distinct ids; more is faster, and the rest lies "
-        "on the disk of --out meanwhile (default: half of what is free, at most 4GiB)",
+        help="memory that a new store is made with, such as 4GiB (1024^3 bytes each; GB: 1000^3), beside distinct ids; "
+        "more is faster, and the rest lies on the disk of --out meanwhile (default: half of what is free, at most 4GiB)",
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from recsys.core.memory import available_memory
@@ -13,8 +12,6 @@ LEAST = 1 << 28
 _DEFAULT = 1 << 32
 _PER_ROW, _PER_EVENT = 2048, 256
 """Bytes that one row of a piece, and one event of a bucket, take with all that is made of them, at most."""
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,22 +46,3 @@ class Bounds:
         if memory < LEAST:
             raise ConfigError(f"memory= (--memory) is {memory:,} bytes, and less than {LEAST >> 20} MiB cannot be kept to")
         return cls(min(memory // _PER_ROW, 1 << 21), memory // _PER_EVENT, memory)
-
-
-def bytes_of(text: str) -> int:
-    """The number of bytes that a text such as ``4GiB``, ``512M`` or ``1.5 GB`` means; each unit is 1,024 of the next lower.
-
-    Raises
-    ------
-    ConfigError
-        It means none.
-
-    Examples
-    --------
-    >>> bytes_of("1.5GiB") == 3 * 2**29
-    True
-    """
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise ConfigError(f"{text!r} is not an amount of memory; write one such as 4GiB or 512MiB")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
