@@ -113,7 +113,8 @@ def read_interactions(
         Texts that mean a missing value, such as ``NULL`` or ``\N``, and numbers, such as ``-1``.
     on_error : {"raise", "quarantine"}
         What to do about a row without an id, time, order, weight or event type, or with one that cannot be read: refuse the
-        log, or set the row aside. So with damaged lines of NDJSON; those of other text formats are refused either way.
+        log, or set the row aside. So with damaged lines of NDJSON, CSV and TSV (another number of fields than the header,
+        a quote that does not close); text that is not in its encoding is refused either way.
     quarantine : path, optional
         The new folder for rows that are set aside: ``rows.parquet`` (file, row, reason, and the raw values as text) and
         ``counts.json``, written once the log is read.

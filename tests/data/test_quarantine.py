@@ -109,6 +109,40 @@ def test_damaged_lines_of_json_are_set_aside_and_the_rows_keep_their_numbers(tmp
     assert rows["reason"][1] == "damaged line: it is not a JSON object"
 
 
+DAMAGED = {
+    "u1,i1,1700000000": "it has 3 fields, and the header has 4",
+    "u1,i1,1700000000,3,": "it has 5 fields, and the header has 4",
+    '"u1,i1,1700000000,3': "it holds a quote that is not closed, or stands where none may be",
+    '"u1"x,i1,1700000000,3': "it holds a quote that is not closed, or stands where none may be",
+}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_damaged_lines_of_csv_are_set_aside_and_the_rows_keep_their_numbers(tmp_path: Path, end: str) -> None:
+    rows = GOOD.splitlines()
+    bad = list(DAMAGED)
+    lines = [rows[0], bad[0], "", *rows[1:3], *bad[1:3], '"u,""7""\n",i1,1700000000,3', *rows[3:], *bad[3:]]
+    file = tmp_path / "log.csv"
+    file.write_bytes((HEAD + "\n".join(lines)).replace("\n", end).encode())
+    with pytest.raises(DataError, match="log.csv cannot be read as csv: line "):
+        recsys.read_interactions(file)
+    log = _read(file)
+    assert len(log) == 61
+    assert f'u,"7"{end}' in log.users.ids.to_list()
+    aside = pl.read_parquet(tmp_path / "bad" / "rows.parquet")
+    assert aside["row"].to_list() == [2, 5, 6, 65]
+    assert aside["line"].to_list() == bad
+    assert aside["reason"].to_list() == [f"damaged line: {why}" for why in DAMAGED.values()]
+    counts = json.loads((tmp_path / "bad" / "counts.json").read_text())
+    assert (counts["rows"], counts["kept"], counts["quarantined"]) == (65, 61, 4)
+
+
+def test_damaged_lines_of_tsv_have_quotes_that_are_ordinary(tmp_path: Path) -> None:
+    (file := tmp_path / "log.tsv").write_text((HEAD + GOOD).replace(",", "\t") + 'u"1\ti1\n' + 'u"1\ti1\t1700000000\t3\n')
+    assert len(_read(file)) == 61
+    assert pl.read_parquet(tmp_path / "bad" / "rows.parquet")["line"].to_list() == ['u"1\ti1']
+
+
 @pytest.mark.parametrize(
     ("how", "told"),
     [

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import polars as pl
 
 from recsys.core.progress import log, warn
-from recsys.data.formats.dialect import SEPARATORS, Dialect, fields_of_any_length
+from recsys.data.formats.damaged_rows import without_damaged
+from recsys.data.formats.dialect import SEPARATORS, Damaged, Dialect, fields_of_any_length
 from recsys.data.formats.row_proof import Flaw, NotPlainError, Proof, prove
 from recsys.data.formats.text_bytes import Bytes, TextBytes, open_text, refuse_bad_utf8
 from recsys.data.formats.text_pieces import in_rows
@@ -36,6 +37,8 @@ class Delimited:
         None: quotes are ordinary characters.
     columns : list of str
         The fields of its first row.
+    damaged : callable, optional
+        See :class:`~recsys.data.formats.dialect.Dialect`.
     """
 
     text: TextBytes
@@ -43,6 +46,7 @@ class Delimited:
     separator: str
     quote: str | None
     columns: list[str]
+    damaged: Damaged | None = None
 
     @classmethod
     def open(cls, file: Path, kind: str, dialect: Dialect) -> Delimited:
@@ -55,7 +59,7 @@ class Delimited:
         """
         text = open_text(file, dialect.encoding)
         head, whole = text.first_lines()
-        return cls(text, kind, *dialect.resolved(file, kind, head, whole=whole))
+        return cls(text, kind, *dialect.resolved(file, kind, head, whole=whole), dialect.damaged)
 
     def refuse_repeated(self, column: str) -> None:
         """Raise a DataError if the header names a wanted column twice."""
@@ -163,6 +167,8 @@ class Delimited:
             text = _without_lone_returns(text, self.quote)
             log(f"{text.file}: some lines end in a carriage return alone; each is taken as a line end")
             proof = prove(text, self.separator, self.quote, width)
+        if proof.flaw is not None and self.damaged is not None:
+            return self._sifted(text, self.damaged)
         if proof.flaw is not None and proof.flaw.kind == "stray":
             text, proof = self._rewritten(text, proof.flaw)
         if proof.flaw is not None:
@@ -208,6 +214,13 @@ class Delimited:
             f"{where}line {flaw.line} has fewer fields than the header, {flaw.fields} instead of {width}{opened}; is it "
             f"cut off, or does a text without quotes hold a line end? {line!r}"
         )
+
+    def _sifted(self, text: TextBytes, tell: Damaged) -> tuple[TextBytes, Proof]:
+        """Empty the rows that cannot be read, and tell of each."""
+        refuse_bad_utf8(text, self.kind)
+        whole = text.whole().decode("utf-8")
+        sifted, rows = without_damaged(whole, self.separator, self.quote, len(self.columns), tell)
+        return TextBytes(text.file, sifted.encode()), Proof(rows, quotes=self.quote is not None)
 
     def _rewritten(self, text: TextBytes, flaw: Flaw) -> tuple[TextBytes, Proof]:
         """Quote all fields again, so that quotes within unquoted fields (``15" screen``) are ordinary characters.

@@ -39,8 +39,9 @@ class Dialect:
     null_values : tuple of str
         Texts that mean a missing value, such as ``NULL``.
     damaged : callable, optional
-        Told of each line of NDJSON that is no JSON object, by the number of its row, from 1, the reason and the line; the
-        row is then empty. By default, such a file is refused.
+        Told of each line of NDJSON that is no JSON object, and of each row of CSV or TSV with another number of fields than
+        the header or a quote where none may be: by the number of the row, from 1, the reason and the text; the row is then
+        empty. By default, such a file is refused.
 
     Raises
     ------
