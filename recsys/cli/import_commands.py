@@ -34,6 +34,9 @@ def import_log(arguments: Namespace) -> Answer:
             overwrite=arguments.overwrite,
             memory=arguments.memory,
             rules=rules,
+            on_error=arguments.on_error,
+            quarantine=arguments.quarantine,
+            quarantine_limit=arguments.quarantine_limit,
             **how,
         )
     facts = describe(Path(arguments.out))

@@ -27,6 +27,7 @@ from recsys.cli.import_flags import add_import_flags, add_verify_flag
 from recsys.cli.inspect_commands import add_page_flag
 from recsys.cli.log_flags import add_column_flags, add_log_flags, add_user_flags
 from recsys.cli.prepare_flags import add_prepare_flags
+from recsys.cli.quarantine_flags import add_quarantine_flags
 from recsys.cli.store_flags import add_export_flags, add_keys_flags, add_serve_flags
 from recsys.cli.text_flags import add_text_flags
 from recsys.cli.update_flags import add_update_flags
@@ -348,6 +349,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add_column_flags(store, "files of interactions, patterns or folders")
     add_text_flags(store)
+    add_quarantine_flags(store)
     add_import_flags(store)
 
     inspect = _command(subs, "inspect", "summarise a log or a store, or describe a bundle", "recsys inspect runs/ml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -17,6 +18,7 @@ from recsys.data.formats.table import Table
 from recsys.data.interactions import Interactions
 from recsys.data.log_request import LogRequest
 from recsys.data.order import Ties
+from recsys.data.quarantine import OnError, Quarantine
 from recsys.data.read import read_interactions
 from recsys.data.sources import Source, sources
 from recsys.data.store.append import append as append_to
@@ -52,6 +54,9 @@ class Reading(TypedDict, total=False):
     quote: str | None
     encoding: str | None
     null_values: str | Sequence[str] | None
+    on_error: OnError
+    quarantine: str | Path | None
+    quarantine_limit: float
 
 
 def import_log(
@@ -163,12 +168,17 @@ def _stream(source: Source, folder: Path, reading: Reading, bounds: Bounds, *, o
     how: dict[str, Any] = dict(reading)
     fmt = how.pop("format", None)
     words = [how.pop(name, None) for name in ("separator", "quote", "encoding", "null_values")]
+    bad = how.pop("on_error", "raise"), how.pop("quarantine", None), how.pop("quarantine_limit", 0.1)
+    request = LogRequest(**how)
+    aside = Quarantine.of(*bad, keep_unordered=request.drop_unordered)
+    dialect = Dialect.of(*words)
     stream_log(
         source,
         folder,
-        LogRequest(**how),
+        request,
         format=fmt,
-        dialect=Dialect.of(*words),
+        dialect=dialect if aside is None else replace(dialect, damaged=aside.tell),
+        aside=aside,
         null_values=words[-1],
         bounds=bounds,
         told=names_of(source),

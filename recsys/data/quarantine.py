@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, NoReturn, get_args
 
 import polars as pl
 
@@ -82,8 +82,10 @@ class Quarantine:
         """Keep a row that could not be read; see :attr:`recsys.data.formats.dialect.Dialect.damaged`."""
         self.damaged[row] = (why, text)
 
-    def sift(self, raw: pl.DataFrame, names: Mapping[str, str], source: str, *, words: bool | None) -> pl.DataFrame:
-        """Set aside the rows of one file that cannot be used.
+    def sift(
+        self, raw: pl.DataFrame, names: Mapping[str, str], source: str, *, words: bool | None, skipped: int = 0
+    ) -> pl.DataFrame:
+        """Set aside the rows of one file, or of a piece of it, that cannot be used.
 
         Parameters
         ----------
@@ -95,6 +97,8 @@ class Quarantine:
             The file.
         words : bool or None
             True: ids such as NULL cannot be used.
+        skipped : int
+            Rows of the file before those of ``raw``.
 
         Returns
         -------
@@ -108,16 +112,16 @@ class Quarantine:
         ]
         marked = raw.select(pl.concat_str(reasons, separator="; ", ignore_nulls=True).alias("reason"))["reason"]
         lines = pl.Series("line", [None], dtype=pl.String).new_from_index(0, raw.height)
-        if self.damaged:
-            places = [place - 1 for place in self.damaged]
-            marked = marked.scatter(places, [f"damaged line: {why}" for why, _ in self.damaged.values()])
-            lines = lines.scatter(places, [text for _, text in self.damaged.values()])
-            self.damaged.clear()
+        here = [row for row in self.damaged if row <= skipped + raw.height]
+        if here:
+            places, told = [row - 1 - skipped for row in here], [self.damaged.pop(row) for row in here]
+            marked = marked.scatter(places, [f"damaged line: {why}" for why, _ in told])
+            lines = lines.scatter(places, [text for _, text in told])
         bad = marked != ""
         if not bad.any():
             return raw
         values = pl.DataFrame({theirs: _as_text(raw[name]) for name, theirs in names.items()}).to_struct(_RAW)
-        row = pl.select(pl.int_range(1, raw.height + 1, dtype=pl.Int64)).to_series()
+        row = pl.select(pl.int_range(skipped + 1, skipped + raw.height + 1, dtype=pl.Int64)).to_series()
         aside = pl.DataFrame({"row": row, "reason": marked, "line": lines, _RAW: values}).filter(bad)
         self.parts.append(aside.select(pl.lit(source).alias("file"), "row", "reason", "line", _RAW))
         return raw.filter(~bad)
@@ -199,6 +203,11 @@ class Quarantine:
             f"{counts['rows']:,} rows read: {counts['kept']:,} kept, {counts['quarantined']:,} quarantined in {self.folder}"
             f"{f' ({why})' if why else ''}"
         )
+
+
+def refuse_all() -> NoReturn:
+    """Refuse a log of which nothing is left."""
+    raise DataError("every row was quarantined, so there is no log; look at what is read as user, item and time")
 
 
 def _as_text(column: pl.Series) -> pl.Series:

@@ -29,7 +29,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.log_request import DROP_HINT, LogRequest
 from recsys.data.order import Ties
 from recsys.data.parse import ParsedColumns, check_ids, parse_columns, unique_ids
-from recsys.data.quarantine import OnError, Quarantine
+from recsys.data.quarantine import OnError, Quarantine, refuse_all
 from recsys.data.sources import Source, sources, tables_of
 from recsys.data.times.units import TimeUnit
 from recsys.data.user_table import UserFeature, UserTable, check_choice
@@ -179,7 +179,7 @@ def read_interactions(
     if aside is not None:
         aside.check()
         if not parts:
-            raise DataError("every row was quarantined, so there is no log; look at what is read as user, item and time")
+            refuse_all()
     events = join_columns(parts, time_unit, drop_unordered=request.drop_unordered, hint=DROP_HINT)
     log = Interactions.from_events(
         events,

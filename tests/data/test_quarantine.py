@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import recsys
 from recsys.cli.parser import main
 from recsys.data import quarantine
+from recsys.data.streaming.bounds import Bounds
 from recsys.errors import ConfigError, DataError
 
 HEAD = "user_id,item_id,timestamp,stars\n"
@@ -141,6 +142,37 @@ def test_damaged_lines_of_tsv_have_quotes_that_are_ordinary(tmp_path: Path) -> N
     (file := tmp_path / "log.tsv").write_text((HEAD + GOOD).replace(",", "\t") + 'u"1\ti1\n' + 'u"1\ti1\t1700000000\t3\n')
     assert len(_read(file)) == 61
     assert pl.read_parquet(tmp_path / "bad" / "rows.parquet")["line"].to_list() == ['u"1\ti1']
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_an_import_sets_the_same_rows_aside_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, append: bool
+) -> None:
+    monkeypatch.setattr("recsys.data.importing.Bounds.of", lambda _: Bounds(rows=7, events=50, memory=1 << 30))
+    lines = (BAD + GOOD).splitlines()
+    file = _file(tmp_path, "\n".join([*lines[:20], *list(DAMAGED)[:2], *lines[20:]]))
+    read = _read(file, quarantine_limit=0.2)
+    how: dict[str, Any] = {
+        "weight": "stars",
+        "on_error": "quarantine",
+        "quarantine": tmp_path / "aside",
+        "quarantine_limit": 0.2,
+    }
+    if append:
+        (tmp_path / "old").mkdir()
+        recsys.import_log(_file(tmp_path / "old", GOOD), tmp_path / "store", weight="stars")
+    log = recsys.import_log(file, tmp_path / "store", append=append, quarantine=tmp_path / "aside", **how)
+    assert len(log) == len(read) + 60 * append == 60 * (1 + append)
+    for name in ("rows.parquet", "counts.json"):
+        assert (tmp_path / "aside" / name).read_bytes() == (tmp_path / "bad" / name).read_bytes()
+
+
+def test_an_import_of_which_too_much_is_dirt_leaves_no_store(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"on_error": "quarantine", "quarantine": tmp_path / "bad", "timestamp": "item_id"}
+    for limit, told in ((0.1, "60 of 60 rows cannot be used"), (1.0, "every row was quarantined")):
+        with pytest.raises(DataError, match=told):
+            recsys.import_log(_file(tmp_path, GOOD), tmp_path / "store", quarantine_limit=limit, **how)
+    assert [one.name for one in tmp_path.iterdir()] == ["log.csv"]
 
 
 @pytest.mark.parametrize(

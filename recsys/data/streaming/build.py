@@ -25,6 +25,7 @@ from recsys.data.interactions import Interactions
 from recsys.data.log_request import LogRequest
 from recsys.data.look_alikes import tell_alike_types
 from recsys.data.order import log_duplicates, log_left_out, log_order, places_of
+from recsys.data.quarantine import Quarantine
 from recsys.data.sorting import first_of_equals, ordering_keys, shuffled, sorted_columns
 from recsys.data.sources import Source, sources, tables_of
 from recsys.data.store.opening import open_store
@@ -51,6 +52,7 @@ def stream_log(
     told: Sequence[str] = (),
     overwrite: bool = False,
     held: Held | None = None,
+    aside: Quarantine | None = None,
 ) -> Interactions:
     """Write the log of some files into a store, and open it; it equals what :func:`recsys.read_interactions` returns.
 
@@ -72,6 +74,8 @@ def stream_log(
         Whether a store may be replaced.
     held : Held, optional
         The lock on ``out``, if the caller has it.
+    aside : Quarantine, optional
+        For the rows that cannot be used; it is written before the store takes its name.
 
     Raises
     ------
@@ -84,7 +88,7 @@ def stream_log(
     check_target(target, overwrite=overwrite)
     with scratch(target) as folder:
         tables = tables_of(sources(source), format, MOVIELENS_INTERACTIONS, dialect)
-        found = scan(tables, request, folder, bounds, lambda table: table.words(null_values))
+        found = scan(tables, request, folder, bounds, lambda table: table.words(null_values), aside)
         settled = settle(found, request)
         writing = _Writing(found, settled, request, Buckets(folder, settled.lengths, bounds.events))
         writing.fill_buckets()
@@ -98,6 +102,8 @@ def stream_log(
             held=held,
         ) as writer:
             writing.write(writer, told)
+            if aside is not None:
+                aside.write()
     log = open_store(target)
     certain = request.unordered or log.order_column is not None
     log_order(log.ordered_by, log.histories, len(log.items), None if certain else found.others, request.weight)

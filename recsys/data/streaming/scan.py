@@ -20,6 +20,7 @@ from recsys.data.event_types import check_event_types
 from recsys.data.formats.table import Table
 from recsys.data.log_request import LogRequest
 from recsys.data.parse import PARSERS, check_events, event_column
+from recsys.data.quarantine import Quarantine, refuse_all
 from recsys.data.streaming.bounds import Bounds
 from recsys.data.streaming.ids import IdColumn, MergedIds
 from recsys.data.streaming.progress import rows_read
@@ -138,7 +139,14 @@ class Scan:
     others: tuple[str, ...]
 
 
-def scan(tables: Iterator[Table], request: LogRequest, folder: Path, bounds: Bounds, words: Words) -> Scan:
+def scan(
+    tables: Iterator[Table],
+    request: LogRequest,
+    folder: Path,
+    bounds: Bounds,
+    words: Words,
+    aside: Quarantine | None = None,
+) -> Scan:
     """Read all tables, piece by piece.
 
     Parameters
@@ -151,11 +159,13 @@ def scan(tables: Iterator[Table], request: LogRequest, folder: Path, bounds: Bou
     bounds : Bounds
     words : callable
         Table → whether to refuse ids such as NULL in it; see :func:`recsys.data.parse.check_ids`.
+    aside : Quarantine, optional
+        For the rows that cannot be used, which are then left out.
 
     Raises
     ------
     DataError
-        A table or a value cannot be used; the message names it.
+        A table or a value cannot be used; the message names it. Too many rows are set aside.
     """
     users, items, types = MergedIds("user"), MergedIds("item"), Vocabulary(pl.String())
     found, others = list[Scanned](), dict[str, None]()
@@ -163,18 +173,32 @@ def scan(tables: Iterator[Table], request: LogRequest, folder: Path, bounds: Bou
         for number, table in enumerate(tables):
             wanted = request.columns_of(table)
             others |= dict.fromkeys(name for name in table.columns if name not in wanted.values())
-            one = _Reader(table, wanted, folder, f"{number:06}", words(table))
+            one = _Reader(table, wanted, folder, f"{number:06}", words(table), aside)
             for height, share in one.read(bounds):
                 told(height, table.name, share)
-            found.append(one.scanned(users, items, types))
+            if one.heights or aside is None or not one.done:
+                found.append(one.scanned(users, items, types))
+    if aside is not None:
+        aside.check()
+        if not found:
+            refuse_all()
     return Scan(found, users, items, types, tuple(others))
 
 
 class _Reader:
     """One table that is being read."""
 
-    def __init__(self, table: Table, wanted: dict[str, str], folder: Path, stem: str, words: bool | None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        wanted: dict[str, str],
+        folder: Path,
+        stem: str,
+        words: bool | None,
+        aside: Quarantine | None,
+    ) -> None:
         self.table, self.wanted, self.folder, self.stem = table, wanted, folder, stem
+        self.words, self.aside, self.done = words, aside, 0
         self.types = Counter(pl.String())
         self.where = {ours: f"{table.name}, column {theirs!r}" for ours, theirs in wanted.items()}
         self.ids = {name: IdColumn(self.where[name], words) for name in (USER, ITEM)}
@@ -183,20 +207,25 @@ class _Reader:
 
     def read(self, bounds: Bounds) -> Iterator[tuple[int, float]]:
         """Parse the pieces and write them; yield the rows of each, and the share of the table that is read by then."""
-        for piece, share in self.table.pieces(self.wanted, bounds.rows):
-            if piece.height == 0:
+        for raw, share in self.table.pieces(self.wanted, bounds.rows):
+            if raw.height == 0:
                 continue
-            if piece.height > 2 * bounds.rows and self.table.format is not None:
+            if raw.height > 2 * bounds.rows and self.table.format is not None:
                 warn(
-                    f"{self.table.name}: its {piece.height:,} rows were read at once, as its format ({self.table.format}) "
+                    f"{self.table.name}: its {raw.height:,} rows were read at once, as its format ({self.table.format}) "
                     f"allows no other way, and may have taken more memory than was allowed; write it as Parquet, or in "
                     f"several files"
                 )
-            file = self.folder / f"{self.stem}-{len(self.files):06}.arrow"
-            self._parsed(piece, sum(self.heights)).write_ipc(file, compression="uncompressed")
-            self.files.append(file)
-            self.heights.append(piece.height)
-            yield piece.height, share
+            piece = raw
+            if self.aside is not None:
+                piece = self.aside.sift(raw, self.wanted, self.table.name, words=self.words, skipped=self.done)
+            self.done += raw.height
+            if piece.height:
+                file = self.folder / f"{self.stem}-{len(self.files):06}.arrow"
+                self._parsed(piece, sum(self.heights)).write_ipc(file, compression="uncompressed")
+                self.files.append(file)
+                self.heights.append(piece.height)
+            yield raw.height, share
 
     def _parsed(self, piece: pl.DataFrame, skipped: int) -> pl.DataFrame:
         columns: dict[str, pl.Series | Int32] = {name: self.ids[name].add(piece[name]) for name in (USER, ITEM)}
