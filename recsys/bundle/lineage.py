@@ -11,7 +11,7 @@ def lineage_facts(lineage: dict[str, Any]) -> dict[str, str]:
     """The facts of a lineage, each as one line; see :attr:`recsys.bundle.contents.Bundle.lineage`."""
     facts = {
         "parent": str(lineage.get("parent") or "not saved"),
-        "updates": f"{lineage.get('updates', 1):,} since the model was trained anew",
+        "updates": f"{lineage.get('updates', 1):,} since the model was trained",
     }
     for name in ("events", "users", "items"):
         if counts := lineage.get(name):
@@ -23,16 +23,18 @@ def lineage_facts(lineage: dict[str, Any]) -> dict[str, str]:
         facts["cpu seconds"] = f"{spent:,.1f}"
     if options := lineage.get("options"):
         facts["options"] = ", ".join(f"{name} {value}" for name, value in options.items())
-    if verdict := lineage.get("gate"):
-        facts["gate"] = str(verdict.get("verdict", verdict)) if isinstance(verdict, dict) else str(verdict)
+    if isinstance(gate := lineage.get("gate"), dict):
+        facts["gate"] = str(gate.get("verdict", "judged")) + (", accepted by force" if lineage.get("forced") else "")
     return facts
 
 
 def lineage_sentence(lineage: dict[str, Any]) -> str:
     """What an update did to trained weights, for a model card; with a blank before it."""
+    parent = f" Its parent is the bundle {lineage['parent'][:12]}." if lineage.get("parent") else ""
+    if not lineage.get("updates", 1):
+        return f" It was trained anew, on what that bundle knew and on later events.{parent}"
     events, items, users = (lineage.get(name) or {"old": 0, "new": 0} for name in ("events", "items", "users"))
     times = f", from {_span(lineage['new_times'])}" if lineage.get("new_times") else ""
-    parent = f" Its parent is the bundle {lineage['parent'][:12]}." if lineage.get("parent") else ""
     count = lineage.get("updates", 1)
     often = "once" if count == 1 else f"{count:,} times, lastly"
     return (

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from recsys.core.ragged import Bool, Int64, Ragged, ragged_positions
 from recsys.training.windows import Batch, WindowBatches
 
+_SOONER = 10.0
+"""How much more often a window is drawn that is read for its new events anyway: its old ones cost next to nothing more."""
+
 
 @dataclass(eq=False, kw_only=True)
 class UpdateBatches(WindowBatches):
@@ -19,7 +22,8 @@ class UpdateBatches(WindowBatches):
 
     Windows are cut as in the first training, so that a new event is predicted from contexts of every length. Old windows
     are drawn without replacement, with a chance that halves with each ``recency`` of the log that they lie further back,
-    until they hold ``replay`` old targets for each new one; where such a window holds new targets too, it is read once.
+    until they hold ``replay`` old targets for each new one; those that hold new targets too, and are read in any case, are
+    drawn first more often than not.
 
     Parameters
     ----------
@@ -52,6 +56,7 @@ class UpdateBatches(WindowBatches):
         new = self._before[first + sizes] - self._before[first]
         old = sizes - new
         keys = generator.exponential(size=len(sizes)) * np.exp2(self._halvings[first + sizes - 1])
+        keys[new > 0] /= _SOONER
         order = np.argsort(keys, kind="stable")  # drawing by weight without replacement (Efraimidis and Spirakis, 2006)
         held = np.cumsum(old[order])
         drawn = np.zeros(len(sizes), dtype=np.bool_)
