@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from recsys.evaluation.frames import evaluate_frame
     from recsys.index.spec import IndexSpec
     from recsys.pipeline.drift import drift
+    from recsys.pipeline.hub import from_hub, push_to_hub
     from recsys.pipeline.update import update
     from recsys.server.client import AsyncClient, Client
     from recsys.serving.batch.run import recommend_to_parquet
@@ -77,12 +78,14 @@ _HOMES = {
     "drift": "recsys.pipeline.drift",
     "evaluate": "recsys.evaluation.evaluate",
     "evaluate_frame": "recsys.evaluation.frames",
+    "from_hub": "recsys.pipeline.hub",
     "import_log": "recsys.data.importing",
     "item_split": "recsys.data.item_split",
     "leave_last_out": "recsys.data.split",
     "load": "recsys.serving.load",
     "open_store": "recsys.data.store.opening",
     "prepare": "recsys.data.recipes.prepare",
+    "push_to_hub": "recsys.pipeline.hub",
     "random_split": "recsys.data.split",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",
@@ -125,12 +128,14 @@ __all__ = [
     "drift",
     "evaluate",
     "evaluate_frame",
+    "from_hub",
     "import_log",
     "item_split",
     "leave_last_out",
     "load",
     "open_store",
     "prepare",
+    "push_to_hub",
     "random_split",
     "read_catalog",
     "read_interactions",
