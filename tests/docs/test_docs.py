@@ -16,6 +16,8 @@ START = DOCS / "start.md"
 BY_HAND = {
     "README.md": "tests/test_readme.py runs its first block",
     "docs/serving.md": "they need a server: tests/server",
+    "docs/updating.md": "they train: tests/pipeline/test_update.py",
+    "docs/privacy.md": "they train: tests/privacy",
     "docs/data.md": "they need databases and stores: tests/data",
 }
 """Page → why its Python is not run here; it is compiled."""
