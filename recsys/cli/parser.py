@@ -12,6 +12,7 @@ from recsys.baselines import REGISTRY
 from recsys.cli import (
     commands,
     completion,
+    compress_commands,
     evaluate_commands,
     export_commands,
     import_commands,
@@ -87,6 +88,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "prepare": prepare_commands.prepare,
     "import": import_commands.import_log,
     "inspect": commands.inspect,
+    "compress": compress_commands.compress,
     "export": export_commands.export,
     "export-events": store_commands.export_events,
     "keys": store_commands.keys,
@@ -362,6 +364,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_serve_flags(
         _command(subs, "serve", "answer requests over HTTP from a bundle", "recsys serve runs/ml --db sqlite:///recsys.db")
     )
+    compress_commands.add_compress_flags(
+        _command(
+            subs, "compress", "measure what of a bundle can be smaller, and keep the smallest that ranks as well",
+            "recsys compress runs/ml --recall-loss 1% --out runs/ml-small",
+        )
+    )  # fmt: skip
     export_commands.add_export_flags(
         _command(
             subs, "export", "write a bundle as ONNX, with all that it takes to answer without PyTorch",

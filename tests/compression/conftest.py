@@ -29,11 +29,11 @@ FULL: dict[str, Any] = {
 """Every option that a user tower reads by."""
 
 
-def make_bundle(encoder: Path | None, **options: Any) -> Bundle:
+def make_bundle(encoder: Path | None, *, events: bool = True, **options: Any) -> Bundle:
     """An untrained model of the ring, whose weights are anything but where they start."""
-    events = make_events(length=12)
-    kinds = pl.Series("event_type", np.where(np.arange(events.height) % 3 == 0, "buy", "view"))
-    log = Interactions.from_frame(events.with_columns(kinds, pl.col("timestamp") * 1000))
+    frame = make_events(length=12).with_columns(pl.col("timestamp") * 1000)
+    kinds = pl.Series("event_type", np.where(np.arange(frame.height) % 3 == 0, "buy", "view"))
+    log = Interactions.from_frame(frame.with_columns(kinds) if events else frame)
     items = make_items().with_columns(price=pl.Series(np.arange(32) * 1.5))
     catalog = Catalog.from_frame(items, text=["title"])
     log = log.with_items(catalog.items.ids)
