@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install -q --no-compile -c constraints.txt torch
 	$(BIN)/pip install -q -c constraints.txt uv
 	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '$(EXTRAS)' \
-		|| $(BIN)/pip install -q -c constraints.txt -e '$(EXTRAS)'
+		|| $(BIN)/pip install -q --no-compile -c constraints.txt -e '$(EXTRAS)'
 	@touch $(READY)
 
 demo: $(READY)  ## set up, then make a shop, train on it, compare and recommend (about 5 minutes)
@@ -31,7 +31,7 @@ serve: $(READY)  ## set up, make the demo if there is none, and serve it with a 
 	$(BIN)/recsys serve runs/demo/bundle --open --db sqlite:///runs/demo/server.db
 
 test: $(READY)  ## set up, then run the tests
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## format, lint, types, spelling
 	$(BIN)/ruff format --check .

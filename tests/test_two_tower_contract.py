@@ -23,7 +23,7 @@ class QuickTwoTower(TwoTower):
     """Small towers with a training of their own, since the contract says only ``fit(train, catalog)``."""
 
     def fit(self, train: Interactions, catalog: Catalog | None = None, **_: Any) -> QuickTwoTower:  # type: ignore[override]
-        super().fit(train, catalog, training=Training(epochs=60, learning_rate=1e-2, device="cpu"))
+        super().fit(train, catalog, training=Training(epochs=30, learning_rate=1e-2, device="cpu"))
         return self
 
 

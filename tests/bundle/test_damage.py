@@ -197,8 +197,11 @@ def test_parts_that_are_swapped_for_others_are_refused(made: tuple[Path, Retriev
 
 
 def test_a_bundle_is_as_readable_as_the_umask_says(made: tuple[Path, Retriever], tmp_path: Path) -> None:
-    code = "import os, sys, recsys; os.umask(0o027); recsys.load(sys.argv[1]).save(sys.argv[2])"
-    subprocess.run([sys.executable, "-c", code, str(made[0]), str(tmp_path / "run")], check=True)
+    before = os.umask(0o027)
+    try:
+        made[1].save(tmp_path / "run")
+    finally:
+        os.umask(before)
     modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "run").rglob("*")}
     assert "index_rows.safetensors" in modes
     assert set(modes.values()) == {0o640}
@@ -223,22 +226,28 @@ def test_saving_through_a_link_writes_into_its_target(made: tuple[Path, Retrieve
 def test_who_is_killed_while_saving_leaves_the_old_bundle_or_the_new_and_the_next_writer_cleans_up(
     made: tuple[Path, Retriever], tmp_path: Path
 ) -> None:
+    """One writer is really killed; before that, it keeps what a kill at each earlier moment would have left."""
     folder = Path(shutil.copytree(made[0], tmp_path / "run"))
     code = """
-import os, sys, recsys
+import os, shutil, sys, recsys
 from recsys.core import files
 retriever = recsys.load(sys.argv[1])
-real, left = files.sync, [int(sys.argv[2])]
+real, moment = files.sync, [0]
 def sync(path):
-    left[0] -= 1
-    if left[0] < 0:
+    moment[0] += 1
+    shutil.copytree(sys.argv[1], f"{sys.argv[2]}/{moment[0]}")
+    if moment[0] == 14:
         os.kill(os.getpid(), 9)
     real(path)
 files.sync = sync
 retriever.save(sys.argv[1], overwrite=True)
 """
-    for moment in (0, 6, 12, 13):
-        subprocess.run([sys.executable, "-c", code, str(folder), str(moment)], check=False)
-        assert recsys.load(folder).recommend("u1", k=3).height == 3
+    (tmp_path / "moments").mkdir()
+    done = subprocess.run([sys.executable, "-c", code, str(folder), str(tmp_path / "moments")], check=False)
+    assert done.returncode == -9
+    for left in ((tmp_path / "moments" / str(moment)) for moment in range(1, 15)):
+        manifest.verify(left)
+    assert recsys.load(folder).recommend("u1", k=3).height == 3
+    assert len([entry.name for entry in tmp_path.iterdir() if "run" in entry.name]) > 1
     made[1].save(folder, overwrite=True)
     assert [entry.name for entry in tmp_path.iterdir() if "run" in entry.name] == ["run"]

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -40,6 +41,48 @@ def start(words: list[str], **how: object) -> subprocess.Popen[str]:
     )
 
 
+ENDLESS = ["--epochs", "100000", "--patience", "0"]
+
+
+def wait_for(state: Path) -> None:
+    end = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def stopped_process(words: list[str], state: Path, number: signal.Signals) -> tuple[int, str]:
+    """Stop a process of its own."""
+
+    def usual() -> None:
+        signal.signal(number, signal.SIG_DFL)  # under nohup a hangup is ignored, and by all children
+
+    with start(words, preexec_fn=usual) as process:
+        wait_for(state)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def stopped_here(
+    words: list[str], state: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """Stop the command in this process, which gets the signal as any other would."""
+
+    def stop() -> None:
+        wait_for(state)
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    try:
+        code = main(words)
+    finally:
+        stopping.join()
+        signal.signal(number, before)
+    return code, capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("number", "code", "says"),
     [
@@ -52,37 +95,28 @@ def test_a_fit_that_is_stopped_says_that_resume_goes_on(
     number: signal.Signals, code: int, says: str, log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = log.parent / "checkpoints" / "run" / "state.safetensors"
-
-    def usual() -> None:
-        signal.signal(number, signal.SIG_DFL)  # under nohup a hangup is ignored, and by all children
-
-    with start([*fit_words(log), "--epochs", "100000", "--patience", "0"], preexec_fn=usual) as process:
-        while process.poll() is None and not state.exists():
-            time.sleep(0.01)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
+    words = [*fit_words(log), *ENDLESS]
+    own = number == signal.SIGTERM
+    found, err = stopped_process(words, state, number) if own else stopped_here(words, state, number, capsys)
+    assert found == code, err
     last = err.strip().splitlines()[-1]
     assert last.startswith(f"recsys: {says}; nothing half-written is left, and the run's last checkpoint is in ")
     assert "the same command with --resume goes on" in last
     assert "Traceback" not in err
     assert sorted(one.name for one in state.parent.iterdir()) == [state.name]
     assert {one.name for one in log.parent.iterdir()} - {"logs"} == {"checkpoints", "log.csv"}
-    assert main([*fit_words(log), "--epochs", "100000", "--patience", "0"]) == 2
+    assert main([*fit_words(log), *ENDLESS]) == 2
     assert "holds the checkpoint of an earlier run" in capsys.readouterr().err
 
 
-def test_a_hangup_that_is_ignored_stays_ignored(log: Path) -> None:
-    def deaf() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    state = log.parent / "checkpoints" / "run" / "state.safetensors"
-    with start([*fit_words(log), "--epochs", "8", "--split", "none"], preexec_fn=deaf) as process:
-        while process.poll() is None and not state.exists():
-            time.sleep(0.01)
-        process.send_signal(signal.SIGHUP)
-        _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stoppable():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_error_of_tidying_up_after_a_stop_is_the_stop() -> None:

@@ -118,12 +118,15 @@ NEEDING = ["evaluate NO", "report NO --out x.html", "recommend NO --users u1", "
 NEEDING += ["search NO x", "explain NO i1 --user u1", "index NO", "compare NO --baselines popularity", "inspect NO"]
 
 
-@pytest.mark.parametrize("words", NEEDING)
-@pytest.mark.parametrize("name", ["absent", "log.csv", "empty", "a [b]\n'c' ü"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        *((words, "absent") for words in NEEDING),
+        *((words, name) for words in NEEDING[:2] for name in ("log.csv", "empty", "a [b]\n'c' ü")),
+    ],
+)
 def test_what_is_no_bundle_is_one_line(world: Path, capsys: pytest.CaptureFixture[str], words: str, name: str) -> None:
     (world / "empty").mkdir(exist_ok=True)
-    if words.startswith("inspect") and name == "log.csv":
-        return
     refused(capsys, *[one.replace("NO", str(world / name)) for one in words.split()])
 
 
@@ -167,7 +170,7 @@ def test_an_answer_without_items_says_so(world: Path, capsys: pytest.CaptureFixt
     assert (code, out.splitlines()[0].split(":")[0]) == (0, "no item is left")
 
 
-@pytest.mark.parametrize("name", ["a [1]", "two words", "new\nline", "größe 🚂", "-dash", "it's", "a;b", "*"])
+@pytest.mark.parametrize("name", ["a [1]", "new\nline", "größe 🚂", "-dash", "it's; *"])
 def test_a_bundle_may_stand_anywhere(
     world: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

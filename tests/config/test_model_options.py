@@ -128,10 +128,8 @@ def test_a_filter_of_each_member_travels_with_the_bundle(fit: Fit, tmp_path: Pat
 
 
 TUNED: dict[str, dict[str, Any]] = {
-    "lora": {"encoder_mode": "lora"},
     "lora of the top": {"encoder_mode": "lora", "trainable_layers": 1, "texts_per_step": 7},
     "full": {"encoder_mode": "full"},
-    "full of the top": {"encoder_mode": "full", "trainable_layers": 2, "texts_per_step": 7},
 }
 
 

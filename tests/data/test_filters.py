@@ -273,7 +273,7 @@ predicates = st.recursive(
 )
 
 
-@settings(max_examples=250)
+@settings(max_examples=80)
 @given(node=predicates)
 def test_a_predicate_matches_the_rows_for_which_a_naive_reading_is_true(node: Node) -> None:
     text, holds = node

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from recsys.data.interactions import Interactions
 from recsys.errors import DataError, RecsysError
 
-small = settings(max_examples=50, deadline=None, derandomize=True, database=None)
+small = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 
 Event = tuple[int, int, int]
 """User, item, timestamp."""

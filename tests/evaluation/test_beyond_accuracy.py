@@ -33,7 +33,7 @@ from tests.evaluation.beyond_oracles import (
 
 
 @pytest.mark.parametrize("name", COMPUTED)
-@settings(deadline=None, max_examples=70)
+@settings(deadline=None, max_examples=25)
 @given(w=worlds(), k=st.integers(1, 12))
 def test_it_agrees_with_plain_loops(name: str, w: World, k: int) -> None:
     expected = [oracle(name, w, user, k) for user in range(len(w.ranked))]
@@ -176,7 +176,7 @@ def test_calibration_is_worst_where_the_list_has_nothing_of_the_history() -> Non
     assert beyond.calibration(rows([[1]]), rows([[0]]), matrix([{0}, {1}]), 1) == pytest.approx([math.log(100)])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(w=worlds(), data=st.data())
 def test_a_list_with_the_shares_of_the_history_is_calibrated(w: World, data: st.DataObject) -> None:
     again = [data.draw(st.permutations(one)) for one in w.ranked]

@@ -14,7 +14,7 @@ from recsys.evaluation import beyond_accuracy as beyond
 from tests.evaluation.beyond_oracles import N_ITEMS, NAN, Lists, World, ints, rows, worlds
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(w=worlds(), k=st.integers(1, 12))
 def test_exposure_and_what_follows_from_it_agree_with_plain_loops(w: World, k: int) -> None:
     shown = beyond.exposure(rows(w.ranked), N_ITEMS, k)
@@ -31,7 +31,7 @@ def test_exposure_and_what_follows_from_it_agree_with_plain_loops(w: World, k: i
     assert beyond.exposure_share(shown, ints(groups), 4).tolist() == pytest.approx(expected, nan_ok=True)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(w=worlds(), k=st.integers(1, 12))
 def test_a_longer_cut_shows_more_and_leaves_more_short(w: World, k: int) -> None:
     short, long = (beyond.exposure(rows(w.ranked), N_ITEMS, cut) for cut in (k, k + 1))
@@ -56,7 +56,7 @@ def test_shares_of_exposure_add_up_and_grow_with_the_labels() -> None:
     assert share.tolist() == [0.3, 0.2, 0.5]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(lists=st.lists(st.lists(st.integers(-3, 12), max_size=8), max_size=5), k=st.integers(1, 9))
 def test_quality_agrees_with_plain_loops(lists: Lists, k: int) -> None:
     shown = [one[:k] for one in lists]
@@ -76,7 +76,7 @@ def test_thirds_by_hand() -> None:
     assert beyond.popularity_thirds(ints([])).tolist() == []
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(counts=st.lists(st.integers(0, 6), max_size=20))
 def test_thirds_agree_with_plain_loops(counts: list[int]) -> None:
     expected, ahead = [3] * len(counts), 0

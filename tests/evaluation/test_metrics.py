@@ -91,14 +91,14 @@ def test_a_metric_agrees_with_plain_loops(name: str, users: tuple[Lists, Lists],
 
 
 @pytest.mark.parametrize("name", PER_USER)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(users=judged_users(), k=st.integers(1, 15))
 def test_a_metric_lies_between_0_and_1(name: str, users: tuple[Lists, Lists], k: int) -> None:
     assert all(0.0 <= value <= 1.0 for value in values(name, *users, k))
 
 
 @pytest.mark.parametrize("name", ["recall", "hit_rate", "mrr", "map"])
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(users=judged_users(), k=st.integers(1, 14))
 def test_a_longer_list_is_never_worse(name: str, users: tuple[Lists, Lists], k: int) -> None:
     short, long = values(name, *users, k), values(name, *users, k + 1)
@@ -106,7 +106,7 @@ def test_a_longer_list_is_never_worse(name: str, users: tuple[Lists, Lists], k: 
 
 
 @pytest.mark.parametrize("name", PER_USER)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(users=judged_users(), k=st.integers(1, 15), data=st.data())
 def test_the_order_of_users_only_orders_the_values(
     name: str, users: tuple[Lists, Lists], k: int, data: st.DataObject
@@ -180,7 +180,7 @@ def test_coverage_counts_each_item_once_over_all_lists_up_to_k() -> None:
     assert [coverage(ranked, 8, k) for k in (1, 2, 3, 10)] == [2 / 8, 2 / 8, 4 / 8, 4 / 8]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(users=judged_users(), k=st.integers(1, 15))
 def test_coverage_agrees_with_plain_loops(users: tuple[Lists, Lists], k: int) -> None:
     ranked, _ = users

@@ -18,7 +18,7 @@ NAN = float("nan")
 numbers = st.integers(-4, 4).map(lambda number: number / 2)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(values=st.lists(numbers, min_size=1, max_size=4), level=st.sampled_from([0.5, 0.8, 0.95]))
 def test_the_ends_are_quantiles_of_the_means_of_all_resamples(values: list[float], level: float) -> None:
     means = np.array([sum(drawn) / len(values) for drawn in product(values, repeat=len(values))])
@@ -148,7 +148,7 @@ def exact_p(differences: list[float]) -> float:
     return sum(one >= seen - rounding for one in sums) / len(sums)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(differences=st.lists(numbers | st.floats(-2, 2), min_size=1, max_size=8))
 def test_p_approaches_the_share_of_all_signs(differences: list[float]) -> None:
     p = paired_test(differences, [0.0] * len(differences), samples=4000)
@@ -202,7 +202,7 @@ def test_holm_by_hand() -> None:
     assert holm([0.2]).tolist() == [0.2]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(p=st.lists(st.integers(0, 20).map(lambda part: part / 20), min_size=1, max_size=8))
 def test_holm_agrees_with_plain_loops(p: list[float]) -> None:
     ordered = sorted(p)

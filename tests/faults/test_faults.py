@@ -59,7 +59,7 @@ def test_damaged_files_give_no_other_results(tmp_path: Path) -> None:
 
 
 def test_loads_beside_saves_see_one_version(tmp_path: Path) -> None:
-    held(loads.run(tmp_path, 60 * TIMES))
+    held(loads.run(tmp_path, 30 * TIMES))
 
 
 def test_a_killed_process_leaves_what_the_next_goes_on_from(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def tied_searches(draw: st.DrawFn) -> tuple[Float32, Float32, Lists]:
     return vectors, queries, draw(st.lists(rows, min_size=n_queries, max_size=n_queries))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(case=tied_searches(), k=st.integers(1, 30))
 def test_search_is_a_sort_of_all_scores_by_score_then_row(case: tuple[Float32, Float32, Lists], k: int) -> None:
     vectors, queries, exclude = case

@@ -48,7 +48,7 @@ def test_top_k_is_a_sort_by_score_then_column(dtype: torch.dtype, case: tuple[li
     assert ranked.scores.dtype == np.float32
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10_000), k=st.sampled_from([1, 3, 50, 400]), distinct=st.sampled_from([1, 3, 1000]))
 def test_top_k_is_a_sort_also_on_wide_rows(seed: int, k: int, distinct: int) -> None:
     rng = np.random.default_rng(seed)
@@ -122,7 +122,7 @@ def test_a_row_has_the_same_answer_alone_and_in_a_large_batch() -> None:
         assert alone.scores.tolist() == together.take(np.array([row])).scores.tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-2, 2), min_size=1, max_size=12), st.integers(1, 15), st.data())
 def test_only_candidates_come_back_in_the_order_they_would_have_among_all(
     values: list[int], k: int, data: st.DataObject

@@ -76,8 +76,7 @@ def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) ->
         torch.testing.assert_close(value, other[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["full", "lora"])
-@pytest.mark.parametrize("layers", [0, 1, 2, 3])
+@pytest.mark.parametrize(("mode", "layers"), [("full", 0), ("lora", 1), ("full", 2), ("lora", 3)])
 def test_before_training_vectors_are_the_whitened_ones_of_the_encoder(
     make: Make, folders: dict[str, Path], mode: str, layers: int, stored_whole: None
 ) -> None:

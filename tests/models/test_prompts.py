@@ -96,8 +96,7 @@ def test_prompts_that_were_asked_for_take_the_place_of_the_encoders_own(folder: 
     assert prompts_of(folder) == ("red ", "pink ")
 
 
-@pytest.mark.parametrize("mode", ["frozen", "lora", "full"])
-@pytest.mark.parametrize("prompted", [False, True])
+@pytest.mark.parametrize(("mode", "prompted"), [("frozen", True), ("lora", True), ("full", False)])
 def test_a_loaded_model_reads_a_text_as_it_was_read_in_training(
     mode: str, prompted: bool, folder: Path, ring_split: Split, ring_catalog: Catalog, tmp_path: Path
 ) -> None:

@@ -162,7 +162,7 @@ def requests(draw: st.DrawFn) -> tuple[Candidates, list[int]]:
     return found, draw(st.lists(st.integers(0, 11), max_size=4, unique=True))
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(tables=rule_tables, cases=st.lists(requests(), min_size=1, max_size=4), k=st.integers(1, 8))
 def test_many_requests_at_once_get_what_a_naive_reading_gives_each(
     tables: dict[str, Any], cases: list[tuple[Candidates, list[int]]], k: int

@@ -20,7 +20,7 @@ from recsys.data.split import Split, leave_last_out
 from recsys.two_tower import TwoTower
 from tests.conftest import make_events, make_items
 
-RING = Training(epochs=3, batch_tokens=65, learning_rate=0.01, precision="fp32", device="cpu", patience=0)
+RING = Training(epochs=2, batch_tokens=65, learning_rate=0.01, precision="fp32", device="cpu", patience=0)
 """13 windows of 5 inputs to a batch, so that the fourth batch of an epoch is one window: for one of two processes."""
 CASES: dict[str, tuple[Objective, Training]] = {
     "softmax": (Objective(loss="softmax"), replace(RING, ema_decay=0.9)),
@@ -31,7 +31,9 @@ CASES: dict[str, tuple[Objective, Training]] = {
     "softmax, split": (Objective(loss="softmax"), replace(RING, strategy="fsdp", ema_decay=0.9, l1=1e-3)),
     "sampled, split": (Objective(loss="sampled", negatives=8), replace(RING, strategy="fsdp")),
 }
-RESUMED = {strategy: replace(RING, strategy=strategy, ema_decay=0.9, checkpoint_steps=3) for strategy in ("ddp", "fsdp")}
+RESUMED = {
+    strategy: replace(RING, epochs=3, strategy=strategy, ema_decay=0.9, checkpoint_steps=3) for strategy in ("ddp", "fsdp")
+}
 Figures = list[dict[str, float]]
 
 

@@ -155,8 +155,14 @@ class PanicError(BaseException):
     """As polars panics: no Exception."""
 
 
-@pytest.mark.parametrize("error", [ValueError("year 55841 is out of range"), PanicError("called unwrap on None")])
-@pytest.mark.parametrize("where", ["evaluate_held_out", "build", "bundle_files"])
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("evaluate_held_out", PanicError("called unwrap on None")),
+        ("build", ValueError("year 55841 is out of range")),
+        ("bundle_files", PanicError("called unwrap on None")),
+    ],
+)
 def test_a_report_that_fails_never_costs_the_model(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str, error: Any
 ) -> None:

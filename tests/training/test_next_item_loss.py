@@ -191,7 +191,7 @@ def test_a_step_of_adamw_is_loshchilovs(ring_split: Split) -> None:
         torch.testing.assert_close(p.detach(), expected, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=6), st.floats(0, 1), st.floats(0, 1), st.booleans())
 def test_the_l1_step_moves_matrices_towards_zero_and_no_further(
     values: list[float], rate: float, l1: float, matrices: bool

@@ -26,7 +26,7 @@ from recsys.training.windows import Batch
 from recsys.two_tower import TwoTower
 from tests.training.test_next_item_loss import weighted
 
-LEARNING = Training(epochs=25, batch_tokens=64, learning_rate=1e-2, patience=0, device="cpu")
+LEARNING = Training(epochs=15, batch_tokens=64, learning_rate=1e-2, patience=0, device="cpu")
 SAMPLERS: list[SamplerName] = ["mixed", "uniform", "in-batch", "popularity"]
 
 

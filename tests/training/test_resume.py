@@ -1,9 +1,5 @@
 """A run that was killed and resumed ends as if nothing had happened, and what is kept is the best that was judged."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -170,47 +166,6 @@ def test_patience_may_be_lengthened_and_the_run_goes_on(ring_split: Split, ring_
     assert more.log is not None
     assert len(ended.log.epochs) < len(more.log.epochs) == EVERYTHING.epochs
     assert_same(fit(ring_split, ring_catalog, tmp_path / "whole", patient), more)
-
-
-SCRIPT = """
-import sys
-import torch
-from recsys.training import loop, trainer
-from tests.training.test_resume import EVERYTHING, fit as start, replace
-from tests.conftest import make_events, make_items
-from recsys.data.catalog import Catalog
-from recsys.data.interactions import Interactions
-from recsys.data.split import leave_last_out
-
-trainer._FORECAST_STEPS = 10**9
-real = loop.Run._train_on
-def slow(self, batch):
-    print(self.step, flush=True)
-    real(self, batch)
-loop.Run._train_on = slow
-catalog = Catalog.from_frame(make_items(), text=["title"])
-start(leave_last_out(Interactions.from_frame(make_events())), catalog, sys.argv[1], replace(EVERYTHING, checkpoint_steps=1))
-"""
-
-
-def test_a_process_that_is_killed_outright_leaves_a_checkpoint_to_go_on_from(
-    ring_split: Split, ring_catalog: Catalog, tmp_path: Path
-) -> None:
-    folder = tmp_path / "broken"
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip() == "9":
-                process.kill()
-    assert process.returncode == -signal.SIGKILL
-    training = replace(EVERYTHING, checkpoint_steps=1)
-    assert contents(folder)[1]["step"] in (8, 9, 10)
-    resumed = fit(ring_split, ring_catalog, folder, training, resume=True)
-    assert_same(fit(ring_split, ring_catalog, tmp_path / "whole", training), resumed)
-    assert os.listdir(folder) == [FILE]  # nothing is left of what was being written
 
 
 # What is kept

@@ -130,7 +130,7 @@ def test_an_unknown_kind_is_refused_with_those_that_exist() -> None:
     sizes=st.lists(st.sampled_from([0.0, 1e-3, 0.5, 1.0, 7.0, 1e3, 1e18]), min_size=1, max_size=20),
     expected=st.integers(1, 25),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_inclusion_is_in_proportion_to_size_up_to_certainty_and_adds_up(sizes: list[float], expected: int) -> None:
     size = torch.tensor(sizes, dtype=torch.float64)
     found = poisson_inclusion(size, expected)
@@ -173,7 +173,7 @@ def pairs_by_hand(candidates: list[int], inputs: list[list[int]], positions: lis
 
 
 @given(data=st.data(), windows=st.integers(1, 4), width=st.integers(1, 5), every=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_pairs_are_the_candidates_among_the_windows_inputs(
     data: st.DataObject, windows: int, width: int, every: bool
 ) -> None:

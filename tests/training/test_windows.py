@@ -16,7 +16,7 @@ from recsys.training.windows import WindowBatches, cut_windows
 lengths_of = st.lists(st.integers(0, 40), min_size=1, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(lengths_of, st.integers(1, 12), st.integers(0, 5))
 def test_every_event_but_the_first_is_a_target_exactly_once(lengths: list[int], length: int, seed: int) -> None:
     owners, starts, sizes = cut_windows(np.array(lengths), length, np.random.default_rng(seed))

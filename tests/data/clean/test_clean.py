@@ -99,7 +99,7 @@ def _naive(rows: list[Row], rules: dict[str, Any]) -> list[Row]:
         rows = kept
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(EVENTS, RULES)
 def test_rules_do_what_they_do_one_event_at_a_time(rows: list[Row], rules: dict[str, Any]) -> None:
     log = _log(rows)
