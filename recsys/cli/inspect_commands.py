@@ -14,11 +14,9 @@ from recsys.data.store.describe import describe_text
 from recsys.errors import ConfigError
 
 
-def add_page_flag(parser: ArgumentParser) -> None:
+def add_page_flag(parser: ArgumentParser, of: str = "all figures of the log") -> None:
     """``--page``."""
-    parser.add_argument(
-        "--page", metavar="FILE", help="also write all figures of the log, with plots, as one HTML page that loads nothing"
-    )
+    parser.add_argument("--page", metavar="FILE", help=f"also write {of}, with plots, as one HTML page that loads nothing")
 
 
 def inspect_log(arguments: Namespace) -> Answer:
@@ -27,7 +25,7 @@ def inspect_log(arguments: Namespace) -> Answer:
     from recsys.data.profile.page import log_page  # noqa: PLC0415
     from recsys.data.summary import summary, summary_text  # noqa: PLC0415
 
-    page = _page(arguments)
+    page = page_of(arguments)
     store = store_facts(arguments)
     log, catalog = read_data(arguments)
     counted = summary(log, catalog)
@@ -46,7 +44,8 @@ def _title(arguments: Namespace) -> str:
     return "/".join(Path(arguments.log[0]).absolute().parts[-2:]) if arguments.log else "the result of a query"
 
 
-def _page(arguments: Namespace) -> Path | None:
+def page_of(arguments: Namespace) -> Path | None:
+    """The file that ``--page`` names, proven to be writable; None if none was named."""
     if arguments.page is None:
         return None
     page = Path(arguments.page)

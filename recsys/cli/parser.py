@@ -13,6 +13,7 @@ from recsys.cli import (
     commands,
     completion,
     compress_commands,
+    drift_commands,
     evaluate_commands,
     export_commands,
     import_commands,
@@ -23,6 +24,7 @@ from recsys.cli import (
     update_commands,
 )
 from recsys.cli.answers import Answer
+from recsys.cli.drift_flags import add_drift_flags
 from recsys.cli.evaluate_flags import add_evaluate_flags
 from recsys.cli.import_flags import add_import_flags, add_verify_flag
 from recsys.cli.inspect_commands import add_page_flag
@@ -84,6 +86,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "search": commands.search,
     "explain": commands.explain,
     "index": commands.index,
+    "drift": drift_commands.drift,
     "update": update_commands.update,
     "prepare": prepare_commands.prepare,
     "import": import_commands.import_log,
@@ -330,6 +333,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--compact", action="store_true", help="drop removed items that no history holds, and build the index anew"
     )
     add_text_flags(index)
+
+    add_drift_flags(
+        _command(
+            subs, "drift", "see how far newer events have moved from what a bundle knows, and whether to update it",
+            "recsys drift runs/ml new.parquet --page drift.html --fail-on retrain",
+        )
+    )  # fmt: skip
 
     add_update_flags(
         _command(

@@ -42,6 +42,8 @@ FIGURES: Final[dict[str, tuple[Kind, str]]] = {
     "days": ("count", "days for as many events"),
 }
 """Figure → its kind, and what it is in words."""
+_TIMED: Final = ("activity_psi", "activity_js", "history_psi", "history_js", "days")
+"""Figures of logs with times alone: where windows are shares of histories, each holds the same share of every user."""
 
 
 _SCALES: Final[dict[Kind, tuple[Callable[[Values], Values], Callable[[Values], Values]]]] = {
@@ -156,7 +158,7 @@ def log_figures(log: Interactions, new: Sequence[Window], usual: Sequence[Window
 
     Items are binned by their popularity before the window, ten bins with as many events each; those without an event before
     are in none (PSI), or in one of their own (Jensen–Shannon). Events per user, and the lengths of their histories, are
-    compared with all earlier windows but the same one.
+    compared with all earlier windows but the same one; a log without times has neither.
 
     Parameters
     ----------
@@ -174,13 +176,13 @@ def log_figures(log: Interactions, new: Sequence[Window], usual: Sequence[Window
     for place, window in enumerate(windows):
         items, others = rows[window.within], [i for i in range(len(usual)) if i != place]
         found = _of_items(items, past[place])
-        users = np.bincount(np.unique(np.stack([items, owners[window.within]]), axis=1)[0], minlength=1)
-        found["top_item_users"] = float(users.max() / len(activity[place]))
+        pairs = np.unique(owners[window.within].astype(np.int64) * len(log.items) + items)
+        found["top_item_users"] = float(np.bincount(pairs % len(log.items)).max() / len(activity[place]))
         found["new_users"] = float(np.mean(known[place][owners[window.within]] == 0))
-        for name, numbers in (("activity", activity), ("history", lengths)):
-            found[f"{name}_psi"], found[f"{name}_js"] = _of_numbers(numbers[place], [numbers[i] for i in others])
-        found["days"] = math.nan
+        found |= dict.fromkeys(_TIMED, math.nan)
         if log.timestamps is not None:
+            for name, numbers in (("activity", activity), ("history", lengths)):
+                found[f"{name}_psi"], found[f"{name}_js"] = _of_numbers(numbers[place], [numbers[i] for i in others])
             times = log.timestamps[window.within]
             found["days"] = float(times.max() - times.min()) / 86_400
         for name, value in found.items():

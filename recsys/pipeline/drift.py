@@ -14,6 +14,7 @@ from recsys.core.ragged import Bool
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.live_windows import clock_of
+from recsys.data.user_table import UserTable
 from recsys.errors import DataError
 from recsys.evaluation.shift import Window, log_figures
 from recsys.pipeline.drift_backtest import Aged, backtest
@@ -35,6 +36,7 @@ def drift(
     log: Interactions,
     catalog: Catalog | None = None,
     *,
+    users: UserTable | None = None,
     options: DriftOptions | None = None,
 ) -> DriftResult:
     """Compare a newer log with what a bundle knows, and say whether to leave it, update it, or train it again.
@@ -57,6 +59,8 @@ def drift(
         Newer events; those that the bundle knows already may be among them.
     catalog : Catalog, optional
         Of new items, for ``backtest="full"``.
+    users : UserTable, optional
+        Features of users, if the model reads them and ``backtest="full"``.
     options : DriftOptions, optional
 
     Returns
@@ -82,6 +86,7 @@ def drift(
 
     instance(log, Interactions, "log")
     instance_or_none(catalog, Catalog, "catalog")
+    instance_or_none(users, UserTable, "users")
     options = instance_or_none(options, DriftOptions, "options") or DriftOptions()
     retriever = bundle if isinstance(bundle, Retriever) else load(bundle)
     own = retriever.bundle
@@ -109,7 +114,7 @@ def drift(
     reasons = strangeness(joint, fresh, figures)
     if not reasons:
         if options.backtest != "none":
-            aged = backtest(own, joint, clock, stale, catalog, options)
+            aged = backtest(own, joint, clock, stale, (catalog, users), options)
         recall = served_recall(retriever, joint, [one.within & ~late for one in new], options)
         reasons = reasons_of(own, len(joint), stale, aged, figures, options)
     return DriftResult(advice_of(reasons), reasons, tuple(figures), aged, recall, counts)

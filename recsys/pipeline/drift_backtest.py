@@ -14,6 +14,7 @@ from recsys.config.drift import DriftOptions
 from recsys.core.progress import log as say
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.user_table import UserTable
 from recsys.evaluation.ageing import AgeLoss, ageing
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def backtest(
     joint: Interactions,
     clock: NDArray[np.float64],
     stale: int,
-    catalog: Catalog | None,
+    tables: tuple[Catalog | None, UserTable | None],
     options: DriftOptions,
 ) -> Aged:
     """Measure what age costs, over the last windows of all events.
@@ -77,15 +78,15 @@ def backtest(
         When each took place.
     stale : int
         Events that the model was not trained on.
-    catalog : Catalog or None
-        Of new items.
+    tables : (Catalog or None, UserTable or None)
+        Of new items, and of users; for ``backtest="full"``.
     options : DriftOptions
     """
     width = int(np.clip(stale, max(1, len(joint) // _NARROWEST), max(1, len(joint) // _WIDEST)))
     windows = min(options.windows, len(joint) // (2 * width))
     cuts = np.unique(np.quantile(clock, 1 - width * np.arange(windows, 0, -1) / len(joint), method="higher"))
     number = np.searchsorted(cuts, clock, side="right")
-    fit, kind = _fitting(bundle, catalog, options)
+    fit, kind = _fitting(bundle, *tables, options)
     say(f"backtest: training {kind} at {len(cuts)} earlier moments")
     ages = ageing(joint, number, fit, oldest=_OLDEST, judged=options.judged, keep_seen=bundle.keep_seen, seed=options.seed)
     days = math.nan
@@ -113,15 +114,17 @@ def expected_loss(ages: Sequence[AgeLoss], age: float) -> tuple[float, float, fl
 
 
 def _fitting(
-    bundle: Bundle, catalog: Catalog | None, options: DriftOptions
+    bundle: Bundle, catalog: Catalog | None, users: UserTable | None, options: DriftOptions
 ) -> tuple[Callable[[Interactions], Ranker], str]:
     """What is trained at each moment, and what that is in words."""
     if options.backtest == "full":
         from recsys.serving.retriever import Retriever  # noqa: PLC0415
-        from recsys.training.retrain import retrained  # noqa: PLC0415
+        from recsys.training.anew import trained_anew  # noqa: PLC0415
 
         whole = bundle.catalog if catalog is None else catalog
-        return lambda log: Retriever(retrained(bundle, log, whole.aligned(log.items))), "the model itself"
+        return lambda log: Retriever(
+            trained_anew(bundle, log, whole.aligned(log.items), users=users, earlier=True)
+        ), "the model itself"
     from recsys.baselines.transitions import Transitions  # noqa: PLC0415
     from recsys.transitions.learn import default_form  # noqa: PLC0415
 

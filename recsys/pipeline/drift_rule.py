@@ -84,7 +84,7 @@ def _said(one: Figure) -> str:
 def strangeness(joint: Interactions, fresh: Bool, figures: Sequence[Figure]) -> tuple[Reason, ...]:
     """What makes a log one that nothing should be learned from; empty for an ordinary one.
 
-    These are figures that lie more than twice as far from the middle of their range as its end.
+    The checks of an update, and figures that lie more than twice as far from the middle of their range as its end.
 
     Parameters
     ----------
@@ -94,7 +94,13 @@ def strangeness(joint: Interactions, fresh: Bool, figures: Sequence[Figure]) -> 
         Which ones are new.
     figures : sequence of Figure
     """
+    from recsys.pipeline.day import check_day  # noqa: PLC0415
+
+    shares = ("activity", "histories") if joint.timestamps is None else ()  # windows are shares of histories: all are alike
+    report = check_day(joint, fresh, accept=shares)
     found = list[Reason]()
+    if report.refused:
+        found.append(Reason("checks of new events", float(len(report.refused)), None, "check", report.reasons))
     for one in figures:
         if one.name in _TELLING and (one.place(one.value) or 0.0) > _FAR:
             found.append(Reason(one.name, one.value, one.high, "check", f"far from what is usual: {_said(one)}"))

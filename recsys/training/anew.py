@@ -20,7 +20,12 @@ from recsys.training.update.catalog import grown_catalog
 
 
 def trained_anew(
-    bundle: Bundle, joint: Interactions, catalog: Catalog | None = None, *, users: UserTable | None = None
+    bundle: Bundle,
+    joint: Interactions,
+    catalog: Catalog | None = None,
+    *,
+    users: UserTable | None = None,
+    earlier: bool = False,
 ) -> Bundle:
     """What a full retrain gives: new weights, from nothing, of the same model on all events.
 
@@ -34,6 +39,9 @@ def trained_anew(
         Of new items, and of old ones of which something changed.
     users : UserTable, optional
         Features of all users; needed if the model reads them.
+    earlier : bool
+        Train as at an earlier moment, for a comparison: ``catalog`` (by default the bundle's) has all the items that are
+        known, and the index is the exact one.
 
     Returns
     -------
@@ -58,7 +66,7 @@ def trained_anew(
     kept = {field.name: bundle.record[field.name] for field in fields(TrainingLog) if field.name in bundle.record}
     record = TrainingLog(**kept | {"best_epoch": kept.get("best_epoch") or training.epochs})
     options = Options(bundle.config, bundle.objective or Objective(), training)
-    content, _ = grown_catalog(bundle, catalog, joint)
+    content = (catalog or bundle.catalog) if earlier else grown_catalog(bundle, catalog, joint)[0]
     made, log, memory = refitted(
         options, record, joint, content, augment=bundle.augment, users=users, memory=bundle.corpus.transitions
     )
@@ -75,7 +83,7 @@ def trained_anew(
         record=asdict(log),
         train=made.log,
         transitions=memory,
-        index=bundle.index.spec,
+        index=None if earlier else bundle.index.spec,
     )
     again = replace(again, reading=bundle.reading)
-    return with_chosen_index(again) if bundle.index.measured else again
+    return with_chosen_index(again) if bundle.index.measured and not earlier else again

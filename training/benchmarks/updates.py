@@ -39,25 +39,28 @@ from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.live_windows import clock_of, each_event
 from recsys.data.split import Holdout
-from recsys.training.retrain import retrained
+from recsys.training.anew import trained_anew
 
 WINDOWS, SHARE = 7, 0.05
-FAR = {"model": {"encoder": None, "word_features": "on"}, "training": {"adapt": "off", "patience": 0, "validate_every": 99}}
+FAR = {
+    "model": {"encoder": None, "word_features": "on"},
+    "training": {"adapt": "off", "patience": 0, "validate_every": 99, "keep_moments": True},
+}
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "amazon-beauty": {
-        "model": {"use_ids": False, "dim": 64, "blocks": 1, "heads": 2, "max_length": 50, "dropout": 0.3},
+        "model": {"use_ids": False, "dim": 64, "blocks": 1, "heads": 2, "max_length": 20, "dropout": 0.3},
         "objective": {"loss": "sampled", "sampler": "uniform", "log_q": False, "negatives": 512},
-        "training": {"epochs": 6, "batch_tokens": 1600, "learning_rate": 2e-3},
+        "training": {"epochs": 6, "batch_tokens": 2048, "learning_rate": 2e-3},
     },
     "ml-latest-small": {
-        "model": {"dim": 64, "blocks": 1, "heads": 2, "max_length": 100, "dropout": 0.3, "score": "dot"},
+        "model": {"dim": 32, "blocks": 1, "heads": 2, "max_length": 50, "dropout": 0.2, "score": "dot"},
         "objective": {"loss": "sampled", "negatives": 512},
-        "training": {"epochs": 8, "batch_tokens": 1600, "learning_rate": 2e-3},
+        "training": {"epochs": 10, "batch_tokens": 1600, "learning_rate": 3e-3},
     },
     "ml-1m": {
-        "model": {"dim": 64, "blocks": 1, "heads": 2, "max_length": 100, "dropout": 0.1, "score": "dot"},
+        "model": {"dim": 32, "blocks": 1, "heads": 2, "max_length": 50, "dropout": 0.1, "score": "dot"},
         "objective": {"loss": "sampled", "negatives": 512},
-        "training": {"epochs": 4, "batch_tokens": 6400, "learning_rate": 2e-3},
+        "training": {"epochs": 4, "batch_tokens": 6400, "learning_rate": 3e-3},
     },
 }
 """Options by data set: one member, words and no text encoder, moderate widths, a fixed number of epochs."""
@@ -145,7 +148,7 @@ class Run:
         validation = each_event(known, last, "validation", most=2000, per_user=20)
         tables = {name: FAR.get(name, {}) | self.recipe.get(name, {}) for name in ("model", "objective", "training")}
         model = recsys.Recipe.read(**tables).fit(known.select(~last), catalog, validation=validation)
-        bundle = retrained(model.retriever(index="exact").bundle, known, catalog)
+        bundle = trained_anew(model.retriever(index="exact").bundle, known, catalog, earlier=True)
         recsys.Retriever(bundle).save(folder)
         return recsys.load(folder).bundle
 
@@ -167,7 +170,7 @@ class Run:
         known, catalog = self.upto(window)
         base = self.base()
         cpu = time.process_time()
-        made = retrained(base, known, catalog)
+        made = trained_anew(base, known, catalog, earlier=True)
         return made, {"cpu_seconds": time.process_time() - cpu}
 
     def update(self, window: int) -> tuple[Bundle, dict[str, Any]]:

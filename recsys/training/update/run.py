@@ -301,6 +301,7 @@ def _lineage(
     return {
         "parent": bundle.seal,
         "updates": 1 + int((bundle.lineage or {}).get("updates", 0)),
+        "first_events": int((bundle.lineage or {}).get("first_events", (~new).sum())),
         "events": {"old": int((~new).sum()), "new": int(new.sum())},
         "users": {"old": old_users, "new": len(log.users) - old_users},
         "items": {"old": len(bundle.items), "new": len(content) - len(bundle.items)},
