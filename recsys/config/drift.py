@@ -38,7 +38,7 @@ class DriftOptions:
     """Number of events in each window that models are judged by."""
     update_at: float = 0.02
     """Expected loss of recall@10, as a share, from which on an update is advised."""
-    retrain_at: float = 0.15
+    retrain_at: float = 0.4
     """Expected loss of recall@10, as a share, from which on training anew is advised."""
     growth_at: float = 0.5
     """Events since the last training from nothing, as a share of those it had, from which on training anew is advised."""
