@@ -42,6 +42,8 @@ from recsys.data.split import Holdout
 from recsys.training.anew import trained_anew
 
 WINDOWS, SHARE = 7, 0.05
+SPREAD = (6, 2, 4, 1, 3, 5)
+"""Windows in the order in which they are judged: a table of the first ones is of early and late ones."""
 FAR = {
     "model": {"encoder": None, "word_features": "on"},
     "training": {"adapt": "off", "patience": 0, "validate_every": 99, "keep_moments": True},
@@ -122,7 +124,7 @@ class Run:
     def all(self, cells: list[str]) -> None:
         """Every cell of every window."""
         for name in cells:
-            for window in range(1, WINDOWS):
+            for window in range(1, WINDOWS) if name == "update" else SPREAD:
                 label = self.label if name == "update" else name
                 file = cell_file(self.cells, f"{label} {window}")
                 if file.is_file() and (name != "update" or (self.work / f"{label}-{window}").is_dir()):
