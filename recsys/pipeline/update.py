@@ -89,7 +89,7 @@ class UpdateResult:
 def _made(bundle: Bundle, result: UpdateResult) -> str:
     lineage = bundle.lineage or {}
     counts = {name: lineage[name]["new"] for name in ("events", "users", "items") if name in lineage}
-    told = ", ".join(f"{count:,} new {name}" for name, count in counts.items())
+    told = ", ".join(f"{count:,} {name}" for name, count in counts.items()) + " that are new to the model"
     spent = f" in {lineage['cpu_seconds']:.0f} CPU s" if "cpu_seconds" in lineage else ""
     where = f"bundle: {result.bundle}" if result.bundle is not None else "not saved (no out=)"
     forced = "\naccepted by force, although the gate said no" if result.forced else ""

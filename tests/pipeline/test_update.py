@@ -48,7 +48,7 @@ def test_an_update_is_judged_and_saved_with_what_was_found(run: Path, tmp_path: 
     assert found.gate is not None
     assert found.gate.chosen == "update"
     assert "update is accepted" in str(found)
-    assert f"updated with {len(NEW):,} new events" in str(found)
+    assert f"updated with {len(NEW):,} events, 0 users, 0 items that are new to the model" in str(found)
     made = recsys.load(tmp_path / "two").bundle
     assert digests(run) == before
     lineage = made.lineage
