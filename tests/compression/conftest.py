@@ -41,7 +41,7 @@ def make_bundle(encoder: Path | None, *, events: bool = True, **options: Any) ->
     people = pl.DataFrame({"user_id": log.users.ids, "kind": [f"k{i % 3}" for i in range(len(log.users))]})
     config = ModelConfig(encoder=None if encoder is None else str(encoder), **options)
     users = UserTable.from_frame(people, categorical=["kind"])
-    towers = fresh_towers(config, log, catalog, users, "cpu", 0)
+    towers = fresh_towers(config, log, catalog, users, "cpu", 0, known=log.item_counts > 0)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
         for weight in towers.net.parameters():
