@@ -55,6 +55,7 @@ READS_ENVIRONMENT = {
     "core.device",
     "core.waiting",
     "models.encoders.text_cache",
+    "core.pseudonym_key",
     "serving.batch.ray_workers",
     "training.trainer",
 }

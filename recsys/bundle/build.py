@@ -81,7 +81,8 @@ def build(
             "items": len(towers.items),
             "ordered": log.ordered,
             "order": log.ordered_by,
-        },
+        }
+        | ({} if log.pseudonym_key is None else {"pseudonym_key": log.pseudonym_key}),
         trained=None if train is None else _prefix_lengths(train, log.users, histories),
         event_names=names,
     )

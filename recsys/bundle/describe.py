@@ -56,7 +56,7 @@ def describe_text(facts: dict[str, Any]) -> str:
     for name, value in facts.items():
         if isinstance(value, dict):
             lines.append(name.replace("_", " "))
-            lines += [f"  {key:<22}{one}" for key, one in value.items()]
+            lines += [f"  {key:<25}{one}" for key, one in value.items()]
         else:
             lines.append(f"{name.replace('_', ' '):<24}{value:,}" if isinstance(value, int) else f"{name:<24}{value}")
     return "\n".join(lines)

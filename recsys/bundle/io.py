@@ -145,7 +145,7 @@ def _loaded(told: dict[str, Any], source: Source, device: str) -> Bundle:
     from recsys.bundle.saved_towers import ENCODER  # noqa: PLC0415
 
     try:
-        bundle = _assembled(told, source, device)
+        bundle = assembled(told, source, device)
         for file in source.files.values():
             if not file.proven:  # the encoder's, and what is for people
                 file.check()
@@ -159,7 +159,7 @@ def _loaded(told: dict[str, Any], source: Source, device: str) -> Bundle:
     return bundle
 
 
-def _assembled(manifest: dict[str, Any], source: Source, device: str) -> Bundle:
+def assembled(manifest: dict[str, Any], source: Source, device: str) -> Bundle:
     """The bundle in a folder's files: first what was chosen, then the tables, then the towers."""
     from recsys.bundle import saved_towers  # noqa: PLC0415
     from recsys.bundle.contents import Bundle  # noqa: PLC0415

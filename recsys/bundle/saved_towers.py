@@ -54,8 +54,13 @@ def write(bundle: Bundle, target: Path) -> None:
     bundle.corpus.encoder.write(target)
     if bundle.corpus.transitions is not None:
         transition_files.write(bundle.corpus.transitions, target)
-    np.save(target / _USERS, _user_vectors(towers, bundle.histories), allow_pickle=False)
+    write_users(bundle, target)
     _write_encoder(bundle, target)
+
+
+def write_users(bundle: Bundle, target: Path) -> None:
+    """Write vectors of a few users, by which a loader proves the user tower."""
+    np.save(target / _USERS, _user_vectors(bundle.towers, bundle.histories), allow_pickle=False)
 
 
 def _write_encoder(bundle: Bundle, target: Path) -> None:

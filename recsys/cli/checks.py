@@ -72,6 +72,8 @@ def recommend_options(arguments: Namespace, new: list[str] | None, users: list[s
     if arguments.out:
         out = Path(arguments.out)
         prove_file(out) if out.suffix == ".parquet" else prove_folder(out)
+    if arguments.out and arguments.pseudonym_key:
+        found["key"] = arguments.pseudonym_key
     return {"k": arguments.k, "filter_seen": not arguments.keep_seen} | found
 
 

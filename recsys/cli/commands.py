@@ -72,7 +72,7 @@ def _filter_seen(arguments: Namespace) -> bool | None:
 def _retriever(arguments: Namespace) -> Retriever:
     from recsys.serving.load import load  # noqa: PLC0415 - torch
 
-    return load(arguments.run_folder)
+    return load(arguments.run_folder, pseudonym_key=getattr(arguments, "pseudonym_key", None))
 
 
 def recommend(arguments: Namespace) -> Answer:

@@ -44,7 +44,7 @@ def store_of(arguments: Namespace) -> Path | None:
     store = only_store(arguments.log)
     if store is None:
         return None
-    allowed = {*_BESIDE, "event_weights", "clean", "page"}
+    allowed = {*_BESIDE, "event_weights", "clean", "page", "pseudonymise", "pseudonym_key"}
     if arguments.catalog is not None or getattr(arguments, "user_table", None) is not None:
         allowed |= {*_SHARED, *(["user"] if getattr(arguments, "user_table", None) is not None else [])}
     flags: list[Action] = [one for one in arguments.data_flags if one.option_strings and one.dest not in allowed]

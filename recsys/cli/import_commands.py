@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recsys.cli.answers import Answer
 from recsys.cli.given_query import check_query, given_log
-from recsys.cli.reading import cleaning_rules, log_options
+from recsys.cli.reading import cleaning_rules, log_options, pseudonym_key
 from recsys.cli.text_flags import check_text_flags
 from recsys.cli.words import command
 from recsys.core.destination import prove_folder
@@ -21,7 +21,7 @@ def import_log(arguments: Namespace) -> Answer:
     prove_folder(Path(arguments.out))
     check_query(arguments)
     check_text_flags(arguments, *([(arguments.log, arguments.format)] if arguments.log else []))
-    rules = cleaning_rules(arguments)
+    rules, key = cleaning_rules(arguments), pseudonym_key(arguments)
     with given_log(arguments, log_options(arguments)) as (source, how):
         if arguments.append:  # what the store says, unless the flags say otherwise
             for name in ("ties", "unordered"):
@@ -37,6 +37,7 @@ def import_log(arguments: Namespace) -> Answer:
             on_error=arguments.on_error,
             quarantine=arguments.quarantine,
             quarantine_limit=arguments.quarantine_limit,
+            key=key,
             **how,
         )
     facts = describe(Path(arguments.out))

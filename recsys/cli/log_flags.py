@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
+from recsys.cli.forget_flags import add_pseudonym_key_flag
 from recsys.cli.given_query import add_query_flags
 from recsys.cli.quarantine_flags import add_quarantine_flags
 from recsys.cli.text_flags import add_text_flags
@@ -38,6 +39,11 @@ def add_column_flags(parser: argparse.ArgumentParser, said: str) -> None:
     """The files of a log, and what their columns mean."""
     parser.add_argument("log", metavar="LOG", nargs="*", help=said)
     add_query_flags(parser)
+    parser.add_argument(
+        "--pseudonymise", action="store_true",
+        help="replace user ids by pseudonyms when they are read: keyed hashes, which only who has the key can compute",
+    )  # fmt: skip
+    add_pseudonym_key_flag(parser)
     group = parser.add_argument_group("columns of the log")
     group.add_argument("--format", choices=get_args(Format), help="file format (default: by the ending of each file)")
     group.add_argument("--user", metavar="COLUMN", default="user_id", help="column of user ids (default: user_id)")

@@ -16,9 +16,11 @@ from recsys.cli import (
     drift_commands,
     evaluate_commands,
     export_commands,
+    forget_commands,
     import_commands,
     interrupted,
     prepare_commands,
+    pseudonym_commands,
     screen,
     store_commands,
     update_commands,
@@ -26,6 +28,7 @@ from recsys.cli import (
 from recsys.cli.answers import Answer
 from recsys.cli.drift_flags import add_drift_flags
 from recsys.cli.evaluate_flags import add_evaluate_flags
+from recsys.cli.forget_flags import add_forget_flags, add_pseudonym_key_flag, add_pseudonyms_flags
 from recsys.cli.import_flags import add_import_flags, add_verify_flag
 from recsys.cli.inspect_commands import add_page_flag
 from recsys.cli.log_flags import add_column_flags, add_log_flags, add_user_flags
@@ -93,8 +96,10 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "inspect": commands.inspect,
     "compress": compress_commands.compress,
     "export": export_commands.export,
+    "forget": forget_commands.forget,
     "export-events": store_commands.export_events,
     "keys": store_commands.keys,
+    "pseudonyms": pseudonym_commands.pseudonyms,
     "serve": store_commands.serve,
     "completion": completion.completion,
 }
@@ -271,6 +276,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="for users without a history: stop, or recommend popular items (default: error)",
     )
 
+    add_pseudonym_key_flag(recommend)
     _unknown_flag(recommend)
 
     similar = _command(subs, "similar", "find items that are similar to others", "recsys similar runs/ml 1 --k 5")
@@ -307,6 +313,7 @@ def build_parser() -> argparse.ArgumentParser:
     _id_flag(explain, "--history", "ITEM", "item ids of a new user's history, oldest first")
     explain.add_argument("--top", type=int, default=5, help="number of events to show (default: 5)")
 
+    add_pseudonym_key_flag(explain)
     _unknown_flag(explain)
 
     index = _command(
@@ -390,6 +397,18 @@ def build_parser() -> argparse.ArgumentParser:
         _command(
             subs, "export-events", "write the events of a server as a log that fit reads",
             "recsys export-events --db sqlite:///recsys.db --out events.parquet --since 2026-01-01",
+        )
+    )  # fmt: skip
+    add_forget_flags(
+        _command(
+            subs, "forget", "forget users in a bundle, a store, a server's database and exported files",
+            "recsys forget runs/ml --users 42 --overwrite --store stores/ml --db sqlite:///recsys.db",
+        )
+    )  # fmt: skip
+    add_pseudonyms_flags(
+        _command(
+            subs, "pseudonyms", "make a key of pseudonyms, or move pseudonyms to a newer key",
+            "recsys pseudonyms key secrets/pseudonyms.key",
         )
     )  # fmt: skip
     add_keys_flags(

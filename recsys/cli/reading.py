@@ -13,12 +13,14 @@ from recsys.cli.given_query import check_query, given_log
 from recsys.cli.given_store import opened, store_of
 from recsys.cli.text_flags import Source, check_text_flags, text_options
 from recsys.config.recipe import TABLES
+from recsys.core.pseudonym_key import VARIABLE, PseudonymKey, read_key
 from recsys.core.schema import USER
 from recsys.data.catalog import Catalog
 from recsys.data.clean.apply import cleaned
 from recsys.data.clean.rules import CleaningRules
 from recsys.data.formats.remote import without_secrets
 from recsys.data.interactions import Interactions
+from recsys.data.pseudonyms import pseudonymised, pseudonymised_table
 from recsys.data.read import read_catalog, read_interactions, read_items, read_user_table, read_users
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError
@@ -27,13 +29,13 @@ if TYPE_CHECKING:
     from recsys.tuning.space import Space
 
 _FILES = ("log", "catalog", "user_table", "clean", "quarantine")
-_PLACES = (*_FILES, "sql", "db")
+_PLACES = (*_FILES, "sql", "db", "pseudonym_key")
 """What says where the data lie, and not how they are read."""
 
 
 def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
     """The log, cleaned if rules are named, and the catalogue if one is named."""
-    rules = cleaning_rules(arguments)
+    rules, key = cleaning_rules(arguments), pseudonym_key(arguments)
     of_catalog = ("catalog_format", "catalog_item", "text", "title")
     if arguments.catalog is None and (idle := [name for name in of_catalog if getattr(arguments, name) is not None]):
         raise ConfigError(f"--{idle[0].replace('_', '-')} describes the catalogue; name its file with --catalog FILE")
@@ -52,6 +54,7 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
     else:
         log = opened(store, _event_weights(arguments.event_weights))
     log = cleaned(log, rules)
+    log = log if key is None else pseudonymised(log, key)
     if arguments.catalog is None:
         return log, None
     return log, read_catalog(
@@ -62,6 +65,24 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         title=arguments.title,
         **text_options(arguments, arguments.catalog, arguments.catalog_format),
     )
+
+
+def pseudonym_key(arguments: Namespace) -> PseudonymKey | None:
+    """The key of ``--pseudonymise``; None where users keep their ids.
+
+    Raises
+    ------
+    ConfigError
+        There is no key.
+    """
+    if not arguments.pseudonymise:
+        return None
+    key = read_key(None if arguments.pseudonym_key is None else Path(arguments.pseudonym_key))
+    if key is None:
+        raise ConfigError(
+            f"--pseudonymise needs a key: --pseudonym-key FILE, or {VARIABLE}; recsys pseudonyms key FILE makes one"
+        )
+    return key
 
 
 def cleaning_rules(arguments: Namespace) -> CleaningRules | None:
@@ -95,13 +116,15 @@ def user_features(arguments: Namespace) -> UserTable | None:
         return None
     if not arguments.user_columns and not arguments.user_numbers:
         raise ConfigError("--user-table needs --user-columns or --user-numbers, the columns to read as features")
-    return read_user_table(
+    table = read_user_table(
         arguments.user_table,
         user=arguments.user,
         categorical=arguments.user_columns,
         numeric=arguments.user_numbers,
         **text_options(arguments, arguments.user_table),
     )
+    key = pseudonym_key(arguments)
+    return table if key is None else pseudonymised_table(table, key)
 
 
 def user_groups(arguments: Namespace) -> dict[str, pl.DataFrame]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -111,6 +111,7 @@ class IdMap:
         self.kind = kind
         self._tail: _Tail | None = None
         self._source: IdSource | None = None
+        self._called: Callable[[pl.Series], pl.Series] | None = None
         if checked:
             self._ids: pl.Series | None = ids.alias(f"{kind}_id")
             return
@@ -148,6 +149,23 @@ class IdMap:
     def __repr__(self) -> str:
         return f"IdMap({len(self)} {self.kind}s, {self.dtype})"
 
+    def asked_by(self, called: Callable[[pl.Series], pl.Series]) -> IdMap:
+        """The same ids, which callers call otherwise: ``called`` turns what is looked up into ids of this map.
+
+        Parameters
+        ----------
+        called : callable
+            From a Series of String to one of the same length, without nulls where there are none.
+        """
+        made = IdMap(self.ids, self.kind, checked=True)
+        made._called = called
+        return made
+
+    @property
+    def called_otherwise(self) -> bool:
+        """Whether callers call these ids by other names."""
+        return self._called is not None
+
     def same(self, other: IdMap) -> bool:
         """Tell whether both maps hold the same ids in the same order."""
         if self is other:
@@ -156,7 +174,7 @@ class IdMap:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the look-up tables, which are made again."""
-        return {"_ids": self.ids, "kind": self.kind, "_tail": None, "_source": None}
+        return {"_ids": self.ids, "kind": self.kind, "_tail": None, "_source": None, "_called": None}
 
     @cached_property
     def _row_of(self) -> dict[Any, int]:
@@ -167,6 +185,10 @@ class IdMap:
 
         A whole float is that integer, and in a map of integers so is its text (``42.0``, ``"42.0"``), as pandas writes it.
         """
+        cast = self._cast(raw)
+        return cast if self._called is None else self._called(cast)
+
+    def _cast(self, raw: Iterable[Hashable] | pl.Series) -> pl.Series:
         if isinstance(raw, pl.Series):
             series = raw
         else:

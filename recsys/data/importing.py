@@ -9,6 +9,7 @@ from typing import Any, TypedDict, Unpack
 
 from recsys.core.arguments import flag, instance_or_none, place
 from recsys.core.files import Held, exclusive
+from recsys.core.pseudonym_key import PseudonymKey, checked_key
 from recsys.data.clean.apply import cleaned
 from recsys.data.clean.rules import CleaningRules
 from recsys.data.formats.dialect import Dialect
@@ -18,6 +19,7 @@ from recsys.data.formats.table import Table
 from recsys.data.interactions import Interactions
 from recsys.data.log_request import LogRequest
 from recsys.data.order import Ties
+from recsys.data.pseudonyms import pseudonymised
 from recsys.data.quarantine import OnError, Quarantine
 from recsys.data.read import read_interactions
 from recsys.data.sources import Source, sources
@@ -67,6 +69,7 @@ def import_log(
     overwrite: bool = False,
     memory: int | None = None,
     rules: CleaningRules | None = None,
+    key: PseudonymKey | None = None,
     **reading: Unpack[Reading],
 ) -> Interactions:
     """Read a log into a store, or append it to one, and open the store.
@@ -101,6 +104,8 @@ def import_log(
     rules : CleaningRules, optional
         What :func:`recsys.clean` leaves out; the store tells how much. Only rules about single events can be appended with:
         ``since``, ``until``, ``event_types`` and ``min_weight``.
+    key : PseudonymKey, optional
+        The store then holds pseudonyms of the users under this key, and no id of them.
     **reading
         The other parameters of :func:`recsys.read_interactions`.
 
@@ -128,7 +133,7 @@ def import_log(
     >>> recsys.import_log(new, "shop", append=True).histories.to_lists()
     [[0, 2, 1], [0]]
     """
-    write_import(source, out, append=append, overwrite=overwrite, memory=memory, rules=rules, **reading)
+    write_import(source, out, append=append, overwrite=overwrite, memory=memory, rules=rules, key=key, **reading)
     return open_store(out)
 
 
@@ -140,6 +145,7 @@ def write_import(
     overwrite: bool = False,
     memory: int | None = None,
     rules: CleaningRules | None = None,
+    key: PseudonymKey | None = None,
     **reading: Unpack[Reading],
 ) -> None:
     """As :func:`import_log`, without opening the store, which merges what was appended."""
@@ -153,18 +159,27 @@ def write_import(
         _check_appendable(rules)
     with exclusive(folder) as held:
         if append:
-            _append(source, folder, reading, rules, held)
+            _append(source, folder, reading, rules, key, held)
         elif rules is not None:
             check_target(folder, overwrite=overwrite)
             with scratch(folder) as beside:
-                _stream(source, beside / "uncleaned", reading, bounds, overwrite=False, held=None)
+                _stream(source, beside / "uncleaned", reading, bounds, key, overwrite=False, held=None)
                 log = cleaned(open_store(beside / "uncleaned"), rules)
                 write_store(folder, log.contents(), source=names_of(source), overwrite=overwrite, held=held)
         else:
-            _stream(source, folder, reading, bounds, overwrite=overwrite, held=held)
+            _stream(source, folder, reading, bounds, key, overwrite=overwrite, held=held)
 
 
-def _stream(source: Source, folder: Path, reading: Reading, bounds: Bounds, *, overwrite: bool, held: Held | None) -> None:
+def _stream(
+    source: Source,
+    folder: Path,
+    reading: Reading,
+    bounds: Bounds,
+    key: PseudonymKey | None,
+    *,
+    overwrite: bool,
+    held: Held | None,
+) -> None:
     how: dict[str, Any] = dict(reading)
     fmt = how.pop("format", None)
     words = [how.pop(name, None) for name in ("separator", "quote", "encoding", "null_values")]
@@ -184,6 +199,7 @@ def _stream(source: Source, folder: Path, reading: Reading, bounds: Bounds, *, o
         told=names_of(source),
         overwrite=overwrite,
         held=held,
+        key=key,
     )
 
 
@@ -195,11 +211,16 @@ def _check_appendable(rules: CleaningRules) -> None:
         )
 
 
-def _append(source: Source, folder: Path, reading: Reading, rules: CleaningRules | None, held: Held) -> None:
+def _append(
+    source: Source, folder: Path, reading: Reading, rules: CleaningRules | None, key: PseudonymKey | None, held: Held
+) -> None:
     try:
         told = read_store(folder, verify=False).manifest
         defaults: Reading = {"ties": told.ties, "unordered": not told.ordered}
+        if key is not None:
+            checked_key(key, told.pseudonym_key or key.id, str(folder))  # before a large log is read
         log = cleaned(read_interactions(source, **defaults | reading), rules)
+        log = log if key is None else pseudonymised(log, key)
         append_to(folder, log.contents(), names_of(source), held=held)
     except DamagedError as error:
         raise DataError(str(error)) from error

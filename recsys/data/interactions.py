@@ -63,6 +63,8 @@ class Interactions:
         How events of one user with an equal value in that column were ordered: as in the file, or by raw item id.
     waterfalls : tuple of Waterfall
         What each cleaning of the log left out.
+    pseudonym_key : str or None
+        Id of the key whose pseudonyms the users are; None: they have their own ids.
 
     Raises
     ------
@@ -91,6 +93,7 @@ class Interactions:
     order_column: str | None = None
     ties: Ties = "file"
     waterfalls: tuple[Waterfall, ...] = ()
+    pseudonym_key: str | None = None
 
     def __post_init__(self) -> None:
         choice(self.ties, "ties", get_args(Ties))

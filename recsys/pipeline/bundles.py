@@ -19,12 +19,15 @@ _WAIT = 60.0
 """Seconds for which a change of a bundle waits for another one."""
 
 
-def recommend_batch(folder: str | Path, out: str | Path, **how: Any) -> BatchResult:
-    """Recommend to many users of a bundle; takes what :func:`recsys.recommend_to_parquet` does."""
+def recommend_batch(folder: str | Path, out: str | Path, key: str | Path | None = None, **how: Any) -> BatchResult:
+    """Recommend to many users of a bundle; takes what :func:`recsys.recommend_to_parquet` does.
+
+    ``key`` is the file of the key by which pseudonyms are found; they stay pseudonyms in what is written.
+    """
     from recsys.serving.batch.run import recommend_to_parquet  # noqa: PLC0415
     from recsys.serving.load import load  # noqa: PLC0415
 
-    return recommend_to_parquet(load(folder), out, bundle=folder, **how)
+    return recommend_to_parquet(load(folder, pseudonym_key=key), out, bundle=folder, **how)
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,6 +90,18 @@ class Database:
         with _reported(self.where), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def compact(self) -> None:
+        """Write SQLite's file anew, so that no page of it holds what was removed; it needs as much room once more.
+
+        Raises
+        ------
+        StoreUnavailableError
+            The disk is full, or another process reads.
+        """
+        with _reported(self.where), contextlib.closing(self.engine.raw_connection()) as connection:
+            connection.cursor().execute("VACUUM")  # in no transaction, which SQLAlchemy would begin
+        self.checkpoint()
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
@@ -135,6 +147,8 @@ def open_database(url: str, *, create: bool = True, option: str = "--db") -> Dat
                 return database
         with database.writing() as connection:
             migrate(connection, database.where)
+        if database.kind == "sqlite":
+            database.checkpoint()  # its log holds nothing of before
     except BaseException:
         database.close()
         raise

@@ -131,29 +131,29 @@ def count_by_kind(connection: Connection, user: str | None) -> dict[str, int]:
 
 def pseudonym_of(connection: Connection, digest: str) -> str:
     """The pseudonym of a user by the digest of their id; it is made at random, so that nothing leads back to the user."""
-    found = select(PSEUDONYMS.c.pseudonym).where(PSEUDONYMS.c.user_sha256 == digest)
+    found = select(PSEUDONYMS.c.pseudonym).where(PSEUDONYMS.c.digest == digest)
     if (known := connection.execute(found).scalar()) is None:
         reserve(connection, 0)
         known = connection.execute(found).scalar()  # another process may just have made it
     if known is None:
         known = f"person-{secrets.token_hex(6)}"
-        connection.execute(insert(PSEUDONYMS).values(user_sha256=digest, pseudonym=known))
+        connection.execute(insert(PSEUDONYMS).values(digest=digest, pseudonym=known))
     return str(known)
 
 
 def forgotten_users(connection: Connection) -> dict[str, int]:
     """When each user was forgotten, by the digest of their id."""
-    return {row.user_sha256: row.at for row in connection.execute(select(FORGOTTEN))}
+    return {row.digest: row.at for row in connection.execute(select(FORGOTTEN))}
 
 
 def remove_user(connection: Connection, user: str, digest: str, now: int) -> tuple[dict[str, int], int]:
     """Remove what is stored of a user: events by their kind, and pseudonyms; note under a digest that this was done."""
     reserve(connection, 0, generations=1)
-    connection.execute(delete(FORGOTTEN).where(FORGOTTEN.c.user_sha256 == digest))
-    connection.execute(insert(FORGOTTEN).values(user_sha256=digest, at=now))
+    connection.execute(delete(FORGOTTEN).where(FORGOTTEN.c.digest == digest))
+    connection.execute(insert(FORGOTTEN).values(digest=digest, at=now))
     counts = count_by_kind(connection, user)
     connection.execute(delete(EVENTS).where(EVENTS.c.user_id == user))
-    return counts, connection.execute(delete(PSEUDONYMS).where(PSEUDONYMS.c.user_sha256 == digest)).rowcount
+    return counts, connection.execute(delete(PSEUDONYMS).where(PSEUDONYMS.c.digest == digest)).rowcount
 
 
 def remove_older(connection: Connection, oldest: int, after: int, up_to: int) -> int:

@@ -13,6 +13,7 @@ from recsys.bundle.contents import Bundle
 from recsys.bundle.manifest import read_manifest
 from recsys.core.memory import available_memory, give_back
 from recsys.core.progress import log
+from recsys.core.pseudonym_key import checked_key, read_key
 from recsys.errors import BundleError
 from recsys.server.answering import State
 from recsys.server.popular import Popularity
@@ -138,7 +139,9 @@ def digest_of(folder: Path) -> str:
     return found[:_SHORT]
 
 
-def open_bundle(folder: str | Path, *, device: str = "auto", available: int | None = None) -> Loaded:
+def open_bundle(
+    folder: str | Path, *, device: str = "auto", available: int | None = None, pseudonym_key: str | None = None
+) -> Loaded:
     """Load and verify a bundle, if it fits in memory.
 
     Parameters
@@ -147,14 +150,20 @@ def open_bundle(folder: str | Path, *, device: str = "auto", available: int | No
     device : str
     available : int, optional
         Bytes of memory that may be used; by default what the system has left.
+    pseudonym_key : str, optional
+        File of the key of its users' pseudonyms; by default what the environment holds.
 
     Raises
     ------
     BundleError
         It is damaged, or would not fit.
+    ConfigError
+        Its users are pseudonyms under another key, or there is none.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
+    file = None if pseudonym_key is None else Path(pseudonym_key)
+    checked_key(read_key(file, option="pseudonym_key_file"), manifest["data"].get("pseudonym_key"), str(folder))
     need = int(_GROWTH * sum(entry["bytes"] for entry in manifest["files"].values()))
     free = available_memory() if available is None else available
     if free is not None and need > free:
@@ -164,7 +173,7 @@ def open_bundle(folder: str | Path, *, device: str = "auto", available: int | No
         )
     for _ in range(3):
         digest = digest_of(folder)
-        retriever = load(folder, device=device)
+        retriever = load(folder, device=device, pseudonym_key=pseudonym_key)
         if digest_of(folder) == digest:  # nobody saved over it meanwhile
             return Loaded(retriever, folder, digest)
     raise BundleError(f"{folder} is being replaced again and again; load it once its writers have ended")
@@ -178,10 +187,13 @@ class Live:
     active : Loaded
     device : str
         Where further bundles are loaded.
+    pseudonym_key : str, optional
+        As of :func:`open_bundle`.
     """
 
-    def __init__(self, active: Loaded, *, device: str = "auto") -> None:
+    def __init__(self, active: Loaded, *, device: str = "auto", pseudonym_key: str | None = None) -> None:
         self._active = active
+        self._pseudonym_key = pseudonym_key
         self._device = device
         self._previous: tuple[Path, str] | None = None
         self._candidates: dict[str, Loaded] = {}
@@ -218,7 +230,7 @@ class Live:
             It is damaged, or would not fit in memory.
         """
         with self._loading:
-            found = open_bundle(folder, device=self._device)
+            found = open_bundle(folder, device=self._device, pseudonym_key=self._pseudonym_key)
             self._candidates[found.digest] = found
             return found
 

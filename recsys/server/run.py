@@ -18,6 +18,8 @@ from typing import Final
 
 import uvicorn
 
+from recsys.bundle.manifest import read_manifest
+from recsys.core.pseudonym_key import read_key
 from recsys.core.threads import keep_within, usable
 from recsys.errors import ConfigError, RecsysError
 from recsys.server.access import Access
@@ -120,8 +122,15 @@ def opened(settings: Settings) -> Iterator[Served]:
             metrics, share=watching.quality_share, answers=watching.quality_answers, busy=watching.quality_busy
         )
         owned.callback(quality.close)
+        file = storage.pseudonym_key_file
+        key = read_key(None if file is None else Path(file), option="pseudonym_key_file")
         store = EventStore(
-            database, largest=storage.commit_events, waiting=storage.append_queue, on_commit=metrics.committed
+            database,
+            largest=storage.commit_events,
+            waiting=storage.append_queue,
+            on_commit=metrics.committed,
+            key=key,
+            pseudonymise=read_manifest(settings.bundle)["data"].get("pseudonym_key") is not None,
         )
         owned.callback(store.close, settings.listen.drain_seconds)
         keys = Keys(database)
@@ -131,7 +140,7 @@ def opened(settings: Settings) -> Iterator[Served]:
         if not settings.access.open and not keys.list():
             log().warning(f"nobody has a key yet; recsys keys create --db {database.where} --role admin makes one")
         engine = Engine(
-            Live(open_bundle(settings.bundle)),
+            Live(open_bundle(settings.bundle, pseudonym_key=file), pseudonym_key=file),
             store,
             ItemChanges(database),
             queue_length=chosen.queue_length,

@@ -63,6 +63,8 @@ class Storage:
     """Database: sqlite:///FILE for one server, postgresql+psycopg://USER@HOST/NAME for several that share it."""
     retention_days: float | None = _within(None, 1.0, 36500.0)  # type: ignore[arg-type]
     """Delete events that are older than this many days; none keeps them."""
+    pseudonym_key_file: str | None = None
+    """File of the key under which forgotten users are noted; none takes RECSYS_PSEUDONYM_KEY, or a salt in the database."""
     append_queue: int = _within(10_000, 1, 1_000_000)
     """Events that may wait for the disk; more are refused with 429."""
     commit_events: int = _within(500, 1, 100_000)

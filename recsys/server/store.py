@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import threading
 import time
@@ -10,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -19,6 +18,7 @@ from sqlalchemy import Connection
 
 from recsys.core.files import exclusive
 from recsys.core.progress import warn
+from recsys.core.pseudonym_key import PseudonymKey
 from recsys.errors import ConfigError, DataError, StoreUnavailableError
 from recsys.server import event_table as table
 from recsys.server.aside import Aside
@@ -27,6 +27,7 @@ from recsys.server.deltas import Delta, Deltas, Row
 from recsys.server.events import LONGEST_ID, Event, Receipt, odd_text, refusal
 from recsys.server.group_commit import GroupCommit
 from recsys.server.outage import Outage
+from recsys.server.person_digest import PersonDigest, as_they_are, check_users, settled
 
 Found = TypeVar("Found")
 LONGEST_COMMIT: Final = 15.0
@@ -94,11 +95,15 @@ class EventStore:
         Seconds that :meth:`deltas` waits for PostgreSQL before it goes on with what is known.
     on_commit : function, optional
         Called after each commit with the number of its events and its seconds.
+    key : PseudonymKey, optional
+        Keys the digests under which forgotten users are noted, besides a salt in the database.
+    pseudonymise : bool
+        Whether the database gets pseudonyms under this key in place of the users' ids, which callers give all the same.
 
     Raises
     ------
     ConfigError
-        Another process has opened the file of SQLite.
+        Another process has opened the file of SQLite, or the digests in it are under a key that was not given.
     StoreUnavailableError
         The database does not answer.
 
@@ -124,7 +129,10 @@ class EventStore:
         waiting: int = 20_000,
         patience: float = 2.0,
         on_commit: Callable[[int, float], None] | None = None,
+        key: PseudonymKey | None = None,
+        pseudonymise: bool = False,
     ) -> None:
+        self._key = key if pseudonymise else None
         self._database = database
         self._on_commit = on_commit
         self._deltas = Deltas(self._load, held)
@@ -139,6 +147,7 @@ class EventStore:
         if database.file:
             self._owned.enter_context(_one_process(database, database.file))
         try:
+            self._digest = _digest_of(database, key, pseudonymise=pseudonymise)
             self._open(held)
         except BaseException:
             self._owned.close()
@@ -207,6 +216,7 @@ class EventStore:
 
         While the database cannot be reached, it is what is known; see :attr:`stale`.
         """
+        users = self._called(users)
         if not self._outage.now:
             try:
                 if self._aside is None:
@@ -229,7 +239,7 @@ class EventStore:
 
     def interactions_of(self, users: Sequence[str]) -> list[Row]:
         """All interactions of some users, each one's in the order of their commits; raises as :meth:`newer`."""
-        return list(self._load(users))
+        return list(self._load(self._called(users)))
 
     def counts(self, user: str | None = None) -> Counts:
         """Events of all users, or of a single user.
@@ -242,7 +252,7 @@ class EventStore:
         if user is not None and odd_text("user_id", user, LONGEST_ID):
             return Counts(0, 0)
         with self._database.reading() as connection:
-            by_kind = table.count_by_kind(connection, user)
+            by_kind = table.count_by_kind(connection, None if user is None else self._called([user])[0])
         return Counts(by_kind.get("interaction", 0), by_kind.get("impression", 0))
 
     def pseudonym(self, user: str) -> str:
@@ -255,7 +265,7 @@ class EventStore:
         DataError
             The id is blank, or not valid text.
         """
-        digest = _proven_digest(user)
+        digest = self._proven_digest(user)
         return self._writer.run(lambda: self._change(lambda connection: table.pseudonym_of(connection, digest))).result()
 
     def forget(self, user: str) -> Forgotten:
@@ -268,8 +278,9 @@ class EventStore:
         DataError
             The id is blank, or not valid text.
         """
-        digest = _proven_digest(user)
-        return self._writer.run(lambda: self._forget(user, digest)).result()
+        digest = self._proven_digest(user)
+        called = self._called([user])[0]
+        return self._writer.run(lambda: self._forget(called, digest)).result()
 
     def retain(self, seconds: int, now: float | None = None) -> int:
         """Remove events whose timestamp is older; events go on being stored meanwhile.
@@ -305,6 +316,19 @@ class EventStore:
         if ended:
             self._owned.close()
         return ended
+
+    def _called(self, users: Sequence[str]) -> Sequence[str]:
+        """What the database calls users; ids that it never holds stay as they are."""
+        if self._key is None:
+            return users
+        storable = [user for user in users if odd_text("user_id", user, LONGEST_ID) is None]
+        names = dict(zip(storable, self._key.of(storable).to_list(), strict=True))
+        return [names.get(user, user) for user in users]
+
+    def _proven_digest(self, user: str) -> str:
+        if odd := odd_text("user_id", user, sys.maxsize):
+            raise DataError(odd)
+        return self._digest.of(self._called([user])[0])
 
     def _open(self, held: int) -> None:
         with self._database.reading() as connection:
@@ -360,6 +384,9 @@ class EventStore:
         started, now = time.monotonic(), time.time()
         reasons = [refusal(event, now) for event in events]
         good = [event for event, reason in zip(events, reasons, strict=True) if reason is None]
+        if self._key is not None:
+            names = self._called([event.user_id for event in good])
+            good = [replace(event, user_id=name) for event, name in zip(good, names, strict=True)]
         receipts, rows = self._change(lambda connection: table.write(connection, good)) if good else ([], [])
         self._take_up(rows)
         if self._on_commit:
@@ -408,7 +435,7 @@ class EventStore:
         """
         if not self._forgotten:
             return [None] * len(users)
-        return [self._forgotten.get(_digest(user)) for user in users]
+        return [self._forgotten.get(self._digest.of(user)) for user in self._called(users)]
 
     def _forget(self, user: str, digest: str) -> Forgotten:
         now = int(time.time())
@@ -435,15 +462,17 @@ class EventStore:
                 warn(f"what was removed is still in SQLite's log, until it is emptied the next time: {error}")
 
 
-def _digest(user: str) -> str:
-    """A user's id for tables that outlive the user's events, so that no copy of the database holds the id."""
-    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _proven_digest(user: str) -> str:
-    if odd := odd_text("user_id", user, sys.maxsize):
-        raise DataError(odd)
-    return _digest(user)
+def _digest_of(database: Database, key: PseudonymKey | None, *, pseudonymise: bool) -> PersonDigest:
+    """How users are called in tables that outlive their events, so that no copy of the database holds the ids."""
+    with database.reading() as connection:
+        found = as_they_are(connection, key, pseudonymise=pseudonymise)
+    if found is None:
+        with database.writing() as connection:
+            check_users(connection, key, database.where, pseudonymise=pseudonymise)
+            found = settled(connection, key, database.where)
+        if database.kind == "sqlite":
+            database.checkpoint()  # its log holds no digest of before
+    return found
 
 
 @contextmanager

@@ -53,7 +53,7 @@ ITEM_CHANGES: Final = Table(
 PSEUDONYMS: Final = Table(
     "recsys_pseudonyms",
     METADATA,
-    Column("user_sha256", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
     Column("pseudonym", Text, nullable=False),
     Index("recsys_pseudonyms_pseudonym", "pseudonym", unique=True),
 )
@@ -61,10 +61,20 @@ PSEUDONYMS: Final = Table(
 FORGOTTEN: Final = Table(
     "recsys_forgotten",
     METADATA,
-    Column("user_sha256", Text, primary_key=True),
+    Column("digest", Text, primary_key=True),
     Column("at", _WHOLE, nullable=False),
 )
 """Whom a bundle may still know, and from when on (seconds since 1970) what they do counts again."""
+
+PERSON_KEY: Final = Table(
+    "recsys_person_key",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("salt", Text, nullable=False),
+    Column("key_id", Text),
+    Column("users_key_id", Text),
+)
+"""A single row: how digests of users are made, and of which key their ids are pseudonyms; see :mod:`.person_digest`."""
 
 KEYS: Final = Table(
     "recsys_keys",

@@ -12,7 +12,7 @@ import polars as pl
 from recsys.core.arguments import listed
 from recsys.core.id_map import IdMap
 from recsys.core.ragged import Int32, Int64, Ragged
-from recsys.core.schema import QUERY, USER
+from recsys.core.schema import QUERY, USER, canonical_ids
 from recsys.data.times.request_time import Instant, seconds_of
 from recsys.errors import ConfigError, DataError
 from recsys.serving.request_arguments import RawId, RawIds, Unknown, check_unknown, found_rows, id_list, id_lists
@@ -182,14 +182,14 @@ def known_users(known: Known, users: RawIds, *, cold: bool = False, unknown: Unk
                 f"{who} no history to read; give histories= instead, ask for fallback='popular', or pass over such users "
                 "with unknown='skip' (--unknown skip)"
             )
-        return People(read, rows, owners.alias(USER), LeftOut())
+        return People(read, rows, _as_asked(ids) if names.called_otherwise else owners.alias(USER), LeftOut())
     rows = names.find_rows(ids)
     found = rows >= 0
     read = histories.take(rows[found])
     lengths = np.zeros(len(rows), dtype=np.int64)
     lengths[found] = read.lengths
     read = Ragged.from_lengths(lengths, read.rows, read.times, read.events)
-    owners = names.cast(ids).alias(USER) if found.all() else _as_given(ids, names)
+    owners = names.cast(ids).alias(USER) if found.all() and not names.called_otherwise else _as_given(ids, names)
     missed = int((~found).sum())
     left_out = LeftOut() if cold else LeftOut(missed, int((lengths == 0).sum()) - missed)
     return People(read, rows, owners, left_out)
@@ -197,9 +197,17 @@ def known_users(known: Known, users: RawIds, *, cold: bool = False, unknown: Unk
 
 def _as_given(ids: pl.Series | list[Hashable], users: IdMap) -> pl.Series:
     """Ids as the caller wrote them, in the vocabulary's type where they allow it."""
+    if users.called_otherwise:
+        return _as_asked(ids)
     cast = users.cast(ids)
     given = pl.Series(USER, [str(one) for one in ids], dtype=pl.String)
     return given if cast.null_count() else cast.alias(USER)
+
+
+def _as_asked(ids: pl.Series | list[Hashable]) -> pl.Series:
+    """Ids as a caller wrote them, who calls users otherwise than the bundle does."""
+    given = ids if isinstance(ids, pl.Series) else pl.Series([str(one) for one in ids], dtype=pl.String)
+    return canonical_ids(given).alias(USER)
 
 
 def anonymous(

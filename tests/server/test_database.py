@@ -56,16 +56,16 @@ def test_versions_refuse_each_other_by_name_and_an_older_schema_is_migrated(
         open_database(url, create=False)
     open_database(url).close()
     with monkeypatch.context() as newer:
-        second = (*run.MIGRATIONS, lambda change: change.add_column("recsys_keys", Column("note", Text)))
+        third = (*run.MIGRATIONS, lambda change: change.add_column("recsys_keys", Column("note", Text)))
         for check in (run.check_schema, run.migrate):
-            newer.setattr(check, "__defaults__", (second,))
+            newer.setattr(check, "__defaults__", (third,))
         newer.setattr(run, "__version__", "9.9.9")
-        with pytest.raises(DataError, match=r"has schema 1, made by recsys 0.* this is recsys 9.9.9, which needs schema 2"):
+        with pytest.raises(DataError, match=r"has schema 2, made by recsys 0.* this is recsys 9.9.9, which needs schema 3"):
             open_database(url, create=False)
         open_database(url).close()
         open_database(url, create=False).close()
     for create in (True, False):
-        with pytest.raises(DataError, match=r"has schema 2, made by recsys 9.9.9; this is recsys .*, which knows schema 1"):
+        with pytest.raises(DataError, match=r"has schema 3, made by recsys 9.9.9; this is recsys .*, which knows schema 2"):
             open_database(url, create=create)
 
 
@@ -90,4 +90,4 @@ def test_two_programs_migrate_a_new_file_at_once(tmp_path: Path) -> None:
         for database in pool.map(open_database, [url] * 4):
             database.close()
     with sqlite3.connect(tmp_path / "events.db") as connection:
-        assert connection.execute("SELECT count(*) FROM recsys_schema").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM recsys_schema").fetchone() == (2,)

@@ -65,7 +65,7 @@ def append(folder: Path, new: Contents, source: Sequence[str], *, held: Held | N
             return append(folder, new, source, held=lock)
     store = read_store(folder, verify=False)
     _check(folder, store, new)
-    _remove_leftovers(folder, store.manifest)
+    remove_leftovers(folder, store.manifest)
     told, is_file = (tuple(source), len(new.histories.rows)), all("." in name for name in source)
     if is_file and any((one.source, one.events) == told for one in store.manifest.imports):
         warn(
@@ -107,6 +107,13 @@ def _check(folder: Path, store: OpenedStore, new: Contents) -> None:
         raise DataError(
             f"{folder} is ordered by the column {told.order_column or new.order_column!r}, which a store does not keep, so "
             f"that later events cannot find their places: import all files together"
+        )
+    if told.pseudonym_key != new.pseudonym_key:
+        keys = (told.pseudonym_key, new.pseudonym_key)
+        own, other = ("raw ids" if one is None else f"pseudonyms under the key {one}" for one in keys)
+        raise DataError(
+            f"the users of {folder} are {own}, and those of the log to append {other}: read it by --pseudonymise and the "
+            "store's key, or without"
         )
     if told.ties != new.ties:
         raise DataError(f"{folder} has ties by {told.ties}, and the log to append by {new.ties}: give ties={told.ties!r}")
@@ -184,7 +191,7 @@ def _written(
         with atomic_file(folder / FILE) as temporary:
             temporary.write_bytes(after.to_json())
     except OSError:
-        _remove_leftovers(folder, told)
+        remove_leftovers(folder, told)
         raise
     return done
 
@@ -210,7 +217,7 @@ def _run(
     return part, files
 
 
-def _remove_leftovers(folder: Path, told: Manifest) -> None:
+def remove_leftovers(folder: Path, told: Manifest) -> None:
     """Remove runs that a killed process did not finish."""
     known = {Path(part.folder).name for part in told.parts}
     for one in (folder / RUNS).iterdir() if (folder / RUNS).is_dir() else ():

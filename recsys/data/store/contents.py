@@ -23,3 +23,4 @@ class Contents:
     order_column: str | None
     ties: Ties
     waterfalls: tuple[Waterfall, ...] = ()
+    pseudonym_key: str | None = None

@@ -39,6 +39,7 @@ def describe(folder: Path, *, verify: bool = False) -> dict[str, Any]:
         "bytes": sum(size for _, size in manifest.files.values()),
         "runs": len(manifest.parts) - 1,
         "fingerprint": manifest.fingerprint,
+        "pseudonym_key": manifest.pseudonym_key,
         "verified": verify,
         "imports": [asdict(one) | {"source": list(one.source)} for one in manifest.imports],
         "waterfall": list(manifest.waterfall),
@@ -52,9 +53,14 @@ def describe_text(facts: dict[str, Any]) -> str:
         f"store {facts['store']}: {facts['events']:,} events, {facts['users']:,} users, {facts['items']:,} items, "
         f"{megabytes:,.1f} MB, fingerprint {facts['fingerprint'][:12]}"
     ]
+    if facts["pseudonym_key"]:
+        lines.append(f"users are pseudonyms under the key {facts['pseudonym_key']}")
     if facts["runs"]:
         lines.append(f"runs that are merged when it is opened: {facts['runs']}")
     for one in facts["imports"]:
+        if one["users"] < 0:
+            lines.append(f"  {', '.join(one['source'])}: {-one['users']:,} users with {-one['events']:,} events")
+            continue
         late = f", {one['late']:,} of them late" if one["late"] else ""
         lines.append(f"  from {', '.join(one['source']) or 'memory'}: {one['events']:,} events{late}")
     for one in facts["waterfall"]:

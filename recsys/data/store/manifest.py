@@ -144,6 +144,8 @@ class Manifest:
         What rules left out, in their order.
     files : dict
         Name → (sha256, bytes) of every file.
+    pseudonym_key : str or None
+        As of :class:`~recsys.data.interactions.Interactions`.
     """
 
     ordered: bool
@@ -154,6 +156,7 @@ class Manifest:
     imports: tuple[Import, ...]
     waterfall: tuple[dict[str, Any], ...]
     files: dict[str, tuple[str, int]]
+    pseudonym_key: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -227,6 +230,7 @@ def _manifest(told: dict[str, Any]) -> Manifest:
         imports=imports,
         waterfall=tuple(told["waterfall"]),
         files=files,
+        pseudonym_key=told.get("pseudonym_key"),  # stores of older versions have none
     )
 
 

@@ -42,7 +42,7 @@ def assembled(store: OpenedStore) -> Contents:
         histories, weights = _merged(store, histories, weights, _joined(runs, names))
     told = store.manifest
     cleanings = tuple(map(Waterfall.from_dict, told.waterfall))
-    how = (told.ordered, told.order_column, told.ties, cleanings)
+    how = (told.ordered, told.order_column, told.ties, cleanings, told.pseudonym_key)
     return Contents(store.users, store.items, histories, weights, names, *how)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class StoreWriter:
         source: Sequence[str] = (),
         waterfall: Sequence[dict[str, Any]] = (),
         imports: Sequence[Import] = (),
+        pseudonym_key: str | None = None,
     ) -> None:
         """Check what was filled in, and write what is missing: ids, their tables, and last the manifest.
 
@@ -88,14 +89,15 @@ class StoreWriter:
             Parquet file with one column of them.
         event_names : sequence of str
             Sorted; what the codes in ``events`` stand for.
-        ordered, order_column, ties
+        ordered, order_column, ties, pseudonym_key
             As of :class:`~recsys.data.interactions.Interactions`.
         source : sequence of str
             Where the events come from.
         waterfall : sequence of dict
             What rules left out.
         imports : sequence of Import
-            What the store was made from before, if it is another one merged; ``source`` then says nothing.
+            What the store was made from before, if it is another one merged; ``source`` then says nothing. A last one
+            without a fingerprint tells of a change that comes with these files, and gets the fingerprint of after it.
 
         Raises
         ------
@@ -120,7 +122,11 @@ class StoreWriter:
         files = {name: (sha256_of(folder / name), (folder / name).stat().st_size) for name in sorted(part.files())}
         if not imports:
             imports = [Import(tuple(source), total, len(known[0]), len(known[1]), 0, chained("", files))]
-        manifest = Manifest(ordered, order_column, ties, by_time, (part,), tuple(imports), tuple(waterfall), files)
+        elif not imports[-1].fingerprint:
+            before = imports[-2].fingerprint if len(imports) > 1 else ""
+            imports = [*imports[:-1], replace(imports[-1], fingerprint=chained(before, files))]
+        told_how = (ordered, order_column, ties, by_time)
+        manifest = Manifest(*told_how, (part,), tuple(imports), tuple(waterfall), files, pseudonym_key)
         (folder / FILE).write_bytes(manifest.to_json())
         self._sealed = True
 
@@ -274,4 +280,5 @@ def write_store(
             source=source,
             waterfall=[one.to_dict() for one in contents.waterfalls],
             imports=imports,
+            pseudonym_key=contents.pseudonym_key,
         )

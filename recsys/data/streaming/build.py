@@ -16,6 +16,7 @@ from recsys.core.files import Held
 from recsys.core.id_map import IdMap
 from recsys.core.leftovers import WRITING, name_beside, sweep
 from recsys.core.progress import track
+from recsys.core.pseudonym_key import PseudonymKey, pseudonyms_of
 from recsys.core.ragged import Int8, Int32, Int64
 from recsys.core.schema import EVENT, MOVIELENS_INTERACTIONS, ORDER, TIMESTAMP, WEIGHT
 from recsys.data.event_types import check_event_types, weights_of_types
@@ -53,6 +54,7 @@ def stream_log(
     overwrite: bool = False,
     held: Held | None = None,
     aside: Quarantine | None = None,
+    key: PseudonymKey | None = None,
 ) -> Interactions:
     """Write the log of some files into a store, and open it; it equals what :func:`recsys.read_interactions` returns.
 
@@ -76,6 +78,8 @@ def stream_log(
         The lock on ``out``, if the caller has it.
     aside : Quarantine, optional
         For the rows that cannot be used; it is written before the store takes its name.
+    key : PseudonymKey, optional
+        Of the pseudonyms that the store gets in place of the users' ids.
 
     Raises
     ------
@@ -101,7 +105,7 @@ def stream_log(
             overwrite=overwrite,
             held=held,
         ) as writer:
-            writing.write(writer, told)
+            writing.write(writer, told, key)
             if aside is not None:
                 aside.write()
     log = open_store(target)
@@ -160,7 +164,7 @@ class _Writing:
             for file in table.files:
                 file.unlink()
 
-    def write(self, writer: StoreWriter, told: Sequence[str]) -> None:
+    def write(self, writer: StoreWriter, told: Sequence[str], key: PseudonymKey | None) -> None:
         """Sort each range of users, and seal the store."""
         places = places_of(IdMap(self.settled.items, "item", checked=True)) if self.request.ties == "item" else None
         keys = self._shuffled() if self.request.unordered else None
@@ -176,13 +180,14 @@ class _Writing:
             log_left_out(self.settled.events - done, self.settled.events, compared)
         writer.seal(
             np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
-            self.settled.users,
+            self.settled.users if key is None else pseudonyms_of(self.settled.users, key),
             self.settled.items,
             event_names=self.types,
             ordered=not self.request.unordered,
             order_column=next((self.names[name] for name in (ORDER, TIMESTAMP) if name in self.names), None),
             ties=self.request.ties,
             source=told,
+            pseudonym_key=None if key is None else key.id,
         )
 
     def _sorted(

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, insert, inspect, select, text
 
 from recsys.core.version import __version__
 from recsys.errors import DataError
-from recsys.server.migrations import first
+from recsys.server.migrations import first, second
 from recsys.server.tables import SCHEMA
 
-MIGRATIONS: Final[Sequence[Callable[[Operations], None]]] = (first.upgrade,)
+MIGRATIONS: Final[Sequence[Callable[[Operations], None]]] = (first.upgrade, second.upgrade)
 """The first leads to version 1, and so on; a released migration is never changed."""
 _LOCK: Final = 7_263_537_971
 """Number of PostgreSQL's advisory lock, chosen at random."""

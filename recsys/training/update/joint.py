@@ -40,9 +40,16 @@ def joined(bundle: Bundle, log: Interactions) -> Interactions:
     Raises
     ------
     DataError
-        The log lacks times or event types, or shares neither users nor items with the bundle.
+        The log lacks times or event types, shares neither users nor items with the bundle, or its users have ids where the
+        bundle's have pseudonyms.
     """
-    known = bundle.histories
+    known, key = bundle.histories, bundle.data.get("pseudonym_key")
+    if key != log.pseudonym_key:
+        mine, theirs = ("ids" if one is None else f"pseudonyms under the key {one}" for one in (key, log.pseudonym_key))
+        raise DataError(
+            f"the users of the bundle have {mine}, and those of the new log {theirs}; read both in the same way "
+            "(--pseudonymise)"
+        )
     for what, has, given, how in (
         ("times", known.times is not None, log.timestamps is not None, "name their column, timestamp= (--timestamp)"),
         ("event types", known.events is not None, log.events is not None, "name their column, event= (--event)"),
@@ -59,6 +66,7 @@ def joined(bundle: Bundle, log: Interactions) -> Interactions:
     more = more.aligned(place)
     old = known.aligned(np.where(np.arange(len(users)) < len(known), np.arange(len(users)), -1))
     ordering = {"ordered": bundle.ordered, "order_column": log.order_column if bundle.ordered else None, "ties": log.ties}
+    ordering |= {"pseudonym_key": key}
     if len(known.rows) and _is_whole(old, more, len(items)):
         say(f"the new log holds all {len(known.rows):,} events that are known: it is taken to be the whole log")
         weights = log.weights

@@ -40,6 +40,8 @@ from recsys.transitions.memory import TransitionMemory
 
 _ROOM = 1.05
 """How much more memory an index may take for each item than the one before."""
+_KEPT = ("forgotten_since_training", "pseudonym_key")
+"""What stays true of the data: whose events the weights were trained on once, and what the ids of users are."""
 
 
 def updated(
@@ -141,7 +143,8 @@ def updated(
             "items": len(content),
             "ordered": log.ordered,
             "order": log.ordered_by,
-        },
+        }
+        | {name: bundle.data[name] for name in _KEPT if name in bundle.data},
         trained=log.histories.lengths,
         event_names=log.event_names,
     )
