@@ -40,7 +40,7 @@ def _rotate(arguments: Namespace) -> Answer:
     assert new is not None  # noqa: S101 - a file was named
     place = Path(arguments.place)
     try:
-        from recsys.privacy.pseudonyms import rotate_bundle, rotate_store  # noqa: PLC0415 - torch
+        from recsys.pipeline.rotate import rotate_bundle, rotate_store  # noqa: PLC0415 - torch
 
         count = (rotate_store if is_store(place) else rotate_bundle)(place, old, new)
     except DamagedError as error:

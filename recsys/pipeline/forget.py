@@ -237,7 +237,7 @@ def _check_out(places: Places) -> None:
 
 
 def _in_bundle(folder: Path, users: list[str], out: Path | None) -> tuple[Removed, Bool]:
-    from recsys.privacy.bundles import forget_in_bundle  # noqa: PLC0415 - torch
+    from recsys.pipeline.forget_bundle import forget_in_bundle  # noqa: PLC0415 - torch
     from recsys.report import bundle_files  # noqa: PLC0415
 
     removed, rows = forget_in_bundle(folder, users, out=out, report=bundle_files)

@@ -9,13 +9,13 @@ import pytest
 
 import recsys
 from recsys.bundle import manifest
+from recsys.bundle.without_users import without_users
 from recsys.cli.parser import main
 from recsys.core.files import sha256_of
 from recsys.data.interactions import Interactions
 from recsys.errors import DataError, UnsupportedError
 from recsys.pipeline import forget
 from recsys.pipeline.forget import Places, forget_users
-from recsys.privacy.forget import without_users
 from recsys.serving.retriever import Retriever
 from recsys.training.update.joint import joined
 from recsys.training.update.run import updated

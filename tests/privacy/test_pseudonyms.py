@@ -10,7 +10,7 @@ from recsys.cli.parser import main
 from recsys.core.pseudonym_key import VARIABLE, PseudonymKey, make_key, pseudonyms_of, read_key
 from recsys.data.interactions import Interactions
 from recsys.errors import ConfigError, DataError
-from recsys.privacy.pseudonyms import rotate_bundle, rotate_store
+from recsys.pipeline.rotate import rotate_bundle, rotate_store
 from recsys.server.database import open_database
 from recsys.server.events import Event
 from recsys.server.store import EventStore

@@ -15,6 +15,7 @@ from recsys.bundle import config as saved_config
 from recsys.bundle import manifest, saved_tables, saved_towers
 from recsys.bundle.contents import Bundle
 from recsys.bundle.io import assembled
+from recsys.bundle.without_users import SINCE_TRAINING, WithoutUsers, without_users
 from recsys.core.files import atomic_folder, exclusive, followed, sha256_of
 from recsys.core.leftovers import sweep
 from recsys.core.opened import Source
@@ -22,7 +23,6 @@ from recsys.core.place_checks import refuse_loss
 from recsys.core.processes import begin_threads
 from recsys.core.ragged import Int32
 from recsys.errors import BundleError
-from recsys.privacy.forget import SINCE_TRAINING, WithoutUsers, without_users
 from recsys.privacy.receipt import Removed
 from recsys.transitions import io as transition_files
 
