@@ -50,6 +50,11 @@ def write(folder: Path, data: dict[str, Any], metrics: dict[str, Any], **more: d
     (folder / FILE).write_text(json.dumps(sealed(manifest), indent=2) + "\n", encoding="utf-8")
 
 
+def further(told: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest tells besides what :func:`write` finds out, for the manifest of a changed bundle."""
+    return {name: told.get(name) for name in _OPTIONAL if name != "sha256"}
+
+
 def parsed(folder: Path, content: bytes) -> dict[str, Any]:
     """The manifest in these bytes, checked.
 

@@ -164,7 +164,7 @@ def _write(changed: _Changed, target: Path, report: Callable[[dict[str, Any]], d
     for name, file in source.files.items():
         if name not in new:
             file.copy(target / name)
-    manifest.write(target, data, changed.told["metrics"], changed.told.get("lineage"))
+    manifest.write(target, data, changed.told["metrics"], **manifest.further(changed.told))
 
 
 def _figures(source: Source, found: WithoutUsers, data: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def rotate_bundle(folder: Path, old: PseudonymKey, new: PseudonymKey) -> int:
             for name, file in source.files.items():
                 if name not in written:
                     file.copy(temporary / name)
-            manifest.write(temporary, told["data"] | {_KEY: new.id}, told["metrics"], told.get("lineage"))
+            manifest.write(temporary, told["data"] | {_KEY: new.id}, told["metrics"], **manifest.further(told))
         return len(users)
 
 
