@@ -118,7 +118,7 @@ def test_the_check_of_links_finds_what_it_is_for(tmp_path: Path) -> None:
 
 def test_every_page_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
-    hidden = {"packaging", "notebooks"}
+    hidden = {"packaging"}
     for page in DOCS.rglob("*.md"):
         path = page.relative_to(DOCS).as_posix()
         assert path in menu or path.partition("/")[0] in hidden, path

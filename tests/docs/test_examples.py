@@ -65,6 +65,11 @@ def test_the_study_has_trials_that_are_best_in_one_aim() -> None:
     assert made.best_trials
 
 
+def test_the_daily_update_takes_nothing_in_twice(bundle: Path, tmp_path: Path) -> None:
+    """What an update does is tested in tests/pipeline; a bundle that is there is left alone, and no events are read."""
+    assert example("daily_update").update(bundle, tmp_path / "nowhere.csv", bundle) == 0
+
+
 def test_every_example_is_listed() -> None:
     page = (EXAMPLES / "index.md").read_text(encoding="utf-8")
     assert all(f"]({file.name})" in page for file in EXAMPLES.glob("*.py"))
