@@ -68,7 +68,7 @@ CHOICES = [
 ]
 
 
-@pytest.mark.parametrize(("columns", "ending"), zip(CHOICES, itertools.cycle(["parquet", "csv"])), ids=str)
+@pytest.mark.parametrize(("columns", "ending"), list(zip(CHOICES, itertools.cycle(["parquet", "csv"]))), ids=str)
 def test_a_streamed_log_equals_the_log_read_at_once(tmp_path, columns, ending):
     (tmp_path / "log").mkdir()
     for seed in range(3):
