@@ -55,7 +55,8 @@ def test_what_is_no_negative_has_no_part_in_the_loss() -> None:
 def test_each_member_is_held_to_what_it_said_of_old_items(ring: Interactions) -> None:
     """Against ten lines of plain cross entropy: labels of new events, and softened ones of old events."""
     config = ModelConfig(encoder=None, dim=8, max_length=8, ensemble_size=2)
-    towers, before = (fresh_towers(config, ring, Catalog.without_text(ring.items), None, "cpu", seed) for seed in (0, 1))
+    catalog, has_id = Catalog.without_text(ring.items), ring.item_counts > 0
+    towers, before = (fresh_towers(config, ring, catalog, None, "cpu", seed, known=has_id) for seed in (0, 1))
     known = torch.arange(len(ring.items)) % 5 > 0
     new = np.zeros(len(ring), dtype=np.bool_)
     new[ring.histories.offsets[1:] - 1] = True
