@@ -12,7 +12,8 @@ PUBLIC = {
     "Rules", "Training", "Transitions", "TwoTower", "ZeroShot", "compare", "evaluate", "evaluate_frame",
     "import_log", "item_split", "leave_last_out", "load", "open_store", "prepare", "random_split", "read_catalog",
     "read_interactions", "read_sql", "read_user_table", "recommend_to_parquet",
-    "push_to_hub", "from_hub", "drift", "PrivacyOptions", "UpdateOptions", "update", "rolling_splits", "time_split", "user_split",
+    "PrivacyOptions", "push_to_hub", "from_hub", "drift",
+    "UpdateOptions", "update", "rolling_splits", "time_split", "user_split",
 }  # fmt: skip
 
 
