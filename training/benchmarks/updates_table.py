@@ -41,8 +41,8 @@ def write_tables(out: Path) -> None:
         "history. Each event is to be found from all that its user did before, among the items that the model knows (at "
         "most 3000 events of a window, 100 of a user; an item without an event before the window is a miss for all). "
         "Figures are means over windows of the mean over users. Old: there in the first 65 %; new items: came since then, "
-        "before the window. `new items`: the first model, which is only told of new items and their texts. CPU s: of all "
-        "six updates, or trainings, together. Moderate recipes of one member, words and no text encoder: see the script.",
+        "before the window. `new items`: the first model, which is only told of new items and their texts. "
+        "Moderate recipes of one member, words and no text encoder: see the script.",
     ]
     for data, cells in found.items():
         lines += _section(data, cells)
@@ -112,42 +112,49 @@ def ratio(
 
 
 def _section(data: str, cells: dict[str, dict[int, dict[str, Any]]]) -> list[str]:
-    windows = sorted(set.intersection(*(set(runs) for runs in cells.values())))
-    first = next(iter(cells.values()))
+    windows = sorted(set.union(*(set(runs) for runs in cells.values())))
+    first, again = next(iter(cells.values())), cells.get("retrain", {})
+    judged = [one["judged"] for one in first.values()]
+    users = [len(np.unique(one["user"])) for one in first.values()]
     lines = ["", f"## {data}", ""]
-    if not windows:
-        return [*lines, "No window is finished."]
-    judged = [first[window]["judged"] for window in windows]
-    users = [len(np.unique(first[window]["user"])) for window in windows]
     lines.append(
         f"{len(windows)} windows; events judged in each: {min(judged):,} to {max(judged):,}, of {min(users):,} to "
         f"{max(users):,} users."
     )
-    again = sum(cells["retrain"][window]["cpu_seconds"] for window in windows) if "retrain" in cells else float("nan")
     names = ["recall@10", "NDCG@10", *(f"recall@10, {group}" for group in list(GROUPS)[1:])]
-    lines += head_of(["model", *names, "CPU s", "of retrain"])
+    asked = [("recall", "all"), ("ndcg", "all"), *(("recall", group) for group in list(GROUPS)[1:])]
+    lines += head_of(["model", "windows", *names, "CPU s of a window", "of retrain"])
     for name, runs in cells.items():
-        spent = sum(runs[window]["cpu_seconds"] for window in windows)
-        shown = [mean_of(runs, windows, "recall", "all"), mean_of(runs, windows, "ndcg", "all")]
-        shown += [mean_of(runs, windows, "recall", group) for group in list(GROUPS)[1:]]
-        lines.append(row_of([name, *(f"{one:.4f}" for one in shown), f"{spent:,.1f}", f"{spent / again:.1%}"]))
-    if "retrain" in cells:
-        lines += ["", "Of what training again gives (95 % interval, users drawn anew in each window):"]
+        own = sorted(runs)
+        shown = [f"{mean_of(runs, own, *one):.4f}" for one in asked]
+        both = sorted(set(runs) & set(again))
+        spent = sum(runs[window]["cpu_seconds"] for window in both)
+        share = f"{spent / sum(again[window]['cpu_seconds'] for window in both):.1%}" if both else "–"
+        cost = np.mean([runs[window]["cpu_seconds"] for window in own])
+        lines.append(row_of([name, str(len(own)), *shown, f"{cost:,.1f}", share]))
+    if len(again) < len(windows):
+        lines += ["", f"Training again was measured after {len(again)} of {len(windows)} windows so far."]
+    if again:
+        lines += [
+            "",
+            "Of what training again gives, where it was measured (95 % interval, users drawn anew in each window):",
+        ]
         lines += head_of(["model", *names])
-        asked = [("recall", "all"), ("ndcg", "all"), *(("recall", group) for group in list(GROUPS)[1:])]
         for name, runs in cells.items():
-            if name != "retrain":
-                found = [ratio(runs, cells["retrain"], windows, *one) for one in asked]
+            if name != "retrain" and (both := sorted(set(runs) & set(again))):
+                found = [ratio(runs, again, both, *one) for one in asked]
                 lines.append(row_of([name, *(f"{a:.1%} ({b:.1%} to {c:.1%})" for a, b, c in found)]))
     lines += ["", "recall@10 by window:", *head_of(["model", *(str(window) for window in windows)])]
     for name, runs in cells.items():
-        by_window = [float(np.nanmean(per_user(runs[window], "recall", "all"))) for window in windows]
-        lines.append(row_of([name, *(f"{one:.4f}" for one in by_window)]))
-    run = cells.get("update", first)[windows[-1]]
+        by_window = [
+            f"{np.nanmean(per_user(runs[window], 'recall', 'all')):.4f}" if window in runs else "" for window in windows
+        ]
+        lines.append(row_of([name, *by_window]))
+    run = cells.get("update", first)[max(cells.get("update", first))]
     lines += ["", f"Recipe: `{json.dumps(run['recipe'])}`; {run['machine']}, {run['date']}"]
     for name, runs in cells.items():
-        if "options" in runs[windows[-1]]:
-            lines.append(f"{name}: `{runs[windows[-1]]['options']}`")
+        if "options" in (last := runs[max(runs)]):
+            lines.append(f"{name}: `{last['options']}`")
     return lines
 
 
