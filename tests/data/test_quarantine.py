@@ -161,7 +161,7 @@ def test_an_import_sets_the_same_rows_aside_piece_by_piece(
     if append:
         (tmp_path / "old").mkdir()
         recsys.import_log(_file(tmp_path / "old", GOOD), tmp_path / "store", weight="stars")
-    log = recsys.import_log(file, tmp_path / "store", append=append, quarantine=tmp_path / "aside", **how)
+    log = recsys.import_log(file, tmp_path / "store", append=append, **how)
     assert len(log) == len(read) + 60 * append == 60 * (1 + append)
     for name in ("rows.parquet", "counts.json"):
         assert (tmp_path / "aside" / name).read_bytes() == (tmp_path / "bad" / name).read_bytes()

@@ -267,12 +267,3 @@ def test_the_command_line_chooses_an_index_and_changes_what_is_on_offer(
         assert code == 2
         assert message in err
         assert (folder / "manifest.json").read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("text", "count"), [("2GiB", 2**31), ("500 MB", 500_000_000), ("1048576", 2**20), ("1.5kib", 1536)]
-)
-def test_sizes_are_read_as_they_are_written(text: str, count: int) -> None:
-    from recsys.cli.checks import size
-
-    assert size(text) == count

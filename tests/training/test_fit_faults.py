@@ -110,6 +110,7 @@ def test_every_option_survives_the_card_s_command(flags: list[str]) -> None:
         augment=recipe.augment,
         training=recipe.training,
         reading=json.loads(json.dumps(reading)),
+        record={},
     )
     words = shlex.split(reproduce.command(bundle).replace("\\\n", " ").splitlines()[0])
     second = build_parser().parse_args(words[1:])

@@ -49,7 +49,10 @@ def test_none_is_a_choice_as_in_recipes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[search.modell]\ndim = [8]\n", "[search] has no option 'modell'; it has augment, model, objective, training"),
+        (
+            "[search.modell]\ndim = [8]\n",
+            "[search] has no option 'modell'; it has augment, model, objective, privacy, training",
+        ),
         ("[modell]\ndim = 8\n" + SEARCH, "unknown table 'modell'"),
         ("[search]\nmodel = 3\n", "[search] model must be a table of options, not 3"),
         ("[search.model]\ndims = [8]\n", "[search.model] has no option 'dims'"),
