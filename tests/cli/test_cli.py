@@ -9,7 +9,8 @@ from recsys.cli.parser import build_parser, main
 from tests.conftest import make_events, make_items
 
 COMMANDS = ["demo", "fit", "tune", "evaluate", "compare", "report", "recommend", "similar", "search", "explain", "index"]
-COMMANDS += ["prepare", "import", "inspect", "export-events", "keys", "serve"]
+COMMANDS += ["prepare", "import", "inspect", "export-events", "keys", "serve", "completion", "compress", "drift", "export"]
+COMMANDS += ["forget", "pseudonyms", "update"]
 
 
 @pytest.fixture(scope="module")
