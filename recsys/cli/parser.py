@@ -420,7 +420,7 @@ def build_parser() -> argparse.ArgumentParser:
     completion.add_flags(
         _command(
             subs, "completion", "print a script by which a shell completes commands and flags",
-            'eval "$(recsys completion bash)"',
+            "recsys completion bash > ~/.local/share/bash-completion/completions/recsys",
         ),
         parser,
     )  # fmt: skip
