@@ -8,7 +8,7 @@ FAISS ?= cpu
 EXTRAS = .[$(FAISS),offline,serve,postgres,dev]
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format bench gpu-check package docs clean
+.PHONY: help demo serve test test-long check format bench gpu-check package docs clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
@@ -32,6 +32,9 @@ serve: $(READY)  ## set up, make the demo if there is none, and serve it with a 
 
 test: $(READY)  ## set up, then run the tests
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-long: $(READY)  ## the tests with ten times the examples, and those that take several processes tens of seconds
+	RECSYS_LONG=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## format, lint, types, spelling
 	$(BIN)/ruff format --check .

@@ -34,8 +34,23 @@ LONGEST = (
 """The files that take longest: they are begun first, so that no processor waits for the last one."""
 
 
+SEVERAL_PROCESSES = (
+    "training/test_distributed.py", "serving/test_batch_ray.py::test_two_workers_write",
+    "serving/test_batch_ray.py::test_the_command_starts", "models/test_encoder_folder.py::test_another_process",
+    "serving/test_batch_stopped.py::test_a_run_killed_twice", "serving/test_batch_stopped.py::test_one_file_is_gone_on",
+    "pipeline/test_update.py::test_a_killed_update", "faults/test_faults.py::test_loads_beside_saves",
+    "bundle/test_owned.py::test_a_load_sees_one_version",
+)  # fmt: skip
+"""What starts processes that train or save for tens of seconds: run by ``make test-long``, before a release."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("RECSYS_LONG") is None:
+        skip = pytest.mark.skip(reason="tens of seconds in several processes: make test-long")
+        for item in items:
+            if item.nodeid.removeprefix("tests/").startswith(SEVERAL_PROCESSES):
+                item.add_marker(skip)
     place = {str(Path(__file__).parent / name): number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(str(item.path), len(place)))
 
