@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -143,8 +143,7 @@ def _round(run: Path, schedule: Schedule, client: Client, how: dict[str, Any]) -
     if log is None:
         say(f"no event is stored that {served.path} could learn from; the server stays as it is")
         return False
-    place = run.resolve().parent / f"{run.resolve().name}-{datetime.now(UTC).strftime(_STAMP)}"
-    result = update(retriever, log, out=place, until=now, **how)
+    result = update(retriever, log, out=_free_place(run), until=now, **how)
     if not result.accepted:
         say(f"{result}\nthe server stays as it is, with {served.path}")
         return False
@@ -194,6 +193,14 @@ def stored_events(database: str, bundle: Bundle) -> Interactions | None:
         return None
     event = EVENT if bundle.histories.events is not None else None
     return read_interactions(frame.filter(pl.Series(usable)), time_unit="s", event=event)
+
+
+def _free_place(run: Path) -> Path:
+    """RUN-<time>, of the first second from now on that no bundle is named after: two rounds may fall into one."""
+    moment, whole = datetime.now(UTC), run.resolve()
+    while (place := whole.parent / f"{whole.name}-{moment.strftime(_STAMP)}").exists():
+        moment += timedelta(seconds=1)
+    return place
 
 
 def _activate(result: UpdateResult, client: Client, run: Path, keep: int, *, before: Path) -> bool:

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 import recsys
+from recsys.cli.interrupted import StoppedError
 from recsys.cli.parser import main
 from recsys.config.gate import GateOptions
 from recsys.data.interactions import Interactions
@@ -116,11 +117,15 @@ def test_a_first_round_that_cannot_be_right_ends_it(world: tuple[World, str], ru
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_sigterm_ends_it(
+def test_a_stop_ends_it(
     world: tuple[World, str], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "key").write_text(world[0].secrets["admin"] + "\n")
-    monkeypatch.setattr("recsys.pipeline.watch._pause", lambda seconds: os.kill(os.getpid(), signal.SIGTERM))
+
+    def stopped(seconds: float) -> None:
+        raise StoppedError(signal.SIGTERM)  # what SIGTERM becomes: tests/cli/test_interrupted.py, in processes of their own
+
+    monkeypatch.setattr("recsys.pipeline.watch._pause", stopped)
     words = ["update", str(run), "--watch", "--every", "1h", "--db", f"sqlite:///{run.parent}/server.db"]
     assert main([*words, "--server", world[1], "--key-file", str(tmp_path / "key")]) == 0
     assert capsys.readouterr().out.startswith("the watch has ended; the server goes on with the bundle that it has")
