@@ -6,6 +6,7 @@ import gc
 import itertools
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,15 @@ def own_logging() -> Iterator[None]:
     logger.setLevel(level)
     logger.handlers[:] = handlers
     logger.propagate = propagate
+
+
+@pytest.fixture(autouse=True, scope="module")
+def signals_of_a_file() -> Iterator[None]:
+    """Libraries such as Ray handle SIGTERM in their own way; the next file finds it as this one did."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before is not None:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(autouse=True, scope="module")

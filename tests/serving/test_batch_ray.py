@@ -2,9 +2,11 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -128,6 +130,16 @@ def test_the_command_starts_a_cluster_of_its_own(bundle: Path, tmp_path: Path, m
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path}/recs.parquet: 190 rows for 38 users\n"
     assert os.listdir(tmp_path) == ["recs.parquet"]
+
+
+def test_connecting_leaves_the_handler_of_sigterm_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    batch_ray._connect(SimpleNamespace(init=init))
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_cluster_that_cannot_be_reached_is_named(

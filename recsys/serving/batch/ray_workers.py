@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -125,10 +127,14 @@ def _connect(ray: Any) -> None:
     log(f"connecting to {where}" if address else f"looking for {where} on this machine, else starting one")
     if address:
         _probe(address)
+    ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise RecsysError(f"{where} cannot be reached: {error}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread() and ours is not None:
+            signal.signal(signal.SIGTERM, ours)  # Ray sets its own, which would end this process without a word of ours
 
 
 def _probe(address: str) -> None:
