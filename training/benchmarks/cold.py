@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cells import RECIPES, Cell, cell_file, keep, load, show_progress
+from cells import DEFAULT, RECIPES, Cell, cell_file, keep, load, show_progress
 
 import recsys
 from recsys.core.files import atomic_file
@@ -26,6 +26,7 @@ _TRAINED = {"trainable_layers": 2, "texts_per_step": 32}
 CELLS = {
     "zero-shot text": Cell(baseline=recsys.ZeroShot),
     "popularity": Cell(baseline=recsys.Popularity),
+    DEFAULT: Cell(recipe=None),
     "frozen + projection": Cell(change={"model": _TEXT}),
     "frozen + projection + words": Cell(change={"model": _TEXT | {"word_features": "on"}}),
     "frozen + projection + words, transitions": Cell(
@@ -75,11 +76,12 @@ def run(cell: Cell, data: str, split: Any, catalog: Any, epochs: int | None) -> 
         model = cell.baseline().fit(split.train, catalog)
     else:
         shorter = {} if epochs is None else {"training": {"epochs": epochs}}
-        recipe = recsys.Recipe.read(RECIPES / f"{data}.toml", **cell.change, **shorter)
+        named = () if cell.recipe is None else (RECIPES / f"{data}.toml",)
+        recipe = recsys.Recipe.read(*named, **cell.change, **shorter)
         model = recipe.fit(split.train, catalog, validation=split.validation)
         extra = {
             "best_epoch": model.log.best_epoch,
-            "epochs": recipe.training.epochs,
+            "epochs": len(model.log.epochs),
             "options": model.fitted_config.to_dict(),
         }
     spent = time.process_time() - begun
