@@ -40,7 +40,14 @@ SEVERAL_PROCESSES = (
     "serving/test_batch_ray.py::test_the_command_starts", "models/test_encoder_folder.py::test_another_process",
     "serving/test_batch_stopped.py::test_a_run_killed_twice", "serving/test_batch_stopped.py::test_one_file_is_gone_on",
     "pipeline/test_update.py::test_a_killed_update", "faults/test_faults.py::test_loads_beside_saves",
-    "bundle/test_owned.py::test_a_load_sees_one_version",
+    "bundle/test_owned.py::test_a_load_sees_one_version", "serving/test_batch_ray.py::test_workers_that_die",
+    "serving/test_batch_ray.py::test_a_full_disk",
+    "serving/test_batch_ray.py::test_nodes_that_do_not_see_the_same_files_are_found_out[Misled",
+    "faults/test_faults.py::test_a_killed_process", "training/test_fit_faults.py::test_two_changes",
+    "tuning/test_search.py::test_a_killed_process", "serving/test_batch_stopped.py::test_where_the_system_itself",
+    "serving/test_processes.py::test_a_forked_process_is_told_instead_of_hanging[calls1]",
+    "training/test_resume.py::test_a_killed_and_resumed_run_is_bit_by_bit_the_unbroken_one[gbce]",
+    "training/test_resume.py::test_a_killed_and_resumed_run_is_bit_by_bit_the_unbroken_one[sampled]",
 )  # fmt: skip
 """What starts processes that train or save for tens of seconds: run by ``make test-long``, before a release."""
 
