@@ -6,24 +6,21 @@ import asyncio
 import hashlib
 import time
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Final, get_args
 
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.requests import Request
 
 from recsys.errors import ConfigError
 from recsys.server import settings
 from recsys.server.keys import Key, Keys, Role
 from recsys.server.problems import Problem
+from recsys.server.rates import Windows, rate_of
 
 _REMEMBERED: Final = 1024
 _SECONDS: Final = 1.0
 """How long a key that was found good is not looked up again; beside what :class:`recsys.server.keys.Keys` remembers."""
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1", "testserver"})
-_RATE = "rate must be like 100/second or 5000/minute, not {!r}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class Access:
     def __init__(self, keys: Keys, chosen: settings.Access) -> None:
         self._keys, self._open = keys, chosen.open
         self._rate = None if chosen.rate is None else rate_of(chosen.rate)
-        self._windows = MovingWindowRateLimiter(MemoryStorage())
+        self._windows = Windows()
         self._good = dict[bytes, tuple[float, Key]]()
 
     async def admit(self, request: Request) -> Caller:
@@ -99,29 +96,8 @@ class Access:
 
     def _spend(self, key: Key) -> None:
         rate = self._rate if key.rate is None else rate_of(key.rate)
-        if rate is not None and not self._windows.hit(rate, key.id):
-            wait = self._windows.get_window_stats(rate, key.id).reset_time - time.time()
+        if rate is not None and (wait := self._windows.hit(key.id, rate)):
             raise Problem(429, "rate", "The key has asked too often", f"it may ask {rate}; wait", retry_after=wait)
-
-
-@cache
-def rate_of(text: str) -> RateLimitItem:
-    """A rate such as ``100/second``.
-
-    Raises
-    ------
-    ConfigError
-        It is none.
-
-    Examples
-    --------
-    >>> print(rate_of("100/second"))
-    100 per 1 second
-    """
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise ConfigError(_RATE.format(text)) from error
 
 
 def check_role(role: str) -> Role:

@@ -12,6 +12,7 @@ from recsys.server.gate import Gate
 from recsys.server.routes import admin, events, health, items, look_up, metrics, page, recommend, schema, users
 from recsys.server.served import Served
 from recsys.server.shortcut import Shortcut
+from recsys.server.time_limit import HEADER
 
 
 def create_app(served: Served) -> FastAPI:
@@ -25,7 +26,8 @@ def create_app(served: Served) -> FastAPI:
     around = [Middleware(Gate, settings.limits.in_flight, served.metrics, settings.logs.log_level in ("debug", "info"))]
     if settings.access.cors_origins:
         around.append(Middleware(CORSMiddleware, allow_origins=settings.access.cors_origins, allow_methods=["GET", "POST"],
-                                 allow_headers=["authorization", "content-type"]))  # fmt: skip
+                                 allow_headers=["authorization", "content-type", HEADER],
+                                 expose_headers=["x-request-id", "retry-after"]))  # fmt: skip
     around.append(Middleware(Shortcut, recommend.routes.routes))
     app = FastAPI(
         title="recsys",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from recsys.data.times.request_time import Instant
@@ -58,6 +58,8 @@ class RecommendAsk(PersonAsk):
     fallback : {"error", "popular"}
     rule_effects : bool
         Whether the answer says what the rules moved.
+    titles : bool
+        Whether it has the items' titles.
     """
 
     k: int = 10
@@ -68,6 +70,7 @@ class RecommendAsk(PersonAsk):
     rules: Rules | None = None
     fallback: Fallback = "error"
     rule_effects: bool = False
+    titles: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +83,14 @@ class SimilarAsk:
     k : int
     where : str, optional
     by : {"vectors", "transitions"}, optional
+    titles : bool
     """
 
     item: RawId
     k: int = 10
     where: str | None = None
     by: Similarity | None = None
+    titles: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +102,13 @@ class SearchAsk:
     text : str
     k : int
     where : str, optional
+    titles : bool
     """
 
     text: str
     k: int = 10
     where: str | None = None
+    titles: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +196,8 @@ class Listed:
     passed : Passed
     rule_effects : tuple of RuleEffect
         Where these were asked for.
+    titles : mapping
+        Of the items, and of those that rules moved, by the bundle that answered; empty unless they were asked for.
     """
 
     item_ids: list[RawId]
@@ -199,6 +208,7 @@ class Listed:
     fresh_events: int = 0
     passed: Passed = Passed()
     rule_effects: tuple[RuleEffect, ...] = ()
+    titles: Mapping[RawId, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

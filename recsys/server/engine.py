@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 import numpy as np
@@ -156,6 +156,10 @@ class Engine:
         """
         self._queue.check(seconds)
 
+    def expire(self) -> None:
+        """Tell those who wait beyond their deadline at once; otherwise they hear of it when their turn comes."""
+        self._queue.expire()
+
     def recommend(self, ask: RecommendAsk, *, seconds: float | None = None) -> Future[Listed]:
         """Items for one person.
 
@@ -199,13 +203,6 @@ class Engine:
         Takes and raises what :meth:`recommend` does.
         """
         return cast("Future[list[Answered | RecsysError]]", self._submit(_Call(tuple(asks), single=False), seconds))
-
-    def titles(self, items: Sequence[RawId]) -> list[str | None]:
-        """The titles of items, by the active bundle; None for an item that it does not know."""
-        bundle = self.live.active.retriever.bundle
-        rows = bundle.items.find_rows(items)
-        found = iter(bundle.catalog.title_of(rows[rows >= 0]).to_list())
-        return [next(found) if row >= 0 else None for row in rows.tolist()]
 
     def history(self, user: RawId) -> list[HistoryEvent]:
         """What is known of a user, oldest first; empty for somebody unknown."""
@@ -420,7 +417,16 @@ def answered(state: State, asks: Sequence[Ask], stored: Stored) -> list[Answered
     others = [(i, ask) for i, ask in enumerate(asks) if isinstance(ask, SimilarAsk | SearchAsk | ExplainAsk)]
     for (i, _), other in zip(others, looked_up(state, [ask for _, ask in others], stored), strict=True):
         found[i] = other
-    return cast("list[Answered | RecsysError]", found)
+    return [_titled(state, ask, cast("Answered | RecsysError", one)) for ask, one in zip(asks, found, strict=True)]
+
+
+def _titled(state: State, ask: Ask, found: Answered | RecsysError) -> Answered | RecsysError:
+    """With titles where these were asked for: those of the bundle that answered, though another may be active by now."""
+    if not isinstance(found, Listed) or not isinstance(ask, RecommendAsk | SimilarAsk | SearchAsk) or not ask.titles:
+        return found
+    items = list(dict.fromkeys([*found.item_ids, *(one.item_id for one in found.rule_effects)]))
+    titles = state.bundle.catalog.title_of(state.bundle.items.find_rows(items)).to_list()
+    return replace(found, titles=dict(zip(items, titles, strict=True)))
 
 
 def _alone(loaded: Loaded, ask: RecommendAsk, stored: Stored) -> Listed | RecsysError:

@@ -173,6 +173,11 @@ class ModelQueue(Generic[Q, A]):
         with self._changed:
             self._check(seconds, 1, 1)
 
+    def expire(self) -> None:
+        """Tell those whose deadline has passed, also while the thread is busy; their jobs are dropped."""
+        with self._changed:
+            self._drop_dead()
+
     def wake(self) -> None:
         """Let the thread begin with what waits."""
         with self._changed:
@@ -195,8 +200,9 @@ class ModelQueue(Generic[Q, A]):
         wait = self._wait(requests, positions)
         if (self.waiting and self.waiting + requests > self._length) or wait > seconds:
             self._watcher.dropped("overload", requests)
+            late = f", and the answer would come after about {wait:.2f} seconds" if wait > seconds else ""
             raise OverloadedError(
-                f"{self.waiting:,} requests wait for the model already; ask again in a moment", max(0.1, wait)
+                f"{self.waiting:,} requests wait for the model already{late}; ask again in a moment", max(0.1, wait)
             )
 
     def _wait(self, requests: int, positions: int) -> float:

@@ -222,6 +222,42 @@ def test_no_attempt_begins_after_the_total_time(pauses: list[float]) -> None:
     assert (pauses, caught.value.retry_after) == ([], 60.0)
 
 
+def test_a_time_limit_holds_for_all_attempts_and_the_server_is_told(
+    pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, told, status = [100.0], list[int](), 429
+    monkeypatch.setattr("recsys.server.client.sending.time.monotonic", lambda: clock[0])
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        told.append(int(request.headers.get("x-deadline-milliseconds", 0)))
+        clock[0] += 0.4
+        return problem(status, "overloaded" if status == 429 else "deadline")
+
+    client = failing(answer, retries=9)
+    limited = client.within(2)
+    with pytest.raises(errors.OverloadedError):
+        limited.recommend("u1")
+    assert told[:3] == [2000, 1600, 1200]
+    assert len(told) <= 5
+    status, told[:] = 503, []
+    with pytest.raises(errors.DeadlineError, match="so it is"):
+        client.within(0.3).search("a car")
+    assert told == [300]
+    with pytest.raises(errors.DeadlineError):
+        client.recommend("u1")
+    assert told[-1] == 0  # the first client is as it was
+
+    def silent(request: httpx2.Request) -> httpx2.Response:
+        clock[0] += 1.5
+        raise httpx2.ReadTimeout("")
+
+    with pytest.raises(errors.DeadlineError, match="did not answer within 1.5 seconds"):
+        failing(silent).within(1.5).recommend("u1")
+    for seconds in (0, -1, float("nan"), 601):
+        with pytest.raises(errors.ConfigError, match="time limit"):
+            client.within(seconds)
+
+
 def test_a_date_in_retry_after_is_read() -> None:
     attempts = Attempts(calls.bundles(), Patience(1, 1, 100))
     answer = problem(429, "overloaded", **{"retry-after": "Wed, 21 Oct 2099 07:28:00 GMT"})

@@ -190,4 +190,5 @@ def test_other_questions_get_the_answers_of_the_retriever(engine: Engine, retrie
     why = engine.explain(ExplainAsk(user="u1", item="i3")).result()
     assert [one.item_id for one in why.reasons] == retriever.explain("u1", "i3")["item_id"].to_list()
     assert why.parts == retriever.score_breakdown("u1", "i3")
-    assert engine.titles(["i3", "what"]) == ["a red train", None]
+    assert engine.search(SearchAsk(text="a red car", k=30, titles=True)).result().titles["i3"] == "a red train"
+    assert (like.titles, len(engine.similar(SimilarAsk(item="i3", k=4, titles=True)).result().titles)) == ({}, 4)

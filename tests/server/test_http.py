@@ -13,6 +13,7 @@ import pytest
 
 import recsys
 from recsys.server import access
+from recsys.server.time_limit import HEADER
 from recsys.serving.retriever import Retriever
 from tests.server.http_world import World, world_of
 
@@ -149,6 +150,26 @@ def test_what_cannot_be_read_is_refused(world: World, content: bytes, kind: str,
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
 
 
+@pytest.mark.parametrize("given", ["0", "-1", "1e3", "0.5", "600001", "soon", "", "9" * 5000])
+def test_a_time_limit_that_cannot_be_is_refused_before_the_body_is_read(world: World, given: str) -> None:
+    for path in ("/v1/recommend", "/v1/similar"):
+        body = {"user": "u1"} if path == "/v1/recommend" else {"items": ["i3"]}
+        answer = world.post(path, body, headers={HEADER: given})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, HEADER)
+
+
+def test_a_time_limit_within_which_there_is_an_answer_changes_nothing(world: World) -> None:
+    asked = {"recommend": {"user": "u1"}, "similar": {"items": ["i3"]}, "search": {"texts": ["a car"]}}
+    asked |= {"score": {"user": "u1", "items": ["i9"]}, "explain": {"user": "u1", "item": "i9"}}
+    asked["recommend/batch"] = {"requests": [{"user": "u1"}]}
+    schema = world.ask("GET", "/openapi.json").json()["paths"]
+    for path, body in asked.items():
+        assert world.post(f"/v1/{path}", body, headers={HEADER: "60000"}).status_code == 200
+        assert [one["name"] for one in schema[f"/v1/{path}"]["post"]["parameters"]] == [HEADER]
+    with_two = [("authorization", f"Bearer {world.secrets['read']}"), (HEADER, "50"), (HEADER, "60000")]
+    assert world.client.post("/v1/recommend", json={"user": "u1"}, headers=with_two).status_code == 422
+
+
 def test_a_request_keeps_the_id_that_it_brings(world: World) -> None:
     assert world.ask("GET", "/healthz", None, headers={"x-request-id": "abc.1"}).headers["x-request-id"] == "abc.1"
     assert world.ask("GET", "/healthz", None, headers={"x-request-id": "a\tb"}).headers["x-request-id"] != "a\tb"
@@ -243,6 +264,21 @@ def test_an_open_server_answers_this_machine_alone(run: Path, tmp_path: Path) ->
             assert opened.post("/v1/recommend", {"user": "u1"}, None, headers=header).status_code == 403
         for header in ({"host": "localhost:8000"}, {"host": "[::1]:8000", "origin": "http://127.0.0.1:8000"}):
             assert opened.post("/v1/recommend", {"user": "u1"}, None, headers=header).status_code == 200
+
+
+def test_pages_of_the_named_origins_alone_may_read_answers(world: World, run: Path, tmp_path: Path) -> None:
+    ask = {"access-control-request-method": "POST", "access-control-request-headers": f"authorization, {HEADER}"}
+
+    def allowed(of: World, origin: str, **headers: str) -> list[str | None]:
+        wanted = {"origin": origin, **headers}
+        answers = [of.ask("OPTIONS", "/v1/recommend", None, headers=wanted | ask)]
+        answers.append(of.post("/v1/recommend", {"user": "u1"}, headers=wanted))
+        return [one.headers.get("access-control-allow-origin") for one in answers]
+
+    assert allowed(world, "https://shop.example") == [None, None]
+    with world_of(run, tmp_path, access={"cors_origins": ["https://shop.example"]}) as named:
+        assert allowed(named, "https://shop.example") == ["https://shop.example"] * 2
+        assert allowed(named, "https://evil.example") == [None, None]
 
 
 def test_an_item_comes_and_changes_and_goes_in_every_answer(world: World) -> None:

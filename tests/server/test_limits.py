@@ -2,14 +2,15 @@
 
 import time
 
+import numpy as np
 import orjson
 import pytest
 
 from recsys.errors import ConfigError
-from recsys.server.access import rate_of
 from recsys.server.limits import check_model, check_nesting, check_predicate, check_rules, documented
 from recsys.server.logs import drop_private
 from recsys.server.problems import Problem, problem_of
+from recsys.server.rates import Windows, rate_of
 from recsys.server.schemas import RecommendBody
 from recsys.server.settings import Limits
 
@@ -86,6 +87,29 @@ def test_an_unforeseen_error_says_nothing_of_itself() -> None:
     assert "u1" not in orjson.dumps(problem.to_dict("r")).decode()
 
 
-def test_a_rate_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize("rate", ["often", "0/second"])
+def test_a_rate_that_is_none_is_refused(rate: str) -> None:
     with pytest.raises(ConfigError, match="rate must be like 100/second"):
-        rate_of("often")
+        rate_of(rate)
+
+
+def test_no_span_of_time_has_more_requests_than_the_rate() -> None:
+    times = np.random.default_rng(0).exponential(5.0, 300).cumsum().tolist()
+    windows, rate, passed = Windows(), rate_of("7/minute"), list[float]()
+    for now in times:
+        wait = windows.hit("key", rate, now)
+        assert windows.hit("another key", rate_of("1000/second"), now) == 0
+        latest = [one for one in passed if one > now - 60]
+        assert (wait == 0) == (len(latest) < 7)
+        if wait:
+            assert now + wait == pytest.approx(latest[0] + 60)
+        else:
+            passed.append(now)
+    assert 60 < len(passed) < 300
+
+
+def test_a_clock_that_is_put_back_locks_no_key_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    windows, rate = Windows(), rate_of("1/second")
+    assert windows.hit("key", rate) == 0
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    assert 0 < windows.hit("key", rate) <= 1

@@ -119,6 +119,16 @@ def test_expired_and_cancelled_jobs_are_never_computed_and_make_room(queue: Mode
     assert sorted(model.dropped) == sorted([("deadline", 1)] * 3 + [("cancelled", 1)] * 5)
 
 
+def test_those_who_wait_too_long_can_be_told_while_the_model_is_busy(queue: ModelQueue[int, int], model: Model) -> None:
+    hold(queue, model)
+    late, early = queue.submit(1, seconds=0.001), queue.submit(2, seconds=10)
+    time.sleep(0.01)
+    queue.expire()
+    with pytest.raises(DeadlineError):
+        late.result(0)
+    assert (early.done(), queue.waiting) == (False, 1)
+
+
 def test_what_would_come_too_late_at_the_present_pace_is_refused_at_once(queue: ModelQueue[int, int], model: Model) -> None:
     first = hold(queue, model)
     time.sleep(0.1)
@@ -128,7 +138,7 @@ def test_what_would_come_too_late_at_the_present_pace_is_refused_at_once(queue: 
     model.entered.clear()
     hold(queue, model)
     queue.submit(1, seconds=10)
-    with pytest.raises(OverloadedError):
+    with pytest.raises(OverloadedError, match=r"wait for the model already, and the answer would come after about 0\.\d\d"):
         queue.submit(2, seconds=0.05)
 
 

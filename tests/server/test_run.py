@@ -20,6 +20,7 @@ from recsys.errors import ConfigError
 from recsys.server import protocol
 from recsys.server.run import Server, bound, opened, serve
 from recsys.server.settings import Settings
+from recsys.server.time_limit import HEADER
 from tests.server.http_world import World, logs_as_before, world_of
 
 
@@ -76,6 +77,34 @@ def test_an_acknowledged_event_is_in_the_next_answer_of_every_client(world: Worl
 
     with listening(world) as (_, port), ThreadPoolExecutor(8) as clients:
         assert list(clients.map(write_and_read, range(8))) == list(range(8))
+
+
+def test_a_request_that_brings_a_time_limit_hears_in_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, gate, computed = world.served.engine._queue, threading.Event(), list[object]()
+    answer = queue._answer
+
+    def held(calls: Any) -> Any:
+        computed.extend(ask.user for call in calls for ask in call.asks)
+        assert gate.wait(20)
+        return answer(calls)
+
+    def asked(user: str, milliseconds: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        headers = {"content-type": "application/json", HEADER: milliseconds}
+        connection.request("POST", "/v1/recommend", json.dumps({"user": user}), headers)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+
+    monkeypatch.setattr(queue, "_answer", held)
+    with listening(world) as (_, port):
+        for user, words in (("u1", "being computed"), ("u2", "its deadline passed")):
+            status, text = asked(user, "200")
+            assert (status, json.loads(text)["type"]) == (503, "urn:recsys:problem:deadline")
+            assert words in text
+        gate.set()
+        assert asked("u3", "60000")[0] == 200
+    assert computed == ["u1", "u3"]
+    assert 'recsys_rejected_total{reason="deadline"} 2.0' in world.served.metrics.text().decode()
 
 
 def cut_off(port: int, begin: bytes, more: bytes) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from copy import copy
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -48,6 +50,15 @@ def _signed(method: _Method, make: Callable[..., Any]) -> _Method:
     me = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
     vars(method)["__signature__"] = plain.replace(parameters=[me, *plain.parameters.values()])
     return method
+
+
+_Either = TypeVar("_Either", "Client", "AsyncClient")
+
+
+def _limited(client: _Either, seconds: float) -> _Either:
+    made = copy(client)
+    made._patience = replace(client._patience, within=seconds)
+    return made
 
 
 class Client:
@@ -99,7 +110,8 @@ class Client:
         require_client()
         from recsys.server.client.wire import Wire  # noqa: PLC0415 - needs the extra client
 
-        self._wire = Wire(url, key, Patience(timeout, retries, total_timeout), transport)
+        self._patience = Patience(timeout, retries, total_timeout)
+        self._wire = Wire(url, key, timeout, transport)
 
     def __repr__(self) -> str:
         return f"Client({self._wire.url!r})"
@@ -116,11 +128,28 @@ class Client:
 
     def send(self, call: Call[Made]) -> Made:
         """Send a call until there is a result; the other methods make the calls."""
-        return self._wire.send(call)
+        return self._wire.send(call, self._patience)
 
     def is_ready(self) -> bool:
         """Whether the server can be reached and takes requests; asked once, without a key."""
         return self._wire.is_ready()
+
+    def within(self, seconds: float) -> Self:
+        """The same client, over the same connections, whose calls end after so many seconds, all attempts together.
+
+        The server is told how many are left, and drops questions (recommend, similar, search, explain, score) that it
+        cannot answer in time; they raise DeadlineError, or OverloadedError where the server knows at once.
+
+        Parameters
+        ----------
+        seconds : float
+
+        Raises
+        ------
+        ConfigError
+            They are not from 0.001 to 600.
+        """
+        return _limited(self, seconds)
 
     recommend = _blocking(calls.recommend)
     recommend_batch = _blocking(calls.recommend_batch)
@@ -170,7 +199,8 @@ class AsyncClient:
         require_client()
         from recsys.server.client.wire import AsyncWire  # noqa: PLC0415 - needs the extra client
 
-        self._wire = AsyncWire(url, key, Patience(timeout, retries, total_timeout), transport)
+        self._patience = Patience(timeout, retries, total_timeout)
+        self._wire = AsyncWire(url, key, timeout, transport)
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._wire.url!r})"
@@ -187,11 +217,15 @@ class AsyncClient:
 
     async def send(self, call: Call[Made]) -> Made:
         """Send a call until there is a result; the other methods make the calls."""
-        return await self._wire.send(call)
+        return await self._wire.send(call, self._patience)
 
     async def is_ready(self) -> bool:
         """Whether the server can be reached and takes requests; asked once, without a key."""
         return await self._wire.is_ready()
+
+    def within(self, seconds: float) -> Self:
+        """The same client with a time limit, as :meth:`Client.within`; this is not awaited, its calls are."""
+        return _limited(self, seconds)
 
     recommend = _awaited(calls.recommend)
     recommend_batch = _awaited(calls.recommend_batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import uuid
@@ -14,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 import httpx2
 import orjson
 
-from recsys.errors import DataError, RecsysError, ServerError
+from recsys.errors import DataError, DeadlineError, RecsysError, ServerError
 from recsys.server.client.calls import Call
 from recsys.server.client.failures import error_of
 from recsys.server.client.patience import Patience
@@ -23,6 +24,7 @@ Made = TypeVar("Made")
 _FIRST: Final = 0.1
 """Seconds before the second attempt; each further one waits twice as long."""
 _LONGEST: Final = 5.0
+_LIMIT: Final = "x-deadline-milliseconds"
 _PASSING: Final = frozenset({408, 429, 502, 503, 504})
 """Statuses after which another attempt may succeed; after 429 nothing was done, after the others nobody knows."""
 
@@ -56,7 +58,7 @@ class Attempts(Generic[Made]):
 
     def __init__(self, call: Call[Made], patience: Patience) -> None:
         self._call, self._patience = call, patience
-        self._until = time.monotonic() + patience.total_timeout
+        self._until = time.monotonic() + min(patience.total_timeout, patience.within or math.inf)
         self._done = 0
         self._headers = {"x-request-id": uuid.uuid4().hex}
         self._content = None if call.body is None else _json(call.body)
@@ -66,8 +68,11 @@ class Attempts(Generic[Made]):
     def request(self, client: httpx2.Client | httpx2.AsyncClient) -> httpx2.Request:
         """The request of one attempt."""
         left = max(self._until - time.monotonic(), 0.001)
+        headers = self._headers
+        if self._patience.within is not None:
+            headers = headers | {_LIMIT: str(max(1, int(1e3 * left)))}
         return client.build_request(
-            self._call.method, self._call.path, content=self._content, headers=self._headers,
+            self._call.method, self._call.path, content=self._content, headers=headers,
             timeout=min(self._patience.timeout, left),
         )  # fmt: skip
 
@@ -93,6 +98,12 @@ class Attempts(Generic[Made]):
 
     def unreached(self, error: httpx2.RequestError, url: str) -> Failure:
         """Why nothing came back."""
+        if self._patience.within is not None and time.monotonic() >= self._until:
+            late = (
+                f"the server {url} did not answer within {self._patience.within:g} seconds, and may have done what was asked "
+                "or not; ask again, or allow it more"
+            )
+            return Failure(DeadlineError(late), again=False)
         untouched = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         failed = ServerError(f"the server {url} did not answer ({what}); is it running, and is the address right?")

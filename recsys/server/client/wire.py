@@ -28,7 +28,8 @@ class Wire:
     ----------
     url : str
     key : str, optional
-    patience : Patience
+    timeout : float
+        As of :class:`Patience`, of what is asked beside calls.
     transport : httpx2.BaseTransport, optional
 
     Raises
@@ -37,13 +38,13 @@ class Wire:
         The address or the key cannot be.
     """
 
-    def __init__(self, url: str, key: str | None, patience: Patience, transport: httpx2.BaseTransport | None) -> None:
-        self.url, self._patience = _checked(url), patience
+    def __init__(self, url: str, key: str | None, timeout: float, transport: httpx2.BaseTransport | None) -> None:
+        self.url, self._timeout = _checked(url), timeout
         self._http = httpx2.Client(base_url=self.url, headers=_headers(key), limits=_CONNECTIONS, transport=transport)
 
-    def send(self, call: Call[Made]) -> Made:
+    def send(self, call: Call[Made], patience: Patience) -> Made:
         """Send a call until there is a result, or no further attempt."""
-        attempts = Attempts(call, self._patience)
+        attempts = Attempts(call, patience)
         while True:
             try:
                 response = self._http.send(attempts.request(self._http))
@@ -58,7 +59,7 @@ class Wire:
     def is_ready(self) -> bool:
         """Whether the server can be reached and takes requests."""
         try:
-            return self._http.get(_READY, timeout=self._patience.timeout).is_success
+            return self._http.get(_READY, timeout=self._timeout).is_success
         except httpx2.RequestError:
             return False
 
@@ -70,13 +71,13 @@ class Wire:
 class AsyncWire:
     """The same with an event loop; takes and raises what :class:`Wire` does."""
 
-    def __init__(self, url: str, key: str | None, patience: Patience, transport: httpx2.AsyncBaseTransport | None) -> None:
-        self.url, self._patience = _checked(url), patience
+    def __init__(self, url: str, key: str | None, timeout: float, transport: httpx2.AsyncBaseTransport | None) -> None:
+        self.url, self._timeout = _checked(url), timeout
         self._http = httpx2.AsyncClient(base_url=self.url, headers=_headers(key), limits=_CONNECTIONS, transport=transport)
 
-    async def send(self, call: Call[Made]) -> Made:
+    async def send(self, call: Call[Made], patience: Patience) -> Made:
         """Send a call until there is a result, or no further attempt."""
-        attempts = Attempts(call, self._patience)
+        attempts = Attempts(call, patience)
         while True:
             try:
                 response = await self._http.send(attempts.request(self._http))
@@ -91,7 +92,7 @@ class AsyncWire:
     async def is_ready(self) -> bool:
         """Whether the server can be reached and takes requests."""
         try:
-            return (await self._http.get(_READY, timeout=self._patience.timeout)).is_success
+            return (await self._http.get(_READY, timeout=self._timeout)).is_success
         except httpx2.RequestError:
             return False
 

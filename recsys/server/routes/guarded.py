@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
+from recsys.errors import DeadlineError
 from recsys.server.access import check_role
 from recsys.server.keys import Role
 from recsys.server.limits import LimitedRequest
@@ -24,6 +25,7 @@ from recsys.server.protocol import LEAVING
 from recsys.server.schemas import ProblemAnswer
 from recsys.server.served import served_by
 from recsys.server.stages import stage
+from recsys.server.time_limit import PARAMETER, own_seconds
 
 Found = TypeVar("Found")
 Handler: TypeAlias = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -51,6 +53,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     }.items()
 }
 """What every route may answer beside its own."""
+_FIRST: Final = asyncio.FIRST_COMPLETED
 
 
 class GuardedRoute(APIRoute):
@@ -126,6 +129,11 @@ def needs(role: Role) -> dict[str, Any]:
     return {"security": [{SCHEME: [role]}]}
 
 
+def asks_model(role: Role) -> dict[str, Any]:
+    """What a route that asks the model says of itself: the role, and that a request may bring a time limit."""
+    return needs(role) | {"parameters": [PARAMETER]}
+
+
 def _role_of(extra: dict[str, Any] | None) -> Role:
     (one,) = (extra or {}).get("security", [{SCHEME: ["none"]}])
     return check_role(one[SCHEME][0])
@@ -154,47 +162,57 @@ def bytes_of(content: Any, status: int = 200) -> Response:
 
 
 def seconds_left(request: Request) -> float:
-    """Until the deadline, which begins with the request."""
+    """Until the deadline, which begins with the request: the server's, or an earlier one that the request brings.
+
+    Raises
+    ------
+    Problem
+        It brings one that cannot be.
+    """
+    own, longest = own_seconds(request.scope), served_by(request).engine.deadline
     passed: float = time.perf_counter() - request.state.started
-    return served_by(request).engine.deadline - passed
+    return (longest if own is None else min(own, longest)) - passed
 
 
 async def outcome(request: Request, future: Future[Found]) -> Found:
-    """Wait for the engine; if the client goes away, the work is cancelled.
+    """Wait for the engine; if the client goes away, or its own time limit is over, the work is cancelled.
 
     Raises
     ------
     ClientDisconnect
         It went away.
+    DeadlineError
+        The limit that the request brought is over. Without one, work that has begun is answered even if it comes late.
     Exception
         Whatever the work raised.
     """
-    turns, leaving = served_by(request).engine.turns, request.scope["state"].get(LEAVING)
-    waiting = asyncio.wrap_future(future) if turns is None else turns.awaited(future)
-    if leaving is not None:
-        return await _unless_gone(waiting, future, leaving)
-    gone = asyncio.ensure_future(request.receive())
-    try:
-        await asyncio.wait((waiting, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            raise ClientDisconnect
-        return await waiting
-    finally:
-        gone.cancel()
-        if not waiting.done():
-            future.cancel()
-
-
-async def _unless_gone(waiting: asyncio.Future[Found], future: Future[Found], leaving: set[Callable[[], Any]]) -> Found:
-    """Wait; whoever closes the connection calls what is in ``leaving``."""
+    engine, leaving = served_by(request).engine, request.scope["state"].get(LEAVING)
+    waiting = asyncio.wrap_future(future) if engine.turns is None else engine.turns.awaited(future)
+    seconds = None if own_seconds(request.scope) is None else max(0.0, seconds_left(request))
+    gone = None if leaving is not None else asyncio.ensure_future(request.receive())
 
     def leave() -> None:
         if not waiting.done():
             waiting.set_exception(ClientDisconnect())
 
-    leaving.add(leave)
     try:
+        if leaving is not None:  # whoever closes the connection calls what is in it
+            leaving.add(leave)
+        if seconds is None and gone is None:
+            return await waiting
+        await asyncio.wait([waiting] if gone is None else [waiting, gone], timeout=seconds, return_when=_FIRST)
+        if gone is not None and gone.done() and not waiting.done():
+            raise ClientDisconnect
+        if not waiting.done():
+            engine.expire()  # if it still waits, it hears so
+        if not (waiting.done() or future.done()):
+            raise DeadlineError("the request was being computed when its time limit was over; ask again, or allow it more")
         return await waiting
     finally:
-        leaving.discard(leave)
+        if leaving is not None:
+            leaving.discard(leave)
+        if gone is not None:
+            gone.cancel()
+        if not waiting.done():
+            waiting.cancel()
         future.cancel()

@@ -11,7 +11,7 @@ from recsys.errors import RecsysError
 from recsys.server.asks import Listed, RecommendAsk
 from recsys.server.limits import check_model, check_predicate, check_rules
 from recsys.server.problems import Problem, problem_of
-from recsys.server.routes.guarded import HotRoute, bytes_of, needs, outcome, router, seconds_left
+from recsys.server.routes.guarded import HotRoute, asks_model, bytes_of, outcome, router, seconds_left
 from recsys.server.schemas import BatchAnswer, BatchBody, RecommendAnswer, RecommendBody
 from recsys.server.served import Served, served_by
 from recsys.serving.rules.spec import Rules
@@ -19,7 +19,7 @@ from recsys.serving.rules.spec import Rules
 routes = router("recommend", HotRoute)
 
 
-@routes.post("/v1/recommend", response_model=RecommendAnswer, openapi_extra=needs("read"))
+@routes.post("/v1/recommend", response_model=RecommendAnswer, openapi_extra=asks_model("read"))
 async def recommend(body: RecommendBody, request: Request) -> Response:
     """Recommend items to a user, or for a history.
 
@@ -31,7 +31,7 @@ async def recommend(body: RecommendBody, request: Request) -> Response:
     return bytes_of(_answer(listed, body, served, request.state.request_id))
 
 
-@routes.post("/v1/recommend/batch", response_model=BatchAnswer, openapi_extra=needs("read"))
+@routes.post("/v1/recommend/batch", response_model=BatchAnswer, openapi_extra=asks_model("read"))
 async def recommend_batch(body: BatchBody, request: Request) -> Response:
     """Answer several requests in one call, each with its answer or its problem, in their order.
 
@@ -71,14 +71,14 @@ def _ask(body: RecommendBody, served: Served, place: str) -> RecommendAsk:
     limits = served.settings.limits
     check_predicate(body.where, limits, f"{place}.where")
     check_rules(body.rules, limits, f"{place}.rules")
-    given = {name: value for name, value in vars(body).items() if name not in ("titles", "rules")}
+    given = {name: value for name, value in vars(body).items() if name != "rules"}
     return RecommendAsk(rules=None if body.rules is None else Rules.of(body.rules, f"{place}.rules"), **given)
 
 
 def _answer(listed: Listed, body: RecommendBody, served: Served, request_id: str) -> dict[str, Any]:
-    effects = {"rule_effects": _effects_of(listed, served, titles=body.titles)} if body.rule_effects else {}
+    effects = {"rule_effects": _titled([asdict(one) for one in listed.rule_effects], listed)} if body.rule_effects else {}
     return {
-        "items": items_of(listed, served, titles=body.titles),
+        "items": items_of(listed),
         **effects,
         "source": listed.source,
         "history_length": listed.history_length,
@@ -91,21 +91,17 @@ def _answer(listed: Listed, body: RecommendBody, served: Served, request_id: str
     }
 
 
-def items_of(listed: Listed, served: Served, *, titles: bool) -> list[dict[str, Any]]:
+def items_of(listed: Listed) -> list[dict[str, Any]]:
     """The items of an answer, best first, with their titles where these were asked for."""
     found: list[dict[str, Any]] = [
         {"item_id": item, "score": score, "rank": rank}
         for rank, (item, score) in enumerate(zip(listed.item_ids, listed.scores, strict=True), 1)
     ]
-    return _titled(found, served) if titles else found
+    return _titled(found, listed)
 
 
-def _effects_of(listed: Listed, served: Served, *, titles: bool) -> list[dict[str, Any]]:
-    found = [asdict(one) for one in listed.rule_effects]
-    return _titled(found, served) if titles else found
-
-
-def _titled(found: list[dict[str, Any]], served: Served) -> list[dict[str, Any]]:
-    for one, title in zip(found, served.engine.titles([one["item_id"] for one in found]), strict=True):
-        one["title"] = title
+def _titled(found: list[dict[str, Any]], listed: Listed) -> list[dict[str, Any]]:
+    if listed.titles:
+        for one in found:
+            one["title"] = listed.titles[one["item_id"]]
     return found
