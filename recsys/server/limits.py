@@ -21,6 +21,8 @@ LIMIT: Final = "x-limit"
 """The key in a field's schema that names the limit of :class:`recsys.server.settings.Limits` it stands under."""
 _TEXT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 """A text of JSON, also one that never ends: whatever follows a quote matches, so that nothing is read twice."""
+_KEY: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"([ \t\n\r]*+:)?+', re.DOTALL)
+"""A text of JSON; the group is there where it is a key."""
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 _LONGEST_TARGET: Final = 8192
 _MOST_HEADERS: Final = 32_768
@@ -105,13 +107,15 @@ class LimitedRequest(Request):
         Raises
         ------
         Problem
-            It is nested too deep, or has too many lists and objects.
+            It is nested too deep, has too many lists and objects, or an object has a key twice.
         JSONDecodeError
             It is no JSON.
         """
         body = await self.body()
         check_nesting(body, self.limits.json_depth, self.limits.json_containers)
-        return orjson.loads(body)
+        found = orjson.loads(body)
+        check_keys(body, found)
+        return found
 
 
 def check_nesting(body: bytes, deepest: int, most: int) -> None:
@@ -139,6 +143,44 @@ def check_nesting(body: bytes, deepest: int, most: int) -> None:
         depth += 1 if found[0] in b"[{" else -1
         if depth > deepest:
             raise of_field("body", f"lists and objects are nested more than {deepest} deep")
+
+
+def check_keys(body: bytes, parsed: Any) -> None:
+    """Refuse JSON of which a key was dropped because its object has it twice: programs disagree about which one counts.
+
+    Parameters
+    ----------
+    body : bytes
+        Valid JSON.
+    parsed : object
+        What became of it.
+
+    Raises
+    ------
+    Problem
+        An object has a key twice.
+
+    Examples
+    --------
+    >>> check_keys(b'{"user": "a:b"}', {"user": "a:b"})
+    >>> check_keys(b'{"user": "a", "user": "b"}', {"user": "b"})
+    Traceback (most recent call last):
+    recsys.server.problems.Problem: an object of the body has the same key twice; send each once
+    """
+    kept, left = 0, [parsed]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            kept += len(one)
+            left.extend(value for value in one.values() if isinstance(value, dict | list))
+        elif isinstance(one, list):
+            left.extend(value for value in one if isinstance(value, dict | list))
+    if body.count(b":") == kept:
+        return
+    if sum(1 for found in _KEY.finditer(body) if found[1] is not None) != kept:
+        raise Problem(
+            400, "unreadable", "The body is ambiguous", "an object of the body has the same key twice; send each once"
+        )
 
 
 def check_model(model: BaseModel, limits: Limits, place: str = "body") -> None:

@@ -140,6 +140,7 @@ def test_what_cannot_be_answered_is_a_problem_that_names_the_field(
         (b'{"user": NaN}', "application/json", 400),
         (b'{"user": "\\ud800"}', "application/json", 400),
         (b"\xff\xfe", "application/json", 400),
+        (b'{"user": "u1", "user": "u2"}', "application/json", 400),
         (b"", "application/json", 422),
         (b'{"user": "u1"}' + b" " * 2**20, "application/json", 413),
         (b'{"user": ' + b"[" * 13, "application/json", 422),

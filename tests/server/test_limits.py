@@ -1,13 +1,16 @@
 """What is too large is refused before it is parsed or computed, and the refusal names the field."""
 
+import json
 import time
 
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recsys.errors import ConfigError
-from recsys.server.limits import check_model, check_nesting, check_predicate, check_rules, documented
+from recsys.server.limits import check_keys, check_model, check_nesting, check_predicate, check_rules, documented
 from recsys.server.logs import drop_private
 from recsys.server.problems import Problem, problem_of
 from recsys.server.rates import Windows, rate_of
@@ -28,6 +31,19 @@ def test_nesting_is_measured_without_parsing(body: bytes, deep: bool) -> None:
         assert caught.value.status_code in (413, 422)
     else:
         check_nesting(body, 12, 20_000)
+
+
+@given(st.recursive(
+    st.none() | st.integers(-9, 9) | st.text('a":\\ ', max_size=4),
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text('a":\\', max_size=3), some, max_size=3),
+))  # fmt: skip
+def test_a_key_that_is_there_twice_is_found_and_no_other(value: object) -> None:
+    for body in (orjson.dumps(value), json.dumps(value, indent=1).encode()):
+        check_keys(body, orjson.loads(body))
+        for twice in (b'{"x": %s, "x": 1}', b'[{"\\u0078": %s, "x": %s}]'):
+            doubled = twice.replace(b"%s", body)
+            with pytest.raises(Problem, match="twice"):
+                check_keys(doubled, orjson.loads(doubled))
 
 
 def test_a_megabyte_of_brackets_is_measured_in_no_time() -> None:

@@ -100,8 +100,8 @@ class Attempts(Generic[Made]):
         """Why nothing came back."""
         if self._patience.within is not None and time.monotonic() >= self._until:
             late = (
-                f"the server {url} did not answer within {self._patience.within:g} seconds, and may have done what was asked "
-                "or not; ask again, or allow it more"
+                f"the server {url} did not answer within {self._patience.within:g} seconds, and may have done what "
+                "was asked or not; ask again, or allow it more"
             )
             return Failure(DeadlineError(late), again=False)
         untouched = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
