@@ -70,7 +70,7 @@ class Attempts(Generic[Made]):
         left = max(self._until - time.monotonic(), 0.001)
         headers = self._headers
         if self._patience.within is not None:
-            headers = headers | {_LIMIT: str(max(1, int(1e3 * left)))}
+            headers = headers | {_LIMIT: str(max(1, round(1e3 * left)))}
         return client.build_request(
             self._call.method, self._call.path, content=self._content, headers=headers,
             timeout=min(self._patience.timeout, left),
