@@ -52,7 +52,7 @@ def _signed(method: _Method, make: Callable[..., Any]) -> _Method:
     return method
 
 
-_Either = TypeVar("_Either", "Client", "AsyncClient")
+_Either = TypeVar("_Either", bound="Client | AsyncClient")
 
 
 def _limited(client: _Either, seconds: float) -> _Either:

@@ -200,7 +200,8 @@ async def outcome(request: Request, future: Future[Found]) -> Found:
             leaving.add(leave)
         if seconds is None and gone is None:
             return await waiting
-        await asyncio.wait([waiting] if gone is None else [waiting, gone], timeout=seconds, return_when=_FIRST)
+        both: list[asyncio.Future[Any]] = [waiting] if gone is None else [waiting, gone]
+        await asyncio.wait(both, timeout=seconds, return_when=_FIRST)
         if gone is not None and gone.done() and not waiting.done():
             raise ClientDisconnect
         if not waiting.done():
