@@ -279,7 +279,10 @@ class TwoTower:
         )
         made.towers.settle_encoder()
         made.towers.net.cold_scale.copy_(self.towers.net.cold_scale)
-        self._towers, self._train, self._catalog = made.towers, made.log, made.catalog
+        towers = replace(made.towers, group_factors=self.towers.group_factors)
+        if towers.group_factors is not None:
+            towers.group_factors.set_on(towers.net, made.catalog)
+        self._towers, self._train, self._catalog = towers, made.log, made.catalog
         return self
 
     def distil(self, validation: Holdout, *, share: float = 0.5, training: Training | None = None) -> TwoTower:

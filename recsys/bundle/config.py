@@ -80,6 +80,7 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "training.refitted_events": (_is_count, "a number of events"),
     "training.distilled_from": (_is_count, "a number of members"),
     "training.privacy": (_is_table_or_none, "a table, or null"),
+    "training.exposure": (_is_table_or_none, "a table, or null"),
     "training.decisions": (_is_decisions, "a list of tables with option, value, because and against"),
     "catalog": (_is_table, "a table"),
     "catalog.text_columns": (_is_names, "a list of columns"),

@@ -8,6 +8,7 @@ from typing import Any
 from recsys.bundle import config as bundle_config
 from recsys.bundle import manifest
 from recsys.bundle.lineage import lineage_facts
+from recsys.bundle.exposure import exposure_facts
 from recsys.bundle.privacy import privacy_facts
 from recsys.core.opened import Source
 from recsys.transitions import io as transition_files
@@ -41,6 +42,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "refitted_events": training.get("refitted_events") or 0,
         **({} if lineage is None else {"lineage": lineage_facts(lineage)}),
         **({"privacy": privacy_facts(spent)} if (spent := training.get("privacy")) else {}),
+        **({"exposure": exposure_facts(told_of)} if (told_of := training.get("exposure")) else {}),
         "decided": {one["option"]: f"{one['value']}: {one['because']}" for one in training.get("decisions") or []},
         "test": {
             name: f"{value:.4f}" if isinstance(value, int | float) else str(value)

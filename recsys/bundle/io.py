@@ -21,7 +21,7 @@ from recsys.errors import BundleError, DamagedError, DataError, DependencyError
 if TYPE_CHECKING:
     from recsys.bundle.contents import Bundle
 
-_FIGURES, _CARD = "report.json", "MODEL_CARD.md"
+_FIGURES, CARD = "report.json", "MODEL_CARD.md"
 
 
 def save(
@@ -80,7 +80,7 @@ def save(
                 saved_towers.write(bundle, target)
             for name, text in (extras or {}).items():
                 (target / name).write_text(text, encoding="utf-8")
-            more = {"lineage": bundle.lineage, "privacy": bundle.record.get("privacy")}
+            more = {"lineage": bundle.lineage} | {name: bundle.record.get(name) for name in ("privacy", "exposure")}
             manifest.write(target, bundle.data, metrics or {}, **more)
 
 
@@ -88,7 +88,7 @@ def _taken_over(like: Path, target: Path) -> dict[str, Any]:
     """Copy report and card of an older bundle, both of one version; returns its metrics."""
 
     def read(told: dict[str, Any], source: Source) -> dict[str, Any]:
-        for name in (_FIGURES, _CARD):
+        for name in (_FIGURES, CARD):
             if name in source:
                 source.files[name].copy(target / name)
         source.close()

@@ -25,16 +25,16 @@ FILE = "manifest.json"
 _LIBRARIES = ("recsys", "torch", "transformers", "sentence-transformers", "polars", "numpy", "lightning")
 _KINDS: dict[str, type] = {
     "format": str, "format_version": int, "created": str, "library_versions": dict, "data": dict, "metrics": dict,
-    "files": dict, "sha256": str, "lineage": dict, "privacy": dict,
+    "files": dict, "sha256": str, "lineage": dict, "privacy": dict, "exposure": dict,
 }  # fmt: skip
-_OPTIONAL = ("sha256", "lineage", "privacy")
-"""The first bundles have no seal, only updated ones a lineage, and only some promise privacy."""
+_OPTIONAL = ("sha256", "lineage", "privacy", "exposure")
+"""The first bundles have no seal, only updated ones a lineage, and only some promise privacy or floors of exposure."""
 _PATIENCE = 5.0
 """Seconds for which a reader tries again while writers replace what it reads."""
 
 
 def write(folder: Path, data: dict[str, Any], metrics: dict[str, Any], **more: dict[str, Any] | None) -> None:
-    """Write the manifest of the files that lie in a folder; ``more`` is a lineage and what a training spent, if any."""
+    """Write the manifest of the files that lie in a folder; ``more`` is a lineage, and what privacy and exposure cost."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     opened = {file.relative_to(folder).as_posix(): OpenedFile.of(file) for file in files}
     manifest = {

@@ -28,6 +28,7 @@ from recsys.models.encoders.held import HeldEncoder
 from recsys.models.encoders.proof import prove_reencoding
 from recsys.models.encoders.whitening import Whitening
 from recsys.models.feature_encoder import FeatureEncoder, reads_words
+from recsys.models.group_factors import GroupFactors
 from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.transitions import io as transition_files
 
@@ -46,6 +47,8 @@ def write(bundle: Bundle, target: Path) -> None:
         tensors |= {"whitening.mean": towers.whitening.mean, "whitening.matrix": towers.whitening.matrix}
     if (scale := numpy_of(towers.net.cold_scale)) != 1.0:  # bundles of older versions know none
         tensors["cold_scale"] = scale
+    if towers.net.group_scale is not None:
+        tensors["group_scale"] = numpy_of(towers.net.group_scale)
     save_file(tensors, target / "towers.safetensors")
     if towers.moments is not None:
         save_file({name: value.numpy() for name, value in towers.moments.items()}, target / _MOMENTS)
@@ -112,7 +115,7 @@ def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: st
     whitening = None
     if "whitening.mean" in state:
         whitening = Whitening(state.pop("whitening.mean").numpy(), state.pop("whitening.matrix").numpy())
-    scale = state.pop("cold_scale", torch.tensor(1.0))
+    scale, by_group = state.pop("cold_scale", torch.tensor(1.0)), state.pop("group_scale", None)
     has_id = state["items.has_id"]
     if len(has_id) != len(catalog.items):
         raise BundleError(f"{folder}: towers.safetensors knows {len(has_id)} items, items.parquet {len(catalog.items)}")
@@ -120,6 +123,7 @@ def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: st
         net = network_like(config.model, state)
         net.load_state_dict(state)
         net.cold_scale.copy_(scale)
+        net.group_scale = by_group
     except (RuntimeError, KeyError, ValueError) as error:
         raise BundleError(f"{folder}: towers.safetensors does not fit config.json (model): {error}") from error
     device = pick_device(device)
@@ -137,6 +141,7 @@ def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: st
         user_codes=tables.user_codes,
         moments=tensors_of(source.read(_MOMENTS)) if _MOMENTS in source else None,
         user_features=config.user_features,
+        group_factors=GroupFactors.from_record(config.record),
     )
 
 

@@ -97,7 +97,8 @@ def without_users(bundle: Bundle, rows: Int32) -> WithoutUsers:
     corpus, reproduced = _corpus(bundle, smaller, left)
     events = int(bundle.histories.lengths[rows].sum())
     smaller = replace(smaller, corpus=corpus, data=_told(smaller, bundle.data, len(rows)))
-    memory = "none" if corpus.transitions is None else "learned anew"
+    how = "as it is: it keeps a promise of privacy" if bundle.record.get("privacy") else "learned anew"
+    memory = "none" if corpus.transitions is None else how
     return WithoutUsers(smaller, len(rows), events, gone, memory, reproduced)
 
 
@@ -118,7 +119,7 @@ def _corpus(bundle: Bundle, smaller: Bundle, left: Int32) -> tuple[Corpus, bool 
     codes = None if towers.user_codes is None else towers.codes_for(bundle.users)
     towers = replace(towers, users=smaller.users, user_codes=None if codes is None else codes[left])
     index, memory, reproduced = corpus.index, corpus.transitions, None
-    if memory is not None or towers.fast:
+    if (memory is not None or towers.fast) and not bundle.record.get("privacy"):  # a private table is nobody's
         before, after = bundle.trained_on, smaller.trained_on
         if before is None or after is None:
             raise UnsupportedError(

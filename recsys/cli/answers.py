@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from recsys.bundle.exposure import exposure_sentence
 from recsys.bundle.privacy import NOT_COVERED, privacy_sentence
 from recsys.cli.words import command
 from recsys.core.progress import warn
@@ -56,6 +57,7 @@ def fitted(result: FitResult) -> Answer:
     lines = [
         f"{epochs}{training.seconds:.0f} s",
         *private,
+        *([exposure_sentence(training.exposure)] if training.exposure else []),
         *([str(evaluation)] if evaluation else []),
         *again,
         f"bundle: {result.bundle}{curves}",
@@ -63,7 +65,7 @@ def fitted(result: FitResult) -> Answer:
     ]
     data: dict[str, Any] = {"bundle": str(result.bundle), "logs": str(result.logs) if training.epochs else None}
     data |= {"best_epoch": training.best_epoch if training.epochs else None, "seconds": training.seconds}
-    data |= {"privacy": training.privacy} if training.privacy else {}
+    data |= {name: told for name in ("privacy", "exposure") if (told := getattr(training, name))}
     return Answer("\n".join(lines), data | {"test": evaluation.to_dict() if evaluation else None, "next": following})
 
 

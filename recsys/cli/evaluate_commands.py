@@ -12,10 +12,12 @@ from recsys.cli import answers
 from recsys.cli.answers import Answer
 from recsys.cli.evaluate_flags import OF_LATER, OF_LISTS, OF_LOGS
 from recsys.cli.given_store import only_store
-from recsys.cli.reading import user_groups
+from recsys.cli.reading import pseudonym_key, user_groups
 from recsys.cli.text_flags import Source, check_text_flags, text_options
+from recsys.core.pseudonym_key import pseudonyms_of
 from recsys.core.schema import ITEM, USER
 from recsys.data.interactions import Interactions
+from recsys.data.pseudonyms import pseudonymised
 from recsys.data.read import read_interactions
 from recsys.data.recommendations import read_recommendations
 from recsys.data.store.opening import open_store
@@ -34,15 +36,19 @@ def evaluate(arguments: Namespace) -> Answer:
     _refuse(arguments, OF_LISTS, "is for --recommendations, the lists of another system; leave it out")
     if arguments.log is None:
         _refuse(arguments, OF_LOGS, "is for reading logs: name one, --log NEW")
-        _refuse(arguments, OF_LATER, "needs a newer log, --log NEW")
+        _refuse(arguments, OF_LATER[:-1], "needs a newer log, --log NEW")
+    key = pseudonym_key(arguments)
     check_text_flags(arguments, *_files(arguments, "log", "user_table"))
     groups = user_groups(arguments)
+    if key is not None:
+        groups = {name: table.with_columns(pseudonyms_of(table[USER], key)) for name, table in groups.items()}
     run, k = arguments.run_folder, arguments.k
     if arguments.log is not None:
         read_manifest(Path(run))  # what is not a bundle is refused before a log is read
         _refuse_idle(arguments)
     how: dict[str, Any] = {"category": arguments.category, "segments": arguments.segments, "since": arguments.since}
-    how["log"] = None if arguments.log is None else _log(arguments, arguments.log)
+    log = None if arguments.log is None else _log(arguments, arguments.log)
+    how["log"] = log if log is None or key is None else pseudonymised(log, key)
     filter_seen = None if arguments.keep_seen is None else not arguments.keep_seen
     return answers.evaluated(pipeline.evaluate_bundle(run, k, filter_seen=filter_seen, user_groups=groups, **how))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Final, get_args
 
+from recsys.cli.forget_flags import add_pseudonym_key_flag
 from recsys.cli.moments import moment
 from recsys.cli.text_flags import add_text_flags
 from recsys.config.options import Gather
@@ -15,7 +16,7 @@ OF_LISTS: Final = (
     "truth", "history", "catalog", "catalog_item", "rank", "score", "list_user", "list_item", "metric", "allow_leakage",
 )  # fmt: skip
 """What ``--recommendations`` alone can use."""
-OF_LATER: Final = ("log", "since", "event")
+OF_LATER: Final = ("log", "since", "event", "pseudonymise")
 """What a bundle alone can use."""
 OF_LOGS: Final = ("item", "timestamp", "time_unit", "format", "drop_unordered")
 """How logs are read, those of a bundle or of lists."""
@@ -49,6 +50,11 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
         "--since", metavar="TIME", type=moment,
         help="judge the events of --log from this time on; those before it go into the histories (default: all later ones)",
     )  # fmt: skip
+    parser.add_argument(
+        "--pseudonymise", action="store_true", default=None,
+        help="replace user ids of --log and --user-table by pseudonyms when they are read, as those of RUN were",
+    )  # fmt: skip
+    add_pseudonym_key_flag(parser)
     _lists(parser.add_argument_group("lists of other systems, instead of RUN"))
     _logs(parser.add_argument_group("columns of the logs"))
     add_text_flags(parser)

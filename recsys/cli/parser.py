@@ -19,6 +19,7 @@ from recsys.cli import (
     forget_commands,
     import_commands,
     interrupted,
+    membership_commands,
     prepare_commands,
     pseudonym_commands,
     screen,
@@ -99,6 +100,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "forget": forget_commands.forget,
     "export-events": store_commands.export_events,
     "keys": store_commands.keys,
+    "membership": membership_commands.membership,
     "pseudonyms": pseudonym_commands.pseudonyms,
     "serve": store_commands.serve,
     "completion": completion.completion,
@@ -403,6 +405,12 @@ def build_parser() -> argparse.ArgumentParser:
         _command(
             subs, "forget", "forget users in a bundle, a store, a server's database and exported files",
             "recsys forget runs/ml --users 42 --overwrite --store stores/ml --db sqlite:///recsys.db",
+        )
+    )  # fmt: skip
+    membership_commands.add_membership_flags(
+        _command(
+            subs, "membership", "train on half of some users, and see how well an attack tells them from the other half",
+            "recsys membership log.parquet --catalog items.parquet --epsilon 8 --delta 1e-6 --encoder none --epochs 5",
         )
     )  # fmt: skip
     add_pseudonyms_flags(

@@ -196,7 +196,7 @@ def _graphs(towers: TwoTowerModel, target: Path) -> dict[str, float]:
 
 def _item_graph(towers: TwoTowerModel, target: Path) -> float:
     graph = ItemGraph(towers.net).eval()
-    names = {name: {0: "items"} for name in ("known", "ids", "text", "images", "numbers", "compared", "vector")}
+    names = {name: {0: "items"} for name in ("known", "ids", "text", "images", "numbers", "scale", "compared", "vector")}
     sizes = names | {name: {0: "tokens"} for name in ("tokens", "owners", "weights")}
     n = len(towers.items)
     chosen = [np.arange(n)[:3], np.linspace(0, n - 1, min(64, n)).astype(np.int64), np.array([n - 1])]
@@ -219,6 +219,8 @@ def item_inputs(towers: TwoTowerModel, graph: ItemGraph, rows: NDArray[np.int64]
     tower: ItemTower = towers.net.items
     at = torch.from_numpy(rows)
     given = {"known": tower.has_id.cpu()[at]}
+    if towers.net.group_scale is not None:
+        given["scale"] = towers.net.group_scale.cpu()[at]
     if tower.id is not None:
         given["ids"] = tower.id.weight.detach().cpu()[at]
     given |= {name: table.cpu()[at] for name, table in (("text", tower.text), ("images", tower.images))}

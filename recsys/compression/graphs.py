@@ -212,7 +212,8 @@ class ItemGraph(nn.Module):
     Inputs, of which only those are there that the model reads: ``known`` bool (M,), whether an item had events in training;
     ``ids`` float32 (M, D), what was learned of each (zeros: nothing); ``text`` float32 (M, T), as the text encoder's graph
     gives it (zeros: none); ``images`` float32 (M, I) and ``numbers`` float32 (M, F), whitened and standardised; ``tokens``
-    and ``owners`` int64 (K,) and ``weights`` float32 (K,), the words and categories of all M items and whose each is.
+    and ``owners`` int64 (K,) and ``weights`` float32 (K,), the words and categories of all M items and whose each is;
+    ``scale`` float32 (M,), the factor of each item's group where groups have a floor of exposure.
     Outputs: ``compared`` and ``vector``, float32 (M, D).
     """
 
@@ -231,6 +232,7 @@ class ItemGraph(nn.Module):
         self.has_ids = tower.id is not None
         self.inputs = ["known", *(["ids"] if self.has_ids else []), *self.projections]
         self.inputs += [] if self.bag is None else ["tokens", "owners", "weights"]
+        self.inputs += [] if net.group_scale is None else ["scale"]
         self.requires_grad_(False)
 
     def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,8 +252,10 @@ class ItemGraph(nn.Module):
         shares = list(vectors.chunk(self.members, -1))
         if self.cosine:
             shares = [F.normalize(share, dim=-1) for share in shares]
-        compared = torch.cat(shares, -1) * self.members**-0.5
-        return compared * torch.where(known, 1.0, self.cold_scale)[:, None], vectors
+        factors = torch.where(known, 1.0, self.cold_scale)
+        if "scale" in one:
+            factors = factors * one["scale"]
+        return torch.cat(shares, -1) * self.members**-0.5 * factors[:, None], vectors
 
 
 class TextGraph(nn.Module):

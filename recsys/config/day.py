@@ -59,6 +59,11 @@ class DayBounds:
     longest_gap: float = 3.0
     """Pause before the first new event, as a multiple of the usual one, or two days if that is more: a day was left out."""
 
+    longest_silence: float = 1.5
+    """Pause after the last new event, as a multiple of the longest usual one, or three hours if that is more: a load broke
+    off.
+    """
+
     def __post_init__(self) -> None:
         settle(self)
         for name in (
@@ -73,7 +78,7 @@ class DayBounds:
         ):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} is a share in [0, 1], not {getattr(self, name)}")
-        for name in ("most_events", "longest_gap"):
+        for name in ("most_events", "longest_gap", "longest_silence"):
             if not getattr(self, name) >= 1.0:
                 raise ConfigError(f"{name} is a multiple of 1 or more, not {getattr(self, name)}")
         for name in ("event_spread", "item_shift", "activity_shift", "ahead"):

@@ -42,12 +42,14 @@ class DriftOptions:
     """Expected loss of recall@10, as a share, from which on training anew is advised."""
     growth_at: float = 0.5
     """Events since the last training from nothing, as a share of those it had, from which on training anew is advised."""
+    forgotten_at: int = 1
+    """People forgotten since the last training whom the weights were trained with, from which on training anew is advised."""
     seed: int = 0
     """Seed of what is drawn."""
 
     def __post_init__(self) -> None:
         settle(self)
-        for name, least in (("windows", 4), ("judged", 1)):
+        for name, least in (("windows", 4), ("judged", 1), ("forgotten_at", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, not {getattr(self, name)}")
         for name in ("update_at", "retrain_at"):

@@ -13,7 +13,7 @@ _READ: Final[dict[str, Collection[str]]] = {
     "objective": (),
     "augment": (),
     "training": ("keep_seen", "device", "seed"),
-    "privacy": (),
+    "privacy": ("epsilon", "delta", "accountant", "noise_seed"),
 }
 """Table of a recipe → the options that a fast model reads."""
 
@@ -33,11 +33,6 @@ def refuse_idle(table: str, given: Collection[str]) -> None:
         There is one.
     """
     idle = [name for name in given if name not in _READ[table]]
-    if idle and table == "privacy":
-        raise ConfigError(
-            "a fast model is a table of which item followed which, learned without noise, so it keeps no epsilon "
-            "(--epsilon); leave out fast (--fast)"
-        )
     if idle:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
         raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from recsys.config.floors import read_floors
 from recsys.config.options import checked_options, settle
 from recsys.errors import ConfigError
 
@@ -64,10 +65,20 @@ class Objective:
     """
     weighted: bool = False
     """Weight each position by the interaction's weight, such as a rating."""
+    item_groups: str | None = None
+    """Column of the catalogue by whose groups positives are weighted, those of groups with few events more."""
+    user_groups: str | None = None
+    """Column of the table of users by whose groups positives are weighted, those of groups with few events more."""
+    group_power: float = 0.5
+    """How much more a positive of a group with few events counts: the inverse frequency of its group to this power."""
 
     def __post_init__(self) -> None:
         settle(self)
         _at_least(self, 1, "negatives")
+        if not 0.0 <= self.group_power <= 1.0:
+            raise ConfigError(f"group_power is a power in [0, 1], not {self.group_power}")
+        if self.grouped and self.loss == "mse":
+            raise ConfigError("loss='mse' reads weights as ratings; leave out item_groups and user_groups with it")
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ConfigError(f"label_smoothing is a share in [0, 1), not {self.label_smoothing}")
         if self.label_smoothing and self.loss not in ("auto", "softmax", "sampled"):
@@ -76,6 +87,16 @@ class Objective:
             raise ConfigError("label_smoothing needs candidates that are negatives of every position; use sampler='mixed'")
         if not 0.0 <= self.calibration <= 1.0:
             raise ConfigError(f"calibration is gBCE's t in [0, 1], not {self.calibration}")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether positives are weighted by group."""
+        return self.item_groups is not None or self.user_groups is not None
+
+    @property
+    def weighs(self) -> bool:
+        """Whether positives have weights, of the log or by group."""
+        return self.weighted or self.grouped
 
     def loss_for(self, n_items: int) -> LossName:
         """The loss that ``loss`` stands for with this many items."""
@@ -135,6 +156,12 @@ class Training:
     """Largest share of recall@10 and NDCG@10 on validation that items without events may cost; beyond it their scores are
     lowered; 1: as trained.
     """
+    exposure_floors: tuple[str, ...] = ()
+    """Least shares of the places in the lists, such as genres:Documentary=0.05: scores of such items are raised for it, as
+    far as validation asks for.
+    """
+    exposure_k: int = 10
+    """Length of the lists whose places are counted for it."""
     precision: Precision = "auto"
     """fp32, bf16 (autocast), or auto: bf16 on GPUs, and in the loss alone on CPUs that have it."""
     device: str = "auto"
@@ -172,6 +199,7 @@ class Training:
             )
         if not 0.0 <= self.cold_price <= 1.0:
             raise ConfigError(f"cold_price is a share in [0, 1], not {self.cold_price}")
+        read_floors(self.exposure_floors, self.exposure_k)
         for name in ("weight_decay", "l1", "patience", "validate_users", "checkpoint_steps", "minutes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, but is {getattr(self, name)}")

@@ -8,6 +8,7 @@ from recsys.core.id_map import IdMap
 from recsys.core.pseudonym_key import PseudonymKey, checked_key, pseudonyms_of
 from recsys.data.interactions import Interactions
 from recsys.data.user_table import UserTable
+from recsys.errors import DataError
 
 
 def pseudonymised(log: Interactions, key: PseudonymKey) -> Interactions:
@@ -35,3 +36,24 @@ def pseudonymised_table(table: UserTable, key: PseudonymKey) -> UserTable:
         An id is written as a pseudonym is.
     """
     return replace(table, users=IdMap(pseudonyms_of(table.users.ids, key), "user"))
+
+
+def check_same_ids(bundle: str | None, log: str | None) -> None:
+    """Refuse a log whose users have ids where a bundle's have pseudonyms, or the reverse.
+
+    Parameters
+    ----------
+    bundle, log : str or None
+        Id of the key of either's pseudonyms; None: ids as they are.
+
+    Raises
+    ------
+    DataError
+        They differ.
+    """
+    if bundle != log:
+        mine, theirs = ("ids" if one is None else f"pseudonyms under the key {one}" for one in (bundle, log))
+        raise DataError(
+            f"the users of the bundle have {mine}, and those of the new log {theirs}; read both in the same way "
+            "(--pseudonymise)"
+        )

@@ -79,6 +79,8 @@ class Usual:
         Seconds from the last known instant to the first new one, and the longest pause in the past windows.
     late : float
         Share of the new events that lie before the last known instant.
+    silence : int or None
+        Seconds from the last new event to the end of the window.
     """
 
     found: Figures
@@ -89,6 +91,7 @@ class Usual:
     gap: int | None = None
     usual_gap: int | None = None
     late: float = 0.0
+    silence: int | None = None
 
     def of(self, name: str) -> list[float]:
         """A figure of the past windows, without those for which it is undefined."""
@@ -191,6 +194,7 @@ def usual(log: Interactions, fresh: Bool, *, until: int | None = None) -> Usual:
         gap=first - last,
         usual_gap=int(np.diff(recent).max()) if len(recent) > 1 else None,
         late=float(np.mean(times[fresh] < last)),
+        silence=max(0, span[1] - end),
     )
 
 

@@ -52,7 +52,10 @@ def extended(towers: TwoTowerModel, catalog: Catalog, rows: Int32, reader: Featu
     where = torch.from_numpy(rows.astype(np.int64)).to(tower.has_id.device)
     before = towers.tables or ItemTables.of(towers.table, towers.item_vectors)
     tables = _Grown(where, tower.n_items, before.inputs, {})
-    net = towers.net.with_items(_with_content(tower, towers, _taken(catalog, rows), tables, reader)).eval()
+    few = _taken(catalog, rows)
+    net = towers.net.with_items(_with_content(tower, towers, few, tables, reader)).eval()
+    if towers.group_factors is not None and towers.net.group_scale is not None:
+        net.group_scale = towers.group_factors.extended(towers.net.group_scale, where, few)
     with torch.inference_mode():
         made = net.items(where.to(towers.device)).float()
         compared = net.compared(made, where.to(towers.device))
@@ -136,6 +139,7 @@ def shortened(towers: TwoTowerModel, rows: Int32, items: IdMap) -> TwoTowerModel
     )
     ids = None if tower.id is None else tower.id.weight.detach()[own]
     net = towers.net.with_items(tower.with_rows(content, tower.has_id[own], ids)).eval()
+    net.group_scale = None if towers.net.group_scale is None else towers.net.group_scale[own]
     tables = ItemTables.of(towers.table[own], towers.item_vectors[own].contiguous())
     return replace(towers, net=net, items=items, tables=tables, moments=None)
 

@@ -101,6 +101,8 @@ def grown(towers: TwoTowerModel, config: ModelConfig, growth: Growth) -> TwoTowe
         net = network_like(config, state)
     net.load_state_dict(state)
     net.cold_scale.copy_(towers.net.cold_scale)
+    if towers.group_factors is not None:
+        towers.group_factors.set_on(net, growth.catalog)
     net = net.to(device).eval()
     fresh = net.items.has_id.clone()
     fresh[: len(known)] &= ~known.to(device)

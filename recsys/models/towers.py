@@ -26,6 +26,7 @@ from recsys.models.encoders.held import HeldEncoder
 from recsys.models.encoders.pretrained import TextEncoder
 from recsys.models.encoders.whitening import Whitening
 from recsys.models.feature_encoder import FeatureEncoder
+from recsys.models.group_factors import GroupFactors
 from recsys.models.networks.context import Context, Padding, collate, request_times
 from recsys.models.networks.item_tower import NO_TEXT
 from recsys.models.networks.popularity import PopularityTower
@@ -183,6 +184,8 @@ class TwoTowerModel:
         Of the optimiser that trained the network, by weight; None: they were not kept.
     user_features : tuple of UserFeature
         What ``user_codes`` mean; empty without any, and in bundles of older versions.
+    group_factors : GroupFactors or None
+        What the scores of groups of items are multiplied by, as the network does; None: there are no floors of exposure.
     """
 
     net: TwoTowerNetwork
@@ -197,6 +200,7 @@ class TwoTowerModel:
     tables: ItemTables | None = field(default=None, repr=False)
     moments: dict[str, Tensor] | None = field(default=None, repr=False)
     user_features: tuple[UserFeature, ...] = ()
+    group_factors: GroupFactors | None = None
 
     @property
     def name(self) -> str:

@@ -21,6 +21,8 @@ from recsys.evaluation.usual import DAY, Usual, usual
 
 Verdict: TypeAlias = Literal["passed", "refused", "accepted", "not judged"]
 
+_QUIET: Final = 3 * 3_600
+"""Seconds without an event at the end that never matter."""
 _FEW_WINDOWS: Final = 4
 """With fewer earlier windows nothing is called usual."""
 _UNKNOWN: Final = {
@@ -47,6 +49,7 @@ MEANING: Final = {
     "late": "the share of events from before the last known one",
     "ahead": "the number of events in the future",
     "gap": "the days before the first new event",
+    "silence": "the days after the last new event, up to where the log should end",
 }
 """Name of a check → what it looks at."""
 
@@ -182,8 +185,8 @@ def check_day(
         _most(found, "new-items", bounds.more_new_items),
         _most(found, "new-users", bounds.more_new_users),
         _shift(found, "items", bounds.item_shift),
-        _shift(found, "activity", bounds.activity_shift),
-        _shift(found, "histories", bounds.activity_shift),
+        _of_users(found, "activity", bounds),
+        _of_users(found, "histories", bounds),
         replace(_twice(found, "top-item", bounds.top_item), note=_top(joint, fresh, "item")),
         replace(_twice(found, "top-user", bounds.top_user), note=_top(joint, fresh, "user")),
         _most(found, "reach", bounds.more_reach),
@@ -241,6 +244,13 @@ def _shift(found: Usual, name: str, least: float) -> DayCheck:
     return _judged(name, _value(found, name), float(np.median(past)), most=max(least, 2.0 * max(past)))
 
 
+def _of_users(found: Usual, name: str, bounds: DayBounds) -> DayCheck:
+    """A shift of users; without times windows are shares of histories, and no new log is cut like that."""
+    if found.by_time:
+        return _shift(found, name, bounds.activity_shift)
+    return DayCheck(name, _value(found, name), None, None, None, "not judged", "no times to cut earlier windows by")
+
+
 def _twice(found: Usual, name: str, always: float) -> DayCheck:
     past = _past(found, name)
     if not past:
@@ -262,10 +272,15 @@ def _times(found: Usual, joint: Interactions, fresh: Bool, bounds: DayBounds, no
     note = f"the last is of {_day(int(joint.timestamps[fresh].max()))}" if ahead.any() else ""
     pause = max(2.0 * DAY, bounds.longest_gap * (found.usual_gap or 0)) / DAY
     usual_gap = None if found.usual_gap is None else found.usual_gap / DAY
+    quiet = None if found.usual_gap is None else max(_QUIET, bounds.longest_silence * found.usual_gap) / DAY
+    silence = _judged("silence", (found.silence or 0) / DAY, usual_gap, most=quiet)
+    if quiet is None:
+        silence = replace(silence, verdict="not judged", note="no past to compare with")
     return [
         _judged("late", found.late, None, most=bounds.late),
         replace(_judged("ahead", float(ahead.sum()), None, most=0.0), note=note),
         _judged("gap", max(found.gap, 0) / DAY, usual_gap, most=pause),
+        silence,
     ]
 
 

@@ -68,7 +68,7 @@ def reasons_of(
     figures : sequence of Figure
     options : DriftOptions
     """
-    found = [_loss(aged, options), _growth(bundle, n_events, stale, options)]
+    found = [_loss(aged, options), _growth(bundle, n_events, stale, options), *_forgotten(bundle, options)]
     if aged.loss is None:
         found.append(_unknown(figures, options))
     if unusual := [one for one in figures if one.unusual]:
@@ -96,8 +96,7 @@ def strangeness(joint: Interactions, fresh: Bool, figures: Sequence[Figure]) -> 
     """
     from recsys.pipeline.day import check_day  # noqa: PLC0415
 
-    shares = ("activity", "histories") if joint.timestamps is None else ()  # windows are shares of histories: all are alike
-    report = check_day(joint, fresh, accept=shares)
+    report = check_day(joint, fresh)
     found = list[Reason]()
     if report.refused:
         found.append(Reason("checks of new events", float(len(report.refused)), None, "check", report.reasons))
@@ -137,6 +136,17 @@ def _loss(aged: Aged, options: DriftOptions) -> Reason:
         return Reason(name, loss, options.update_at, "update", f"{said}; {options.update_at:.0%} or more: update")
     why = f"below {options.update_at:.0%}" if loss < options.update_at else "it may be none"
     return Reason(name, loss, options.update_at, "leave", f"{said}; {why}")
+
+
+def _forgotten(bundle: Bundle, options: DriftOptions) -> list[Reason]:
+    """Whom the weights were trained with though they have been forgotten: only a training without them undoes that."""
+    gone = bundle.data.get("forgotten_since_training", 0)
+    if not isinstance(gone, int) or gone < 1 or bundle.towers.fast:  # a table is learned anew without them
+        return []
+    said, bound = f"{gone:,} people have been forgotten whom the weights were trained with", options.forgotten_at
+    if gone >= bound:
+        return [Reason("forgotten", float(gone), bound, "retrain", f"{said}; {bound:,} or more: retrain without them")]
+    return [Reason("forgotten", float(gone), bound, "leave", f"{said}; below {bound:,}")]
 
 
 def _growth(bundle: Bundle, n_events: int, stale: int, options: DriftOptions) -> Reason:

@@ -12,6 +12,7 @@ import polars as pl
 from recsys.core.destination import prove_file
 from recsys.data.interactions import Interactions
 from recsys.data.later import later_events
+from recsys.data.pseudonyms import check_same_ids
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
 from recsys.evaluation.protocol import Ranker
@@ -96,6 +97,7 @@ def evaluate_bundle(
     else:
         retriever = load(folder)
         bundle = retriever.bundle
+        check_same_ids(bundle.data.get("pseudonym_key"), log.pseudonym_key)
         known = Interactions(
             bundle.users, bundle.items, bundle.histories, event_names=bundle.event_names, ordered=bundle.ordered
         )

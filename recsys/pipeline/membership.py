@@ -29,7 +29,8 @@ class Membership:
     Attributes
     ----------
     threshold, shadow : Attack
-        By the loss alone, and by the losses under shadow models.
+        By the loss alone, and by the losses under shadow models; of a fast model its loss is
+        :func:`recsys.privacy.membership.table_losses`.
     privacy : dict or None
         What the attacked model's training spent; None: it made no promise.
     """
@@ -37,6 +38,10 @@ class Membership:
     threshold: Attack
     shadow: Attack
     privacy: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"threshold": self.threshold.to_dict(), "shadow": self.shadow.to_dict(), "privacy": self.privacy}
 
     def __str__(self) -> str:
         promise = "no privacy" if self.privacy is None else f"epsilon {self.privacy['epsilon']:.3g}"
@@ -78,7 +83,7 @@ def membership_test(
     Raises
     ------
     ConfigError
-        ``shadows`` is odd, or the recipe is of a fast model, whose table has no losses.
+        ``shadows`` is odd.
     DataError
         Fewer than twenty users have two events.
     """
@@ -90,8 +95,6 @@ def membership_test(
     shadows, seed = whole_number(shadows, "shadows", 2), whole_number(seed, "seed", 0)
     if shadows % 2:
         raise ConfigError(f"shadows come in pairs of complementary halves; make {shadows} even")
-    if recipe.model.fast:
-        raise ConfigError("a fast model has no losses to attack; leave out fast")
     able = np.flatnonzero(log.histories.lengths >= 2)
     generator = np.random.default_rng(seed)
     drawn = generator.permutation(able)[: None if users is None else whole_number(users, "users", _FEWEST)]
@@ -123,10 +126,13 @@ def _losses(
     recipe: Recipe, log: Interactions, catalog: Catalog | None, chosen: Any, inside: Bool
 ) -> tuple[TwoTower, Losses]:
     """A model of the users that are inside, and the losses of all that were chosen under it."""
-    from recsys.privacy.membership import user_losses  # noqa: PLC0415
+    from recsys.privacy.membership import table_losses, user_losses  # noqa: PLC0415
 
     mine = np.zeros(len(log.users), dtype=np.bool_)
     mine[chosen[inside]] = True
     model = recipe.fit(log.select(mine[log.histories.list_index()]), catalog)
     rows = model.items.find_rows(log.items.ids)
-    return model, user_losses(model.towers, log.histories.take(chosen).remap(rows))
+    histories = log.histories.take(chosen).remap(rows)
+    if recipe.model.fast:
+        return model, table_losses(model.transitions, model.vectors, histories)
+    return model, user_losses(model.towers, histories)

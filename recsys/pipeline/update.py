@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +190,8 @@ def update(
     with contextlib.ExitStack() as stack:
         if target is not None and held is None:
             held = stack.enter_context(claimed_bundle(target, overwrite=overwrite))
-        return _updated(_opened(run), log, catalog, users, asked, target, held, overwrite=overwrite)
+        bundle, card = _opened(run), _card_of(run)
+        return _updated(bundle, log, catalog, users, asked, target, held, overwrite=overwrite, card=card)
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,15 @@ def _opened(run: str | Path | Retriever) -> Bundle:
     return instance(run, Retriever, "run").bundle
 
 
+def _card_of(run: str | Path | Retriever) -> str | None:
+    """The model card of a bundle; None where it has none, or is not in a folder."""
+    from recsys.bundle.io import CARD  # noqa: PLC0415 - torch
+
+    if not isinstance(run, str | Path) or not (file := Path(run) / CARD).is_file():
+        return None
+    return file.read_text(encoding="utf-8")
+
+
 def _updated(
     bundle: Bundle,
     log: Interactions,
@@ -223,8 +233,10 @@ def _updated(
     held: Held | None,
     *,
     overwrite: bool,
+    card: str | None,
 ) -> UpdateResult:
-    from recsys.bundle.io import save  # noqa: PLC0415 - torch
+    from recsys.bundle.io import CARD, save  # noqa: PLC0415 - torch
+    from recsys.report.update_card import update_card  # noqa: PLC0415
     from recsys.serving.retriever import Retriever  # noqa: PLC0415
     from recsys.training.update.joint import joined  # noqa: PLC0415
 
@@ -243,7 +255,8 @@ def _updated(
     lineage = (made.lineage or {}) | {"day": day.to_dict(), "gate": report.to_dict(), "forced": forced}
     made = replace(made, lineage=lineage)
     if out is not None:
-        save(made, out, overwrite=overwrite, metrics=_metrics(report), held=held)
+        told = update_card(lineage, [asdict(one) for one in report.judged], card)
+        save(made, out, overwrite=overwrite, metrics=_metrics(report), extras={CARD: told}, held=held)
     return UpdateResult(True, report.reasons, day, report, Retriever(made), out, forced)
 
 

@@ -12,14 +12,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from recsys.core.ragged import Bool, Ragged
+from recsys.core.ragged import Bool, Float32, Ragged, ragged_positions
 from recsys.errors import ConfigError, DataError
 from recsys.models.networks.context import Padding, collate
 from recsys.models.towers import TwoTowerModel
+from recsys.transitions.memory import TransitionMemory
 
 _LOGITS = 8_000_000
 """Scores held at once."""
 _SAMPLES: Final = 1000
+_NEWEST: Final = 20
+_FAINT: Final = 1e-6
 _FALSE: Final = 0.01
 
 Losses = NDArray[np.float64]
@@ -118,6 +121,41 @@ def user_losses(towers: TwoTowerModel, histories: Ragged) -> Losses:
         found[chosen] = np.add.reduceat(values, np.r_[0, np.cumsum(lengths)[:-1]]) / lengths
         first += step
     return found
+
+
+def table_losses(memory: TransitionMemory | None, popularity: Float32, histories: Ragged) -> Losses:
+    """What the losses of a fast model would be, if its scores were odds: low where its table leads on as the user went.
+
+    Parameters
+    ----------
+    memory : TransitionMemory or None
+    popularity : float32 (n_items, 1)
+        Beneath it.
+    histories : Ragged (n)
+        In the model's item rows, at least two events each; the newest 21 are read.
+
+    Returns
+    -------
+    float64 (n,)
+        Mean over positions of ``−log(score + 10⁻⁶ (1 + popularity))`` of the next item.
+
+    Raises
+    ------
+    DataError
+        A history has fewer than two events.
+    """
+    if (histories.lengths < 2).any():
+        raise DataError("a history of fewer than two events has no next item, and so no loss; leave such users out")
+    window = histories.without_events().tail(_NEWEST + 1)
+    owners = window.list_index()
+    place = np.arange(len(window.rows)) - window.offsets[owners]
+    asked = np.flatnonzero(place > 0)
+    begins, lengths = window.offsets[owners[asked]], place[asked]
+    past = Ragged.from_lengths(lengths, window.rows[ragged_positions(begins, lengths)])
+    scores = _FAINT * (1.0 + popularity[window.rows[asked], 0].astype(np.float64))
+    if memory is not None:
+        scores += memory.pair_scores(past, np.arange(len(asked)), window.rows[asked])
+    return np.bincount(owners[asked], weights=-np.log(scores), minlength=len(window)) / (window.lengths - 1)
 
 
 def threshold_attack(losses: Losses, members: Bool, *, seed: int = 0) -> Attack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from recsys.bundle.exposure import exposure_rows
 from recsys.bundle.privacy import privacy_facts
 from recsys.config.options import value_text
 from recsys.pages.tables import number, percent
@@ -57,7 +58,7 @@ def model_card(figures: dict[str, Any]) -> str:
 def _model(figures: dict[str, Any]) -> str:
     head = figures["headline"]
     encoder = head["options"].get("encoder")
-    items = f"its text, read by the encoder {_safe(encoder)}" if encoder else "its id alone"
+    items = f"its text, read by the encoder {safe(encoder)}" if encoder else "its id alone"
     if encoder and head["options"].get("use_ids"):
         items += ", and its id"
     rows = [
@@ -79,11 +80,11 @@ def _model(figures: dict[str, Any]) -> str:
         )
     return "\n\n".join(
         [
-            f"# Model card: {_safe(head['model'])}",
-            _safe(finding(figures)),
+            f"# Model card: {safe(head['model'])}",
+            safe(finding(figures)),
             "## Model",
             what,
-            _table(["option", "value"], rows),
+            table(["option", "value"], rows),
         ]
     )
 
@@ -122,7 +123,7 @@ def _use(figures: dict[str, Any]) -> str:
 def _data(figures: dict[str, Any]) -> str:
     rows = [[name.replace("_", " "), shown(value)] for name, value in figures["headline"]["data"].items()]
     notes = [] if figures["headline"]["data"].get("ordered", True) else [_UNORDERED]
-    return "\n\n".join(["## Data", _table(["fact", "value"], rows), *notes])
+    return "\n\n".join(["## Data", table(["fact", "value"], rows), *notes])
 
 
 def _evaluation(figures: dict[str, Any]) -> str:
@@ -138,9 +139,9 @@ def _evaluation(figures: dict[str, Any]) -> str:
     seen = "left out" if head["seen_filtered"] else "kept"
     parts = [
         "## Evaluation",
-        f"Protocol: {_safe(head['protocol'])}; {head['users']:,} users, {head['targets']:,} targets, {head['items']:,} "
-        f"items ranked, seen items {seen}. Definitions: {_safe(head['definition'])}. In brackets: 95 % interval.",
-        _table(["metric", *(model["model"] for model in models)], rows),
+        f"Protocol: {safe(head['protocol'])}; {head['users']:,} users, {head['targets']:,} targets, {head['items']:,} "
+        f"items ranked, seen items {seen}. Definitions: {safe(head['definition'])}. In brackets: 95 % interval.",
+        table(["metric", *(model["model"] for model in models)], rows),
         "\n".join(f"- {name}: {MEANING[name]}" for name in _FAMILIES if any(row[0].startswith(f"{name}@") for row in rows)),
     ]
     if tests := figures["tests"]["rows"]:
@@ -149,8 +150,8 @@ def _evaluation(figures: dict[str, Any]) -> str:
             for row in tests
         ]
         parts += [
-            f"Paired randomisation test of {_safe(figures['tests']['metric'])} on the same users, corrected by Holm:",
-            _table(["higher", "lower", "difference", "corrected p", "verdict"], verdicts),
+            f"Paired randomisation test of {safe(figures['tests']['metric'])} on the same users, corrected by Holm:",
+            table(["higher", "lower", "difference", "corrected p", "verdict"], verdicts),
         ]
     return "\n\n".join(parts + _left_out(figures, "baselines", "Baselines"))
 
@@ -160,7 +161,7 @@ def _segments(figures: dict[str, Any]) -> str:
     for segment in figures["segments"]:
         title, text = group_words(segment["name"])
         rows = [[row["label"], row["model"], f"{row['n']:,}", _row_valued(row, metric)] for row in segment["rows"]]
-        parts += [f"### {_safe(title)}", _safe(text), _table(["group", "model", segment["unit"], metric], rows)]
+        parts += [f"### {safe(title)}", safe(text), table(["group", "model", segment["unit"], metric], rows)]
     for name, what in (("popularity", "By popularity"), ("category", "By category"), ("time", "By time")):
         parts += _left_out(figures, name, what)
     return "\n\n".join(parts)
@@ -171,7 +172,7 @@ def _fairness(figures: dict[str, Any]) -> str:
     parts = [
         "## Exposure by group",
         f"Shares of the catalogue, of the training events, and of the first {found['k']} places of the lists of "
-        f"{_safe(found['model'])}.",
+        f"{safe(found['model'])}.",
     ]
     for group in found["groups"]:
         rows = [
@@ -186,10 +187,26 @@ def _fairness(figures: dict[str, Any]) -> str:
             for row in group["rows"]
         ]
         header = ["group", "catalogue", "training", "shown", "shown / training", f"recall@{found['k']}"]
-        parts += [f"### {_safe(group_words(group['name'])[0])}", _table(header, rows)]
+        parts += [f"### {safe(group_words(group['name'])[0])}", table(header, rows)]
+    parts += _floors(figures["training"].get("exposure"))
     if not found["groups"]:
         parts.append("Left out: the bundle has neither a training log nor a column of categories.")
     return "\n\n".join(parts)
+
+
+def _floors(told: dict[str, Any] | None) -> list[str]:
+    """What floors of exposure did and cost; nothing where there were none."""
+    if not told:
+        return []
+    header = ["group", "floor", "scores times", "shown without", "shown with"]
+    prices = [[one["name"], number(one["before"]), number(one["after"])] for one in told["figures"]]
+    return [
+        f"### Floors of exposure by {safe(told['column'])}",
+        f"Scores of these groups were raised until each had its share of the first {told['k']} places of "
+        f"{told['users']:,} validation users; then, on the same users:",
+        table(header, exposure_rows(told)),
+        table(["price", "without", "with"], prices),
+    ]
 
 
 def _training(figures: dict[str, Any]) -> str:
@@ -205,7 +222,7 @@ def _training(figures: dict[str, Any]) -> str:
             "## Training",
             f"{len(found['epochs'])} epochs{seconds}; kept weights: epoch {found.get('best_epoch') or 'the last'}."
             f"{later_sentence(found)}",
-            _table(["epoch", *(key.removeprefix("val_") if key == "loss" else key for key in keys)], rows),
+            table(["epoch", *(key.removeprefix("val_") if key == "loss" else key for key in keys)], rows),
             *_decided(found.get("decisions") or []),
         ]
     )
@@ -216,14 +233,14 @@ def _privacy(figures: dict[str, Any]) -> list[str]:
     spent = figures["training"].get("privacy")
     if not spent:
         return []
-    rows = [[name, _safe(fact)] for name, fact in privacy_facts(spent).items()]
+    rows = [[name, safe(fact)] for name, fact in privacy_facts(spent).items()]
     return [
         "\n\n".join(
             [
                 "## Differential privacy",
                 "Whether or not any one user's whole history was trained on, what is covered would have come out nearly as "
                 "likely: by a factor of exp(epsilon) at most, but for a probability delta.",
-                _table(["fact", "value"], rows),
+                table(["fact", "value"], rows),
             ]
         )
     ]
@@ -233,8 +250,8 @@ def _decided(decisions: list[dict[str, Any]]) -> list[str]:
     """What was decided from the log, and why."""
     if not decisions:
         return []
-    rows = [[one["option"], *(_safe(value_text(one[key])) for key in ("value", "because", "against"))] for one in decisions]
-    return ["### Decided from the log", _table(["option", "value", "because", "instead of"], rows)]
+    rows = [[one["option"], *(safe(value_text(one[key])) for key in ("value", "because", "against"))] for one in decisions]
+    return ["### Decided from the log", table(["option", "value", "because", "instead of"], rows)]
 
 
 def _reproduce(figures: dict[str, Any]) -> str:
@@ -246,15 +263,15 @@ def _reproduce(figures: dict[str, Any]) -> str:
             "A log with the fingerprint above is the same."
             if head["reading_known"]
             else "A log with the fingerprint above is the same. It was read from Python: add the flags of its columns.",
-            _table(["library", "version"], [[name, version] for name, version in head["versions"].items()]),
-            f"Card made {_safe(head['made'][:10])}.",
+            table(["library", "version"], [[name, version] for name, version in head["versions"].items()]),
+            f"Card made {safe(head['made'][:10])}.",
         ]
     )
 
 
 def _left_out(figures: dict[str, Any], name: str, what: str) -> list[str]:
     reason = figures["left_out"].get(name)
-    return [f"{what}: left out, {_safe(reason)}."] if reason else []
+    return [f"{what}: left out, {safe(reason)}."] if reason else []
 
 
 def _verdict(row: dict[str, Any]) -> str:
@@ -272,14 +289,15 @@ def _row_valued(row: dict[str, Any], name: str) -> str:
     return _valued(name, {"mean": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(
-        "| " + " | ".join(_safe(cell) if i != 1 else str(cell) for cell in line) + " |" for i, line in enumerate(lines)
+        "| " + " | ".join(safe(cell) if i != 1 else str(cell) for cell in line) + " |" for i, line in enumerate(lines)
     )
 
 
-def _safe(text: Any) -> str:
+def safe(text: Any) -> str:
     """Text that Markdown shows as it is, also in a table's cell."""
     plain = " ".join(str(text).split())
     for mark, instead in (

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any, TypeAlias
 
+from recsys.bundle.exposure import exposure_rows
 from recsys.config.options import value_text
 from recsys.pages.page import cards, figure, left_out, page
 from recsys.pages.plots import Specs
@@ -138,7 +139,22 @@ def fairness(figures: Figures, specs: Specs) -> str:
     intro = (
         f"<p>How often {escape(found['model'])} shows groups of items, and how often it finds those that users chose.</p>"
     )
-    return "\n".join([intro, *parts, *missing])
+    return "\n".join([intro, *floors(figures["training"].get("exposure")), *parts, *missing])
+
+
+def floors(told: dict[str, Any] | None) -> list[str]:
+    """What floors of exposure did and cost on validation; nothing where there were none."""
+    if not told:
+        return []
+    header = ["group", "floor", "scores times", "shown without", "shown with"]
+    prices = [[escape(one["name"]), number(one["before"]), number(one["after"])] for one in told["figures"]]
+    return [
+        f"<h3>Floors of exposure by {escape(told['column'])}</h3>",
+        f"<p>Scores of these groups were raised until each had its share of the first {told['k']} places of "
+        f"{told['users']:,} validation users; then, on the same users:</p>",
+        table(header, [[escape(cell) for cell in row] for row in exposure_rows(told)], right=range(1, len(header))),
+        table(["price", "without", "with"], prices, right=range(1, 3)),
+    ]
 
 
 def training(figures: Figures, specs: Specs) -> str:

@@ -72,8 +72,11 @@ def trained_anew(
     )
     made.towers.settle_encoder()
     made.towers.net.cold_scale.copy_(bundle.towers.net.cold_scale)
+    towers = replace(made.towers, group_factors=bundle.towers.group_factors)
+    if towers.group_factors is not None:
+        towers.group_factors.set_on(towers.net, made.catalog)
     again = build(
-        made.towers,
+        towers,
         made.catalog,
         made.log,
         config=bundle.config,

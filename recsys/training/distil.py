@@ -22,6 +22,7 @@ from recsys.models.members import member
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.models.towers import TwoTowerModel
 from recsys.training.cold import completed
+from recsys.training.exposure import with_floors
 from recsys.training.logs import TrainingLog
 from recsys.training.losses.soft import soft_label_loss
 from recsys.training.next_item_loss import NextItemLoss
@@ -145,8 +146,9 @@ def distilled(
     if not 0.0 < share <= 1.0:
         raise ConfigError(f"share must be above 0 and at most 1, not {share}")
     learned = options.objective
-    if learned.weighted or learned.mask_history or learned.loss == "mse":
-        what = "mask_history" if learned.mask_history else "weighted" if learned.weighted else "loss='mse'"
+    if learned.weighs or learned.mask_history or learned.loss == "mse":
+        names = {"mask_history": learned.mask_history, "weighted": learned.weighted, "groups": learned.grouped}
+        what = next((name for name, asked in names.items() if asked), "loss='mse'")
         raise ConfigError(f"distil compares softmaxes over all items, which is not what {what} learned; fit without it")
     if options.training.devices > 1:
         raise ConfigError("distil trains in one process; load the bundle in a process of its own")
@@ -177,6 +179,7 @@ def distilled(
     kept = replace(made, seconds=seconds, cpu_seconds=cpu, decisions=record.decisions, distilled_from=size)
     model = replace(options.model, ensemble_size=1)
     student, beside = completed(student, log, validation, replace(options, model=model))
+    student, kept.exposure = with_floors(student, beside, catalog, validation, options.training)
     return Distilled(student, model, kept, beside)
 
 

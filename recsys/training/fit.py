@@ -15,11 +15,14 @@ from recsys.data.user_table import UserTable
 from recsys.models.towers import TwoTowerModel
 from recsys.training.checks import check_objective
 from recsys.training.cold import completed
+from recsys.training.exposure import check_floors, with_floors
 from recsys.training.fast import fit_fast
+from recsys.training.group_weights import check_groups
 from recsys.training.plan.decide import decide, plan_of
 from recsys.training.plan.options import Options
 from recsys.training.plan.run import Trained, train_plan
 from recsys.training.prepare import prepare
+from recsys.training.private.memory import fit_fast_privately
 from recsys.training.private.run import train_privately
 from recsys.training.trainer import RunOptions, proven_places
 from recsys.transitions.memory import TransitionMemory
@@ -51,10 +54,15 @@ def fitted(
     With an epsilon, nothing that is chosen on validation is made: no best epoch, no memory, no scale of cold items.
     """
     check_objective(train, asked.objective)
+    check_groups(asked.objective, catalog, users)
+    check_floors(asked.training, catalog, validation)
     say_where()
     memory, private, fast = None, privacy is not None and privacy.epsilon is not None, asked.model.fast
     with proven_places(run.log_folder, run.checkpoint, resume=run.resume, overwrite=overwrite):
-        if private:
+        if private and fast:
+            assert privacy is not None  # noqa: S101 - that is what private means
+            made, memory = fit_fast_privately(asked, privacy, train, catalog, users=users)
+        elif private:
             assert privacy is not None  # noqa: S101 - that is what private means
             made = train_privately(asked, privacy, train, catalog, augment=augment, users=users, run=run)
         elif fast:
@@ -71,4 +79,6 @@ def fitted(
     towers.settle_encoder()
     if validation is not None and not fast and not private and not process_number():
         towers, memory = completed(towers, made.inputs.log, validation, made.options)
+        found = with_floors(towers, memory, made.inputs.catalog, validation, made.options.training)
+        towers, made.record.exposure = found
     return Fitted(made, towers, memory)

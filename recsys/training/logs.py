@@ -35,6 +35,9 @@ class TrainingLog:
         Members of the ensemble that the kept weights were distilled from; 0 if they were not.
     privacy : dict or None
         What a training with differential privacy spent, what that covers and what not; None: there was no such promise.
+    exposure : dict or None
+        What floors of exposure did and cost on validation, see :func:`recsys.training.exposure.with_floors`; None: there
+        were none.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
@@ -46,6 +49,7 @@ class TrainingLog:
     refitted_events: int = 0
     distilled_from: int = 0
     privacy: dict[str, Any] | None = None
+    exposure: dict[str, Any] | None = None
 
 
 def make_logger(name: LoggerName, folder: Path) -> Any:

@@ -129,9 +129,9 @@ class NextItemLoss(nn.Module):
         """
         with torch.autocast(batch.targets.device.type, torch.bfloat16, enabled=self.autocast):
             rows, log_q = self._candidates(batch)
-            if len(batch.targets) == 0 or (self.objective.weighted and not bool(_weights(batch.all_weights).any())):
+            if len(batch.targets) == 0 or (self.objective.weighs and not bool(_weights(batch.all_weights).any())):
                 return self._nothing(self)
-            loss = batch.share(weighted=self.objective.weighted) * self._loss(batch, rows, log_q)
+            loss = batch.share(weighted=self.objective.weighs) * self._loss(batch, rows, log_q)
             if batch.processes > 1 and self.net.items.encoder is not None:
                 loss = loss + self._nothing(self.net.items.encoder)  # this share may hold no text
             return loss
@@ -180,7 +180,7 @@ class NextItemLoss(nn.Module):
             negatives=len(self.candidate_items),
             log_q=log_q,
             masked=masked,
-            weights=_weights(batch.weights) if objective.weighted else None,
+            weights=_weights(batch.weights) if objective.weighs else None,
             ratings=batch.weights,
             rating_scale=self.rating,
             bias=self.bias,

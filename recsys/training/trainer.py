@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from recsys.training.checkpoint import claimed
 from recsys.training.checks import check_objective
 from recsys.training.forecast import forecast
 from recsys.training.fsdp import split
+from recsys.training.group_weights import weighed
 from recsys.training.logs import TrainingLog, make_logger
 from recsys.training.loop import Run
 from recsys.training.next_item_loss import NextItemLoss
@@ -150,7 +151,8 @@ def train(
         fabric = make_fabric(config, device, options.log_folder)
         torch.manual_seed(config.seed + fabric.global_rank)
         if batches is None:
-            batches = make_batches(inputs, config, augmentation, process=fabric.global_rank)
+            positives = weighed(log_in, objective, inputs.catalog, towers.user_features, inputs.features)
+            batches = make_batches(replace(inputs, log=positives), config, augmentation, process=fabric.global_rank)
         if loss_of is None:
             loss = make_loss(inputs, config, objective, device)
         else:

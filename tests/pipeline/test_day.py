@@ -88,12 +88,35 @@ def test_part_of_a_day_is_ordinary_if_it_is_said_where_it_ends() -> None:
     assert refused(checked(morning, until=START + 70 * DAY + 39_600)) == set()
 
 
+def test_a_day_that_broke_off_is_silent_at_its_end() -> None:
+    """So few are there on a day that no count tells; but they come all day long, save for the last half of this one."""
+    random = np.random.default_rng(0)
+    days = [
+        pl.DataFrame({
+            "user_id": [f"u{one}" for one in random.integers(0, 40, size)],
+            "item_id": [f"i{one}" for one in random.integers(0, 60, size)],
+            "timestamp": START + day * DAY + np.sort(random.integers(0, DAY, size)),
+        })
+        for day, size in enumerate(random.choice([15, 25, 90], 71))
+    ]  # fmt: skip
+    known, today = pl.concat(days[:70]), pl.concat([days[70]] * 1)
+    whole = checked(today, known)
+    assert not {"silence", "events"} & refused(whole), str(whole)
+    half = checked(today.filter(pl.col("timestamp") < START + 70 * DAY + DAY // 2), known)
+    assert "silence" in refused(half), str(half)
+    assert "events" not in refused(half)
+    assert "silence" not in refused(checked(today.head(len(today) // 2), known, bounds=DayBounds(longest_silence=9)))
+
+
 def test_without_times_or_a_past_only_what_cannot_be_right_is_refused() -> None:
     known, day = (one.drop("timestamp") for one in (KNOWN, TODAY))
     report = checked(day, known)
     assert refused(report) == set()
     assert {one.name: one.verdict for one in report.checks}["events"] == "not judged"
-    assert not {"late", "ahead", "gap"} & {one.name for one in report.checks}
+    assert not {"late", "ahead", "gap", "silence"} & {one.name for one in report.checks}
+    quiet = day.unique("user_id", keep="first", maintain_order=True)  # one event of each: any cut of a log can look so
+    assert refused(checked(quiet, known)) == set()
+    assert {one.verdict for one in checked(quiet, known).checks if one.name in ("activity", "histories")} == {"not judged"}
     strange = day.with_columns(pl.col("user_id", "item_id") + "x")
     assert {"new-items", "new-users"} <= refused(checked(strange, known))
     assert "top-item" in refused(checked(day.with_columns(item_id=pl.lit("i7")), known))

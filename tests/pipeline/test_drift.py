@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import recsys
+from recsys.bundle.contents import Bundle
 from recsys.config.drift import DriftOptions
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation.ageing import AgeLoss
@@ -143,3 +144,17 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         DriftOptions(retrain_at=0.01)
     with pytest.raises(ConfigError, match="windows must be at least 4"):
         DriftOptions(windows=2)
+
+
+def test_people_who_were_forgotten_call_for_a_training(retriever: Retriever, ring: recsys.Interactions) -> None:
+    model = recsys.TwoTower(encoder=None, dim=8, blocks=1, transitions="none")
+    towers = model.fit(ring, training=recsys.Training(epochs=1)).retriever(index="exact").bundle
+    figures = [Figure("new_items", "new items", "share", (0.01,), (0.01,) * 5)]
+
+    def advised(bundle: Bundle, gone: int, at: int = 1) -> str | None:
+        changed = replace(bundle, data=bundle.data | {"forgotten_since_training": gone})
+        reasons = reasons_of(changed, 1000, 0, Aged(), figures, DriftOptions(forgotten_at=at))
+        return {one.name: one.advice for one in reasons}.get("forgotten")
+
+    assert [advised(towers, 3), advised(towers, 3, at=4), advised(towers, 0)] == ["retrain", "leave", None]
+    assert advised(retriever.bundle, 3) is None, "a table is learned anew without them"

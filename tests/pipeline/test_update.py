@@ -57,7 +57,15 @@ def test_an_update_is_judged_and_saved_with_what_was_found(run: Path, tmp_path: 
     assert lineage["gate"]["events"]["new"] == len(NEW)
     assert {one["verdict"] for one in lineage["day"]["checks"]} == {"passed"}
     assert len(made.histories.rows) == len(events(range(70))) + len(NEW)
-    again = recsys.update(tmp_path / "two", Interactions.from_frame(events(range(77, 78), step=7)), force=True)
+    card = (tmp_path / "two" / "MODEL_CARD.md").read_text()
+    assert "| update | all users | recall@10 |" in card
+    assert "not worse" in card
+    day = Interactions.from_frame(events(range(77, 78), step=7))
+    recsys.update(tmp_path / "two", day, out=tmp_path / "three", force=True)
+    card = (tmp_path / "three" / "MODEL_CARD.md").read_text()
+    assert card.count("## Last update") == card.count("# Model card: updated bundle") == 1
+    assert card.count("## Card of the last training") == 1
+    again = recsys.update(tmp_path / "two", day, force=True)
     assert again.bundle is None
     assert again.retriever is not None
     assert again.retriever.bundle.lineage["updates"] == 2  # type: ignore[index]

@@ -146,3 +146,23 @@ def test_the_database_of_a_server_of_pseudonyms_holds_no_id(tmp_path: Path) -> N
     store.close()
     database.close()
     assert naive_traces([tmp_path], ["somebody-1"]) == set()
+
+
+def test_evaluate_reads_a_newer_log_under_the_key(
+    key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = events()
+    known.write_csv(tmp_path / "log.csv")
+    hidden = ["--pseudonymise", "--pseudonym-key", str(key)]
+    words = ["fit", str(tmp_path / "log.csv"), *hidden, "--fast", "--split", "none", "--out", str(tmp_path / "run")]
+    assert main(words) == 0
+    later = known.with_columns(pl.col("timestamp") + 10**8).head(40)
+    later.write_csv(tmp_path / "later.csv")
+    capsys.readouterr()
+    judge = ["evaluate", str(tmp_path / "run"), "--log", str(tmp_path / "later.csv"), "--keep-seen"]
+    assert main(judge) == 2
+    assert "those of the new log ids; read both in the same way (--pseudonymise)" in capsys.readouterr().err
+    assert main([*judge, "--pseudonymise"]) == 2
+    assert "--pseudonymise needs a key" in capsys.readouterr().err
+    assert main([*judge, *hidden]) == 0
+    assert " 0 new ones" in capsys.readouterr().err

@@ -44,15 +44,17 @@ class TwoTowerNetwork(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)), requires_grad=cosine)
         self.cold_scale: Tensor
         self.register_buffer("cold_scale", torch.tensor(1.0), persistent=False)  # set after the training, on validation
+        self.group_scale: Tensor | None
+        self.register_buffer("group_scale", None, persistent=False)  # float32 (n_items,), likewise; None: all 1
 
     def with_items(self, items: ItemTower) -> TwoTowerNetwork:
-        """A network with another item tower; it shares everything else with this one."""
+        """A network with another item tower, without factors of groups; it shares everything else with this one."""
         new = TwoTowerNetwork(items, self.users, cosine=self.cosine)
         new.log_scale, new.cold_scale = self.log_scale, self.cold_scale
         return new
 
     def compared(self, vectors: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Item vectors as they are compared and indexed: those of items without events in training are scaled.
+        """Item vectors as they are compared and indexed: scaled by :meth:`factors`.
 
         Parameters
         ----------
@@ -68,9 +70,15 @@ class TwoTowerNetwork(nn.Module):
         return self.for_score(vectors) * self.factors(rows)[:, None]
 
     def factors(self, rows: Tensor | None = None) -> Tensor:
-        """float (M,): what the score of each item is multiplied by, below 1 for items without events in training."""
+        """float (M,): what the score of each item is multiplied by.
+
+        Below 1 for items without events in training, above 1 for groups of items that have a floor of exposure.
+        """
         known = self.items.has_id if rows is None else self.items.has_id[rows]
-        return torch.where(known, 1.0, self.cold_scale)
+        cold = torch.where(known, 1.0, self.cold_scale)
+        if self.group_scale is None:
+            return cold
+        return cold * (self.group_scale if rows is None else self.group_scale[rows])
 
     def for_score(self, vectors: Tensor) -> Tensor:
         """Vectors as they are compared and indexed: of unit length under cosine.

@@ -15,7 +15,7 @@ from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
 from recsys.training.plan.options import Options
 
-_NO_PART = ("batch_tokens", "max_grad_norm", "monitor", "validate_every", "validate_users", "cold_price", "minutes")
+_NO_PART = ("batch_tokens", "max_grad_norm", "monitor", "validate_every", "validate_users", "cold_price", "minutes", "exposure_floors")
 """Options of training that say nothing to a private one."""
 _LOSSES = {
     "bce": "its positives are judged against candidates that the batch's users share",
@@ -47,10 +47,14 @@ def private_options(asked: Options, *, items: int, log: Interactions, users: Use
         Something is asked for whose dependence on one person is not bounded, or that is not built; the message says why.
     """
     model, objective, training = asked.model, asked.objective, asked.training
-    if model.fast or model.transitions in ("ridge", "counts"):
-        given = "fast" if model.fast else f"transitions={model.transitions!r}"
+    if model.fast and model.transitions == "ridge":
         raise ConfigError(
-            f"{given} learns a table of which item followed which, without noise: a pair that one person alone made would "
+            "a private fast model is a table of noisy counts, and transitions='ridge' (--transitions) solves a regression on "
+            "exact ones; leave it out"
+        )
+    if not model.fast and model.transitions in ("ridge", "counts"):
+        raise ConfigError(
+            f"transitions={model.transitions!r} learns a table of which item followed which, without noise: a pair that one person alone made would "
             "show; leave it out where epsilon is set (the transition memory is then left out)"
         )
     if model.encoder_mode != "frozen":
@@ -78,12 +82,18 @@ def private_options(asked: Options, *, items: int, log: Interactions, users: Use
         )
     if loss == "sampled" and objective.label_smoothing:
         raise ConfigError("label_smoothing is not built for private sampled losses; use loss='softmax', or leave it out")
+    if objective.grouped:
+        raise ConfigError(
+            "item_groups and user_groups weigh by how many events each group has, which is private; leave them out where "
+            "epsilon is set"
+        )
     if objective.mask_history:
         raise ConfigError("mask_history is not built for gradients of single users; leave it out where epsilon is set")
     _check_training(training)
     if training.adapt == "auto" and training == replace(Training(), seed=training.seed, device=training.device):
         say("with epsilon, nothing is decided from the log: what is not set keeps its default")
-    return Options(replace(model, transitions="none"), objective, replace(training, adapt="off"))
+    model = model if model.fast else replace(model, transitions="none")
+    return Options(model, objective, replace(training, adapt="off"))
 
 
 def _check_training(training: Training) -> None:

@@ -14,6 +14,7 @@ from recsys.core.ragged import Bool, Int64, Ragged, ragged_positions
 from recsys.data.event_types import check_event_types
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
+from recsys.data.pseudonyms import check_same_ids
 from recsys.errors import DataError
 
 
@@ -44,12 +45,7 @@ def joined(bundle: Bundle, log: Interactions) -> Interactions:
         bundle's have pseudonyms.
     """
     known, key = bundle.histories, bundle.data.get("pseudonym_key")
-    if key != log.pseudonym_key:
-        mine, theirs = ("ids" if one is None else f"pseudonyms under the key {one}" for one in (key, log.pseudonym_key))
-        raise DataError(
-            f"the users of the bundle have {mine}, and those of the new log {theirs}; read both in the same way "
-            "(--pseudonymise)"
-        )
+    check_same_ids(key, log.pseudonym_key)
     for what, has, given, how in (
         ("times", known.times is not None, log.timestamps is not None, "name their column, timestamp= (--timestamp)"),
         ("event types", known.events is not None, log.events is not None, "name their column, event= (--event)"),

@@ -43,7 +43,7 @@ class Before:
 
 def can_distil(objective: Objective, n_items: int) -> bool:
     """Whether the loss compares softmaxes over all items, which the scores from before can be part of."""
-    plain = not objective.weighted and not objective.mask_history
+    plain = not objective.weighs and not objective.mask_history
     return plain and objective.loss_for(n_items) in ("softmax", "sampled")
 
 

@@ -28,6 +28,7 @@ from recsys.index.spec import IndexSpec
 from recsys.models.grown import Growth, check_growth, grown, hot_items
 from recsys.models.towers import TwoTowerModel
 from recsys.training.next_item_loss import NextItemLoss
+from recsys.training.group_weights import weighed
 from recsys.training.prepare import Inputs, substitutes
 from recsys.training.trainer import RunOptions, halves, train
 from recsys.training.transitions import alike_of
@@ -232,7 +233,7 @@ def _trained(
     neighbours = substitutes(towers, bundle.config, augment)
     inputs = Inputs(towers=towers, log=log, catalog=content, features=features, neighbours=neighbours)
     batches = UpdateBatches(
-        log,
+        weighed(log, objective, content, towers.user_features, features),
         length=towers.net.users.max_length,
         tokens=training.batch_tokens,
         seed=training.seed,

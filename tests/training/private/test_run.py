@@ -151,8 +151,8 @@ def test_vocabularies_of_the_log_are_refused(ring: Interactions, ring_catalog: C
     assert typed.events is not None
     with pytest.raises(ConfigError, match="vocabulary of the log"):
         recipe_of().fit(typed, ring_catalog)
-    with pytest.raises(ConfigError, match="keeps no epsilon"):
-        recsys.Recipe.read(model={"fast": True}, privacy={"epsilon": 1.0})
+    with pytest.raises(ConfigError, match="user_norm"):
+        recsys.Recipe.read(model={"fast": True}, privacy={"epsilon": 1.0, "user_norm": 1.0})
     with pytest.raises(ConfigError, match="delta belongs to a private training"):
         recsys.PrivacyOptions(delta=1e-4)
 

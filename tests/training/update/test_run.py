@@ -273,3 +273,27 @@ def test_what_does_not_fit_is_refused(bundle: Bundle, day: Interactions, catalog
         UpdateOptions(rate=0.0)
     with pytest.raises(ConfigError, match="joint must be"):
         updated(bundle, day.frame(), catalog)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_an_encoder_that_was_fine_tuned_reads_new_texts_as_it_is(
+    mode: str, tiny_encoder: Path, ring: Interactions, ring_catalog: Catalog, day: Interactions, catalog: Catalog
+) -> None:
+    if mode == "lora":
+        pytest.importorskip("peft")
+    options = {"encoder": str(tiny_encoder), "encoder_mode": mode, "word_features": "off", "use_ids": False}
+    model = TwoTower(dim=8, blocks=1, max_length=8, texts_per_step=8, transitions="none", **options)  # type: ignore[arg-type]
+    parent = model.fit(ring, ring_catalog, training=replace(_TRAINING, epochs=1)).retriever(index="exact").bundle
+    made = updated(parent, joined(parent, day), catalog, UpdateOptions(batch_tokens=64))
+    n = len(parent.items)
+    before, now = (one.towers.net.items.text.numpy() for one in (parent, made))
+    assert np.array_equal(now[:n], before), "old texts keep their vectors"
+    fresh = made.items.to_rows(pl.Series(["fresh"]))[0]
+    assert np.allclose(now[fresh], whitened(parent, "a red zeppelin"), atol=1e-4)
+    assert not np.array_equal(made.vectors[:n], parent.vectors)
+
+
+def whitened(bundle: Bundle, text: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    towers = bundle.towers
+    assert towers.whitening is not None
+    return towers.whitening(towers.encoder.encode([text]))[0]
