@@ -7,8 +7,8 @@ from typing import Any
 
 from recsys.bundle import config as bundle_config
 from recsys.bundle import manifest
-from recsys.bundle.lineage import lineage_facts
 from recsys.bundle.exposure import exposure_facts
+from recsys.bundle.lineage import lineage_facts
 from recsys.bundle.privacy import privacy_facts
 from recsys.core.opened import Source
 from recsys.transitions import io as transition_files

@@ -1,4 +1,4 @@
-"""What floors of exposure did and cost, in words: for the one who trains, for people with the bundle, for the model card."""
+"""What floors of exposure did and cost, in words: for the one who trains, for the command line and for the model card."""
 
 from __future__ import annotations
 

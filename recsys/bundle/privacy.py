@@ -30,8 +30,8 @@ def privacy_sentence(spent: dict[str, Any]) -> str:
         promise += ", which holds for nobody who knows the seed of the noise"
     if _released(spent):
         return (
-            f"differential privacy: {promise} ({spent['accountant']} accountant): one sum over {spent['users']:,} users, each "
-            f"of norm {spent['norm']:g}, with noise of {spent['noise']:.3g} times that norm"
+            f"differential privacy: {promise} ({spent['accountant']} accountant): one sum over {spent['users']:,} users, "
+            f"each of norm {spent['norm']:g}, with noise of {spent['noise']:.3g} times that norm"
         )
     return (
         f"differential privacy: {promise} ({spent['accountant']} accountant): {spent['steps']:,} steps, each draws "

@@ -25,7 +25,11 @@ def add_membership_flags(parser: argparse.ArgumentParser) -> None:
         help="users to take part, drawn at random, half of whom the model is trained on (default: 800)",
     )  # fmt: skip
     parser.add_argument(
-        "--shadows", metavar="N", type=int, default=4, help="shadow models, an even number; each costs a training (default: 4)"
+        "--shadows",
+        metavar="N",
+        type=int,
+        default=4,
+        help="shadow models, an even number; each costs a training (default: 4)",
     )
     parser.add_argument("--attack-seed", metavar="N", type=int, default=0, help="seed of the halves (default: 0)")
     for title, owner in TABLES.items():

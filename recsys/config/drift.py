@@ -43,7 +43,7 @@ class DriftOptions:
     growth_at: float = 0.5
     """Events since the last training from nothing, as a share of those it had, from which on training anew is advised."""
     forgotten_at: int = 1
-    """People forgotten since the last training whom the weights were trained with, from which on training anew is advised."""
+    """People forgotten since the training whom the weights were trained with, from which on training anew is advised."""
     seed: int = 0
     """Seed of what is drawn."""
 

@@ -1,4 +1,4 @@
-"""The model card of an updated bundle: what the update did and was judged by, and the card of the bundle that it began from."""
+"""The model card of an updated bundle: what the update did and was judged by, and the card of the last training."""
 
 from __future__ import annotations
 

@@ -108,8 +108,8 @@ def with_floors(
     TwoTowerModel
         With the factors in its vectors.
     dict or None
-        What it cost, as a training log keeps it: ``column``, ``k``, ``users``, ``groups`` (``group``, ``floor``, ``factor``,
-        ``before``, ``after``) and ``figures`` (``name``, ``before``, ``after``). None: no floors were asked for.
+        What it cost, as a training log keeps it: ``column``, ``k``, ``users``, ``groups`` (``group``, ``floor``,
+        ``factor``, ``before``, ``after``) and ``figures`` (``name``, ``before``, ``after``). None: without floors.
     """
     if not training.exposure_floors:
         return towers, None
@@ -148,8 +148,8 @@ def with_floors(
     say(exposure_sentence(told))
     if missed := [one["group"] for one in told["groups"] if not reached(one)]:
         warn(
-            f"the exposure floor of {', '.join(map(repr, missed))} is not reached on validation, by no factor up to 100; the "
-            "model keeps the factors that come nearest: lower the floor, or weigh these items in training (--item-groups)"
+            f"the exposure floor of {', '.join(map(repr, missed))} is not reached on validation, by no factor up to 100; "
+            "the model keeps those that come nearest: lower the floor, or weigh these items in training (--item-groups)"
         )
     return made, told
 

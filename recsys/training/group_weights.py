@@ -159,6 +159,6 @@ def _tell(column: str, names: list[str], members: sp.csr_matrix[np.bool_], count
     few, many = there[np.argmin(events[there])], there[np.argmax(events[there])]
     ratio = float(events[many] / events[few]) ** power
     say(
-        f"events are weighed by {column}: one of {names[few]} ({events[few]:,.0f} events) counts {ratio:.3g} times as much as "
-        f"one of {names[many]} ({events[many]:,.0f})"
+        f"events are weighed by {column}: one of {names[few]} ({events[few]:,.0f} events) counts {ratio:.3g} times as much "
+        f"as one of {names[many]} ({events[many]:,.0f})"
     )

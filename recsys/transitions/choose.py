@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recsys.core.ragged import Int64, Ragged
+from recsys.core.ragged import Bool, Int64, Ragged
 from recsys.transitions.borrow import Alike, borrowed
-from recsys.transitions.learn import Form, TransitionKind, learn_from, window_of
+from recsys.transitions.learn import Form, TransitionKind, learn_from, relearn, touched_items, window_of
 from recsys.transitions.memory import TransitionMemory
 from recsys.transitions.pairs import Matrix, PairSums, pair_sums
 from recsys.transitions.update import Counted
@@ -118,6 +118,27 @@ def choose(
         return Choice(None, alone, alone, trial.tried)
     memory = learn_memory(train, n_items, best.form, best.weight, alike)
     return Choice(memory, alone, best.ndcg, trial.tried)
+
+
+def relearned_memory(memory: TransitionMemory, histories: Ragged, n_items: int, new: Bool) -> TransitionMemory | None:
+    """A memory of more events for the cost of their items; None: one of this form is learned anew as fast, or not at all.
+
+    Parameters
+    ----------
+    memory : TransitionMemory
+        Learned from the events that are not new.
+    histories : Ragged (n)
+        All events.
+    n_items : int
+    new : bool (len(histories.rows),)
+    """
+    form = memory.form
+    if form.kind != "ridge" or form.borrow:
+        return None
+    window = np.inf if np.isinf(form.decay) else form.window
+    touched = touched_items(histories, new, n_items, window)
+    sums = pair_sums(histories, n_items, form.window, form.decay)
+    return replace(memory, table=relearn(sums, form, memory.extended(n_items).table, touched))
 
 
 def learn_memory(train: Ragged, n_items: int, form: Form, weight: float, alike: Alike | None = None) -> TransitionMemory:

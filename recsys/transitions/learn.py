@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.core.ragged import Float32, Int64, Ragged, ragged_positions
+from recsys.core.ragged import Bool, Float32, Int64, Ragged, ragged_positions
 from recsys.transitions.pairs import Matrix, PairSums, pair_sums
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ TransitionKind: TypeAlias = Literal["auto", "ridge", "counts", "none"]
 _COLUMNS_AT_ONCE = 16_384
 _ENTRIES_AT_ONCE = 40_000_000
 """Bounds on what is dense, or nearly, between solving and pruning; some hundred MB each."""
+_SPARSE = 12
+"""How many times as long a product with a sparse matrix takes for each number as one with a dense matrix."""
 _PRIOR = 10.0
 """Events that each item is held to have had with no other, so that few counts do not look certain."""
 
@@ -111,43 +113,101 @@ def normed_counts(counts: Matrix, squares: Float32, targets: Float32, *, undo: b
     return table
 
 
-def _ridge(sums: PairSums, form: Form) -> Matrix:
+def relearn(sums: PairSums, form: Form, before: Matrix, touched: Bool) -> Matrix:
+    """A ridge table of more events, for the part of its cost that their items have in it.
+
+    Rows of items that have new events, or stand in the windows of these, are solved as :func:`learn_from` solves them, with
+    the sums of all events; the others stay as they were. They would change a little, through what the solved ones explain
+    now, and do so when an event of theirs comes, or at the next fit.
+
+    Parameters
+    ----------
+    sums : PairSums
+        Of all events.
+    form : Form
+        A ridge one.
+    before : CSR float32 (n_items, n_items)
+        The table so far, longer by empty rows for new items.
+    touched : bool (n_items,)
+        The items whose rows are solved.
+    """
+    return _ridge(sums, form, (before, touched))
+
+
+def touched_items(histories: Ragged, new: Bool, n_items: int, window: float) -> Bool:
+    """The items whose sums of pairs new events change: theirs, and those that are read together with them.
+
+    Parameters
+    ----------
+    histories : Ragged (n)
+    new : bool (len(histories.rows),)
+    n_items : int
+    window : float
+        Newest events that are read with each; infinite: whole histories.
+
+    Returns
+    -------
+    bool (n_items,)
+    """
+    places, owners = np.arange(len(histories.rows)), histories.list_index()
+    first = np.full(len(histories), np.inf)
+    np.minimum.at(first, owners[new], places[new])
+    found = np.zeros(n_items, dtype=np.bool_)
+    found[histories.rows[places >= first[owners] - min(window, len(places))]] = True
+    return found
+
+
+def _ridge(sums: PairSums, form: Form, known: tuple[Matrix, Bool] | None = None) -> Matrix:
     """``(XᵀX + λI)⁻¹ XᵀY``: solved whole for the items with most events, then once more for the others given these.
 
     A row of a rare item is ``(XᵀY − XᵀX B)_j / (XᵀX + λI)_jj`` with B the rows of the frequent ones: one step of block
     Gauss–Seidel, exact but for what rare items explain of one another. Without an order the target of each event is the
-    rest of its history, which makes the frequent block EASE (Steck, WWW 2019, eq. 8).
+    rest of its history, which makes the frequent block EASE (Steck, WWW 2019, eq. 8). ``known`` is a table, and which rows
+    of it are to be solved anew.
     """
     import torch  # noqa: PLC0415 - names of this package are read without it
 
     n = sums.cross.shape[0]
+    asked = np.ones(n, dtype=np.bool_) if known is None else known[1]
     often = np.argsort(-sums.squares, kind="stable")[: form.solved]
     often = np.sort(often[sums.squares[often] > 0])
     left = torch.from_numpy(sums.gram[often][:, often].toarray())
     left.diagonal().add_(form.regularisation)
-    factor = torch.linalg.cholesky(left)
-    table = _frequent_rows(sums, form, often, factor)
-    rest = np.setdiff1d(np.flatnonzero(sums.squares), often)
-    found = _placed(table, often, n)
-    return found if len(rest) == 0 else found + _placed(_other_rows(sums, form, often, rest, table), rest, n)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(left))
+    some = np.flatnonzero(asked[often])
+    found = _placed(_frequent_rows(sums, form, often, some, inverse), often[some], n)
+    if known is not None:
+        kept = np.flatnonzero(~asked)
+        found = found + _placed(known[0][kept], kept, n)
+    rest = np.setdiff1d(np.flatnonzero((sums.squares > 0) & asked), often)
+    if len(rest):
+        found = found + _placed(_other_rows(sums, form, often, rest, sp.csr_matrix(found[often])), rest, n)
+    table = sp.csr_matrix(found)
+    table.sort_indices()
+    return table
 
 
-def _frequent_rows(sums: PairSums, form: Form, often: Int64, factor: Tensor) -> Matrix:
-    """The rows of the frequent items, CSR (len(often), n_items), solved for some columns at a time."""
+def _frequent_rows(sums: PairSums, form: Form, often: Int64, some: Int64, inverse: Tensor) -> Matrix:
+    """Some rows of the frequent items, CSR (len(some), n_items), for some columns at a time."""
     import torch  # noqa: PLC0415
 
-    n, cross = sums.cross.shape[0], sp.csc_matrix(sums.cross[often])
-    inverse = None if sums.ordered else torch.cholesky_inverse(factor)
+    n, cross, own = sums.cross.shape[0], sp.csc_matrix(sums.cross[often]), inverse[torch.from_numpy(some)]
     columns = np.flatnonzero(np.diff(cross.indptr))
+    sparse = cross.nnz * _SPARSE < len(often) * len(columns)
     parts = []
     for start in range(0, len(columns), _COLUMNS_AT_ONCE):
         part = columns[start : start + _COLUMNS_AT_ONCE]
-        rows = torch.cholesky_solve(torch.from_numpy(cross[:, part].toarray()), factor)
-        if inverse is not None:  # no item explains itself: the columns of the frequent ones are EASE's
+        if sparse:
+            rows = torch.from_numpy((sp.csr_matrix(cross[:, part].T) @ own.numpy().T).T.copy())
+        else:
+            rows = own @ torch.from_numpy(cross[:, part].toarray())
+        if not sums.ordered:  # no item explains itself: the columns of the frequent ones are EASE's
             among = torch.from_numpy(np.isin(often, part))
-            rows[:, torch.from_numpy(np.isin(part, often))] = (-inverse / inverse.diagonal()).fill_diagonal_(0.0)[:, among]
+            weights = -own / inverse.diagonal()
+            weights[torch.arange(len(some)), torch.from_numpy(some)] = 0.0
+            rows[:, torch.from_numpy(np.isin(part, often))] = weights[:, among]
         parts.append(_largest(rows.numpy(), form.entries, part, n))
-    found = parts[0] if parts else _largest(np.zeros((len(often), 0), np.float32), form.entries, columns, n)
+    found = parts[0] if parts else _largest(np.zeros((len(some), 0), np.float32), form.entries, columns, n)
     for other in parts[1:]:
         found = pruned(sp.csr_matrix(found + other), form.entries)
     return found

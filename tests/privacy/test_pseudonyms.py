@@ -148,9 +148,7 @@ def test_the_database_of_a_server_of_pseudonyms_holds_no_id(tmp_path: Path) -> N
     assert naive_traces([tmp_path], ["somebody-1"]) == set()
 
 
-def test_evaluate_reads_a_newer_log_under_the_key(
-    key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_reads_a_newer_log_under_the_key(key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = events()
     known.write_csv(tmp_path / "log.csv")
     hidden = ["--pseudonymise", "--pseudonym-key", str(key)]

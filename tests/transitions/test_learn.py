@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recsys.baselines import EASE
 from recsys.core.ragged import Ragged
 from recsys.data.split import Split
-from recsys.transitions.learn import Form, learn, pruned
+from recsys.transitions.learn import Form, learn, pruned, relearn, touched_items
 from recsys.transitions.pairs import pair_sums
 from tests.transitions.naive import positions
 
@@ -98,3 +98,27 @@ def test_solving_in_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch, ring_
             patch.setattr("recsys.transitions.learn._ENTRIES_AT_ONCE", 30)
             parts = learn(histories, n, form)
         np.testing.assert_allclose(parts.toarray(), whole.toarray(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("decay", [2.0, np.inf])
+def test_relearning_solves_the_rows_that_new_events_touch_and_keeps_the_others(decay: float) -> None:
+    random = np.random.default_rng(0)
+    lists = [list(random.zipf(1.4, 9) % 30) for _ in range(150)]
+    old = Ragged.from_lists(lists)
+    longer = [*lists[:-3], *([*one, 31, one[0]] for one in lists[-3:]), [2, 31]]
+    histories = Ragged.from_lists(longer)
+    new = np.concatenate([np.arange(len(one)) >= (9 if place < 150 else 0) for place, one in enumerate(longer)])
+    form = Form("ridge", decay, 3 if decay == 2.0 else 500, 5.0, entries=40, solved=12)
+    touched = touched_items(histories, new, 32, form.window if decay == 2.0 else np.inf)
+    read = 3 if decay == 2.0 else 9
+    assert set(np.flatnonzero(touched)) == {31, 2, *(int(item) for one in lists[-3:] for item in [*one[-read:], one[0]])}
+    sums = pair_sums(histories, 32, form.window, decay)
+    before = learn(old, 32, form).toarray()
+    whole = learn(histories, 32, form).toarray()
+    found = relearn(sums, form, learn(old, 32, form), touched).toarray()
+    frequent = np.argsort(-sums.squares, kind="stable")[:12]
+    solved = np.intersect1d(frequent, np.flatnonzero(touched))
+    np.testing.assert_allclose(found[solved], whole[solved], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found[~touched], before[~touched])
+    np.testing.assert_allclose(relearn(sums, form, learn(old, 32, form), np.ones(32, dtype=bool)).toarray(), whole)
+    assert np.abs(found - whole).sum() < 0.5 * np.abs(before - whole).sum()

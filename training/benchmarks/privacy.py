@@ -4,8 +4,8 @@
 
 The fast model (a transition memory above popularity), and with ``--towers`` one small tower on ids, at several budgets and
 without privacy; recall@10 of the last events (leave-last-out, full ranking). Beside it, how well a membership attack tells
-those whom a model of the same kind was trained on from others. Finished cells are kept in ``OUT/cells/DATA-privacy`` and not
-run again.
+those whom a model of the same kind was trained on from others. Finished cells are kept in ``OUT/cells/DATA-privacy``, and
+not run again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--towers", nargs="*", type=float, metavar="EPSILON", help="also towers, at these budgets; 0: without")
+    parser.add_argument(
+        "--towers", nargs="*", type=float, metavar="EPSILON", help="also towers, at these budgets; 0: without"
+    )
     parser.add_argument("--epochs", type=int, default=3, help="of the private trainings of towers (default: 3)")
     options = parser.parse_args()
     show_progress()
@@ -113,13 +115,13 @@ def write_table(out: Path, name: str, folder: Path) -> None:
     lines = [
         f"# {name}: differential privacy by user",
         "",
-        f"epsilon against recall@10 (95 % interval), delta {DELTA:g}; the unit is a user's whole history; one seed. Fast: a "
-        "transition memory above popularity, with an epsilon both from one noisy sum; without, a ridge table whose form "
+        f"epsilon against recall@10 (95 % interval), delta {DELTA:g}; the unit is a user's whole history; one seed. Fast: "
+        "a transition memory above popularity, with an epsilon both from one noisy sum; without, a ridge table whose form "
         f"validation chose. Towers: ids alone (dim {MODEL['dim']}, {MODEL['blocks']} block, the last {MODEL['max_length']} "
         f"events), without a memory, by DP-SGD. Membership: models of half of {ATTACKED['fast']:,} users (towers: "
         f"{ATTACKED['towers']}), 4 and 2 shadow models; AUC with a 95 % interval, 0.5 is a guess.",
         "",
-        "| model | epsilon | recall@10 | NDCG@10 | noise / norm | steps | CPU s | AUC, loss threshold | AUC, shadow models |",
+        "| model | epsilon | recall@10 | NDCG@10 | noise / norm | steps | CPU s | AUC, threshold | AUC, shadow models |",
         "|" + "---|" * 9,
     ]
     for model in ("fast", "towers"):

@@ -15,7 +15,16 @@ from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
 from recsys.training.plan.options import Options
 
-_NO_PART = ("batch_tokens", "max_grad_norm", "monitor", "validate_every", "validate_users", "cold_price", "minutes", "exposure_floors")
+_NO_PART = (
+    "batch_tokens",
+    "max_grad_norm",
+    "monitor",
+    "validate_every",
+    "validate_users",
+    "cold_price",
+    "minutes",
+    "exposure_floors",
+)
 """Options of training that say nothing to a private one."""
 _LOSSES = {
     "bce": "its positives are judged against candidates that the batch's users share",
@@ -49,13 +58,14 @@ def private_options(asked: Options, *, items: int, log: Interactions, users: Use
     model, objective, training = asked.model, asked.objective, asked.training
     if model.fast and model.transitions == "ridge":
         raise ConfigError(
-            "a private fast model is a table of noisy counts, and transitions='ridge' (--transitions) solves a regression on "
-            "exact ones; leave it out"
+            "a private fast model is a table of noisy counts, and transitions='ridge' (--transitions) solves a regression "
+            "on exact ones; leave it out"
         )
     if not model.fast and model.transitions in ("ridge", "counts"):
         raise ConfigError(
-            f"transitions={model.transitions!r} learns a table of which item followed which, without noise: a pair that one person alone made would "
-            "show; leave it out where epsilon is set (the transition memory is then left out)"
+            f"transitions={model.transitions!r} learns a table of which item followed which, without noise: a pair that "
+            "one person alone made would show; leave it out where epsilon is set (the memory is then left out), or take "
+            "the fast model (--fast), whose table has noise"
         )
     if model.encoder_mode != "frozen":
         raise ConfigError(

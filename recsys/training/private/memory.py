@@ -80,8 +80,8 @@ def fit_fast_privately(
     options = private_options(asked, items=len(log.items), log=log, users=users)
     if len(log.items) > MOST_ITEMS:
         raise ConfigError(
-            f"the catalogue has {len(log.items):,} items, and a private table adds noise to every pair of them: {MOST_ITEMS:,} "
-            "are the most; name a smaller catalogue, or train towers (leave out --fast)"
+            f"the catalogue has {len(log.items):,} items, and a private table adds noise to every pair of them: "
+            f"{MOST_ITEMS:,} are the most; name a smaller catalogue, or train towers (leave out --fast)"
         )
     people = int((log.histories.lengths > 1).sum())
     if not people:
@@ -143,9 +143,9 @@ class UserSums:
 def user_sums(histories: Ragged, n_items: int, form: Form) -> UserSums:
     """Add up what each user did, scaled to one norm, so that nobody has more of a part in it than another.
 
-    **Sensitivity.** A user's part is a vector of the counts of pairs, divided by its norm times √2, beside one of the items,
-    likewise: of norm 1 at most, 0 of somebody without two events. It depends on that user's history alone. So two logs of
-    which one has one more user have sums that differ by 1 at most.
+    **Sensitivity.** A user's part is a vector of the counts of pairs, divided by its norm times √2, beside one of the
+    items, likewise: of norm 1 at most, 0 of somebody without two events. It depends on that user's history alone. So two
+    logs of which one has one more user have sums that differ by 1 at most.
 
     Parameters
     ----------

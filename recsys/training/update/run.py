@@ -27,8 +27,8 @@ from recsys.index.item_index import ItemIndex
 from recsys.index.spec import IndexSpec
 from recsys.models.grown import Growth, check_growth, grown, hot_items
 from recsys.models.towers import TwoTowerModel
-from recsys.training.next_item_loss import NextItemLoss
 from recsys.training.group_weights import weighed
+from recsys.training.next_item_loss import NextItemLoss
 from recsys.training.prepare import Inputs, substitutes
 from recsys.training.trainer import RunOptions, halves, train
 from recsys.training.transitions import alike_of
@@ -36,7 +36,7 @@ from recsys.training.update.batches import UpdateBatches
 from recsys.training.update.catalog import grown_catalog
 from recsys.training.update.joint import time_range, union_of, untrained
 from recsys.training.update.loss import Before, UpdateLoss, can_distil
-from recsys.transitions.choose import learn_memory
+from recsys.transitions.choose import learn_memory, relearned_memory
 from recsys.transitions.memory import TransitionMemory
 
 _ROOM = 1.05
@@ -126,7 +126,7 @@ def updated(
     if new.any() and not towers.fast:
         _trained(bundle, towers, log, content, new, options)
         towers = replace(towers)  # what was made of the weights before is made again
-    memory = _memory(bundle, towers, log, relearn=bool(new.any()))
+    memory = _memory(bundle, towers, log, new)
     made = Bundle(
         corpus=Corpus(towers, _index(bundle, towers), content, len(content), growth.reader, memory),
         users=log.users,
@@ -265,15 +265,17 @@ def _trained(
     train(inputs, None, training, objective=objective, augmentation=augment, options=run, loss_of=loss_of, batches=batches)
 
 
-def _memory(bundle: Bundle, towers: TwoTowerModel, log: Interactions, *, relearn: bool) -> TransitionMemory | None:
+def _memory(bundle: Bundle, towers: TwoTowerModel, log: Interactions, new: Bool) -> TransitionMemory | None:
     """The transition memory of all events, of the form and weight of before."""
-    memory = bundle.corpus.transitions
+    memory, n_items, histories = bundle.corpus.transitions, len(log.items), log.histories.without_events()
     if memory is None:
         return None
-    if not relearn:
-        return memory.extended(len(log.items))
+    if not new.any():
+        return memory.extended(n_items)
+    if not towers.fast and (found := relearned_memory(memory, histories, n_items, new)) is not None:
+        return found
     alike = alike_of(towers) if memory.form.borrow else None
-    return learn_memory(log.histories.without_events(), len(log.items), memory.form, memory.weight, alike)
+    return learn_memory(histories, n_items, memory.form, memory.weight, alike)
 
 
 def _index(bundle: Bundle, towers: TwoTowerModel) -> ItemIndex:
