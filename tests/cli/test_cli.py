@@ -10,7 +10,7 @@ from tests.conftest import make_events, make_items
 
 COMMANDS = ["demo", "fit", "tune", "evaluate", "compare", "report", "recommend", "similar", "search", "explain", "index"]
 COMMANDS += ["prepare", "import", "inspect", "export-events", "keys", "serve", "completion", "compress", "drift", "export"]
-COMMANDS += ["forget", "pseudonyms", "update"]
+COMMANDS += ["forget", "membership", "pseudonyms", "update"]
 
 
 @pytest.fixture(scope="module")
