@@ -125,7 +125,7 @@ def with_floors(
         scale = torch.from_numpy(_scale(steps, members)).to(towers.device)
         table = VectorTable.of((towers.item_vectors * scale[:, None]).contiguous())
         places = np.bincount(rank_vectors(queries, table, k, seen, None, sparse).lists.rows, minlength=len(scale))
-        return np.array([places[one].sum() for one in members]) / max(1, places.sum())
+        return np.array([places[one].sum() / max(1, places.sum()) for one in members], dtype=np.float64)
 
     steps = [0] * len(floors)
     for _ in range(_ROUNDS):

@@ -192,7 +192,7 @@ def _pairs(histories: Ragged, n_items: int, form: Form) -> tuple[Int64, Int64, I
         keys.append((owners[before] * n_items + rows[before]) * n_items + rows[after])
         values.append(np.full(len(before), weights[min(distance, len(weights)) - 1]))
     every, place = np.unique(np.concatenate(keys), return_inverse=True)
-    summed = np.bincount(place, weights=np.concatenate(values), minlength=len(every))
+    summed = np.bincount(place, np.concatenate(values), len(every)).astype(np.float64)
     pair, second = np.divmod(every, n_items)
     owner, first = np.divmod(pair, n_items)
     return owner, first, second, summed
