@@ -13,6 +13,7 @@ from recsys.core.waiting import wait_passively as _wait_passively
 
 if TYPE_CHECKING:
     from recsys.baselines import ALS, BPR, EASE, ItemKNN, Popularity, Transitions, ZeroShot
+    from recsys.config.adapt import AdaptOptions
     from recsys.config.augment import Augment
     from recsys.config.model import ModelConfig
     from recsys.config.privacy import PrivacyOptions
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from recsys.data.importing import import_log
     from recsys.data.interactions import Interactions
     from recsys.data.item_split import item_split
-    from recsys.data.read import read_catalog, read_interactions, read_user_table
+    from recsys.data.read import read_catalog, read_interactions, read_relations, read_user_table
     from recsys.data.recipes.prepare import prepare
+    from recsys.data.relations import ItemRelations
     from recsys.data.rolling_splits import rolling_splits
     from recsys.data.split import leave_last_out, random_split, time_split
     from recsys.data.sql import read_sql
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from recsys.evaluation.evaluate import evaluate
     from recsys.evaluation.frames import evaluate_frame
     from recsys.index.spec import IndexSpec
+    from recsys.pipeline.adapt import adapt
     from recsys.pipeline.drift import drift
     from recsys.pipeline.hub import from_hub, push_to_hub
     from recsys.pipeline.update import update
@@ -50,6 +53,7 @@ _wait_passively()  # before anything below can load PyTorch
 
 _HOMES = {
     "ALS": "recsys.baselines",
+    "AdaptOptions": "recsys.config.adapt",
     "AsyncClient": "recsys.server.client",
     "Augment": "recsys.config.augment",
     "BPR": "recsys.baselines",
@@ -59,6 +63,7 @@ _HOMES = {
     "EASE": "recsys.baselines",
     "IndexSpec": "recsys.index.spec",
     "Interactions": "recsys.data.interactions",
+    "ItemRelations": "recsys.data.relations",
     "ItemKNN": "recsys.baselines",
     "ModelConfig": "recsys.config.model",
     "Objective": "recsys.config.training",
@@ -73,6 +78,7 @@ _HOMES = {
     "TwoTower": "recsys.two_tower",
     "UpdateOptions": "recsys.config.update",
     "ZeroShot": "recsys.baselines",
+    "adapt": "recsys.pipeline.adapt",
     "clean": "recsys.data.clean.apply",
     "compare": "recsys.evaluation.compare",
     "drift": "recsys.pipeline.drift",
@@ -89,6 +95,7 @@ _HOMES = {
     "random_split": "recsys.data.split",
     "read_catalog": "recsys.data.read",
     "read_interactions": "recsys.data.read",
+    "read_relations": "recsys.data.read",
     "read_sql": "recsys.data.sql",
     "read_user_table": "recsys.data.read",
     "recommend_to_parquet": "recsys.serving.batch.run",
@@ -102,6 +109,7 @@ __all__ = [
     "ALS",
     "BPR",
     "EASE",
+    "AdaptOptions",
     "AsyncClient",
     "Augment",
     "Catalog",
@@ -110,6 +118,7 @@ __all__ = [
     "IndexSpec",
     "Interactions",
     "ItemKNN",
+    "ItemRelations",
     "ModelConfig",
     "Objective",
     "Popularity",
@@ -123,6 +132,7 @@ __all__ = [
     "TwoTower",
     "UpdateOptions",
     "ZeroShot",
+    "adapt",
     "clean",
     "compare",
     "drift",
@@ -139,6 +149,7 @@ __all__ = [
     "random_split",
     "read_catalog",
     "read_interactions",
+    "read_relations",
     "read_sql",
     "read_user_table",
     "recommend_to_parquet",

@@ -22,6 +22,7 @@ from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.relations import ItemRelations
 from recsys.data.shown import card
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
@@ -73,6 +74,7 @@ class TwoTower:
         self._train: Interactions | None = None
         self._catalog: Catalog | None = None
         self._user_table: UserTable | None = None
+        self._relations: ItemRelations | None = None
         self._training, self._objective, self._augment = Training(), Objective(), Augment()
         self._fitted_config: ModelConfig | None = None
         self.log: TrainingLog | None = None
@@ -156,6 +158,7 @@ class TwoTower:
         augment: Augment | None = None,
         privacy: PrivacyOptions | None = None,
         users: UserTable | None = None,
+        relations: ItemRelations | None = None,
         log_folder: str | Path | None = None,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -177,22 +180,18 @@ class TwoTower:
         training : Training, optional
             How to train. If neither it nor the model nor the objective sets any option that a plan decides (dim, dropout,
             loss, epochs and so on), these are decided from the log within ``minutes``; see ``adapt``.
-        objective : Objective, optional
-            What to learn.
-        augment : Augment, optional
-            How to vary the windows of the log.
+        objective, augment : Objective, Augment, optional
+            What to learn, and how to vary the windows of the log.
         privacy : PrivacyOptions, optional
             With an epsilon, the weights keep it for every user; validation is then left out, and so is the memory.
-        users : UserTable, optional
-            Features of users.
+        users, relations : UserTable, ItemRelations, optional
+            Features of users; related items, such as complements, each relation weighed on validation beside the memory.
         log_folder : path, optional
             Where the training curves go.
         checkpoint : path, optional
             Folder in which the run's state is kept, so that a killed run can go on.
-        resume : bool
-            Go on from the checkpoint there, exactly.
-        overwrite : bool
-            Begin anew where the checkpoint of an earlier run lies, which is refused otherwise.
+        resume, overwrite : bool
+            Go on from the checkpoint there, exactly; begin anew where that of an earlier run lies, refused otherwise.
         on_epoch : callable, optional
             Gets each epoch's row of the training log (``epoch``, ``loss``, ``val_ndcg@10``, …); what it raises ends the
             training and reaches the caller.
@@ -213,7 +212,7 @@ class TwoTower:
         from recsys.training.trainer import RunOptions  # noqa: PLC0415
 
         begin_threads()
-        check_data(train, catalog, validation, users)
+        check_data(train, catalog, validation, users, relations)
         check_options(training, objective, augment, privacy)
         function_or_none(on_epoch, "on_epoch")
         resume, overwrite = flag(resume, "resume"), flag(overwrite, "overwrite")
@@ -227,9 +226,10 @@ class TwoTower:
             check_fast(resume, on_epoch, users, training=training, objective=objective, augment=augment, privacy=privacy)
         asked = Options(self.config, objective or Objective(), training or Training())
         extras: dict[str, Any] = {"validation": validation, "augment": augment, "users": users, "privacy": privacy}
-        found = fitted(asked, train, catalog, run=run, overwrite=overwrite, **extras)
+        found = fitted(asked, train, catalog, relations=relations, run=run, overwrite=overwrite, **extras)
         inputs, options = found.made.inputs, found.made.options
-        self._train, self._catalog, self._user_table = inputs.log, inputs.catalog, users
+        self._train, self._catalog = inputs.log, inputs.catalog
+        self._user_table, self._relations = users, relations
         self._towers, self._fitted_config = found.towers, options.model
         self._training, self._objective, self._augment = options.training, options.objective, augment or Augment()
         self.log, self.transitions = found.made.record, found.memory
@@ -275,7 +275,7 @@ class TwoTower:
         options = Options(config, self._objective, self._training)
         extras: dict[str, Any] = {"augment": self._augment, "users": self._user_table}
         made, self.log, self.transitions = refitted(
-            options, self.log, log, self._catalog, memory=self.transitions, **extras
+            options, self.log, log, self._catalog, memory=self.transitions, items=self.items, **extras
         )
         made.towers.settle_encoder()
         made.towers.net.cold_scale.copy_(self.towers.net.cold_scale)
@@ -315,7 +315,9 @@ class TwoTower:
             raise ConfigError("distilling trains on the log again, without noise; keep the private ensemble")
         begin_threads()
         data = (self._train, self._catalog, instance(validation, Holdout, "validation"))
-        made = distilled(self.towers, options, *data, share=share, record=self.log, training=training)
+        made = distilled(
+            self.towers, options, *data, share=share, record=self.log, training=training, relations=self._relations
+        )
         student = copy(self)
         student.config, student._fitted_config = replace(self.config, ensemble_size=1), made.model
         student._towers, student.log, student.transitions = made.towers, made.record, made.memory

@@ -6,6 +6,7 @@ from pathlib import Path
 import recsys
 
 PUBLIC = {
+    "adapt", "AdaptOptions", "ItemRelations", "read_relations",
     "ALS", "AsyncClient", "Augment", "BPR", "EASE", "Catalog", "Client", "CleaningRules", "clean", "IndexSpec",
     "Interactions", "ItemKNN", "ModelConfig", "Objective", "Popularity", "Recipe",
     "RecsysError", "Retriever",

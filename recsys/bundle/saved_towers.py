@@ -101,7 +101,7 @@ def read(source: Source, config: SavedConfig, tables: SavedTables, device: str) 
     vectors = _checked_vectors(source, towers, tables.histories)
     index = index_files.read(source, vectors, device=towers.device)
     words = reads_words(model, has_tokens=towers.net.items.bags is not None)
-    encoder = FeatureEncoder.read(source, model.categories, model.numbers, words=words)
+    encoder = FeatureEncoder.read(source, model.categories, model.numbers, words=words, paths=model.category_paths)
     if encoder is None:  # bundles of older versions have no file for it
         first = catalog.aligned(IdMap(catalog.items.ids[:trained], catalog.items.kind))
         encoder = FeatureEncoder.of(first, model.categories, model.numbers, words=words)

@@ -146,13 +146,14 @@ def _learned(memory: TransitionMemory, corpus: Corpus, trained: Ragged) -> Trans
     alike = None
     if form.borrow and corpus.towers.whitening is not None and 2 <= n <= MOST_ITEMS:
         alike = Alike.of(corpus.towers.text_vectors[:n])
-    return learn_memory(trained.without_events(), n, form, memory.weight, alike).extended(len(corpus.items))
+    learned = learn_memory(trained.without_events(), n, form, memory.weight, alike).extended(len(corpus.items))
+    return learned.with_related(memory.related)
 
 
 def _alike(one: TransitionMemory, other: TransitionMemory) -> bool:
     """Whether two tables differ by rounding alone; an entry that is cut off in one of them may be next to none there."""
-    apart = abs(sp.csr_matrix(one.table - other.table))
-    scale = float(other.table.data.max(initial=0.0))
+    apart = abs(sp.csr_matrix(one.alone - other.alone))
+    scale = float(other.alone.data.max(initial=0.0))
     return not apart.nnz or float(apart.data.max()) <= _NEAR * scale
 
 

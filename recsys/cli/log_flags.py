@@ -35,9 +35,12 @@ def add_log_flags(
     add_text_flags(parser)
 
 
-def add_column_flags(parser: argparse.ArgumentParser, said: str) -> None:
-    """The files of a log, and what their columns mean."""
-    parser.add_argument("log", metavar="LOG", nargs="*", help=said)
+def add_column_flags(parser: argparse.ArgumentParser, said: str, *, flag: bool = False) -> None:
+    """The files of a log, and what their columns mean; ``flag``: after ``--log`` instead of at the begin."""
+    if flag:
+        parser.add_argument("--log", metavar="LOG", nargs="+", action=Gather, default=[], help=said)
+    else:
+        parser.add_argument("log", metavar="LOG", nargs="*", help=said)
     add_query_flags(parser)
     parser.add_argument(
         "--pseudonymise", action="store_true",
@@ -79,9 +82,22 @@ def add_column_flags(parser: argparse.ArgumentParser, said: str) -> None:
     )
 
 
+def add_catalog_first(parser: argparse.ArgumentParser) -> None:
+    """A catalogue at the begin of a command, and a log after ``--log``, if at all."""
+    parser.add_argument("catalog", metavar="CATALOG", nargs="+", help="files of items, patterns or folders")
+    add_column_flags(parser, "files of interactions, patterns or folders; or a store", flag=True)
+    add_quarantine_flags(parser)
+    _catalog_columns(parser.add_argument_group("the catalogue"))
+    add_text_flags(parser)
+
+
 def _catalog_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the catalogue")
     group.add_argument("--catalog", metavar="FILE", nargs="+", action=Gather, help="files of items, patterns or folders")
+    _catalog_columns(group)
+
+
+def _catalog_columns(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--catalog-format", choices=get_args(Format), help="file format (default: by the ending of each file)"
     )

@@ -10,6 +10,7 @@ from typing import Final, get_args
 
 from recsys.baselines import REGISTRY
 from recsys.cli import (
+    adapt_commands,
     commands,
     completion,
     compress_commands,
@@ -80,6 +81,7 @@ def _unknown_flag(parser: argparse.ArgumentParser) -> None:
 
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "demo": commands.demo,
+    "adapt": adapt_commands.adapt,
     "fit": commands.fit,
     "tune": commands.tune,
     "evaluate": evaluate_commands.evaluate,
@@ -144,6 +146,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_log_flags(fit)
     add_user_flags(fit)
     fit.set_defaults(data_flags=fit._actions[before:])
+    fit.add_argument(
+        "--relations", metavar="FILE", nargs="+", action=Gather,
+        help="tables of related items (item_id, related_item_id, relation, weight), such as complements; each relation is "
+        "weighed on validation",
+    )  # fmt: skip
     fit.add_argument("--out", metavar="FOLDER", help="folder of the bundle; required except with --dry-run and --find-rate")
     fit.add_argument("--overwrite", action="store_true", help="replace an earlier bundle in --out")
     fit.add_argument(
@@ -383,6 +390,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_serve_flags(
         _command(subs, "serve", "answer requests over HTTP from a bundle", "recsys serve runs/ml --db sqlite:///recsys.db")
     )
+    adapt_commands.add_adapt_flags(
+        _command(
+            subs, "adapt", "adapt a text encoder to the texts of a catalogue, and to what came next in a log",
+            "recsys adapt movies.csv --item movieId --text title genres --encoder all-MiniLM-L6-v2 --out encoders/movies",
+        )
+    )  # fmt: skip
     compress_commands.add_compress_flags(
         _command(
             subs, "compress", "measure what of a bundle can be smaller, and keep the smallest that ranks as well",

@@ -21,7 +21,15 @@ from recsys.data.clean.rules import CleaningRules
 from recsys.data.formats.remote import without_secrets
 from recsys.data.interactions import Interactions
 from recsys.data.pseudonyms import pseudonymised, pseudonymised_table
-from recsys.data.read import read_catalog, read_interactions, read_items, read_user_table, read_users
+from recsys.data.read import (
+    read_catalog,
+    read_interactions,
+    read_items,
+    read_relations,
+    read_user_table,
+    read_users,
+)
+from recsys.data.relations import ItemRelations
 from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError
 
@@ -46,6 +54,8 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         sources.append((arguments.catalog, arguments.catalog_format))
     if getattr(arguments, "user_table", None) is not None:
         sources.append((arguments.user_table, None))
+    if getattr(arguments, "relations", None) is not None:
+        sources.append((arguments.relations, None))
     check_text_flags(arguments, *sources)
     if store is None:
         aside = {name: getattr(arguments, name) for name in ("on_error", "quarantine", "quarantine_limit")}
@@ -55,9 +65,12 @@ def read_data(arguments: Namespace) -> tuple[Interactions, Catalog | None]:
         log = opened(store, _event_weights(arguments.event_weights))
     log = cleaned(log, rules)
     log = log if key is None else pseudonymised(log, key)
-    if arguments.catalog is None:
-        return log, None
-    return log, read_catalog(
+    return log, None if arguments.catalog is None else given_catalog(arguments)
+
+
+def given_catalog(arguments: Namespace) -> Catalog:
+    """The catalogue that is named."""
+    return read_catalog(
         arguments.catalog,
         format=arguments.catalog_format,
         item=arguments.catalog_item or arguments.item,
@@ -176,10 +189,17 @@ def changed_items(arguments: Namespace) -> dict[str, pl.DataFrame]:
     return {name: read_items(file, **text_options(arguments, file)) for name, file in tables.items()}
 
 
+def given_relations(arguments: Namespace) -> ItemRelations:
+    """The table of related items that is named."""
+    return read_relations(arguments.relations, **text_options(arguments, arguments.relations))
+
+
 def fit_options(arguments: Namespace, log: Interactions, split: str) -> dict[str, Any]:
     """How ``fit`` goes about it: the split as it was asked for, resuming, overwriting, and how the log was read."""
     how = {name: getattr(arguments, name) for name in ("split", "refit", "resume", "overwrite")}
+    how["relations"] = None if arguments.relations is None else given_relations(arguments)
     read = reading_of(arguments, arguments.data_flags, split) | {"refit": arguments.refit}
+    read["relations"] = arguments.relations is not None
     return how | {"reading": read | {"waterfalls": [one.to_dict() for one in log.waterfalls]}}
 
 

@@ -94,7 +94,8 @@ class Parser(argparse.ArgumentParser):
             self.error(f"too many words: {' '.join(rest)}")
         if "items_file" in vars(found) and not found.items and found.items_file is None:
             self.error("the following arguments are required: ITEM, or --items-file")
-        if "sql" in vars(found) and not found.log and found.sql is None and not vars(found).get("watch"):
+        first = any(one.dest == "log" and not one.option_strings for one in self._actions)
+        if first and not found.log and found.sql is None and not vars(found).get("watch"):
             self.error("the following arguments are required: LOG, or --sql QUERY and --db URL")
         for action in self._actions:
             if action.default is argparse.SUPPRESS:

@@ -53,7 +53,7 @@ def steps_for(bundle: Bundle) -> list[Step]:
         found.append(Step("text encoder", "weights in float16", _half_encoder))
     memory = bundle.corpus.transitions
     if memory is not None:
-        longest = int(np.diff(memory.table.indptr).max(initial=0))
+        longest = int(np.diff(memory.alone.indptr).max(initial=0))
         for entries in _ENTRIES:
             if entries < longest:
                 found.append(Step("transition memory", f"{entries} entries a row", _pruning(entries)))
@@ -121,7 +121,7 @@ def pruned(memory: TransitionMemory, entries: int) -> TransitionMemory:
     entries : int
         Most of a row.
     """
-    table = memory.table
+    table = memory.alone
     owners = np.repeat(np.arange(len(memory)), np.diff(table.indptr))
     order = np.lexsort((table.indices, -table.data, owners))
     place = np.arange(len(order)) - table.indptr[owners[order]]
@@ -129,7 +129,8 @@ def pruned(memory: TransitionMemory, entries: int) -> TransitionMemory:
     sizes = np.bincount(owners[kept], minlength=len(memory))
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(table.indptr.dtype)
     smaller = sp.csr_matrix((table.data[kept], table.indices[kept], offsets), shape=table.shape)
-    return replace(memory, table=smaller, form=replace(memory.form, entries=min(entries, memory.form.entries)))
+    form = replace(memory.form, entries=min(entries, memory.form.entries))
+    return replace(memory, table=smaller, learned=None, form=form).with_related(memory.related)
 
 
 def _storing(precision: Precision) -> Callable[[Bundle], Bundle]:

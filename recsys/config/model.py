@@ -51,6 +51,8 @@ class ModelConfig:
     """Probability of leaving out a word or category in a training step."""
     categories: tuple[str, ...] = ()
     """Catalogue columns to read as categories, one or several values separated by |."""
+    category_paths: str | None = None
+    """Separator of categories that are paths, such as >; each beginning of a path is then a category of its own too."""
     numbers: tuple[str, ...] = ()
     """Catalogue columns to read as numbers."""
     images: str | None = None
@@ -132,6 +134,11 @@ class ModelConfig:
             raise ConfigError(f"temperature must be above 0, not {self.temperature}")
         if self.encoder is None and self.encoder_mode != "frozen":
             raise ConfigError(f"encoder_mode={self.encoder_mode!r} needs an encoder to train")
+        if self.category_paths is not None and (not self.categories or not self.category_paths.strip()):
+            raise ConfigError(
+                f"category_paths={self.category_paths!r} is a separator such as '>' within categories; name their columns "
+                "in categories (--categories), or leave it out"
+            )
         if (self.images is None) != (self.image_encoder is None):
             raise ConfigError(
                 f"images={self.images!r} and image_encoder={self.image_encoder!r} go together: a column with files, and a "

@@ -27,6 +27,8 @@ REQUEST: Final = "request"
 ROW: Final = "row"
 RULE: Final = "rule"
 CHANGE: Final = "change"
+RELATED: Final = "related_item_id"
+RELATION: Final = "relation"
 RANK_BEFORE: Final = "rank_before"
 RANK_AFTER: Final = "rank_after"
 

@@ -17,8 +17,11 @@ from recsys.core.schema import (
     MOVIELENS_CATALOG,
     MOVIELENS_INTERACTIONS,
     MOVIELENS_USERS,
+    RELATED,
+    RELATION,
     TEXT_COLUMNS,
     USER,
+    WEIGHT,
 )
 from recsys.data.catalog import Catalog
 from recsys.data.events import join_columns
@@ -30,10 +33,13 @@ from recsys.data.log_request import DROP_HINT, LogRequest
 from recsys.data.order import Ties
 from recsys.data.parse import ParsedColumns, check_ids, parse_columns, unique_ids
 from recsys.data.quarantine import OnError, Quarantine, refuse_all
+from recsys.data.relations import ItemRelations
 from recsys.data.sources import Source, sources, tables_of
 from recsys.data.times.units import TimeUnit
 from recsys.data.user_table import UserFeature, UserTable, check_choice
 from recsys.errors import DataError
+
+_IDS = (ITEM, RELATED)
 
 
 def read_interactions(
@@ -304,6 +310,47 @@ def read_items(
         frames.append(frame)
         tables.append(table)
     return _joined(frames, ids, tables)
+
+
+def read_relations(
+    source: Source,
+    *,
+    format: Format | None = None,
+    separator: str | None = None,
+    quote: str | None = None,
+    encoding: str | None = None,
+    null_values: str | Sequence[str] | None = None,
+) -> ItemRelations:
+    """Read a table of related items: ``item_id``, ``related_item_id`` and, if it has them, ``relation`` and ``weight``.
+
+    Parameters
+    ----------
+    source, format, separator, quote, encoding, null_values
+        As for :func:`read_interactions`.
+
+    Raises
+    ------
+    DataError
+        A file or a column cannot be used; see :meth:`recsys.ItemRelations.from_frame`.
+
+    Examples
+    --------
+    >>> recsys.read_relations("relations.csv")  # doctest: +SKIP
+    """
+    source = sources(source)
+    dialect = Dialect.of(separator, quote, encoding, null_values)
+    frames, names = list[pl.DataFrame](), list[str]()
+    for table in tables_of(source, format, (ITEM, RELATED), dialect):
+        columns = [name for name in (ITEM, RELATED, RELATION, WEIGHT) if name in table.columns]
+        frames.append(rows_of(table, {name: name for name in columns}))
+        names.append(table.name)
+    if not frames:
+        raise DataError("there is no table of relations")
+    if len({tuple(one.columns) for one in frames}) > 1:
+        raise DataError(f"{names[0]} and other files of relations have different columns; give all the same")
+    ids = {name: pl.concat([one[name].cast(pl.String) for one in frames]) for name in frames[0].columns if name in _IDS}
+    rest = pl.concat([one.drop(*ids) for one in frames], how="vertical_relaxed")
+    return ItemRelations.from_frame(pl.DataFrame(ids).hstack(rest), name=names[0] if len(names) == 1 else "the relations")
 
 
 def read_users(

@@ -288,7 +288,7 @@ def feature_reader(options: ModelConfig, catalog: Catalog) -> FeatureEncoder:
     if words and not options.categories and options.word_features == "auto" and not recurring(catalog):
         log("no word occurs in the texts of two items: the encoder alone reads them")
         words = False
-    return FeatureEncoder.of(catalog, options.categories, options.numbers, words=words)
+    return FeatureEncoder.of(catalog, options.categories, options.numbers, words=words, paths=options.category_paths)
 
 
 def item_content(

@@ -43,9 +43,17 @@ class FeatureEncoder:
     scales: Standardiser | None
 
     @classmethod
-    def of(cls, trained: Catalog, categories: Sequence[str], numbers: Sequence[str], *, words: bool) -> FeatureEncoder:
+    def of(
+        cls,
+        trained: Catalog,
+        categories: Sequence[str],
+        numbers: Sequence[str],
+        *,
+        words: bool,
+        paths: str | None = None,
+    ) -> FeatureEncoder:
         """From the catalogue of training, in its row order."""
-        tokens = TokenVocabulary.of(trained, categories, words=words) if categories or words else None
+        tokens = TokenVocabulary.of(trained, categories, words=words, paths=paths) if categories or words else None
         return cls(tokens, Standardiser.of(trained, numbers) if numbers else None)
 
     def extended(self, catalog: Catalog) -> FeatureEncoder:
@@ -62,7 +70,13 @@ class FeatureEncoder:
 
     @classmethod
     def read(
-        cls, source: Source, categories: Sequence[str], numbers: Sequence[str], *, words: bool
+        cls,
+        source: Source,
+        categories: Sequence[str],
+        numbers: Sequence[str],
+        *,
+        words: bool,
+        paths: str | None = None,
     ) -> FeatureEncoder | None:
         """What :meth:`write` wrote; None where a bundle of an older version has neither file, though the model reads some.
 
@@ -78,7 +92,7 @@ class FeatureEncoder:
             table = pl.read_parquet(source.read(TOKENS))
             if table.columns != ["token", "number", "weight"] or set(table["number"]) != set(range(table.height)):
                 raise BundleError(f"{source.folder / TOKENS} is not the table of the words that the model reads")
-            tokens = TokenVocabulary(table, tuple(categories), words)
+            tokens = TokenVocabulary(table, tuple(categories), words, paths)
         if SCALES in source:
             rows = pl.read_parquet(source.read(SCALES))
             if rows.height != 2 or not all(kind.is_numeric() for kind in rows.dtypes):

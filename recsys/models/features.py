@@ -35,15 +35,26 @@ class TokenVocabulary:
         Columns with one value or several (a list, or text with "|" between values).
     words : bool
         Whether the words of the texts count too; case does not matter.
+    paths : str, optional
+        Separator of categories that are paths: each beginning of one is a category too, so that what is rare shares the
+        strength of what it belongs to.
     """
 
     table: pl.DataFrame
     categories: tuple[str, ...]
     words: bool
+    paths: str | None = None
 
     @classmethod
     def of(
-        cls, catalog: Catalog, categories: Sequence[str], *, words: bool, least: int = 2, most: int = MOST_TOKENS
+        cls,
+        catalog: Catalog,
+        categories: Sequence[str],
+        *,
+        words: bool,
+        paths: str | None = None,
+        least: int = 2,
+        most: int = MOST_TOKENS,
     ) -> TokenVocabulary:
         """Read them from a catalogue.
 
@@ -52,6 +63,7 @@ class TokenVocabulary:
         catalog : Catalog
         categories : sequence of str
         words : bool
+        paths : str, optional
         least : int
             Tokens of fewer items are left out: they say nothing about other items.
         most : int
@@ -64,7 +76,7 @@ class TokenVocabulary:
         ConfigError
             The catalogue has no such column.
         """
-        table = _occurrences(catalog, categories, words).group_by("token").agg(pl.len().alias("items"))
+        table = _occurrences(catalog, categories, words, paths).group_by("token").agg(pl.len().alias("items"))
         table = table.filter(pl.col("items") >= least).sort("items", "token", descending=[True, False])
         if len(table) > most:
             log(f"of {len(table):,} words and categories, the {most:,} that most items have are read")
@@ -76,7 +88,7 @@ class TokenVocabulary:
             pl.int_range(pl.len(), dtype=pl.Int64).alias("number"),
             (math.log(len(catalog)) - pl.col("items").log() + 1.0).alias("weight"),
         )
-        return cls(table, tuple(categories), words)
+        return cls(table, tuple(categories), words, paths)
 
     def extended(self, catalog: Catalog, *, least: int = 2, most: int = MOST_TOKENS) -> TokenVocabulary:
         """The same tokens with their numbers and weights, and behind them those that now occur in enough items.
@@ -88,7 +100,8 @@ class TokenVocabulary:
         least, most : int
             As for :meth:`of`; ``most`` of old and new ones together.
         """
-        found = _occurrences(catalog, self.categories, self.words).group_by("token").agg(pl.len().alias("items"))
+        occurring = _occurrences(catalog, self.categories, self.words, self.paths)
+        found = occurring.group_by("token").agg(pl.len().alias("items"))
         fresh = found.filter(pl.col("items") >= least).join(self.table, on="token", how="anti")
         fresh = fresh.sort("items", "token", descending=[True, False]).head(max(0, most - len(self))).sort("token")
         if fresh.is_empty():
@@ -105,7 +118,7 @@ class TokenVocabulary:
 
     def bags(self, catalog: Catalog) -> TokenBags:
         """The bag of each item of this or another catalogue, however often it has a token, scaled to length 1."""
-        found = _occurrences(catalog, self.categories, self.words).join(self.table, on="token")
+        found = _occurrences(catalog, self.categories, self.words, self.paths).join(self.table, on="token")
         found = found.select(
             "row", "number", (pl.col("weight") / (pl.col("weight") ** 2).sum().over("row").sqrt()).cast(pl.Float32)
         ).sort("row", "number")
@@ -118,9 +131,9 @@ class TokenVocabulary:
         )
 
 
-def _occurrences(catalog: Catalog, categories: Sequence[str], words: bool) -> pl.DataFrame:
+def _occurrences(catalog: Catalog, categories: Sequence[str], words: bool, paths: str | None) -> pl.DataFrame:
     """``row`` and ``token``, each pair once."""
-    parts = [_values(catalog, column) for column in categories]
+    parts = [_values(catalog, column, paths) for column in categories]
     if words:
         parts += _words(catalog.texts)
     return pl.concat(parts).drop_nulls().unique()
@@ -132,14 +145,20 @@ def recurring(catalog: Catalog) -> bool:
     return bool(words.unique()["token"].is_duplicated().any())
 
 
-def _values(catalog: Catalog, column: str) -> pl.DataFrame:
-    """``row`` and ``token`` of each value of a categorical column."""
+def _values(catalog: Catalog, column: str, paths: str | None) -> pl.DataFrame:
+    """``row`` and ``token`` of each value of a categorical column, and of each beginning of a path."""
     matrix, names = catalog.memberships(column)
     rows, places = matrix.nonzero()
-    tokens = pl.Series([f"{column}\0{name}" for name in names], dtype=pl.String)  # no word, and of no other column
-    return pl.DataFrame(
-        {"row": pl.Series(rows, dtype=pl.UInt32), "token": tokens.gather(pl.Series(places, dtype=pl.UInt32))}
-    )
+    ways = [[name] if paths is None else _beginnings(name, paths) for name in names]
+    tokens = pl.Series([[f"{column}\0{one}" for one in way] for way in ways], dtype=pl.List(pl.String))
+    found = {"row": pl.Series(rows, dtype=pl.UInt32), "token": tokens.gather(pl.Series(places, dtype=pl.UInt32))}
+    return pl.DataFrame(found).explode("token", empty_as_null=True)  # no word, and of no other column
+
+
+def _beginnings(path: str, separator: str) -> list[str]:
+    """``a``, ``a > b`` and ``a > b > c`` of ``a > b > c``."""
+    steps = [step for one in path.split(separator.strip()) if (step := one.strip())]
+    return [f" {separator.strip()} ".join(steps[:length]) for length in range(1, len(steps) + 1)]
 
 
 def _words(texts: pl.Series) -> list[pl.DataFrame]:

@@ -14,6 +14,7 @@ from recsys.core.files import Held
 from recsys.core.progress import warn
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.relations import ItemRelations
 from recsys.data.split import Holdout
 from recsys.data.split_choice import RefitName, refit_log, split_for, split_log
 from recsys.data.user_table import UserTable
@@ -61,6 +62,7 @@ def fit_bundle(
     *,
     places: FitPlaces,
     users: UserTable | None = None,
+    relations: ItemRelations | None = None,
     split: str | None = None,
     refit: RefitName | None = None,
     reading: dict[str, Any] | None = None,
@@ -78,6 +80,8 @@ def fit_bundle(
     places : FitPlaces
         Claimed already if ``held`` is given.
     users : UserTable, optional
+    relations : ItemRelations, optional
+        Between items; see :meth:`recsys.TwoTower.fit`.
     split : {"last", "time", "random", "none"}, optional
         What to hold out; see :func:`split_for`.
     refit : {"validation", "all", "update"}, optional
@@ -115,6 +119,7 @@ def fit_bundle(
         catalog,
         validation=validation,
         users=users,
+        relations=relations,
         log_folder=places.logs,
         checkpoint=places.checkpoint,
         resume=resume,

@@ -49,6 +49,7 @@ def _data_words(bundle: Bundle) -> list[str]:
         files += ["--user-table", "USERS"] if reading.get("user_table") else []
         files += ["--clean", "RULES"] if reading.get("clean") else []
         files += ["--quarantine", "BAD"] if reading.get("quarantine") else []
+        files += ["--relations", "RELATIONS"] if reading.get("relations") else []
         refit = ["--refit", str(reading["refit"])] if reading.get("refit") else []
         return [*files, *map(str, reading.get("words", [])), "--split", str(reading.get("split", "last")), *refit]
     options, text = bundle.options, bundle.catalog.text_columns

@@ -68,7 +68,14 @@ def trained_anew(
     options = Options(bundle.config, bundle.objective or Objective(), training)
     content = (catalog or bundle.catalog) if earlier else grown_catalog(bundle, catalog, joint)[0]
     made, log, memory = refitted(
-        options, record, joint, content, augment=bundle.augment, users=users, memory=bundle.corpus.transitions
+        options,
+        record,
+        joint,
+        content,
+        augment=bundle.augment,
+        users=users,
+        memory=bundle.corpus.transitions,
+        items=bundle.items,
     )
     made.towers.settle_encoder()
     made.towers.net.cold_scale.copy_(bundle.towers.net.cold_scale)

@@ -12,6 +12,7 @@ from recsys.core.progress import log
 from recsys.core.ragged import Bool, Float32
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.relations import ItemRelations
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
 from recsys.errors import DataError
@@ -20,12 +21,19 @@ _LARGEST, _LARGEST_SQUARED, _SMALLEST = 1e30, 1e15, 1e-30
 """Weights outside these make sums over a batch infinite, or 0."""
 
 
-def check_data(train: Interactions, catalog: Catalog | None, validation: Holdout | None, users: UserTable | None) -> None:
+def check_data(
+    train: Interactions,
+    catalog: Catalog | None,
+    validation: Holdout | None,
+    users: UserTable | None,
+    relations: ItemRelations | None = None,
+) -> None:
     """Refuse what is of another type."""
     instance(train, Interactions, "train")
     instance_or_none(catalog, Catalog, "catalog")
     instance_or_none(validation, Holdout, "validation")
     instance_or_none(users, UserTable, "users")
+    instance_or_none(relations, ItemRelations, "relations")
 
 
 def check_options(

@@ -9,12 +9,13 @@ import numpy as np
 from recsys.core.progress import log as say
 from recsys.core.ragged import Int32
 from recsys.data.interactions import Interactions
+from recsys.data.relations import ItemRelations
 from recsys.data.split import Holdout
 from recsys.evaluation.evaluate import evaluate
 from recsys.models.towers import TwoTowerModel
 from recsys.training.plan.options import Options
 from recsys.training.tower_ranker import TowerRanker
-from recsys.training.transitions import learn_transitions
+from recsys.training.transitions import learn_transitions, related_memory
 from recsys.transitions.memory import TransitionMemory
 
 _SCALES = np.arange(50, 4, -1) / 50
@@ -25,7 +26,11 @@ _FIGURES = ("recall@10", "ndcg@10")
 
 
 def completed(
-    towers: TwoTowerModel, log: Interactions, validation: Holdout, options: Options
+    towers: TwoTowerModel,
+    log: Interactions,
+    validation: Holdout,
+    options: Options,
+    relations: ItemRelations | None = None,
 ) -> tuple[TwoTowerModel, TransitionMemory | None]:
     """Learn a transition memory beside trained towers if one is wanted, then calibrate cold items.
 
@@ -38,6 +43,8 @@ def completed(
     validation : Holdout
     options : Options
         What they were trained with.
+    relations : ItemRelations, optional
+        Between items, weighed beside towers and memory.
 
     Returns
     -------
@@ -46,6 +53,8 @@ def completed(
     memory, keep_seen = None, options.training.keep_seen
     if options.model.transitions != "none":
         memory = learn_transitions(towers, log, validation, options.model, keep_seen=keep_seen)
+    if relations is not None:
+        memory = related_memory(memory, towers, relations, validation, options.model, log, keep_seen=keep_seen)
     return calibrated(towers, memory, validation, options.training.cold_price, keep_seen=keep_seen), memory
 
 

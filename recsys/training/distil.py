@@ -15,6 +15,7 @@ from recsys.core.progress import log as say
 from recsys.core.ragged import Int64
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.relations import ItemRelations
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
 from recsys.evaluation.evaluate import evaluate
@@ -111,6 +112,7 @@ def distilled(
     share: float,
     record: TrainingLog,
     training: Training | None = None,
+    relations: ItemRelations | None = None,
 ) -> Distilled:
     """Train one member further, on what all members together say.
 
@@ -128,6 +130,8 @@ def distilled(
         Of the ensemble's training.
     training : Training, optional
         Of the further training.
+    relations : ItemRelations, optional
+        Between items, as in the fit.
 
     Returns
     -------
@@ -178,7 +182,7 @@ def distilled(
     seconds, cpu = record.seconds + made.seconds, record.cpu_seconds + made.cpu_seconds
     kept = replace(made, seconds=seconds, cpu_seconds=cpu, decisions=record.decisions, distilled_from=size)
     model = replace(options.model, ensemble_size=1)
-    student, beside = completed(student, log, validation, replace(options, model=model))
+    student, beside = completed(student, log, validation, replace(options, model=model), relations)
     student, kept.exposure = with_floors(student, beside, catalog, validation, options.training)
     return Distilled(student, model, kept, beside)
 

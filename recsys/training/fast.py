@@ -10,13 +10,14 @@ from recsys.config.training import Training
 from recsys.core.progress import log as say
 from recsys.core.ragged import contained
 from recsys.data.leakage import check_leakage
+from recsys.data.relations import ItemRelations
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation.evaluate import warn_about_repeats
 from recsys.training.logs import TrainingLog
 from recsys.training.prepare import Inputs
 from recsys.training.trainer import check_processes
-from recsys.training.transitions import chosen_memory
+from recsys.training.transitions import chosen_memory, related_memory
 from recsys.transitions.choose import learn_memory
 from recsys.transitions.learn import default_form
 from recsys.transitions.memory import TransitionMemory
@@ -44,7 +45,11 @@ def check_fast(resume: object, on_epoch: object, users: object, **tables: object
 
 
 def fit_fast(
-    inputs: Inputs, validation: Holdout | None, config: ModelConfig, training: Training
+    inputs: Inputs,
+    validation: Holdout | None,
+    config: ModelConfig,
+    training: Training,
+    relations: ItemRelations | None = None,
 ) -> tuple[TrainingLog, TransitionMemory | None]:
     """Learn the memory of a model without towers.
 
@@ -55,6 +60,8 @@ def fit_fast(
         The form is chosen on it; without it, it is ridge regression over the newest events.
     config : ModelConfig
     training : Training
+    relations : ItemRelations, optional
+        Weighed on the validation, which they need.
 
     Returns
     -------
@@ -89,4 +96,6 @@ def fit_fast(
             warn_about_repeats(int(repeats.sum()), len(repeats))
         keep_seen = training.keep_seen
         memory = chosen_memory(inputs.towers, inputs.log, validation, config, keep_seen=keep_seen, weight=_WEIGHT)
+        if relations is not None:
+            memory = related_memory(memory, inputs.towers, relations, validation, config, inputs.log, keep_seen=keep_seen)
     return TrainingLog(seconds=time.perf_counter() - begun, cpu_seconds=time.process_time() - cpu), memory

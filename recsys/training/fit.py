@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from recsys.config.augment import Augment
 from recsys.config.privacy import PrivacyOptions
 from recsys.core.destination import process_number
-from recsys.core.progress import say_where
+from recsys.core.progress import muted, say_where
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
+from recsys.data.relations import ItemRelations
 from recsys.data.split import Holdout
 from recsys.data.user_table import UserTable
+from recsys.errors import ConfigError
 from recsys.models.towers import TwoTowerModel
 from recsys.training.checks import check_objective
 from recsys.training.cold import completed
@@ -45,6 +47,7 @@ def fitted(
     validation: Holdout | None,
     augment: Augment | None,
     users: UserTable | None,
+    relations: ItemRelations | None,
     privacy: PrivacyOptions | None,
     run: RunOptions,
     overwrite: bool,
@@ -57,6 +60,7 @@ def fitted(
     check_groups(asked.objective, catalog, users)
     check_floors(asked.training, catalog, validation)
     say_where()
+    _check_relations(relations, train, catalog, validation, privacy)
     memory, private, fast = None, privacy is not None and privacy.epsilon is not None, asked.model.fast
     with proven_places(run.log_folder, run.checkpoint, resume=run.resume, overwrite=overwrite):
         if private and fast:
@@ -67,7 +71,7 @@ def fitted(
             made = train_privately(asked, privacy, train, catalog, augment=augment, users=users, run=run)
         elif fast:
             inputs = prepare(asked.model, train, catalog, training=asked.training)
-            record, memory = fit_fast(inputs, validation, asked.model, asked.training)
+            record, memory = fit_fast(inputs, validation, asked.model, asked.training, relations)
             made = Trained(inputs, record, asked)
         else:
             if run.resume and run.checkpoint is not None:
@@ -78,7 +82,34 @@ def fitted(
     towers = made.inputs.towers
     towers.settle_encoder()
     if validation is not None and not fast and not private and not process_number():
-        towers, memory = completed(towers, made.inputs.log, validation, made.options)
+        towers, memory = completed(towers, made.inputs.log, validation, made.options, relations)
         found = with_floors(towers, memory, made.inputs.catalog, validation, made.options.training)
         towers, made.record.exposure = found
     return Fitted(made, towers, memory)
+
+
+def _check_relations(
+    relations: ItemRelations | None,
+    train: Interactions,
+    catalog: Catalog | None,
+    validation: Holdout | None,
+    privacy: PrivacyOptions | None,
+) -> None:
+    """Refuse relations that could not be weighed, before anything is trained.
+
+    Raises
+    ------
+    ConfigError
+        Nothing is held out to weigh them on.
+    DataError
+        None of their items is known.
+    """
+    if relations is None:
+        return
+    if validation is None or (privacy is not None and privacy.epsilon is not None):
+        raise ConfigError(
+            "relations are weighed on validation, and nothing is held out for it; give a validation (--split last), train "
+            "without a privacy budget, or leave relations out (--relations)"
+        )
+    with muted():
+        relations.rows(train.items if catalog is None else train.with_items(catalog.items.ids).items)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from recsys.config.augment import Augment
+from recsys.core.id_map import IdMap
 from recsys.core.progress import log as say
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
@@ -27,6 +28,7 @@ def refitted(
     augment: Augment | None,
     users: UserTable | None,
     memory: TransitionMemory | None,
+    items: IdMap,
 ) -> tuple[Inputs, TrainingLog, TransitionMemory | None]:
     """Train anew on a log, for the epochs after which validation was best, and learn the memory of the same form from it.
 
@@ -41,7 +43,9 @@ def refitted(
     catalog, augment, users
         As before.
     memory : TransitionMemory or None
-        Its form and its weight are kept.
+        Its form and its weight are kept, and what relations add to it.
+    items : IdMap
+        Its rows.
 
     Returns
     -------
@@ -61,6 +65,9 @@ def refitted(
     if memory is not None:
         train_on, n = inputs.log.histories.without_events(), len(inputs.towers.items)
         alike = alike_of(inputs.towers) if memory.form.borrow else None
-        memory = learn_memory(train_on, n, memory.form, memory.weight, alike)
+        related, form, weight = memory.related, memory.form, memory.weight
+        if related is not None:
+            related = related.moved(inputs.towers.items.find_rows(items.ids), n)
+        memory = learn_memory(train_on, n, form, weight, alike).with_related(related)
     seconds, cpu_seconds = record.seconds + again.seconds, record.cpu_seconds + again.cpu_seconds
     return inputs, replace(record, seconds=seconds, cpu_seconds=cpu_seconds, refitted_events=len(log)), memory

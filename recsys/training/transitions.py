@@ -8,6 +8,7 @@ from recsys.config.model import ModelConfig
 from recsys.core.progress import log as say
 from recsys.core.progress import warn
 from recsys.data.interactions import Interactions
+from recsys.data.relations import ItemRelations
 from recsys.data.split import Holdout
 from recsys.errors import DataError, RecsysError
 from recsys.evaluation.evaluate import in_rows_of, request_times_of
@@ -16,8 +17,11 @@ from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.training.tower_ranker import TowerRanker
 from recsys.transitions.borrow import MOST_ITEMS, Alike
 from recsys.transitions.choose import choose
+from recsys.transitions.learn import default_form
 from recsys.transitions.memory import TransitionMemory
+from recsys.transitions.related import related_tables
 from recsys.transitions.weigh import Asked
+from recsys.transitions.weigh_relations import weigh_relations
 
 _USERS = 3000
 """Validation users at most."""
@@ -90,6 +94,46 @@ def chosen_memory(
             f"{found.memory.table.nnz:,} entries; {figures}"
         )
     return found.memory
+
+
+def related_memory(
+    memory: TransitionMemory | None,
+    towers: TwoTowerModel,
+    relations: ItemRelations,
+    validation: Holdout,
+    config: ModelConfig,
+    log: Interactions,
+    *,
+    keep_seen: bool,
+) -> TransitionMemory | None:
+    """The memory with what relations between items add to it, each weighed on validation beside the towers.
+
+    Parameters
+    ----------
+    memory : TransitionMemory or None
+        None: relations stand alone.
+    towers : TwoTowerModel
+        Trained.
+    relations : ItemRelations
+    validation : Holdout
+    config : ModelConfig
+    log : Interactions
+        What the towers were trained on.
+    keep_seen : bool
+        Whether items of the history stay in the ranking.
+
+    Raises
+    ------
+    DataError
+        The towers know none of the related items.
+    """
+    pairs = relations.rows(towers.items)
+    if not pairs:
+        warn("no pair of related items is known to the model; it has no relations")
+        return memory
+    asked = asked_of(towers, validation, filter_seen=not keep_seen)
+    form = default_form(config.transitions, config.transition_entries, ordered=log.ordered)
+    return weigh_relations(memory, related_tables(pairs, len(towers.items)), asked, form).memory
 
 
 def alike_of(towers: TwoTowerModel) -> Alike | None:

@@ -138,7 +138,9 @@ def relearned_memory(memory: TransitionMemory, histories: Ragged, n_items: int, 
     window = np.inf if np.isinf(form.decay) else form.window
     touched = touched_items(histories, new, n_items, window)
     sums = pair_sums(histories, n_items, form.window, form.decay)
-    return replace(memory, table=relearn(sums, form, memory.extended(n_items).table, touched))
+    longer = memory.extended(n_items)
+    learned = relearn(sums, form, longer.alone, touched)
+    return replace(longer, table=learned, learned=None).with_related(longer.related)
 
 
 def learn_memory(train: Ragged, n_items: int, form: Form, weight: float, alike: Alike | None = None) -> TransitionMemory:

@@ -16,10 +16,13 @@ from recsys.core.opened import Source
 from recsys.errors import BundleError, DataError
 from recsys.transitions.learn import Form
 from recsys.transitions.memory import TransitionMemory
+from recsys.transitions.pairs import Matrix
+from recsys.transitions.related import Related
 from recsys.transitions.update import Counted
 
 TABLE: Final = "transitions.safetensors"
 FORM: Final = "transitions.json"
+_RELATION: Final = "relation."
 _DTYPES: Final = {"I64": np.int64, "I32": np.int32, "F32": np.float32}
 
 
@@ -27,17 +30,28 @@ def write(memory: TransitionMemory, folder: Path) -> None:
     """Write both files."""
     from safetensors.numpy import save_file  # noqa: PLC0415
 
-    table = memory.table
-    tensors: dict[str, NDArray[Any]] = {
-        "offsets": table.indptr.astype(np.int64),
-        "columns": table.indices.astype(np.int32),
-        "values": table.data.astype(np.float32),
-    }
+    tensors = _tensors(memory.alone)
+    for name, one in _related(memory):
+        tensors |= _tensors(one, f"{_RELATION}{name}.")
     if memory.counted is not None:
         tensors |= {"squares": memory.counted.squares, "targets": memory.counted.targets}
     save_file(tensors, folder / TABLE)
-    told = {"weight": memory.weight, "form": memory.form.to_dict()}
+    told: dict[str, Any] = {"weight": memory.weight, "form": memory.form.to_dict()}
+    if memory.related is not None:
+        told["relations"] = list(memory.related.names)
     (folder / FORM).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def _tensors(table: Matrix, prefix: str = "") -> dict[str, NDArray[Any]]:
+    return {
+        f"{prefix}offsets": table.indptr.astype(np.int64),
+        f"{prefix}columns": table.indices.astype(np.int32),
+        f"{prefix}values": table.data.astype(np.float32),
+    }
+
+
+def _related(memory: TransitionMemory) -> list[tuple[int, Matrix]]:
+    return [] if memory.related is None else list(enumerate(memory.related.tables))
 
 
 def read(source: Source, n_items: int) -> TransitionMemory | None:
@@ -51,12 +65,30 @@ def read(source: Source, n_items: int) -> TransitionMemory | None:
     if TABLE not in source and FORM not in source:
         return None
     folder = source.folder
-    form, weight = _form(source)
+    form, weight, names = _form(source)
     try:
         tensors = _arrays(source.mapped(TABLE))
-        offsets, columns, values = tensors["offsets"], tensors["columns"], tensors["values"]
+        table = _table(tensors, n_items, folder)
+        related = tuple(_table(tensors, n_items, folder, f"{_RELATION}{at}.") for at in range(len(names)))
     except (FileNotFoundError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{folder / TABLE} cannot be read: {error}") from error
+    counted = None
+    if "squares" in tensors or "targets" in tensors:
+        nothing = np.empty(0, dtype=np.float32)
+        squares, targets = tensors.get("squares", nothing), tensors.get("targets", nothing)
+        for one in (squares, targets):
+            if one.shape != (n_items,) or not (np.isfinite(one).all() and (one >= 0).all()):
+                raise BundleError(f"{folder / TABLE} does not hold the sums of {n_items} items")
+        counted = Counted(squares, targets)
+    try:
+        memory = TransitionMemory(table, form, weight, counted)
+        return memory.with_related(Related(names, related)) if names else memory
+    except DataError as error:
+        raise BundleError(f"{folder / TABLE}: {error}") from error
+
+
+def _table(tensors: dict[str, NDArray[Any]], n_items: int, folder: Path, prefix: str = "") -> Matrix:
+    offsets, columns, values = (tensors[f"{prefix}{name}"] for name in ("offsets", "columns", "values"))
     lengths = np.diff(offsets)
     if (
         len(offsets) != n_items + 1
@@ -68,18 +100,9 @@ def read(source: Source, n_items: int) -> TransitionMemory | None:
     keys = np.repeat(np.arange(n_items, dtype=np.int64), lengths) * n_items + columns
     if len(columns) and (int(columns.min()) < 0 or int(columns.max()) >= n_items or (np.diff(keys) <= 0).any()):
         raise BundleError(f"{folder / TABLE} names items that are none of the {n_items} in items.parquet, or one twice")
-    counted = None
-    if "squares" in tensors or "targets" in tensors:
-        nothing = np.empty(0, dtype=np.float32)
-        squares, targets = tensors.get("squares", nothing), tensors.get("targets", nothing)
-        for one in (squares, targets):
-            if one.shape != (n_items,) or not (np.isfinite(one).all() and (one >= 0).all()):
-                raise BundleError(f"{folder / TABLE} does not hold the sums of {n_items} items")
-        counted = Counted(squares, targets)
-    try:
-        return TransitionMemory(sp.csr_matrix((values, columns, offsets), shape=(n_items, n_items)), form, weight, counted)
-    except DataError as error:
-        raise BundleError(f"{folder / TABLE}: {error}") from error
+    if prefix and len(values) and not (np.isfinite(values).all() and values.min() > 0):
+        raise BundleError(f"{folder / TABLE} holds a related pair whose weight is not positive and finite")
+    return sp.csr_matrix((values, columns, offsets), shape=(n_items, n_items))
 
 
 def _arrays(content: memoryview) -> dict[str, NDArray[Any]]:
@@ -104,18 +127,21 @@ def read_form(source: Source) -> dict[str, Any] | None:
     """
     if FORM not in source:
         return None
-    form, weight = _form(source)
-    return form.to_dict() | {"weight": weight}
+    form, weight, names = _form(source)
+    return form.to_dict() | {"weight": weight} | ({"relations": list(names)} if names else {})
 
 
-def _form(source: Source) -> tuple[Form, float]:
+def _form(source: Source) -> tuple[Form, float, tuple[str, ...]]:
     file = source.folder / FORM
     try:
         told = json.loads(source.read(FORM))
     except (FileNotFoundError, ValueError, RecursionError) as error:
         raise BundleError(f"{file} is damaged: {error}") from error
-    if not isinstance(told, dict) or set(told) != {"weight", "form"} or not isinstance(told["form"], dict):
+    if not isinstance(told, dict) or set(told) - {"relations"} != {"weight", "form"} or not isinstance(told["form"], dict):
         raise BundleError(f"{file} is damaged: it does not hold a weight and a form")
+    names = told.get("relations", [])
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names) or len(set(names)) < len(names):
+        raise BundleError(f"{file}: relations must be a list of different names, not {names!r}")
     found: dict[str, Any] = told["form"]
     if set(found) != {field.name for field in fields(Form)}:
         raise BundleError(
@@ -132,4 +158,4 @@ def _form(source: Source) -> tuple[Form, float]:
             raise BundleError(f"{file}: {name} must be a number above 0, not {value!r}")
     if type(found["borrow"]) not in (int, float) or not 0 <= found["borrow"] < math.inf:
         raise BundleError(f"{file}: borrow must be a number of at least 0, not {found['borrow']!r}")
-    return Form(**(found | {"decay": float(decay)})), float(told["weight"])
+    return Form(**(found | {"decay": float(decay)})), float(told["weight"]), tuple(names)

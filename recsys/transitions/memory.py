@@ -14,6 +14,7 @@ from recsys.errors import DataError, UnsupportedError
 from recsys.transitions.decay import ages, decays
 from recsys.transitions.learn import Form
 from recsys.transitions.pairs import Matrix
+from recsys.transitions.related import Related, longer, some
 from recsys.transitions.update import Counted, with_events
 
 _BLOCK_ENTRIES = 20_000_000
@@ -35,6 +36,10 @@ class TransitionMemory:
         Of the sum beside the towers' scores.
     counted : Counted or None
         Of a table of counts: what :meth:`updated` needs beside it.
+    related : Related or None
+        What tables of relations add to each entry; it is in ``table``, and not in ``learned``.
+    learned : CSR float32 (n_items, n_items) or None
+        The table without them; None: it is ``table``.
 
     Raises
     ------
@@ -55,6 +60,8 @@ class TransitionMemory:
     form: Form
     weight: float
     counted: Counted | None = None
+    related: Related | None = None
+    learned: Matrix | None = None
 
     def __post_init__(self) -> None:
         if self.table.shape[0] != self.table.shape[1]:
@@ -69,6 +76,34 @@ class TransitionMemory:
 
     def __repr__(self) -> str:
         return f"TransitionMemory({len(self):,} items, {self.table.nnz:,} entries, {self.form.kind})"
+
+    @property
+    def alone(self) -> Matrix:
+        """The table without what relations add."""
+        return self.table if self.learned is None else self.learned
+
+    def with_related(self, related: Related | None) -> TransitionMemory:
+        """The learned table, with what other relations add to it.
+
+        Parameters
+        ----------
+        related : Related or None
+            For as many items; None: nothing.
+        """
+        if related is None or not len(related):
+            return replace(self, table=self.alone, related=None, learned=None)
+        table = sp.csr_matrix(self.alone + related.total())
+        table.sort_indices()
+        return replace(self, table=table, related=related, learned=self.alone)
+
+    def relation_shares(self, histories: Ragged, item: int) -> dict[str, float]:
+        """What each relation adds to the score of an item after a history, Ragged (1), by name."""
+        if self.related is None:
+            return {}
+        read = self._read(histories)
+        assert read.times is not None  # noqa: S101 - set by _read
+        weights = decays(self.form.window, self.form.decay)[read.times] * np.float32(self.weight)
+        return self.related.shares(read.rows, weights, item)
 
     @property
     def nbytes(self) -> int:
@@ -129,16 +164,17 @@ class TransitionMemory:
 
     def extended(self, n_items: int) -> TransitionMemory:
         """For more items, of which it knows nothing yet."""
-        more = n_items - len(self)
-        offsets = np.concatenate([self.table.indptr, np.full(more, self.table.indptr[-1], dtype=self.table.indptr.dtype)])
-        table = sp.csr_matrix((self.table.data, self.table.indices, offsets), shape=(n_items, n_items))
-        return replace(self, table=table, counted=None if self.counted is None else self.counted.extended(n_items))
+        counted = None if self.counted is None else self.counted.extended(n_items)
+        related = None if self.related is None else self.related.extended(n_items)
+        learned = None if self.learned is None else longer(self.learned, n_items)
+        return replace(self, table=longer(self.table, n_items), counted=counted, related=related, learned=learned)
 
     def shortened(self, rows: Int32) -> TransitionMemory:
         """Of some items alone, int32 (m,) ascending."""
-        table = sp.csr_matrix(self.table[rows][:, rows])
-        table.sort_indices()
-        return replace(self, table=table, counted=None if self.counted is None else self.counted.of_items(rows))
+        counted = None if self.counted is None else self.counted.of_items(rows)
+        related = None if self.related is None else self.related.shortened(rows)
+        learned = None if self.learned is None else some(self.learned, rows)
+        return replace(self, table=some(self.table, rows), counted=counted, related=related, learned=learned)
 
     def updated(self, histories: Ragged, new: Int64) -> TransitionMemory:
         """After more events, without learning it again; see :func:`recsys.transitions.update.with_events`.
@@ -162,9 +198,14 @@ class TransitionMemory:
                 "only a table of counts that borrows nothing takes events one by one; fit with transitions='counts' "
                 "(--transitions counts), or fit again with these events"
             )
-        table, counted = with_events(self.table, self.counted, self.form, histories, new)
-        return replace(self, table=table, counted=counted)
+        table, counted = with_events(self.alone, self.counted, self.form, histories, new)
+        return replace(self, table=table, counted=counted, learned=None).with_related(self.related)
 
     def described(self) -> dict[str, Any]:
         """The form, the weight and the size, for reports."""
-        return self.form.to_dict() | {"weight": self.weight, "stored": int(self.table.nnz)}
+        found = self.form.to_dict() | {"weight": self.weight, "stored": int(self.table.nnz)}
+        if self.related is not None:
+            found["relations"] = {
+                name: int(one.nnz) for name, one in zip(self.related.names, self.related.tables, strict=True)
+            }
+        return found

@@ -59,7 +59,7 @@ class Scale:
 
     def best(self, sparse: SparseScores) -> tuple[float, Float64]:
         """The best weight of sparse scores, and each user's NDCG@100 with it, float64 (n,)."""
-        unit = self._unit(sparse)
+        unit = self.unit(sparse)
         weights = [unit * one for one in _WEIGHTS]
         gains = self._gains(sparse, weights)
         at = int(np.argmax([one.mean() for one in gains]))
@@ -69,7 +69,7 @@ class Scale:
         """Each user's NDCG@100 with sparse scores of a given weight, float64 (n,)."""
         return self._gains(sparse, [weight])[0]
 
-    def _unit(self, sparse: SparseScores) -> float:
+    def unit(self, sparse: SparseScores) -> float:
         """The weight at which the memory's best item is worth what lies between the towers' best and 100th item."""
         lists = self._best.lists
         filled = np.flatnonzero(lists.lengths > 1)

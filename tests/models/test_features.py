@@ -261,3 +261,20 @@ def test_of_too_many_tokens_those_of_the_most_items_are_kept(caplog: pytest.LogC
         assert TokenVocabulary.of(catalog, [], words=True, most=2).table["token"].to_list() == ["a", "a b"]
     assert "words and categories, the 2 that most items have are read" in caplog.text
     assert TokenVocabulary.of(catalog, [], words=True).table["token"].to_list() == ["a", "a b", "b", "c"]
+
+
+def test_categories_that_are_paths_share_the_strength_of_their_beginnings() -> None:
+    paths = ["Hair > Care > Oils", "Hair>Care > Masks", "Hair > Care > Oils|Skin", "Skin", None, " > "]
+    sets: list[set] = [
+        {"Hair", "Hair > Care", "Hair > Care > Oils"}, {"Hair", "Hair > Care", "Hair > Care > Masks"},
+        {"Hair", "Hair > Care", "Hair > Care > Oils", "Skin"}, {"Skin"}, set(), set(),
+    ]  # fmt: skip
+    vocabulary = TokenVocabulary.of(catalog_of(kind=paths), ["kind"], words=False, paths=" > ")
+    assert [token.removeprefix("kind\0") for token in vocabulary.table["token"]] == [
+        "Hair", "Hair > Care", "Hair > Care > Oils", "Skin",
+    ]  # fmt: skip
+    assert_same_up_to_names(bags_as_lists(vocabulary.bags(catalog_of(kind=paths))), expected_bags(sets))
+    new = vocabulary.bags(catalog_of(kind=["Hair > Dyes"]))
+    assert new.tokens.tolist() == [0]
+    grown = vocabulary.extended(catalog_of(kind=[*paths, "Hair > Dyes", "Hair > Dyes"]))
+    assert grown.table["token"].to_list()[4:] == ["kind\0Hair > Dyes"]

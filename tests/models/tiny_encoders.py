@@ -24,8 +24,8 @@ from tests.conftest import COLOURS, THINGS
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *COLOURS, *THINGS, "a", "and", ".")
 
 
-def save_tokenizer(folder: Path) -> None:
-    """White space between words, [CLS] before and [SEP] after."""
+def save_tokenizer(folder: Path, *, mask: bool = False) -> None:
+    """White space between words, [CLS] before and [SEP] after; ``mask``: the full stop is the mask."""
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -38,13 +38,14 @@ def save_tokenizer(folder: Path) -> None:
         cls_token="[CLS]",
         sep_token="[SEP]",
         model_max_length=32,
+        **({"mask_token": "."} if mask else {}),
     ).save_pretrained(folder)
 
 
-def make_encoder(folder: Path, kind: str = "bert", layers: int = 3) -> Path:
+def make_encoder(folder: Path, kind: str = "bert", layers: int = 3, *, mask: bool = False) -> Path:
     """Save a tiny encoder; its weights are so large that layers matter."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_tokenizer(folder)
+    save_tokenizer(folder, mask=mask)
     sizes: dict[str, Any] = {
         "vocab_size": len(WORDS),
         "hidden_size": 16,

@@ -275,7 +275,8 @@ def _memory(bundle: Bundle, towers: TwoTowerModel, log: Interactions, new: Bool)
     if not towers.fast and (found := relearned_memory(memory, histories, n_items, new)) is not None:
         return found
     alike = alike_of(towers) if memory.form.borrow else None
-    return learn_memory(histories, n_items, memory.form, memory.weight, alike)
+    related = None if memory.related is None else memory.related.extended(n_items)
+    return learn_memory(histories, n_items, memory.form, memory.weight, alike).with_related(related)
 
 
 def _index(bundle: Bundle, towers: TwoTowerModel) -> ItemIndex:
