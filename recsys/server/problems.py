@@ -162,7 +162,7 @@ def _of_validation(error: RequestValidationError) -> Problem:
     unreadable = any(one["type"] == "json_invalid" for one in found)
     messages = dict[str, list[str]]()  # the members of a union each complain
     for one in found:
-        messages.setdefault(_place(one["loc"]), []).append(_message(one))
+        messages.setdefault(_place(_without_kind(one)), []).append(_message(one))
     fields = [FieldProblem(place, ", or ".join(dict.fromkeys(said))[:500]) for place, said in messages.items()]
     status, kind = (400, "unreadable") if unreadable else (422, "invalid")
     more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
@@ -176,6 +176,13 @@ def _message(error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return "there is no such field; /openapi.json lists the fields"
     return str(error["msg"]).replace("Input should", "it should")[:300]
+
+
+def _without_kind(error: dict[str, Any]) -> Sequence[int | str]:
+    """Where it is; each member of a union names its kind behind the field."""
+    place: Sequence[int | str] = error["loc"]
+    kind = len(place) > 2 and place[-1] in ("float", "int", "str", "bool") and error["type"] != "extra_forbidden"
+    return place[:-1] if kind else place
 
 
 def _place(location: Sequence[int | str]) -> str:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 import polars as pl
@@ -69,6 +70,8 @@ def test_an_event_counts_in_the_next_answer_and_once(world: World) -> None:
 
 def test_events_are_refused_one_by_one(world: World) -> None:
     late = int(time.time()) + 10**6
+    odd = world.post("/v1/events", {"events": [{"user_id": "x", "item_id": "i1", "weight": "3"}]}, "events").json()
+    assert odd["detail"] == "body.events[0].weight: it should be a valid number, or it should be a valid integer"
     events = [{"user_id": "x", "item_id": "i1"}, {"user_id": "x", "item_id": "i1", "timestamp": late}]
     answer = world.post("/v1/events", {"events": events}, "events")
     assert (answer.status_code, answer.json()["accepted"], answer.json()["refused"]) == (200, 1, 1)
@@ -319,6 +322,25 @@ def test_a_forgotten_user_is_absent_from_every_answer_and_from_the_store(world: 
     assert "leaver" not in world.log()
     stored = b"".join(file.read_bytes() for file in Path(world.served.settings.storage.db[10:]).parent.iterdir())
     assert b"leaver" not in stored
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "two\nlines\n", "😀", "?x=1#y", "%2e", "e\u0301" * 99, "\u202eleft", " ", "a\r\nHost: x"]
+)
+def test_whoever_can_be_reported_can_be_looked_up_and_forgotten(world: World, name: str) -> None:
+    path = f"/v1/users/{quote(name, safe='')}"
+    answer = world.post("/v1/events", {"events": [{"user_id": name, "item_id": "i3"}]}).json()
+    if name.isspace():
+        assert answer["refused"] == 1
+        return
+    assert world.ask("GET", path).json()["user_id"] == name
+    assert world.recommended(user=name)["fresh_events"] == 1
+    assert world.ask("DELETE", path).json()["interactions"] == 1
+    assert world.ask("GET", path).status_code == 404
+    item = f"/v1/items/{quote(name, safe='')}"
+    assert world.ask("PUT", item, json={"title": "odd"}).json()["item_id"] == name
+    assert name in world.items_of(user="u1", k=100)
+    assert world.ask("DELETE", item).status_code == 200
 
 
 def test_a_history_says_where_each_event_came_from(world: World) -> None:

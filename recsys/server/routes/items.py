@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import Body, Path, Request, Response
 
 from recsys.server.item_changes import Change
+from recsys.server.routes import id_path  # noqa: F401 - how ids are read from paths
 from recsys.server.routes.guarded import bytes_of, needs, recorded, router
 from recsys.server.schemas import LONGEST_ID, Columns, ItemAnswer
 from recsys.server.served import served_by
@@ -16,19 +17,19 @@ routes = router("items")
 ItemId: TypeAlias = Annotated[str, Path(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]*$")]
 
 
-@routes.put("/v1/items/{item_id:path}", response_model=ItemAnswer, openapi_extra=needs("items"))
+@routes.put("/v1/items/{item_id:id}", response_model=ItemAnswer, openapi_extra=needs("items"))
 async def put(item_id: ItemId, body: Annotated[Columns, Body()], request: Request) -> Response:
     """Add an item, or replace all that is known of it."""
     return await _changed(request, item_id, "put", body)
 
 
-@routes.patch("/v1/items/{item_id:path}", response_model=ItemAnswer, openapi_extra=needs("items"))
+@routes.patch("/v1/items/{item_id:id}", response_model=ItemAnswer, openapi_extra=needs("items"))
 async def patch(item_id: ItemId, body: Annotated[Columns, Body()], request: Request) -> Response:
     """Replace some of what is known of an item."""
     return await _changed(request, item_id, "patch", body)
 
 
-@routes.delete("/v1/items/{item_id:path}", response_model=ItemAnswer, openapi_extra=needs("items"))
+@routes.delete("/v1/items/{item_id:id}", response_model=ItemAnswer, openapi_extra=needs("items"))
 async def delete(item_id: ItemId, request: Request) -> Response:
     """Remove an item: no answer has it from now on. Histories keep it, and the model still reads them."""
     return await _changed(request, item_id, "delete", {})

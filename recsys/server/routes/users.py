@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 from fastapi import Path, Query, Request, Response
 
 from recsys.errors import UnknownIdError
+from recsys.server.routes import id_path  # noqa: F401 - how ids are read from paths
 from recsys.server.routes.guarded import bytes_of, needs, recorded, router
 from recsys.server.schemas import LONGEST_ID, ForgottenAnswer, UserAnswer
 from recsys.server.served import served_by
@@ -17,7 +18,7 @@ routes = router("users")
 UserId: TypeAlias = Annotated[str, Path(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00]*$")]
 
 
-@routes.get("/v1/users/{user_id:path}", response_model=UserAnswer, openapi_extra=needs("read"))
+@routes.get("/v1/users/{user_id:id}", response_model=UserAnswer, openapi_extra=needs("read"))
 async def history(
     user_id: UserId,
     request: Request,
@@ -31,7 +32,7 @@ async def history(
     return bytes_of({"user_id": user_id, "history": shown, "length": len(events), "request_id": request.state.request_id})
 
 
-@routes.delete("/v1/users/{user_id:path}", response_model=ForgottenAnswer, openapi_extra=needs("admin"))
+@routes.delete("/v1/users/{user_id:id}", response_model=ForgottenAnswer, openapi_extra=needs("admin"))
 async def forget(user_id: UserId, request: Request) -> Response:
     """Forget a user: their events are removed from the store, and what the bundle holds counts no longer.
 
