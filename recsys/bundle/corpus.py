@@ -24,6 +24,8 @@ from recsys.models.towers import TwoTowerModel
 from recsys.transitions.memory import TransitionMemory
 
 _REMEMBERED = 64
+_MADE = ("typed", "text_index", "searchable", "picture_index", "pictured")
+"""What is made of the items at first use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,17 @@ class Corpus:
         found: Bool = self.towers.text_vectors.any(axis=1) & self.index.alive
         return found
 
+    @cached_property
+    def picture_index(self) -> ItemIndex:
+        """The items' pictures, in the space of their encoder."""
+        return ItemIndex.build(self.towers.picture_vectors)
+
+    @cached_property
+    def pictured(self) -> Bool:
+        """bool (n_items,): the items that are there and have a picture."""
+        found: Bool = self.towers.picture_vectors.any(axis=1) & self.index.alive
+        return found
+
     def read_items(self, frame: pl.DataFrame) -> Catalog:
         """A table of items as a catalogue, its ids and texts made as those of this one; raises as :meth:`with_items`."""
         if ITEM not in frame.columns:
@@ -135,7 +148,7 @@ class Corpus:
         DataError
             An item is there already, an id is null or repeated, or a text column is missing.
         UnsupportedError
-            The model knows items by their ids alone, or reads images.
+            The model knows items by their ids alone, or reads pictures and its bundle holds no image encoder.
         """
         new = self.read_items(frame)
         known = self.items.find_rows(new.items.ids)
@@ -167,9 +180,7 @@ class Corpus:
     def with_transitions(self, transitions: TransitionMemory) -> Corpus:
         """Replace the transition memory; what was made of the items is kept."""
         new = replace(self, transitions=transitions)
-        made: dict[str, Any] = {
-            name: vars(self)[name] for name in ("typed", "text_index", "searchable") if name in vars(self)
-        }
+        made: dict[str, Any] = {name: vars(self)[name] for name in _MADE if name in vars(self)}
         vars(new).update(made | {"_masks": self._masks})
         return new
 

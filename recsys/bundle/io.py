@@ -142,7 +142,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Bundle:
 
 
 def _loaded(told: dict[str, Any], source: Source, device: str) -> Bundle:
-    from recsys.bundle.saved_towers import ENCODER  # noqa: PLC0415
+    from recsys.bundle.saved_towers import ENCODER, IMAGE_ENCODER  # noqa: PLC0415
 
     try:
         bundle = assembled(told, source, device)
@@ -155,7 +155,7 @@ def _loaded(told: dict[str, Any], source: Source, device: str) -> Bundle:
     except (Exception, pl.exceptions.PanicException) as error:  # whatever parts raise that do not belong together
         source.close()
         raise BundleError(f"{source.folder} is not whole: {saved_config.first_line(error)}") from error
-    source.close(keep=lambda name: name.startswith(ENCODER))
+    source.close(keep=lambda name: name.startswith((ENCODER, IMAGE_ENCODER)))
     return bundle
 
 

@@ -18,7 +18,7 @@ from recsys.bundle.corpus import Corpus
 from recsys.bundle.saved_tables import SavedTables
 from recsys.core.device import pick_device
 from recsys.core.id_map import IdMap
-from recsys.core.opened import Source
+from recsys.core.opened import OpenedFile, Source
 from recsys.core.progress import warn
 from recsys.core.ragged import Float32, Ragged
 from recsys.errors import BundleError, EncoderError
@@ -29,11 +29,13 @@ from recsys.models.encoders.proof import prove_reencoding
 from recsys.models.encoders.whitening import Whitening
 from recsys.models.feature_encoder import FeatureEncoder, reads_words
 from recsys.models.group_factors import GroupFactors
+from recsys.models.pictures import Pictures
 from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.transitions import io as transition_files
 
-ENCODER = "encoder/"
+ENCODER, IMAGE_ENCODER = "encoder/", "image_encoder/"
 _VECTORS, _USERS, _MOMENTS = "item_vectors.npy", "checked_users.npy", "optimizer.safetensors"
+_IMAGES = "image_whitening."
 _CHECKED_ROWS, _CHECKED_USERS = 64, 8
 _NEAR = 5e-3
 """Largest difference of a user vector made anew, as a share of its length: what processors may differ by, and no option."""
@@ -45,6 +47,10 @@ def write(bundle: Bundle, target: Path) -> None:
     tensors = {name: np.ascontiguousarray(value.cpu().numpy()) for name, value in towers.net.state_dict().items()}
     if towers.whitening is not None:
         tensors |= {"whitening.mean": towers.whitening.mean, "whitening.matrix": towers.whitening.matrix}
+    if (pictures := towers.pictures) is not None:
+        tensors |= {_IMAGES + "mean": pictures.whitening.mean, _IMAGES + "matrix": pictures.whitening.matrix}
+        if pictures.held is not None:
+            pictures.held.write(target / IMAGE_ENCODER)
     if (scale := numpy_of(towers.net.cold_scale)) != 1.0:  # bundles of older versions know none
         tensors["cold_scale"] = scale
     if towers.net.group_scale is not None:
@@ -115,6 +121,11 @@ def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: st
     whitening = None
     if "whitening.mean" in state:
         whitening = Whitening(state.pop("whitening.mean").numpy(), state.pop("whitening.matrix").numpy())
+    pictures = None
+    if f"{_IMAGES}mean" in state and config.model.images is not None:
+        read = Whitening(state.pop(f"{_IMAGES}mean").numpy(), state.pop(f"{_IMAGES}matrix").numpy())
+        files = _files_below(source, IMAGE_ENCODER)
+        pictures = Pictures(config.model.images, read, HeldEncoder(files, proven=True) if files else None)
     scale, by_group = state.pop("cold_scale", torch.tensor(1.0)), state.pop("group_scale", None)
     has_id = state["items.has_id"]
     if len(has_id) != len(catalog.items):
@@ -127,7 +138,7 @@ def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: st
     except (RuntimeError, KeyError, ValueError) as error:
         raise BundleError(f"{folder}: towers.safetensors does not fit config.json (model): {error}") from error
     device = pick_device(device)
-    encoder = {name.removeprefix(ENCODER): file for name, file in source.files.items() if name.startswith(ENCODER)}
+    encoder = _files_below(source, ENCODER)
     held = HeldEncoder(encoder, proven=True) if encoder and whitening is not None else None
     net = net.to(device).eval()
     return TwoTowerModel(
@@ -142,7 +153,12 @@ def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: st
         moments=tensors_of(source.read(_MOMENTS)) if _MOMENTS in source else None,
         user_features=config.user_features,
         group_factors=GroupFactors.from_record(config.record),
+        pictures=pictures,
     )
+
+
+def _files_below(source: Source, folder: str) -> dict[str, OpenedFile]:
+    return {name.removeprefix(folder): file for name, file in source.files.items() if name.startswith(folder)}
 
 
 def _checked_vectors(source: Source, towers: TwoTowerModel, histories: Ragged) -> Float32:

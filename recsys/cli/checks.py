@@ -93,6 +93,16 @@ def _filters(arguments: Namespace) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def search_options(arguments: Namespace) -> dict[str, Any]:
+    """What ``search`` compares with, and how; texts and pictures together, or neither, are refused."""
+    if bool(arguments.texts) is bool(arguments.pictures):
+        raise ConfigError("search needs TEXT or --pictures FILE, and not both")
+    if arguments.by is not None and arguments.pictures:
+        raise ConfigError("--by is about texts, and --pictures are compared with pictures; leave it out")
+    found = {"pictures": arguments.pictures, "by": arguments.by or "texts"}
+    return found | {"k": arguments.k, "where": arguments.where}
+
+
 def explain_options(arguments: Namespace, history: list[str] | None) -> dict[str, Any]:
     """Whose score ``explain`` explains."""
     if (arguments.user is None) == (history is None):

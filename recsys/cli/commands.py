@@ -97,8 +97,9 @@ def similar(arguments: Namespace) -> Answer:
 
 def search(arguments: Namespace) -> Answer:
     """``recsys search``."""
+    checks.search_options(arguments)
     retriever = _retriever(arguments)
-    found = retriever.search(arguments.texts, k=arguments.k, where=arguments.where)
+    found = retriever.search(arguments.texts or None, **checks.search_options(arguments))
     return answers.found_by_text(retriever.with_titles(found))
 
 

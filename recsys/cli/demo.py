@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from recsys.core.text_table import as_text
 from recsys.data.read import read_catalog, read_interactions
 from recsys.data.split import leave_last_out
 from recsys.data.synthetic.shop import make_shop, write_shop
+from recsys.data.synthetic.shop_pictures import write_pictures
 from recsys.errors import ConfigError
 from recsys.evaluation.evaluate import evaluate
 from recsys.evaluation.protocol import Ranker
@@ -55,7 +57,8 @@ def run(folder: Path, seed: int) -> tuple[str, dict[str, Any]]:
         prove_folder(folder / place)
     begun = time.monotonic()
     log("making a shop")
-    write_shop(make_shop(seed=seed), folder / "data")
+    shop = make_shop(seed=seed)
+    write_shop(replace(shop, items=write_pictures(shop.items, folder / "data" / "pictures")), folder / "data")
     events = read_interactions(folder / "data" / "events.csv")
     catalog = read_catalog(folder / "data" / "items.csv", text=["title", "description", "category"])
     split = leave_last_out(events)

@@ -302,10 +302,18 @@ def build_parser() -> argparse.ArgumentParser:
     _unknown_flag(similar)
 
     search = _command(
-        subs, "search", "find items by a description in words", 'recsys search runs/ml "animated films about toys"'
+        subs,
+        "search",
+        "find items by a description in words, or by a picture",
+        'recsys search runs/ml "animated films about toys"',
     )
     search.add_argument("run_folder", metavar="RUN", help="folder of a bundle")
-    search.add_argument("texts", nargs="+", metavar="TEXT", type=free_text, help="what to look for")
+    search.add_argument("texts", nargs="*", metavar="TEXT", type=free_text, help="what to look for")
+    search.add_argument("--pictures", nargs="+", action=Gather, metavar="FILE", help="image files to look for the like of")
+    search.add_argument(
+        "--by", choices=["texts", "pictures"],
+        help="what of the items a TEXT is compared with; pictures need an image encoder that reads texts (default: texts)",
+    )  # fmt: skip
     search.add_argument("--k", type=int, default=10, help="items per text (default: 10)")
     search.add_argument("--where", metavar="PREDICATE", help="only items for which this holds, as for recommend")
 

@@ -17,7 +17,7 @@ from recsys.data.user_table import UserTable
 from recsys.errors import ConfigError, DataError
 from recsys.models.encoders.finetuned import TextTower
 from recsys.models.encoders.held import HeldEncoder
-from recsys.models.encoders.pretrained import ImageEncoder, TextEncoder, open_encoder
+from recsys.models.encoders.pretrained import TextEncoder, open_encoder
 from recsys.models.encoders.proof import prove_vectors
 from recsys.models.encoders.whitening import Whitening
 from recsys.models.feature_encoder import FeatureEncoder
@@ -29,6 +29,7 @@ from recsys.models.networks.item_tower import ItemTower
 from recsys.models.networks.popularity import Everybody, PopularityTower
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.models.networks.user_tower import UserTower
+from recsys.models.pictures import picture_part
 from recsys.models.towers import TwoTowerModel
 
 
@@ -197,7 +198,12 @@ def fresh_towers(
     with torch.random.fork_rng():
         text = None if options.encoder is None else text_part(options, catalog, device)
         reader = feature_reader(options, catalog)
-        content = item_content(options, catalog, None if text is None else text.vectors, reader, device)
+        seen = None
+        if options.images is not None and options.image_encoder is not None:
+            seen = picture_part(options.images, options.image_encoder, catalog, options.text_dim, device)
+        content = item_content(
+            catalog, reader, None if text is None else text.vectors, None if seen is None else seen.vectors
+        )
         tell_items_of_nothing(content, torch.from_numpy(known & options.use_ids), catalog.items.ids)
         torch.manual_seed(seed)
         trained = None if text is None else text_tower(options, catalog, text, device)
@@ -214,6 +220,7 @@ def fresh_towers(
         user_codes=codes,
         reader=reader,
         user_features=() if users is None else users.features,
+        pictures=None if seen is None else seen.pictures,
     )
 
 
@@ -292,23 +299,22 @@ def feature_reader(options: ModelConfig, catalog: Catalog) -> FeatureEncoder:
 
 
 def item_content(
-    options: ModelConfig, catalog: Catalog, text: torch.Tensor | None, reader: FeatureEncoder, device: str
+    catalog: Catalog, reader: FeatureEncoder, text: torch.Tensor | None, images: torch.Tensor | None
 ) -> ItemContent:
     """What the item tower reads beside ids.
 
     Parameters
     ----------
-    options : ModelConfig
     catalog : Catalog
+    reader : FeatureEncoder
     text : float32 (n_items, T) or None
         As :func:`text_part` gives it.
-    reader : FeatureEncoder
-    device : str
-        Where images are encoded.
+    images : float32 (n_items, I) or None
+        As :func:`recsys.models.pictures.picture_part` gives it.
     """
     return ItemContent(
         text=text,
-        images=None if options.images is None else image_vectors(options, catalog, device),
+        images=images,
         numbers=None if reader.scales is None else reader.scales.table(catalog),
         bags=None if reader.tokens is None else reader.tokens.bags(catalog),
     )
@@ -334,34 +340,3 @@ def whitened(encoded: Float32, values: pl.Series, dim: int) -> tuple[Whitening, 
     known = values.drop_nulls()
     whitening = Whitening.fit(encoded[known.is_first_distinct().to_numpy()], dim)
     return whitening, torch.from_numpy(whitening.table(encoded, values.is_not_null().to_numpy()))
-
-
-def image_vectors(options: ModelConfig, catalog: Catalog, device: str) -> torch.Tensor:
-    """float32 (n_items, I): whitened vectors of the items' images, zeros without one.
-
-    Raises
-    ------
-    ConfigError
-        The catalogue has no such column.
-    DataError
-        It names no file, or one that is not there.
-    EncoderError
-        The encoder cannot be found, loaded, or read a file.
-    """
-    assert options.images is not None and options.image_encoder is not None  # noqa: S101, PT018 - ModelConfig checks it
-    files = image_files(catalog, options.images)
-    encoded = ImageEncoder(open_encoder(options.image_encoder), device).encode_cached(files.drop_nulls())
-    prove_vectors(files.drop_nulls(), encoded, "images")
-    return whitened(encoded, files, options.text_dim)[1]
-
-
-def image_files(catalog: Catalog, column: str) -> pl.Series:
-    """Paths of image files, null where an item has none."""
-    files = catalog.column(column).cast(pl.String)
-    files = files.set(files.str.strip_chars() == "", None)
-    absent = [file for file in files.drop_nulls().unique(maintain_order=True) if not Path(file).is_file()]
-    if absent:
-        raise DataError(f"{len(absent)} files of the catalogue's column {column!r} are not there, such as {absent[0]}")
-    if files.null_count() == len(files):
-        raise DataError(f"the catalogue's column {column!r} names no image file; leave out images")
-    return files

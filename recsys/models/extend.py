@@ -42,13 +42,11 @@ def extended(towers: TwoTowerModel, catalog: Catalog, rows: Int32, reader: Featu
     Raises
     ------
     UnsupportedError
-        The towers know items by their ids alone, or read images.
+        The towers know items by their ids alone, or were saved without the image encoder that they read pictures with.
     """
     tower = towers.net.items
     if not tower.has_content:
         raise UnsupportedError("this model knows items by their ids alone; fit it with text, words, categories or numbers")
-    if tower.project_images is not None:
-        raise UnsupportedError("this model reads images; new items need another fit")
     where = torch.from_numpy(rows.astype(np.int64)).to(tower.has_id.device)
     before = towers.tables or ItemTables.of(towers.table, towers.item_vectors)
     tables = _Grown(where, tower.n_items, before.inputs, {})
@@ -170,22 +168,25 @@ def _with_content(
     numbers = None if made.numbers is None else tables.table("numbers", tower.numbers, made.numbers)
     bags = None if made.bags is None or tower.bags is None else _with_bags(tower.bags, made.bags, tables)
     ids = None if tower.id is None else tables.table("id", tower.id.weight.detach(), None)
+    images = None if made.images is None else tables.table("images", tower.images, made.images)
     has_id = tables.table("has_id", tower.has_id, None)
-    return tower.with_rows(ItemContent(text=text, numbers=numbers, bags=bags), has_id, ids)
+    return tower.with_rows(ItemContent(text=text, images=images, numbers=numbers, bags=bags), has_id, ids)
 
 
 def _content_of(tower: ItemTower, towers: TwoTowerModel, few: Catalog, reader: FeatureEncoder) -> ItemContent:
     """What the tower reads of the items of a small catalogue."""
-    text = numbers = bags = None
+    text = images = numbers = bags = None
     if tower.project is not None:
         text = whitened_texts(towers, few)
+    if tower.project_images is not None:
+        images = towers.readable_pictures().table(few, towers.device)
     if tower.project_numbers is not None:
         assert reader.scales is not None  # noqa: S101 - read from the same options
         numbers = reader.scales.table(few)
     if tower.bags is not None:
         assert reader.tokens is not None  # noqa: S101 - read from the same options
         bags = reader.tokens.bags(few)
-    return ItemContent(text=text, numbers=numbers, bags=bags)
+    return ItemContent(text=text, images=images, numbers=numbers, bags=bags)
 
 
 def whitened_texts(towers: TwoTowerModel, few: Catalog) -> Tensor:

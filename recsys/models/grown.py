@@ -71,7 +71,7 @@ def grown(towers: TwoTowerModel, config: ModelConfig, growth: Growth) -> TwoTowe
     Raises
     ------
     UnsupportedError
-        There are new items, and the towers read images.
+        There are new items, and the towers read pictures with an encoder that their bundle does not hold.
     """
     items, device = growth.catalog.items, towers.device
     if towers.fast:
@@ -116,16 +116,17 @@ def grown(towers: TwoTowerModel, config: ModelConfig, growth: Growth) -> TwoTowe
 
 
 def check_growth(towers: TwoTowerModel, n_new: int) -> None:
-    """Refuse new items of a model that reads images.
+    """Refuse new items of a model that reads pictures with an encoder that its bundle does not hold.
 
     Raises
     ------
     UnsupportedError
         It is one.
     """
-    if n_new and not towers.fast and towers.net.items.project_images is not None:
+    if n_new and not towers.fast and towers.net.items.project_images is not None and towers.pictures is None:
         raise UnsupportedError(
-            f"this model reads images, and {n_new:,} items of the new log or catalogue are new to it; fit again with them"
+            f"this model reads images, its bundle holds no image encoder, and {n_new:,} items of the new log or catalogue "
+            "are new to it; fit again with them"
         )
 
 
@@ -189,6 +190,10 @@ def _grow_content(state: dict[str, Tensor], towers: TwoTowerModel, growth: Growt
         state["items.text"] = torch.empty(len(catalog), 0)
     if tower.project_images is not None:
         state["items.images"] = _longer(state["items.images"], n_new)
+        if n_new:
+            fresh = catalog.items.to_ids(np.arange(tower.n_items, len(catalog), dtype=np.int32))
+            made = catalog.aligned(type(catalog.items)(fresh, catalog.items.kind))
+            state["items.images"][tower.n_items :] = towers.readable_pictures().table(made, towers.device)
     if tower.project_numbers is not None:
         assert reader.scales is not None  # noqa: S101 - read from the same options
         state["items.numbers"] = reader.scales.table(catalog)

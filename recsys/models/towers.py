@@ -31,10 +31,11 @@ from recsys.models.networks.context import Context, Padding, collate, request_ti
 from recsys.models.networks.item_tower import NO_TEXT
 from recsys.models.networks.popularity import PopularityTower
 from recsys.models.networks.two_tower import TwoTowerNetwork
+from recsys.models.pictures import NO_PICTURES, Pictures
 
 FAST_NAME = "fast model"
 _BLOCK_TOKENS = 16_384
-_REMADE = ("vectors", "dense", "text_vectors", "encoder")
+_REMADE = ("vectors", "dense", "text_vectors", "picture_vectors", "encoder")
 _NO_ENCODER = (
     "this model was saved without its text encoder, as nothing proved it to be the right one; fit again to read text"
 )
@@ -186,6 +187,8 @@ class TwoTowerModel:
         What ``user_codes`` mean; empty without any, and in bundles of older versions.
     group_factors : GroupFactors or None
         What the scores of groups of items are multiplied by, as the network does; None: there are no floors of exposure.
+    pictures : Pictures or None
+        How pictures of items are read; None where the model reads none, and in bundles of older versions.
     """
 
     net: TwoTowerNetwork
@@ -201,6 +204,7 @@ class TwoTowerModel:
     moments: dict[str, Tensor] | None = field(default=None, repr=False)
     user_features: tuple[UserFeature, ...] = ()
     group_factors: GroupFactors | None = None
+    pictures: Pictures | None = None
 
     @property
     def name(self) -> str:
@@ -274,6 +278,30 @@ class TwoTowerModel:
         whitening = self._whitening()
         whitened = numpy_of(self.net.items.text)
         return _unit(whitening.undo(whitened)) * whitened.any(axis=1, keepdims=True)
+
+    def readable_pictures(self) -> Pictures:
+        """How pictures are read.
+
+        Raises
+        ------
+        UnsupportedError
+            The model reads none, or was saved by an older version.
+        """
+        self.check_vectors("search by pictures")
+        if self.pictures is None:
+            raise UnsupportedError(NO_PICTURES)
+        return self.pictures
+
+    @cached_property
+    def picture_vectors(self) -> Float32:
+        """float32 (n_items, E): the items' pictures in the encoder's own space, of unit length; zeros without one.
+
+        Raises
+        ------
+        UnsupportedError
+            The model reads no pictures.
+        """
+        return self.readable_pictures().undone(self.net.items.images)
 
     @cached_property
     def encoder(self) -> TextEncoder:

@@ -17,7 +17,8 @@ from recsys.server.asks import ExplainAsk, Explained, Listed, Reason, SearchAsk,
 from recsys.server.histories import Stored
 from recsys.server.persons import persons_of
 from recsys.serving.explain import broken_down, explained
-from recsys.serving.nearest import items_like, nearest_items
+from recsys.serving.nearest import nearest_items
+from recsys.serving.nearest import searched as items_found
 from recsys.serving.people import LeftOut
 from recsys.serving.request import Request
 from recsys.serving.request_arguments import RawId, known_rows, single
@@ -61,7 +62,7 @@ def searched(state: State, asks: Sequence[SearchAsk]) -> list[Listed | RecsysErr
     """
     texts = list(dict.fromkeys(ask.text for ask in asks if ask.text.strip()))
     try:
-        frame = items_like(state.bundle, texts or asks[0].text, check_k(asks[0].k), asks[0].where)
+        frame = items_found(state.bundle, texts or asks[0].text, None, check_k(asks[0].k), asks[0].where, "texts")
     except RecsysError as error:
         return [error] * len(asks)
     lists, blank = _lists(state, frame, ITEM), DataError("a search text is blank")

@@ -1,8 +1,9 @@
-"""The items nearest to items or to a text, and the users nearest to users."""
+"""The items nearest to items, to a text or to a picture, and the users nearest to users."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import PurePath
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 
 from recsys.bundle.contents import Bundle
 from recsys.bundle.corpus import Corpus
-from recsys.core.arguments import choice
+from recsys.core.arguments import choice, listed
 from recsys.core.progress import warn
 from recsys.core.ragged import Bool, Int32, Ragged
 from recsys.core.ranking import Ranked, ranked_pairs
@@ -24,6 +25,9 @@ from recsys.serving.request_arguments import RawIds, Unknown, known_rows, search
 
 Similarity: TypeAlias = Literal["vectors", "transitions"]
 """What makes items similar: near vectors, or that one came next after the other."""
+SearchedBy: TypeAlias = Literal["texts", "pictures"]
+"""What of the items a text is compared with."""
+Files: TypeAlias = str | PurePath | Sequence[str | PurePath]
 
 
 def nearest_items(
@@ -61,13 +65,36 @@ def _following(corpus: Corpus, rows: Int32, k: int, eligible: Bool | None) -> Ra
     return ranked_pairs(owners[kept], following[kept].astype(np.int64), found.scores[kept], len(rows), k)
 
 
-def items_like(bundle: Bundle, texts: str | Sequence[str], k: int, where: str | pl.Expr | None) -> pl.DataFrame:
-    """The items whose texts are nearest to free texts; see :meth:`Retriever.search`."""
-    corpus, queries = bundle.corpus, search_texts(texts)
-    vectors = corpus.towers.query_vectors(queries)
-    eligible = corpus.searchable if where is None else corpus.searchable & corpus.matching(where)
-    ranked = corpus.text_index.search(vectors, k, eligible=eligible)
+def searched(
+    bundle: Bundle,
+    texts: str | Sequence[str] | None,
+    pictures: Files | None,
+    k: int,
+    where: str | pl.Expr | None,
+    by: SearchedBy,
+) -> pl.DataFrame:
+    """The items that texts or pictures are nearest to; see :meth:`Retriever.search`."""
+    choice(by, "by", get_args(SearchedBy))
+    if (texts is None) is (pictures is None):
+        raise ConfigError("search needs texts or pictures=, and not both")
+    corpus, towers = bundle.corpus, bundle.towers
+    if pictures is not None or by == "pictures":
+        read = towers.readable_pictures()
+        queries = search_texts(texts) if pictures is None else _file_names(pictures)
+        vectors = (read.of_texts if pictures is None else read.of_files)(queries, towers.device)
+        index, known = corpus.picture_index, corpus.pictured
+    else:
+        queries = search_texts(texts)
+        vectors, index, known = towers.query_vectors(queries), corpus.text_index, corpus.searchable
+    ranked = index.search(vectors, k, eligible=known if where is None else known & corpus.matching(where))
     return frame_of(ranked, pl.Series(QUERY, queries), corpus.items, ITEM)
+
+
+def _file_names(files: Files) -> list[str]:
+    found = [files] if isinstance(files, str | PurePath) else listed(files, "pictures", "files")
+    if not found or not all(isinstance(one, str | PurePath) for one in found):
+        raise ConfigError("pictures must be the name of a file, or a list of names")
+    return [str(one) for one in found]
 
 
 def nearest_users(

@@ -32,7 +32,7 @@ from recsys.models.towers import TwoTowerModel
 from recsys.serving.answer import Answered, answer, scored
 from recsys.serving.explain import broken_down, explained
 from recsys.serving.frames import Output, as_output
-from recsys.serving.nearest import Similarity, items_like, nearest_items, nearest_users, users_index
+from recsys.serving.nearest import Files, SearchedBy, Similarity, nearest_items, nearest_users, searched, users_index
 from recsys.serving.people import LeftOut
 from recsys.serving.ranking import rank
 from recsys.serving.request import OnePerson, Request, about_item
@@ -356,24 +356,24 @@ class Retriever:
         index = partial(self._remembered, "users_index", bundle.towers, lambda: users_index(bundle))
         return nearest_users(bundle, users, k, index, unknown)
 
-    def search(self, texts: str | Sequence[str], *, k: int = 10, where: str | pl.Expr | None = None) -> pl.DataFrame:
-        """Items that free text describes: the item tower's text encoder compares it with the items' own texts.
+    def search(
+        self, texts: str | Sequence[str] | None = None, *, pictures: Files | None = None, k: int = 10,
+        where: str | pl.Expr | None = None, by: SearchedBy = "texts",
+    ) -> pl.DataFrame:  # fmt: skip
+        """Items that free text describes, or whose pictures are like those in files.
 
-        Items without a text are never found.
-
-        Returns
-        -------
-        DataFrame
-            ``query`` (the text), ``item_id``, ``score`` (cosine), ``rank``.
+        The text encoder compares texts with the items' own; with ``by="pictures"`` an image encoder that reads texts too,
+        such as CLIP, compares them with the items' pictures. Items without a text, or a picture, are never found. Gives
+        ``query`` (the text or the file), ``item_id``, ``score`` (cosine), ``rank``.
 
         Raises
         ------
         UnsupportedError
-            The model was trained without text.
+            The model was trained without text, or without pictures.
         DataError, ConfigError
-            A text is blank, or the list is empty; k is below 1.
+            A text is blank, a file no picture, or the list empty; k is below 1; not one of texts and pictures.
         """
-        return items_like(self._state(), texts, check_k(k), where)
+        return searched(self._state(), texts, pictures, check_k(k), where, by)
 
     def with_titles(self, frame: pl.DataFrame, column: str = ITEM) -> pl.DataFrame:
         """The same frame with the title of each item in ``column`` beside it, for people to read."""
@@ -423,7 +423,7 @@ class Retriever:
         DataError
             An item is already known, an id is null or repeated, or a column does not fit.
         UnsupportedError
-            The model knows items by their ids alone, or reads images.
+            The model knows items by their ids alone, or reads pictures and its bundle holds no image encoder.
         """
         self._change(Bundle.with_items, item_frame(frame))
 

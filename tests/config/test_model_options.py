@@ -16,7 +16,7 @@ from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split, leave_last_out
 from recsys.data.user_table import UserTable
-from recsys.errors import ConfigError, DataError, EncoderError
+from recsys.errors import ConfigError, DataError
 from recsys.models.encoders.pretrained import TextEncoder
 from recsys.models.features import Standardiser, TokenVocabulary
 from recsys.serving.retriever import Retriever
@@ -214,12 +214,10 @@ def test_images_that_cannot_be_read_are_named(split: Split, catalog: Catalog, tm
         model.fit(split.train, bad, training=QUICK)
 
     clip = make_clip(tmp_path / "clip")
-    with pytest.raises(
-        DataError, match=r"32 files of the catalogue's column 'picture' are not there, such as nowhere\d+\.png"
-    ):
+    with pytest.raises(DataError, match="'picture' names no image file that is there"):
         ask(catalog.columns.with_columns(picture=pl.Series([f"nowhere{i}.png" for i in range(32)])))
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(EncoderError, match=r"clip cannot read the images .*text\.png"):
+    with pytest.raises(DataError, match="none of the files of the catalogue's column 'picture' is a picture"):
         ask(catalog.columns.with_columns(picture=pl.lit(str(tmp_path / "text.png"))))
     with pytest.raises(DataError, match="'picture' names no image file"):
         ask(catalog.columns.with_columns(picture=pl.lit(None, dtype=pl.String)))

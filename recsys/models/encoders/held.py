@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recsys.core.opened import OpenedFile
 from recsys.errors import DamagedError, EncoderError
 from recsys.models.encoders.folder import encoder_files
-from recsys.models.encoders.pretrained import TextEncoder
+from recsys.models.encoders.pretrained import ImageEncoder, TextEncoder
+
+_Encoder = TypeVar("_Encoder", bound=TextEncoder)
 
 
 @dataclass(eq=False)
@@ -92,10 +94,17 @@ class HeldEncoder:
         EncoderError
             A held file was changed in place, or no encoder rises from them.
         """
+        return self._opened(device, TextEncoder)
+
+    def opened_images(self, device: str) -> ImageEncoder:
+        """The same of an encoder that reads pictures."""
+        return self._opened(device, ImageEncoder)
+
+    def _opened(self, device: str, kind: type[_Encoder]) -> _Encoder:
         encoder = self._loaded.get(device)
-        if encoder is None:
+        if not isinstance(encoder, kind):
             with self.laid_out() as folder:
-                encoder = TextEncoder(folder, device)
+                encoder = kind(folder, device)
                 encoder.load()
             self._loaded[device] = encoder
         return encoder

