@@ -23,6 +23,14 @@ from recsys.transitions.borrow import MOST_ITEMS, Alike
 from recsys.transitions.choose import learn_memory
 from recsys.transitions.memory import TransitionMemory
 
+_UPDATED = (
+    "an update leaves rows of the memory as they are that its events do not touch: all are learned anew from the events "
+    "of those who stay, so that scores of others change a little for that too"
+)
+_OTHER = (
+    "the transition memory was not learned from the events that the bundle tells of alone: it is learned anew from those "
+    "of the users who stay, so that scores of others may change for more reasons than that"
+)
 SINCE_TRAINING = "forgotten_since_training"
 """In the data of a bundle's manifest: how many people are in the weights, and nowhere else any more."""
 _NEAR = 1e-3
@@ -130,10 +138,7 @@ def _corpus(bundle: Bundle, smaller: Bundle, left: Int32) -> tuple[Corpus, bool 
             reproduced = _alike(_learned(memory, corpus, before.histories), memory)
             memory = _learned(memory, corpus, after.histories)
             if not reproduced:
-                warn(
-                    "the transition memory was not learned from the events that the bundle tells of alone: it is learned "
-                    "anew from those of the users who stay, so that scores of others may change for more reasons than that"
-                )
+                warn(_UPDATED if bundle.lineage else _OTHER)
         if towers.fast:
             towers, index = _recounted(towers, corpus, after)
     towers.reader = corpus.encoder

@@ -59,7 +59,7 @@ class DayBounds:
     longest_gap: float = 3.0
     """Pause before the first new event, as a multiple of the usual one, or two days if that is more: a day was left out."""
 
-    longest_silence: float = 1.5
+    longest_silence: float = 1.2
     """Pause after the last new event, as a multiple of the longest usual one, or three hours if that is more: a load broke
     off.
     """

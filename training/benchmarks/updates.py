@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/updates"), help="folder of the bundles")
     parser.add_argument("--by", choices=("order", "time"), help="how windows are cut (default: as above)")
     parser.add_argument("--cells", nargs="*", default=list(CELLS), help="some of the cells; none: make the table alone")
+    parser.add_argument(
+        "--windows", type=int, nargs="+", choices=SPREAD, default=SPREAD, help="of the cells but updates (default: all)"
+    )
     parser.add_argument("--label", default="update", help="name of the row of updates with --set")
     parser.add_argument("--set", nargs="+", default=[], metavar="OPTION=VALUE", help="options of the update")
     arguments = parser.parse_args()
@@ -86,7 +89,7 @@ def main() -> None:
         name = data if (by == "time") == (data == "ml-latest-small") else f"{data}-{by}"
         chosen = dict(one.split("=", 1) for one in arguments.set)
         run = Run(arguments, name, load(arguments.data, by), {key: float(value) for key, value in chosen.items()})
-        run.all(arguments.cells)
+        run.all(arguments.cells, arguments.windows)
     write_tables(arguments.out)
 
 
@@ -121,10 +124,10 @@ class Run:
         self.user_window = np.full(len(self.log.users), WINDOWS + 1)
         np.minimum.at(self.user_window, self.log.histories.list_index(), self.number)
 
-    def all(self, cells: list[str]) -> None:
-        """Every cell of every window."""
+    def all(self, cells: list[str], windows: Sequence[int]) -> None:
+        """Every cell of these windows; updates of every window, since one begins from the other."""
         for name in cells:
-            for window in range(1, WINDOWS) if name == "update" else SPREAD:
+            for window in range(1, WINDOWS) if name == "update" else windows:
                 label = self.label if name == "update" else name
                 file = cell_file(self.cells, f"{label} {window}")
                 if file.is_file() and (name != "update" or (self.work / f"{label}-{window}").is_dir()):
