@@ -21,7 +21,7 @@ from recsys.errors import BundleError, DamagedError, DataError, DependencyError
 if TYPE_CHECKING:
     from recsys.bundle.contents import Bundle
 
-_FIGURES, CARD = "report.json", "MODEL_CARD.md"
+_FIGURES, CARD, _COMPRESSION = "report.json", "MODEL_CARD.md", "compression.json"
 
 
 def save(
@@ -49,7 +49,7 @@ def save(
     extras : dict, optional
         Name → text of more files to keep in the bundle, such as :func:`recsys.report.bundle_files` makes.
     like : path, optional
-        An older bundle of the same model, whose metrics, report and card are taken over.
+        An older bundle of the same model, whose metrics, report, card and evidence of a compression are taken over.
     held : Held, optional
         The lock of ``folder`` (:func:`recsys.core.files.exclusive`), if the caller has held it since loading.
 
@@ -85,10 +85,10 @@ def save(
 
 
 def _taken_over(like: Path, target: Path) -> dict[str, Any]:
-    """Copy report and card of an older bundle, both of one version; returns its metrics."""
+    """Copy report, card and what a compression found of an older bundle, all of one version; returns its metrics."""
 
     def read(told: dict[str, Any], source: Source) -> dict[str, Any]:
-        for name in (_FIGURES, CARD):
+        for name in (_FIGURES, CARD, _COMPRESSION):
             if name in source:
                 source.files[name].copy(target / name)
         source.close()

@@ -14,6 +14,8 @@ import scipy.sparse as sp
 from safetensors.numpy import load_file, save_file
 
 from recsys.bundle.contents import Bundle
+from recsys.compression.words import with_few_words
+from recsys.core.progress import log
 from recsys.errors import UnsupportedError
 from recsys.index.exact.storage import Precision
 from recsys.index.item_index import ItemIndex
@@ -51,6 +53,12 @@ def steps_for(bundle: Bundle) -> list[Step]:
         found.append(Step("optimiser", "without moments", _without_moments))
     if towers.held_encoder is not None:
         found.append(Step("text encoder", "weights in float16", _half_encoder))
+        try:
+            texts = bundle.catalog.texts.drop_nulls().unique(maintain_order=True).to_list()
+            few = with_few_words(towers.held_encoder, texts, towers.device)
+            found.append(Step("text encoder", "float16, without words that no text needs", _half_of(few)))
+        except UnsupportedError as error:
+            log(f"not tried: {error}")
     memory = bundle.corpus.transitions
     if memory is not None:
         longest = int(np.diff(memory.alone.indptr).max(initial=0))
@@ -69,6 +77,14 @@ def steps_for(bundle: Bundle) -> list[Step]:
 
 def _without_moments(bundle: Bundle) -> Bundle:
     return replace(bundle, corpus=replace(bundle.corpus, towers=replace(bundle.towers, moments=None)))
+
+
+def _half_of(held: HeldEncoder) -> Callable[[Bundle], Bundle]:
+    def change(bundle: Bundle) -> Bundle:
+        towers = replace(bundle.towers, held_encoder=held)
+        return _half_encoder(replace(bundle, corpus=replace(bundle.corpus, towers=towers)))
+
+    return change
 
 
 def _half_encoder(bundle: Bundle) -> Bundle:

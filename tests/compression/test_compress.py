@@ -116,6 +116,8 @@ def test_the_command_writes_a_bundle_its_evidence_and_a_page(
     smaller = Retriever(load(out))
     assert smaller.search("a red car").height == 10
     assert sum(file.stat().st_size for file in out.rglob("*")) < sum(file.stat().st_size for file in run.rglob("*"))
+    assert main(["index", str(out), "--remove", "i3"]) == 0
+    assert json.loads((out / EVIDENCE).read_text()) == evidence  # a change of items keeps what was found
     with pytest.raises(DataError, match="already holds something"):
         compress_bundle(run, out)
     with pytest.raises(DataError, match="is the bundle itself"):
