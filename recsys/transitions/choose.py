@@ -101,22 +101,23 @@ def choose(
     trial = _Trial(_some(train), n_items, asked, weight, alike)
     decays = _DECAYS if ordered else (np.inf,)
     forms = [Form("counts", decay, window_of(decay), entries=entries) for decay in decays]
-    best = max((trial.of(form) for form in forms), key=lambda one: one.ndcg)
+    best = trial.best(forms)
     if kind != "counts":
         around = [decay for decay in _DECAYS if 0.5 <= decay / best.form.decay <= 2] or [np.inf]
         ridge = [replace(best.form, kind="ridge", decay=decay, window=window_of(decay)) for decay in around]
-        first = max((trial.of(form) for form in ridge), key=lambda one: one.ndcg)
+        first = trial.best(ridge)
         for value in _REGULARISATIONS:
-            other = trial.of(replace(first.form, regularisation=value))
-            first = other if really_better(other.gains, first.gains) else first
+            first = trial.better(first, replace(first.form, regularisation=value))
         best = best if kind == "auto" and really_better(best.gains, first.gains) else first
     for value in () if alike is None else _BORROWED:
-        other = trial.of(replace(best.form, borrow=value))
-        best = other if really_better(other.gains, best.gains) else best
+        best = trial.better(best, replace(best.form, borrow=value))
     alone = float(trial.alone.mean())
     if best.ndcg <= alone:
         return Choice(None, alone, alone, trial.tried)
-    memory = learn_memory(train, n_items, best.form, best.weight, alike)
+    if trial.train is train and best.form in trial.made:
+        memory = replace(trial.made[best.form], weight=best.weight)
+    else:
+        memory = learn_memory(train, n_items, best.form, best.weight, alike)
     return Choice(memory, alone, best.ndcg, trial.tried)
 
 
@@ -146,14 +147,17 @@ def relearned_memory(memory: TransitionMemory, histories: Ragged, n_items: int, 
 def learn_memory(train: Ragged, n_items: int, form: Form, weight: float, alike: Alike | None = None) -> TransitionMemory:
     """The memory of a form, with what items of few events borrow from items of like text if the form says so."""
     sums = pair_sums(train, n_items, form.window, form.decay)
-    table = _table(sums, form, alike, np.bincount(train.rows, minlength=n_items))
+    return _memory(learn_from(sums, form), sums, form, weight, alike, np.bincount(train.rows, minlength=n_items))
+
+
+def _memory(
+    table: Matrix, sums: PairSums, form: Form, weight: float, alike: Alike | None, counts: Int64
+) -> TransitionMemory:
+    """Of a table learned from these sums, before anything is borrowed."""
+    if alike is not None and form.borrow:
+        table = borrowed(table, alike, counts, form.borrow, form.entries)
     takes_events = form.kind == "counts" and not form.borrow
     return TransitionMemory(table, form, weight, Counted(sums.squares, sums.targets) if takes_events else None)
-
-
-def _table(sums: PairSums, form: Form, alike: Alike | None, counts: Int64) -> Matrix:
-    table = learn_from(sums, form)
-    return borrowed(table, alike, counts, form.borrow, form.entries) if alike is not None and form.borrow else table
 
 
 def _some(train: Ragged) -> Ragged:
@@ -166,22 +170,46 @@ def _some(train: Ragged) -> Ragged:
 
 
 class _Trial:
-    """Judges forms on the same users, beside the same best items of the towers."""
+    """Judges forms on the same users, beside the same best items of the towers.
+
+    ``made`` holds the memories of the best form, with and without what it borrows: they are not learned twice.
+    """
 
     def __init__(self, train: Ragged, n_items: int, asked: Asked, weight: float | None, alike: Alike | None) -> None:
         self.train, self.n_items, self.asked, self.weight, self.alike = train, n_items, asked, weight, alike
         self._counts = np.bincount(train.rows, minlength=n_items)
         self.tried: list[Tried] = []
+        self.made: dict[Form, TransitionMemory] = {}
         self._sums: tuple[tuple[int, float], PairSums] | None = None
         self._scale = Scale(asked, n_items)
         self.alone = self._scale.alone
+
+    def best(self, forms: list[Form]) -> Tried:
+        """The form with the highest mean."""
+        found = self.of(forms[0])
+        for form in forms[1:]:
+            other = self.of(form)
+            found = self._kept(other if other.ndcg > found.ndcg else found)
+        return found
+
+    def better(self, found: Tried, form: Form) -> Tried:
+        """Another form where it is really better, else the one that was found."""
+        other = self.of(form)
+        return self._kept(other if really_better(other.gains, found.gains) else found)
+
+    def _kept(self, found: Tried) -> Tried:
+        wanted = found.form, replace(found.form, borrow=0.0)
+        self.made = {form: memory for form, memory in self.made.items() if form in wanted}
+        return found
 
     def of(self, form: Form) -> Tried:
         """Learn a table, and find its best weight."""
         key = (form.window, form.decay)
         if self._sums is None or self._sums[0] != key:
             self._sums = key, pair_sums(self.train, self.n_items, *key)
-        memory = TransitionMemory(_table(self._sums[1], form, self.alike, self._counts), form, weight=1.0)
+        plain = self.made.get(replace(form, borrow=0.0))
+        table = learn_from(self._sums[1], form) if plain is None else plain.table
+        memory = self.made[form] = _memory(table, self._sums[1], form, 1.0, self.alike, self._counts)
         sparse = memory.scores(self.asked.histories)
         if self.weight is None:
             weight, gains = self._scale.best(sparse)

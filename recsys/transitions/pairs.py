@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
-from recsys.core.ragged import Float32, Int32, Int64, Ragged
+from recsys.core.ragged import Float32, Int32, Int64, Ragged, ragged_positions
 from recsys.transitions.decay import ages, decays
 
 Matrix: TypeAlias = "sp.csr_matrix[np.float32]"
 
-_PAIRS_AT_ONCE = 30_000_000
+_PAIRS_AT_ONCE = 20_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,81 +88,93 @@ def _without_order(histories: Ragged, n_items: int) -> PairSums:
 
 @dataclass(frozen=True, eq=False)
 class _Positions:
-    """The events of histories in one row: the item of each, int32 (n,), and how many come after it, int64 (n,)."""
+    """The events of histories in one row: the item of each, int32 (n,), and how many come before and after, int64 (n,)."""
 
     rows: Int32
+    before: Int64
     left: Int64
 
     @classmethod
     def of(cls, histories: Ragged) -> _Positions:
-        return cls(histories.rows, ages(histories))
-
-    def earlier(self, distance: int) -> Int64:
-        """int64 (m,): the events that another one follows at this distance within the history."""
-        return np.flatnonzero(self.left[: max(len(self.rows) - distance, 0)] >= distance)
+        left = ages(histories)
+        return cls(histories.rows, np.repeat(histories.lengths - 1, histories.lengths) - left, left)
 
 
 def _cross(events: _Positions, n_items: int, window: int, decay: float) -> Matrix:
-    weights, sums = decays(window, decay), _Adder(n_items)
-    for distance in range(1, window + 1):
-        first = events.earlier(distance)
-        sums.add(events.rows[first], events.rows[first + distance], np.full(len(first), weights[distance - 1]))
-    return sums.total()
-
-
-def _together(events: _Positions, window: int, decay: float, distance: int) -> tuple[Int64, Float32]:
-    """Events that are in some x_t with the one at this distance after them, and what the pair adds to ``Σ x_t x_tᵀ``.
-
-    The pair is together in x_t for M + 1 values of t, the newer event of age 0 to M, and so adds
-    ``exp(−distance / decay) · Σ_{m ≤ M} exp(−2m / decay)``.
-    """
-    up_to = np.exp(-2 * np.arange(window) / decay).cumsum()
-    first = events.earlier(distance)
-    first = first[events.left[first] > distance]  # the newer one of the pair has a next event
-    most = np.minimum(window - 1 - distance, events.left[first + distance] - 1)
-    return first, (np.exp(-distance / decay) * up_to[most]).astype(np.float32)
+    weights = decays(window, decay)
+    after = np.flatnonzero(events.before)
+    reach = np.minimum(events.before[after], window)
+    found = _pairs(events, n_items, after, reach, 1, lambda distances, _: weights[distances - 1])
+    return sp.csr_matrix(found.T)
 
 
 def _gram(events: _Positions, n_items: int, window: int, decay: float) -> Matrix:
-    sums = _Adder(n_items)
-    for distance in range(window):
-        first, values = _together(events, window, decay, distance)
-        sums.add(events.rows[first], events.rows[first + distance], values if distance else values * np.float32(0.5))
-    half = sums.total()
-    return sp.csr_matrix(half + half.T)
+    table = _together(window, decay)
+    table[0] *= np.float32(0.5)  # both halves have the diagonal
+    newer, left = np.flatnonzero(events.left), np.minimum(events.left, window) - 1
+    reach = np.minimum(events.before[newer] + 1, window)
+    half = _pairs(events, n_items, newer, reach, 0, lambda distances, owners: table[distances, left[owners]])
+    half = sp.csr_matrix(half.T)  # columns are in order after one turn
+    return sp.csr_matrix(half + sp.csr_matrix(half.T))
 
 
 def _squares(events: _Positions, n_items: int, window: int, decay: float) -> Float32:
-    total = np.zeros(n_items)
+    table, total = _together(window, decay), np.zeros(n_items)
     for distance in range(window):
-        first, values = _together(events, window, decay, distance)
-        again = events.rows[first] == events.rows[first + distance]
-        rows, added = events.rows[first][again], values[again] * (2 if distance else 1)
-        total += np.bincount(rows, weights=added, minlength=n_items)
+        first = np.flatnonzero(events.left[: max(len(events.rows) - distance, 0)] > distance)
+        newer = first[events.rows[first] == events.rows[first + distance]] + distance
+        values = table[distance, np.minimum(events.left[newer], window) - 1]
+        total += np.bincount(events.rows[newer], weights=values * (2 if distance else 1), minlength=n_items)
     return total.astype(np.float32)
 
 
-class _Adder:
-    """Adds up values by pair of items, some million at a time."""
+def _together(window: int, decay: float) -> Float32:
+    """What two events add to ``Σ x_t x_tᵀ``, float32 (window, window): by distance, and by later events of the newer one − 1.
 
-    def __init__(self, n_items: int) -> None:
-        none = np.empty(0, dtype=np.int32)
-        self._total: Matrix = sp.coo_matrix((none.astype(np.float32), (none, none)), shape=(n_items, n_items)).tocsr()
-        self._pending: list[tuple[Int32, Int32, Float32]] = []
+    They are together in x_t for M + 1 values of t, the newer event of age 0 to M, and so add ``exp(−distance / decay) ·
+    Σ_{m ≤ M} exp(−2m / decay)``.
+    """
+    at, up_to = np.arange(window), np.exp(-2 * np.arange(window) / decay).cumsum()
+    most = np.minimum(window - 1 - at[:, None], at)
+    return (np.exp(-at / decay)[:, None] * up_to[most]).astype(np.float32)
 
-    def add(self, before: Int32, after: Int32, values: Float32) -> None:
-        """Add values, float32 (m,), at row ``before`` and column ``after``, int32 (m,)."""
-        self._pending.append((before, after, values))
-        if sum(len(one[2]) for one in self._pending) >= _PAIRS_AT_ONCE:
-            self._flush()
 
-    def _flush(self) -> None:
-        before, after, values = (np.concatenate(parts) for parts in zip(*self._pending, strict=True))
-        self._total = self._total + sp.coo_matrix((values, (before, after)), shape=self._total.shape).tocsr()
-        self._pending = []
+def _pairs(
+    events: _Positions,
+    n_items: int,
+    newer: Int64,
+    reach: Int64,
+    nearest: int,
+    value: Callable[[Int64, Int64], Float32],
+) -> Matrix:
+    """``Σ value · e[newer] e[older]ᵀ`` over pairs of events of one history, CSR (n_items, n_items), columns in any order.
 
-    def total(self) -> Matrix:
-        """CSR (n_items, n_items), no entry twice."""
-        if self._pending:
-            self._flush()
-        return self._total
+    A product of two sparse matrices, some million pairs at a time: a row of sums stays in the processor's cache, where
+    sorting the pairs would go through memory again and again.
+
+    Parameters
+    ----------
+    events : _Positions
+    n_items : int
+    newer : int64 (m,)
+        The newer events.
+    reach : int64 (m,)
+        How many older ones are paired with each.
+    nearest : int
+        The distance of the first of them.
+    value : callable
+        float32 (pairs,) of their distances and newer events, both int64 (pairs,).
+    """
+    total: Matrix = sp.csr_matrix((n_items, n_items), dtype=np.float32)
+    part = np.cumsum(reach) // _PAIRS_AT_ONCE
+    edges = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(newer)]
+    for start, end in pairwise(edges):
+        some, lengths = newer[start:end], reach[start:end]
+        distances = ragged_positions(np.full(len(some), nearest), lengths)
+        owners = np.repeat(some, lengths)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        older = value(distances, owners), events.rows[owners - distances], offsets.astype(np.int32)
+        ones = np.ones(len(some), dtype=np.float32)
+        targets = sp.csc_matrix((ones, events.rows[some], np.arange(len(some) + 1, dtype=np.int32)), (n_items, len(some)))
+        total = total + targets.tocsr() @ sp.csr_matrix(older, (len(some), n_items))
+    return total
