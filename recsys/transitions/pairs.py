@@ -129,7 +129,7 @@ def _squares(events: _Positions, n_items: int, window: int, decay: float) -> Flo
 
 
 def _together(window: int, decay: float) -> Float32:
-    """What two events add to ``Σ x_t x_tᵀ``, float32 (window, window): by distance, and by later events of the newer one − 1.
+    """What two events add to ``Σ x_t x_tᵀ``, float32 (window, window): by distance, and events after the newer − 1.
 
     They are together in x_t for M + 1 values of t, the newer event of age 0 to M, and so add ``exp(−distance / decay) ·
     Σ_{m ≤ M} exp(−2m / decay)``.
