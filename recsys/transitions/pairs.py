@@ -136,7 +136,8 @@ def _together(window: int, decay: float) -> Float32:
     """
     at, up_to = np.arange(window), np.exp(-2 * np.arange(window) / decay).cumsum()
     most = np.minimum(window - 1 - at[:, None], at)
-    return (np.exp(-at / decay)[:, None] * up_to[most]).astype(np.float32)
+    table: Float32 = (np.exp(-at / decay)[:, None] * up_to[most]).astype(np.float32)
+    return table
 
 
 def _pairs(
@@ -165,7 +166,10 @@ def _pairs(
     value : callable
         float32 (pairs,) of their distances and newer events, both int64 (pairs,).
     """
-    total: Matrix = sp.csr_matrix((n_items, n_items), dtype=np.float32)
+    none = np.empty(0, dtype=np.int32)
+    total: Matrix = sp.csr_matrix(
+        (none.astype(np.float32), none, np.zeros(n_items + 1, dtype=np.int32)), (n_items, n_items)
+    )
     part = np.cumsum(reach) // _PAIRS_AT_ONCE
     edges = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(newer)]
     for start, end in pairwise(edges):
