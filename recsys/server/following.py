@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Final
+from weakref import ref
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Following:
 
     def __init__(self, live: Live, store: EventStore) -> None:
         self._live, self._store = live, store
-        self._of: Loaded | None = None
+        self._of: ref[Loaded] | None = None  # a bundle that was exchanged is not held
         self._position = self._generation = 0
 
     def step(self) -> int:
@@ -50,12 +51,13 @@ class Following:
             own = loaded.memory
             if own is None or own.counted is None or own.table.nnz > _LARGEST:
                 return 0
-            state, rows = self._store.newer(self._position if self._of is loaded else 0, _STEP)
-            if self._of is not loaded or state.generation != self._generation:
-                if self._position and self._of is loaded:
+            same = self._of is not None and self._of() is loaded
+            state, rows = self._store.newer(self._position if same else 0, _STEP)
+            if not same or state.generation != self._generation:
+                if self._position and same:
                     state, rows = self._store.newer(0, _STEP)
                 _exchange(loaded, own.extended(len(loaded.retriever.bundle.items)))
-                self._of, self._position, self._generation = loaded, 0, state.generation
+                self._of, self._position, self._generation = ref(loaded), 0, state.generation
             if rows:
                 self._take_up(loaded, rows)
                 self._position = rows[-1].position

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import ref
 
 from recsys.bundle.contents import Bundle
 from recsys.bundle.manifest import read_manifest
@@ -27,6 +28,8 @@ _GROWTH = 1.3
 """Memory of a loaded bundle for each byte of its files: texts and tables take more than on disk."""
 _LAST_REQUEST = 0.5
 """Seconds to wait for the last request of the bundle before."""
+_FREED = 3.0
+"""Seconds to wait until nothing holds the bundle before: an answer of it may be looked at, or reported to the shadow."""
 
 
 @dataclass(eq=False)
@@ -268,11 +271,15 @@ class Live:
         BundleError
             No loaded bundle has this digest, or it has ids of another type.
         """
-        found = self._exchanged(digest, prepare)
+        found, is_held = self._exchanged(digest, prepare)
+        end = time.monotonic() + _FREED
+        while is_held() and time.monotonic() < end:  # what is freed after it was given back would stay with the process
+            time.sleep(0.01)
         give_back()
         return found
 
-    def _exchanged(self, digest: str, prepare: Callable[[Loaded], None]) -> Loaded:
+    def _exchanged(self, digest: str, prepare: Callable[[Loaded], None]) -> tuple[Loaded, Callable[[], bool]]:
+        """The bundle that has become active, and what tells whether anything holds the one before."""
         with self._changing:
             candidate = self.candidate(digest)
             _check_ids(self._active.retriever.bundle, candidate)
@@ -284,7 +291,8 @@ class Live:
         log(f"bundle {candidate.digest} answers instead of {before.digest}")
         with self._slot:
             self._returned.wait_for(lambda: not before.leases, _LAST_REQUEST)
-        return candidate
+        model = ref(before.retriever.bundle.towers.net)  # all states of a living corpus share it
+        return candidate, lambda: model() is not None
 
     def roll_back(self, prepare: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
         """Load the bundle before this one again and make it the active one.

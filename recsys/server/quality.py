@@ -136,6 +136,7 @@ class Quality:
                 self._look_at(sample)
             except Exception as error:  # the server goes on without
                 warn(f"an answer could not be looked at ({type(error).__name__}: {error})")
+            del sample  # a thread that waits holds no bundle
 
     def _next(self) -> Sample | None:
         with self._changed:

@@ -18,9 +18,13 @@ from recsys.errors import BundleError, DataError, UnknownIdError
 from recsys.server.asks import Listed, RecommendAsk, SearchAsk
 from recsys.server.database import Database
 from recsys.server.engine import Engine
+from recsys.server.events import Event
 from recsys.server.item_changes import ItemChanges
 from recsys.server.live import Live, digest_of, open_bundle
+from recsys.server.metrics import Metrics
+from recsys.server.quality import Quality
 from recsys.server.store import EventStore
+from recsys.server.watcher import Watch
 from recsys.serving.retriever import Retriever
 
 
@@ -71,6 +75,28 @@ def test_twenty_swaps_under_load(engine: Engine, run: Path, other: Path, monkeyp
     assert set(answered) == set(right)
     assert [one() for one in freed] == [None] * 20
     assert len(engine.versions()) == 1
+
+
+def test_a_bundle_that_was_exchanged_is_held_by_nothing_that_looks_at_it(
+    run: Path, other: Path, store: EventStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by what judges answers, nor by what follows clicks, though nobody asks any more."""
+    metrics = Metrics()
+    quality, held = Quality(metrics, share=1.0), list[bool]()
+    engine = Engine(Live(open_bundle(run)), store, ItemChanges(database), watcher=Watch(metrics, quality))
+    monkeypatch.setattr("recsys.server.live.give_back", lambda: held.append(model() is not None))
+    for folder in (other, run):
+        bundle = engine.live.active.retriever.bundle
+        model = weakref.ref(bundle.towers.net)
+        del bundle
+        store.append([Event(f"e-{folder.parent.name}", "u1", "i3", 1_700_000_000)])
+        engine.follow_clicks()
+        for n in range(4):
+            assert engine.recommend(RecommendAsk(user=f"u{n}")).result()
+        engine.activate(engine.load_bundle(str(folder)).digest)
+    assert held == [False, False]
+    engine.drain(5.0)
+    quality.close()
 
 
 def test_a_text_encoder_goes_with_its_bundle_without_the_collector(run: Path) -> None:
