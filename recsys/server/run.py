@@ -19,6 +19,7 @@ from typing import Final
 import uvicorn
 
 from recsys.bundle.manifest import read_manifest
+from recsys.core.memory import few_arenas
 from recsys.core.pseudonym_key import read_key
 from recsys.core.threads import keep_within, usable
 from recsys.errors import ConfigError, RecsysError
@@ -68,6 +69,7 @@ def serve(settings: Settings) -> None:
         The thread of the model died.
     """
     begin_logs(settings.logs)
+    few_arenas()
     sys.setswitchinterval(_SWITCH)
     with bound(settings) as place, opened(settings) as served, housekeeping(served):
         served.engine.warm_up(settings.answering.warm_up_requests)
