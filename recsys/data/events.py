@@ -13,6 +13,7 @@ from recsys.core.distinct import Distinct
 from recsys.core.id_map import IdMap, encode
 from recsys.core.ragged import Int32
 from recsys.core.schema import ITEM, ORDER, TIMESTAMP, USER, WEIGHT
+from recsys.data.look_alikes import tell_zeros
 from recsys.data.parse import ParsedColumns, have
 from recsys.data.times.units import TimeUnit, instants
 from recsys.errors import DataError
@@ -144,4 +145,5 @@ def _joined(maps: Sequence[IdMap], rows: Sequence[pl.Series], kind: str) -> tupl
     ends = np.cumsum([len(one) for one in maps])
     places = np.split(distinct.codes, ends[:-1])
     joined = np.concatenate([place[one.to_numpy()] for place, one in zip(places, rows, strict=True)])
+    tell_zeros(distinct.values, kind)
     return IdMap(distinct.values, kind, checked=True), joined

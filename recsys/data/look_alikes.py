@@ -14,6 +14,7 @@ _UNSEEN = "\u200b\u2060\ufeff"
 """Letters without a width, which copying from web pages leaves round a text."""
 _CUT = r"^\d(?:[.,]\d+)?E\+\d+$"
 """How a spreadsheet shows long numbers."""
+_ZEROS = "written like {!r} beside the same number without its zeros, and are ids of their own: write them alike"
 
 
 def tell_look_alikes(text: pl.Series, distinct: Tally, where: str) -> None:
@@ -31,6 +32,23 @@ def tell_look_alikes(text: pl.Series, distinct: Tally, where: str) -> None:
         rows = distinct.rows_of(found)
         at = int(found.arg_true()[0])
         warn(f"{where}: ids in {rows:,} rows are {message.format(text[at])} (first in row {int(distinct.first[at]) + 1})")
+
+
+def tell_zeros(ids: pl.Series, kind: str) -> None:
+    """Warn about ids of several tables that differ only in zeros in front, as where one was saved by a spreadsheet."""
+    if ids.dtype == pl.String and (found := _with_twins(ids)).any():
+        warn(f"{int(found.sum()):,} {kind} ids of all tables are {_ZEROS.format(ids[int(found.arg_true()[0])])}")
+
+
+def _with_twins(text: pl.Series) -> pl.Series:
+    """Which ids have zeros in front, and are beside the same number without them."""
+    zeros = text.str.starts_with("0")
+    if not zeros.any() or not (zeros := zeros & text.str.contains(r"^0+\d+$")).any():
+        return zeros & False
+    bare = text.filter(zeros).str.replace(r"^0+(\d)", "${1}")
+    twins = text.filter(~zeros)
+    met = bare.is_in(twins.implode()) | bare.is_duplicated()
+    return zeros.scatter(zeros.arg_true(), met)
 
 
 def tell_alike_types(names: Sequence[str]) -> None:
@@ -60,6 +78,9 @@ def _found(text: pl.Series) -> Iterator[tuple[pl.Series, str]]:
             cut,
             "written like {!r}, as spreadsheets cut long numbers: different ids may have become one; export them as text",
         )
+    zeros = _with_twins(text)
+    if zeros.any():
+        yield (zeros, _ZEROS)
     odd = text.str.len_bytes() != text.str.len_chars()
     if odd.any():
         plain = text.zip_with(~odd, plain_letters(text))

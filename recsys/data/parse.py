@@ -142,6 +142,8 @@ def check_distinct(distinct: Tally, where: str, *, words: bool | None) -> None:
     """
     ids = distinct.values
     if ids.dtype == pl.String and len(ids) and ids.cast(pl.Int64, strict=False).null_count() == 0:
+        if ids.str.starts_with("0").any():
+            tell_look_alikes(ids, distinct, where)
         return  # whole numbers throughout: nothing else can be wrong with them
     missing = ids.is_null()
     text = None

@@ -5,11 +5,13 @@ import logging
 import os
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 import recsys
+from recsys.data.formats import table
 from recsys.data.interactions import Interactions
 from recsys.data.join import check_join
 from recsys.data.split import Split
@@ -224,3 +226,77 @@ def test_a_table_without_a_first_line_gets_no_hint_of_one(tmp_path: Path):
 def test_a_sample_has_users(ring_split: Split):
     with pytest.raises(ConfigError, match="n must be at least 1, not 0"):
         ring_split.test.sample(0)
+
+
+def _times(folder: Path, *times: object) -> Path:
+    lines = "".join(f"u,i{place},{one}\n" for place, one in enumerate(times))
+    (file := folder / "times.csv").write_text(f"user_id,item_id,timestamp\n{lines}")
+    return file
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ((45244, 45245, 45246), "look like the days of a spreadsheet, .* (days - 25569) * 86400"),
+        ((19675, 19676), "look like days since 1970"),
+        ((2019, 2020, 2021), "look like years"),
+        ((202311, 202312), "look like months such as 202405"),
+        ((28333333, 28333334), "look like minutes since 1970"),
+        ((472222, 472223), "look like hours since 1970"),
+        (("1.7E+12", "1.70004E+12"), "2 times are written like '1.7E+12', as spreadsheets cut long numbers"),
+        ((0, 1, 2), None),
+        (("1.700000000E+09", "1.700000001E+09"), None),
+    ],
+)
+def test_times_in_units_that_are_not_read_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, times: tuple[object, ...], said: str | None, streamed: bool
+) -> None:
+    file = _times(tmp_path, *times)
+    recsys.import_log(file, tmp_path / "store") if streamed else recsys.read_interactions(file)
+    warned = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    if said is None:
+        assert warned == []
+    else:
+        assert len(warned) == 1
+        assert all(part in warned[0] for part in said.split(".*"))
+
+
+def test_days_of_a_spreadsheet_with_a_time_of_day_are_refused(tmp_path: Path) -> None:
+    file = _times(tmp_path, "45244.25", "45244.5")
+    with pytest.raises(DataError, match=r"spreadsheet; save the column as dates.*--time-unit s"):
+        recsys.read_interactions(file)
+    assert recsys.read_interactions(file, time_unit="s").timestamps.tolist() == [45244, 45244]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_ids_with_and_without_zeros_in_front_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, streamed: bool
+) -> None:
+    for name, users in (("a", ["007", "08", "0"]), ("b", ["7", "0012", "12"]), ("c", ["09", "x9"])):
+        pl.DataFrame({"user_id": users, "item_id": [f"i{one}" for one in users]}).write_csv(tmp_path / f"{name}.csv")
+    recsys.import_log(tmp_path, tmp_path.parent / "s") if streamed else recsys.read_interactions(tmp_path)
+    warned = [one.getMessage() for one in caplog.records if "without its zeros" in one.getMessage()]
+    assert len(warned) == 2
+    assert "b.csv, column 'user_id': ids in 1 rows are written like '0012'" in warned[0]
+    assert "2 user ids of all tables are written like '007'" in warned[1]
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet", "log.ndjson"])
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    frame = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [1_700_000_000, 1_700_000_001]})
+    file = tmp_path / name
+    {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".ndjson": frame.write_ndjson}[file.suffix](file)
+    finished = table._without_nulls
+
+    def touched(*given: Any) -> pl.DataFrame:
+        os.utime(file, ns=(0, file.stat().st_mtime_ns + 1_000_000))
+        return finished(*given)
+
+    monkeypatch.setattr(table, "_without_nulls", touched)
+    for read in (recsys.read_interactions, lambda log, **how: recsys.import_log(log, tmp_path / "store", **how)):
+        with pytest.raises(DataError, match=f"{name} changed while it was read"):
+            read(file, null_values="nothing")
+    assert [one.name for one in tmp_path.iterdir()] == [name]

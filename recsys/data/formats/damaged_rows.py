@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 from recsys.data.formats.dialect import Damaged, fields_of_any_length
+from recsys.data.formats.text_bytes import TextBytes
+from recsys.data.formats.text_lines import Lines
 
 _MOST_LINES = 100
 """Lines that a row may have: a quote that is not closed by then is taken as damage of its first line alone."""
 
 
-def without_damaged(text: str, separator: str, quote: str | None, width: int, tell: Damaged) -> tuple[str, int]:
+@dataclass(frozen=True)
+class Sifted:
+    """Some rows of a text, of which those that could not be read are empty.
+
+    Attributes
+    ----------
+    text : str
+        All fields quoted that need it, without blank lines.
+    rows : int
+        With the header, if it is among them.
+    share : float
+        How much of the text was looked at by then.
+    """
+
+    text: str
+    rows: int
+    share: float
+
+
+def without_damaged(
+    text: TextBytes, separator: str, quote: str | None, width: int, tell: Damaged, lines: Lines, most: int | None = None
+) -> Iterator[Sifted]:
     """Put an empty row in place of each that cannot be read, so that the others keep their numbers.
 
     Parameters
     ----------
-    text : str
-        The header comes first; lines end in line feeds.
+    text : TextBytes
+        UTF-8; the header comes first; lines end in line feeds.
     separator : str
     quote : str or None
         None: quotes are ordinary characters.
@@ -26,51 +52,67 @@ def without_damaged(text: str, separator: str, quote: str | None, width: int, te
         Fields of the header.
     tell : callable
         Told of each damaged row: its number, from 1 after the header, why, and its text.
+    lines : Lines
+        Told in which line each row begins.
+    most : int, optional
+        Rows that are held at once; by default all are.
 
-    Returns
-    -------
-    str, and int
-        The text, with all fields quoted that need it and without blank lines; and its rows, with the header.
+    Raises
+    ------
+    UnicodeDecodeError
+        A line is not UTF-8.
     """
-    out, rows = io.StringIO(newline=""), 0
-    writer = csv.writer(out, delimiter=separator, quotechar=quote or '"', lineterminator="\n")
+    out, rows, held, seen, size = io.StringIO(newline=""), 0, 0, 0, max(text.size(), 1)
     with fields_of_any_length():
-        for line, fields, why in _rows(text.split("\n"), separator, quote, width):
+        for number, line, fields, why in _rows(text, separator, quote, width):
+            lines.row(rows, number)
             if why:
                 tell(rows, why, line)
             if quote is None:
                 out.write((separator * (width - 1) if why else line) + "\n")
             else:
+                writer = csv.writer(out, delimiter=separator, quotechar=quote, lineterminator="\n")
                 writer.writerow([""] * width if why else fields)
-            rows += 1
-    return out.getvalue(), rows
+            rows, held, seen = rows + 1, held + 1, seen + len(line) + 1
+            if held == most:
+                yield Sifted(out.getvalue(), held, min(seen / size, 1.0))
+                out, held = io.StringIO(newline=""), 0
+    if held:
+        yield Sifted(out.getvalue(), held, 1.0)
 
 
-def _rows(lines: list[str], separator: str, quote: str | None, width: int) -> Iterator[tuple[str, list[str], str]]:
-    """The text of each row, its fields, and what is wrong with it."""
-    at = 0
-    while at < len(lines):
-        if not lines[at].strip("\r"):
-            at += 1
+def _rows(text: TextBytes, separator: str, quote: str | None, width: int) -> Iterator[tuple[int, str, list[str], str]]:
+    """The first line of each row, its text, its fields, and what is wrong with it."""
+    source, ahead, number = text.lines(), deque[str](), 1
+    while True:
+        ahead.extend(islice(source, 2 * _MOST_LINES - len(ahead)) if len(ahead) <= _MOST_LINES else ())
+        if not ahead:
+            return
+        if not ahead[0].strip("\r"):
+            ahead.popleft()
+            number += 1
             continue
-        size, fields, why = _row(lines, at, separator, quote, width)
-        yield "\n".join(lines[at : at + size]).rstrip("\r"), fields, why
-        at += size
+        size, fields, why = _row(list(islice(ahead, _MOST_LINES)), separator, quote, width)
+        taken = [ahead.popleft() for _ in range(size)]
+        yield number, "\n".join(taken).rstrip("\r"), fields, why
+        number += size
 
 
-def _row(lines: list[str], at: int, separator: str, quote: str | None, width: int) -> tuple[int, list[str], str]:
-    """The row that begins in a line: its lines, fields, and what is wrong."""
-    first = lines[at].rstrip("\r")
+def _row(lines: list[str], separator: str, quote: str | None, width: int) -> tuple[int, list[str], str]:
+    """The row that begins in the first of some lines: its lines, fields, and what is wrong."""
+    first = lines[0].rstrip("\r")
     if "\0" in first:
         return 1, [], "it holds NUL bytes"
     if quote is None:
         fields = first.split(separator)
         return 1, fields, _miscounted(len(fields), width)
-    for size in range(1, min(_MOST_LINES, len(lines) - at) + 1):
-        if sum(line.count(quote) for line in lines[at : at + size]) % 2:
+    quotes = 0
+    for size, line in enumerate(lines, 1):
+        quotes += line.count(quote)
+        if quotes % 2:
             continue
         try:
-            source = io.StringIO("\n".join(lines[at : at + size]), newline="")
+            source = io.StringIO("\n".join(lines[:size]), newline="")
             found = list(csv.reader(source, delimiter=separator, quotechar=quote, strict=True))
         except csv.Error:
             break

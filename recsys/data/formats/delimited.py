@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,12 @@ import numpy.typing as npt
 import polars as pl
 
 from recsys.core.progress import log, warn
+from recsys.core.ragged import Int64
 from recsys.data.formats.damaged_rows import without_damaged
 from recsys.data.formats.dialect import SEPARATORS, Damaged, Dialect, fields_of_any_length
 from recsys.data.formats.row_proof import Flaw, NotPlainError, Proof, prove
 from recsys.data.formats.text_bytes import Bytes, TextBytes, open_text, refuse_bad_utf8
+from recsys.data.formats.text_lines import Lines, lines_of
 from recsys.data.formats.text_pieces import in_rows
 from recsys.errors import DataError
 
@@ -39,6 +41,8 @@ class Delimited:
         The fields of its first row.
     damaged : callable, optional
         See :class:`~recsys.data.formats.dialect.Dialect`.
+    sifted_lines : Lines
+        Of the rows of a text with damaged ones, once it was read.
     """
 
     text: TextBytes
@@ -47,6 +51,7 @@ class Delimited:
     quote: str | None
     columns: list[str]
     damaged: Damaged | None = None
+    sifted_lines: Lines = field(default_factory=Lines)
 
     @classmethod
     def open(cls, file: Path, kind: str, dialect: Dialect) -> Delimited:
@@ -87,6 +92,9 @@ class Delimited:
         for theirs in wanted.values():
             self.refuse_repeated(theirs)
         text, proof = self._proven()
+        if proof is None:
+            parts = [frame for frame, _ in self._sifted(text, wanted, None)]
+            return pl.concat(parts, rechunk=False)
         if proof.blank:
             text = _without_blank_lines(text, self.quote)
         frame = self._scanned(text.file if text.data is None else text.data, wanted, proof)
@@ -106,6 +114,9 @@ class Delimited:
         for theirs in wanted.values():
             self.refuse_repeated(theirs)
         text, proof = self._proven()
+        if proof is None:
+            yield from self._sifted(text, wanted, rows)
+            return
         quote = self.quote if proof.quotes else None
         size, height, header = text.size(), 0, True
         for piece, end in in_rows(text, quote, max(size * rows // max(proof.rows, 1), 1)):
@@ -114,11 +125,10 @@ class Delimited:
                 continue
             frame = self._scanned(part.whole(), wanted, proof, header=header)
             header, height = False, height + frame.height
-            if end == size:
-                self._check_height(height, proof)
             if self.quote is None and self.kind == "tsv":
                 self._warn_of_quotes(frame, wanted)
             yield frame, end / size
+        self._check_height(height, proof)
 
     def _scanned(self, source: Path | bytes, wanted: dict[str, str], proof: Proof, *, header: bool = True) -> pl.DataFrame:
         """The wanted columns of a file or of bytes, whose first row may be the header."""
@@ -157,8 +167,14 @@ class Delimited:
                     f"(--quote '\"')"
                 )
 
-    def _proven(self) -> tuple[TextBytes, Proof]:
-        """Find a text that polars reads as it is meant, and count what it holds."""
+    def lines(self, rows: Int64) -> Int64:
+        """The lines, from 1, in which rows begin that were read before; see :func:`lines_of`."""
+        if self.sifted_lines:
+            return self.sifted_lines.of(rows)
+        return lines_of(self.text, self.quote, rows, header=True)
+
+    def _proven(self) -> tuple[TextBytes, Proof | None]:
+        """Find a text that polars reads as it is meant, and count what it holds; None: it holds damaged rows to be told."""
         width = len(self.columns)
         text = self.text
         try:
@@ -168,7 +184,8 @@ class Delimited:
             log(f"{text.file}: some lines end in a carriage return alone; each is taken as a line end")
             proof = prove(text, self.separator, self.quote, width)
         if proof.flaw is not None and self.damaged is not None:
-            return self._sifted(text, self.damaged)
+            refuse_bad_utf8(text, self.kind)
+            return text, None
         if proof.flaw is not None and proof.flaw.kind == "stray":
             text, proof = self._rewritten(text, proof.flaw)
         if proof.flaw is not None:
@@ -215,12 +232,18 @@ class Delimited:
             f"cut off, or does a text without quotes hold a line end? {line!r}"
         )
 
-    def _sifted(self, text: TextBytes, tell: Damaged) -> tuple[TextBytes, Proof]:
-        """Empty the rows that cannot be read, and tell of each."""
-        refuse_bad_utf8(text, self.kind)
-        whole = text.whole().decode("utf-8")
-        sifted, rows = without_damaged(whole, self.separator, self.quote, len(self.columns), tell)
-        return TextBytes(text.file, sifted.encode()), Proof(rows, quotes=self.quote is not None)
+    def _sifted(self, text: TextBytes, wanted: dict[str, str], rows: int | None) -> Iterator[tuple[pl.DataFrame, float]]:
+        """Read with those rows emptied that cannot be read, and tell of each; at most so many rows at a time."""
+        assert self.damaged is not None  # noqa: S101 - the caller looks
+        self.sifted_lines.clear()
+        header = True
+        how = (self.separator, self.quote, len(self.columns), self.damaged, self.sifted_lines, rows)
+        for part in without_damaged(text, *how):
+            proof = Proof(part.rows + (not header), quotes=self.quote is not None)
+            frame = self._scanned(part.text.encode(), wanted, proof, header=header)
+            self._check_height(frame.height, proof)
+            header = False
+            yield frame, part.share
 
     def _rewritten(self, text: TextBytes, flaw: Flaw) -> tuple[TextBytes, Proof]:
         """Quote all fields again, so that quotes within unquoted fields (``15" screen``) are ordinary characters.

@@ -12,9 +12,13 @@ import numpy as np
 import polars as pl
 
 from recsys.core.progress import log
+from recsys.core.ragged import Int64
 from recsys.data.formats.dialect import Damaged
 from recsys.data.formats.text_bytes import TextBytes, open_text, refuse_bad_utf8
 from recsys.errors import DataError
+
+_LINE = rb"(?m)^[ \t\r]*[^ \t\r\n]"
+"""The beginning of a line that holds something."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,7 @@ class JsonLines:
         """
         frame = self.frame.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items()).collect()
         data = self.text.whole()
-        lines = len(re.findall(rb"(?m)^[ \t\r]*[^ \t\r\n]", data))
+        lines = len(re.findall(_LINE, data))
         if frame.height != lines:
             raise DataError(
                 f"{self.text.file} cannot be read as ndjson: it holds {lines:,} lines, but {frame.height:,} rows were read"
@@ -91,6 +95,13 @@ class JsonLines:
         if re.search(rb"\\u[dD][89a-fA-F]", data):
             _refuse_half_letters(self.text)
         return frame
+
+    def lines(self, rows: Int64) -> Int64:
+        """The lines, from 1, in which rows stand."""
+        data = self.text.whole()
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+        begins = np.array([found.start() for found in re.finditer(_LINE, data)], dtype=np.int64)
+        return np.searchsorted(ends, begins[rows - 1]) + 1
 
 
 class _ConstantError(Exception):

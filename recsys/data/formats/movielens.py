@@ -12,8 +12,8 @@ from recsys.data.formats.text_bytes import TextBytes, in_movielens_encoding, ope
 from recsys.errors import DataError
 
 
-def read_movielens(file: Path, columns: Sequence[str], encoding: str | None) -> pl.LazyFrame:
-    """Read all fields as text.
+def read_movielens(file: Path, columns: Sequence[str], encoding: str | None) -> tuple[pl.LazyFrame, TextBytes]:
+    """Read all fields as text, and give the text too.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def read_movielens(file: Path, columns: Sequence[str], encoding: str | None) -> 
         log(f"{file}: {blank:,} blank lines left out")
         lines = lines.drop_nulls()
     split = pl.col("line").str.split_exact("::", fields - 1).struct.rename_fields(list(columns))
-    return lines.lazy().select(split.alias("row")).unnest("row")
+    return lines.lazy().select(split.alias("row")).unnest("row"), TextBytes(file, data)
 
 
 _NAMES = frozenset((

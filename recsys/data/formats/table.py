@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -23,6 +24,7 @@ from recsys.data.formats.movielens import read_movielens
 from recsys.data.formats.parquet import open_parquet
 from recsys.data.formats.paths import Format, format_of
 from recsys.data.formats.pieces import Pieces, Prover, Reader, nothing_to_prove, one_piece
+from recsys.data.formats.text_lines import LineFinder, lines_of
 from recsys.errors import ConfigError, DataError
 
 _WITH_LINES = ("csv", "tsv")
@@ -48,6 +50,9 @@ class Table:
     prove : callable
         Refuses ids that the file contradicts; see :data:`recsys.data.formats.pieces.Prover`. Both ``read`` and ``pieces``
         leave that to the caller.
+    lines : callable, optional
+        The lines in which rows begin that were read; see :data:`recsys.data.formats.text_lines.LineFinder`. None: the table
+        is no text of lines.
     """
 
     name: str
@@ -56,6 +61,7 @@ class Table:
     read: Reader
     pieces: Pieces
     prove: Prover = nothing_to_prove
+    lines: LineFinder | None = None
 
     def refuse_missing(self, wanted: Mapping[str, str], *, of_lists: bool = False) -> None:
         """Refuse columns that the table lacks; see :func:`recsys.data.formats.missing_column.refuse_missing`."""
@@ -95,9 +101,9 @@ def open_table(
     ConfigError
         The dialect names a separator, quotes or an encoding, which this format does not have.
     """
-    fmt = _checked(file, fmt, dialect)
+    fmt, before = _checked(file, fmt, dialect), _state(file)
     with guarded(file, fmt):
-        own, read, pieces, prove = _opened(file, fmt, movielens_columns, dialect)
+        own, read, pieces, prove, lines = _opened(file, fmt, movielens_columns, dialect)
     constant = {name: value for name, value in (partition or {}).items() if name not in own}
     columns = [*own, *constant]
 
@@ -113,19 +119,44 @@ def open_table(
     def read_wanted(wanted: dict[str, str]) -> pl.DataFrame:
         own_columns = inner(wanted)
         with guarded(file, fmt):
-            return finished(read(own_columns), wanted)
+            frame = finished(read(own_columns), wanted)
+        _refuse_changed(file, before)
+        return frame
 
     def pieces_of_wanted(wanted: dict[str, str], rows: int) -> Iterator[tuple[pl.DataFrame, float]]:
         own_columns = inner(wanted)
         with guarded(file, fmt):
             for frame, share in pieces(own_columns, rows):
                 yield finished(frame, wanted), share
+        _refuse_changed(file, before)
 
     def prove_own(theirs: str, values: pl.Series) -> None:
         if theirs not in constant:
             prove(theirs, values)
 
-    return Table(str(file), fmt, columns, read_wanted, pieces_of_wanted, prove_own)
+    return Table(str(file), fmt, columns, read_wanted, pieces_of_wanted, prove_own, lines)
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    """What changes when somebody writes a file, or puts another one in its place."""
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _refuse_changed(file: Path, before: tuple[int, int, int]) -> None:
+    """Refuse a file that was written meanwhile: what was read may be of two versions, or end in half a row.
+
+    Raises
+    ------
+    DataError
+        It is another file than when it was opened.
+    """
+    try:
+        same = _state(file) == before
+    except OSError:
+        same = False
+    if not same:
+        raise DataError(f"{file} changed while it was read; read it when nobody writes it, or a copy of it")
 
 
 def table_of(name: str, columns: list[str], read: Reader, pieces: Pieces | None = None) -> Table:
@@ -211,25 +242,27 @@ def _checked(file: Path, fmt: Format | None, dialect: Dialect) -> Format:
 
 def _opened(
     file: Path, fmt: Format, movielens_columns: Sequence[str], dialect: Dialect
-) -> tuple[list[str], Reader, Pieces, Prover]:
+) -> tuple[list[str], Reader, Pieces, Prover, LineFinder | None]:
     if fmt in ("csv", "tsv"):
         table = Delimited.open(file, fmt, dialect)
-        return table.columns, table.read, table.pieces, nothing_to_prove
+        return table.columns, table.read, table.pieces, nothing_to_prove, table.lines
     if fmt == "parquet":
-        return open_parquet(file)
-    columns, read = _opened_whole(file, fmt, movielens_columns, dialect)
-    return columns, read, one_piece(read), nothing_to_prove
+        return *open_parquet(file), None
+    columns, read, lines = _opened_whole(file, fmt, movielens_columns, dialect)
+    return columns, read, one_piece(read), nothing_to_prove, lines
 
 
-def _opened_whole(file: Path, fmt: Format, movielens_columns: Sequence[str], dialect: Dialect) -> tuple[list[str], Reader]:
+def _opened_whole(
+    file: Path, fmt: Format, movielens_columns: Sequence[str], dialect: Dialect
+) -> tuple[list[str], Reader, LineFinder | None]:
     """Open a file of a format that is only read as a whole."""
     if fmt == "ndjson":
-        lines = JsonLines.open(file, dialect.encoding, dialect.damaged)
-        return lines.columns, lines.read
+        objects = JsonLines.open(file, dialect.encoding, dialect.damaged)
+        return objects.columns, objects.read, objects.lines
     if fmt == "movielens":
-        frame = read_movielens(file, movielens_columns, dialect.encoding)
-        return list(movielens_columns), lambda wanted: _selected(frame, wanted)
-    return open_arrow_file(file)
+        frame, text = read_movielens(file, movielens_columns, dialect.encoding)
+        return list(movielens_columns), lambda wanted: _selected(frame, wanted), partial(lines_of, text, None, header=False)
+    return *open_arrow_file(file), None
 
 
 def _selected(frame: pl.LazyFrame, wanted: dict[str, str]) -> pl.DataFrame:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -67,6 +69,29 @@ class TextBytes:
     def whole(self) -> bytes:
         """Read all bytes."""
         return self.file.read_bytes() if self.data is None else self.data
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """The bytes in blocks."""
+        if self.data is not None:
+            for start in range(0, len(self.data), size):
+                yield self.data[start : start + size]
+            return
+        with self.file.open("rb") as stream:
+            while block := stream.read(size):
+                yield block
+
+    def lines(self) -> Iterator[str]:
+        """The lines without their line feeds, one after the other.
+
+        Raises
+        ------
+        UnicodeDecodeError
+            A line is not UTF-8.
+        """
+        opened = self.file.open("rb") if self.data is None else io.BytesIO(self.data)
+        with opened as stream:
+            for line in stream:
+                yield line.removesuffix(b"\n").decode()
 
     def line_of(self, start: int, data: bytes | None = None) -> int:
         """Count the line, from 1, that holds a byte."""

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 from recsys.data.formats.text_bytes import TextBytes
 
-_LF = 10
-
 
 def in_rows(text: TextBytes, quote: str | None, size: int) -> Iterator[tuple[TextBytes, int]]:
     """Cut a text after line ends that end a row.
@@ -27,7 +25,7 @@ def in_rows(text: TextBytes, quote: str | None, size: int) -> Iterator[tuple[Tex
         A piece, and where it ends in the text.
     """
     end, rest = 0, b""
-    for block in _blocks(text, size):
+    for block in text.blocks(size):
         data = rest + block
         cut = _last_row_end(data, quote)
         rest = data[cut:]
@@ -36,16 +34,6 @@ def in_rows(text: TextBytes, quote: str | None, size: int) -> Iterator[tuple[Tex
             yield TextBytes(text.file, data[:cut]), end
     if rest:
         yield TextBytes(text.file, rest), end + len(rest)
-
-
-def _blocks(text: TextBytes, size: int) -> Iterator[bytes]:
-    if text.data is not None:
-        for start in range(0, len(text.data), size):
-            yield text.data[start : start + size]
-        return
-    with text.file.open("rb") as stream:
-        while block := stream.read(size):
-            yield block
 
 
 def _last_row_end(data: bytes, quote: str | None) -> int:

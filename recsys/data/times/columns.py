@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from recsys.core.progress import warn
 from recsys.errors import DataError
 
 WANTED = "whole seconds since 1970, or dates such as 2024-05-31T18:00:00"
 MISSING_WORDS = ("NULL", "null", "None", "NA", "N/A", "nan", "NaN", "NaT", "\\N", "<NA>")
 """Words that programs write for a missing value; none of them is a time."""
+_CUT = r"^\d(?:[.,]\d{1,8})?E\+(?:09|1\d)$"
+"""A time since 1970 whose last digits are missing."""
 _FORMS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d")
 _LOOSE = (
     r"^(?<y>\d{4})(?<sep>[-/]?)(?<m>\d\d)[-/]?(?<d>\d\d)"
@@ -75,6 +78,7 @@ def read_times(raw: pl.Series, where: str, skipped: int = 0) -> Times:
     text = raw.str.strip_chars()
     text = text.set(text.is_in(["", *MISSING_WORDS]), None)
     real = text.cast(pl.Float64, strict=False)
+    _tell_cut(text, where)
     if real.null_count() == text.null_count():
         exact = text.cast(pl.Int64, strict=False)
         whole_ = exact.null_count() == text.null_count()
@@ -86,6 +90,16 @@ def read_times(raw: pl.Series, where: str, skipped: int = 0) -> Times:
     if len(lost):
         _fitting(text, dates.set(real.is_not_null(), 0), where, WANTED, skipped)
     return Times(where, _numbers(text.set(real.is_null(), None), real, where, skipped), dates)
+
+
+def _tell_cut(text: pl.Series, where: str) -> None:
+    """Warn about numbers that a spreadsheet has cut, as 1.7E+12 for the milliseconds of three hours."""
+    if (cut := text.str.contains("E+", literal=True)).any() and (cut := text.str.contains(_CUT)).any():
+        first = text[int(cut.arg_true()[0])]
+        warn(
+            f"{where}: {int(cut.sum()):,} times are written like {first!r}, as spreadsheets cut long numbers: the seconds "
+            f"are lost, and different times have become one; export them as whole numbers"
+        )
 
 
 def unreadable(raw: pl.Series) -> pl.Series:

@@ -26,6 +26,19 @@ _ASK = "set time_unit= (--time-unit), one of s, ms, us, ns"
 _INT64 = 2**63 - 1
 
 
+_SHEET = "the days of a spreadsheet"
+_WRITE = "write dates such as 2024-05-31, or seconds since 1970"
+_OTHER_UNITS = (
+    ("years", 1980, 2101, _WRITE),
+    ("months such as 202405", 198_001, 210_013, _WRITE),
+    ("days since 1970", 10_957, 29_221, f"{_WRITE}, which are the days times 86400"),
+    (_SHEET, 29_221, 73_051, "save the column as dates, or write seconds since 1970, which are (days - 25569) * 86400"),
+    ("hours since 1970", 262_968, 1_139_568, f"{_WRITE}, which are the hours times 3600"),
+    ("minutes since 1970", 15_778_080, 68_374_080, f"{_WRITE}, which are the minutes times 60"),
+)
+"""Other ways to write times as small numbers: name, the least and the least above (2000 or 1980 to 2100), what to do."""
+
+
 def _since_1970(year: int) -> int:
     return int((datetime(year, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds())
 
@@ -155,6 +168,7 @@ def _found(columns: list[_Numbers], what: str) -> str:
         return unit
     if _all_small(columns):
         low, high = _ends(columns)
+        _tell_other_units(columns, what, low, high)
         log(
             f"{what} are numbers from {low:.15g} to {high:.15g}, too small for dates after 1980: kept as seconds; "
             f"if they are in another unit, {_ASK}"
@@ -166,6 +180,24 @@ def _found(columns: list[_Numbers], what: str) -> str:
         f"{odd.where}: {odd.first(outside)}, which lies between 1980 and 2100 in no unit (seconds, milliseconds, "
         f"microseconds or nanoseconds since 1970); {_ASK}, or write dates such as 2024-05-31T18:00:00"
     )
+
+
+def _tell_other_units(columns: list[_Numbers], what: str, low: float, high: float) -> None:
+    """Warn about numbers that look like years, days or minutes; refuse those of a spreadsheet that hold a time of day.
+
+    Raises
+    ------
+    DataError
+        The numbers are days of a spreadsheet with fractions: read as seconds, all events of a day would share their time.
+    """
+    likely = next((one for one in _OTHER_UNITS if one[1] <= low and high < one[2]), None)
+    if likely is None:
+        return
+    name, _, _, remedy = likely
+    said = f"{what} are numbers from {low:.15g} to {high:.15g}, which look like {name}"
+    if name == _SHEET and any(one.values.dtype.is_float() for one in columns):
+        raise DataError(f"{said}; {remedy}; if they are seconds after all, set time_unit='s' (--time-unit s)")
+    warn(f"{said}, and are read as seconds since 1970: distances in time are wrong; {remedy}")
 
 
 def _all_small(columns: list[_Numbers]) -> bool:
