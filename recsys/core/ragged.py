@@ -198,8 +198,18 @@ class Ragged:
         return len(self.offsets) - 1
 
     def __repr__(self) -> str:
-        known = [name for name in ("times", "events") if getattr(self, name) is not None]
-        return f"Ragged({', '.join([f'{len(self):,} lists', f'{len(self.rows):,} rows', *known])})"
+        known = [name for name, has in (("times", self.timed), ("events", self.typed)) if has]
+        return f"Ragged({', '.join([f'{len(self):,} lists', f'{int(self.offsets[-1]):,} rows', *known])})"
+
+    @property
+    def timed(self) -> bool:
+        """Whether the events have times."""
+        return self.times is not None
+
+    @property
+    def typed(self) -> bool:
+        """Whether the events have types."""
+        return self.events is not None
 
     def __getitem__(self, index: int) -> Int32:
         return self.rows[self.offsets[index] : self.offsets[index + 1]]

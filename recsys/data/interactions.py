@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import get_args
 
@@ -29,7 +30,7 @@ from recsys.data.parse import parse_columns
 from recsys.data.shown import card
 from recsys.data.sorting import first_of_equals, ordering_keys, shuffled, sorted_columns
 from recsys.data.store.contents import Contents
-from recsys.data.store.merge import assembled
+from recsys.data.store.merge import MergedLists, opened
 from recsys.data.store.reader import read_store
 from recsys.data.store.writer import write_store
 from recsys.data.times.units import TimeUnit
@@ -97,11 +98,11 @@ class Interactions:
 
     def __post_init__(self) -> None:
         choice(self.ties, "ties", get_args(Ties))
-        if (self.histories.events is None) != (not self.event_names):
+        if self.histories.typed == (not self.event_names):
             raise DataError(
                 "event types and event_names go together: give both or neither (histories.without_events() has no types)"
             )
-        if not self.ordered and (self.histories.times is not None or self.order_column is not None):
+        if not self.ordered and (self.histories.timed or self.order_column is not None):
             raise DataError("a log without an order has neither times nor a column that orders it")
 
     @property
@@ -229,7 +230,7 @@ class Interactions:
         return log
 
     def __len__(self) -> int:
-        return len(self.histories.rows)
+        return int(self.histories.offsets[-1])
 
     def __repr__(self) -> str:
         order = "" if self.ordered else ", unordered"
@@ -392,7 +393,8 @@ class Interactions:
 
     def contents(self) -> Contents:
         """The fields of this log, as a store holds them."""
-        return Contents(**{field.name: vars(self)[field.name] for field in fields(Contents)})
+        names = [field.name for field in fields(Contents)]
+        return Contents(**dict(zip(names, attrgetter(*names)(self), strict=True)))
 
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool = True) -> Interactions:
@@ -411,9 +413,31 @@ class Interactions:
         """
         folder = Path(place(folder, "folder"))
         try:
-            return cls(**vars(assembled(read_store(folder, verify=verify))))
+            contents, merged = opened(read_store(folder, verify=verify))
+            log = cls(**vars(contents))
+            return log if merged is None or not merged.weighted else _WeightedLater.of(log)
         except (DataError, DamagedError) as error:
             raise DataError(f"{folder} does not hold saved interactions: {error}") from error
+
+
+class _WeightedLater(Interactions):
+    """The log of a store with runs, whose weights are merged when they are first looked at."""
+
+    @classmethod
+    def of(cls, log: Interactions) -> Interactions:
+        made = object.__new__(cls)
+        vars(made).update({name: one for name, one in vars(log).items() if name != "weights"})
+        return made
+
+    @cached_property
+    def weights(self) -> Float32 | None:
+        """As of any log."""
+        lists = self.histories
+        assert isinstance(lists, MergedLists)  # noqa: S101 - no other log is made like this
+        return lists.whole[1]
+
+    def __reduce__(self) -> tuple[type[Interactions], tuple[object, ...]]:
+        return Interactions, attrgetter(*(field.name for field in fields(Interactions)))(self)
 
 
 def _without_duplicates(frame: pl.DataFrame) -> pl.DataFrame:

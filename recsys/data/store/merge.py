@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,15 +36,88 @@ def assembled(store: OpenedStore) -> Contents:
     -------
     Contents
     """
+    contents, merged = opened(store)
+    return contents if merged is None else replace(contents, histories=merged.whole[0], weights=merged.whole[1])
+
+
+class MergedLists(Ragged):
+    """The histories of a store with runs, which are merged when an event is first looked at; until then, only counted.
+
+    Attributes
+    ----------
+    weighted : bool
+        Whether the events have weights.
+    """
+
+    weighted: bool
+    _merge: Callable[[], tuple[Ragged, Float32 | None]]
+    _has: tuple[bool, bool]
+
+    @classmethod
+    def later(
+        cls, offsets: Int64, merge: Callable[[], tuple[Ragged, Float32 | None]], *, timed: bool, typed: bool, weighted: bool
+    ) -> MergedLists:
+        """Lists with these offsets, made by ``merge`` when they are needed."""
+        made = object.__new__(cls)
+        vars(made).update(offsets=offsets, weighted=weighted, _merge=merge, _has=(timed, typed))
+        return made
+
+    @cached_property
+    def whole(self) -> tuple[Ragged, Float32 | None]:
+        """The merged lists, and the weights of their events."""
+        return self._merge()
+
+    @cached_property
+    def rows(self) -> Int32:
+        """As of any Ragged."""
+        return self.whole[0].rows
+
+    @cached_property
+    def times(self) -> Int64 | None:
+        """As of any Ragged."""
+        return self.whole[0].times
+
+    @cached_property
+    def events(self) -> Int8 | None:
+        """As of any Ragged."""
+        return self.whole[0].events
+
+    @property
+    def timed(self) -> bool:
+        """Whether the events have times."""
+        return self._has[0] if "_has" in vars(self) else super().timed
+
+    @property
+    def typed(self) -> bool:
+        """Whether the events have types."""
+        return self._has[1] if "_has" in vars(self) else super().typed
+
+    def __reduce__(self) -> tuple[type[Ragged], tuple[Int64, Int32, Int64 | None, Int8 | None]]:
+        return Ragged, (self.offsets, self.rows, self.times, self.events)
+
+
+def opened(store: OpenedStore) -> tuple[Contents, MergedLists | None]:
+    """As :func:`assembled`, but a store with runs is merged later: its histories are then these lists, its weights None."""
     first, *runs = store.parts
     names = tuple(sorted(set().union(*(part.event_names for part in store.parts))))
-    histories, weights = first.histories.recoded(first.event_names, names), first.weights
-    if runs:
-        histories, weights = _merged(store, histories, weights, _joined(runs, names))
     told = store.manifest
     cleanings = tuple(map(Waterfall.from_dict, told.waterfall))
-    how = (told.ordered, told.order_column, told.ties, cleanings, told.pseudonym_key)
-    return Contents(store.users, store.items, histories, weights, names, *how)
+    how = (names, told.ordered, told.order_column, told.ties, cleanings, told.pseudonym_key)
+    if not runs:
+        return Contents(store.users, store.items, first.histories, first.weights, *how), None
+    lengths = np.zeros(len(store.users), dtype=np.int64)
+    lengths[: len(first.histories)] = first.histories.lengths
+    for run in runs:
+        assert run.owners is not None  # noqa: S101 - every run has them
+        lengths[run.owners] += run.histories.lengths
+
+    def merge() -> tuple[Ragged, Float32 | None]:
+        histories = first.histories.recoded(first.event_names, names)
+        return _merged(store, histories, first.weights, _joined(runs, names))
+
+    has = {"timed": first.histories.timed, "typed": bool(names), "weighted": first.weights is not None}
+    merged = MergedLists.later(np.concatenate([[0], np.cumsum(lengths)]), merge, **has)
+    return Contents(store.users, store.items, merged, None, *how), merged
 
 
 @dataclass(frozen=True, eq=False)

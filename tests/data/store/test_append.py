@@ -1,6 +1,8 @@
 """A store to which a log was appended is the store that reading all files together gives."""
 
+import pickle
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,28 @@ def frame(users: list, items: list, times: list) -> pl.DataFrame:
 
 
 OLD = frame(["ann", "ann", "bob"], ["x", "y", "x"], [10, 30, 10])
+
+
+def test_a_store_with_runs_is_merged_when_an_event_is_looked_at(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user_id": ["a", "b"] * 50, "item_id": range(100), "timestamp": range(100), "stars": [1.5] * 100})
+    for name, rows in (("old", frame[:95]), ("new", frame[95:])):
+        rows.write_parquet(tmp_path / f"{name}.parquet")
+    recsys.import_log(tmp_path / "old.parquet", tmp_path / "s", weight="stars")
+    recsys.import_log(tmp_path / "new.parquet", tmp_path / "s", weight="stars", append=True)
+    assert describe(tmp_path / "s")["runs"] == 1
+    log = recsys.open_store(tmp_path / "s")
+    assert (len(log), len(log.users), log.histories.lengths.tolist()) == (100, 2, [50, 50])
+    assert repr(log.histories) == "Ragged(2 lists, 100 rows, times)"
+    assert not {"rows", "times", "whole"} & vars(log.histories).keys()
+    assert "weights" not in vars(log)
+    again = pickle.loads(pickle.dumps(log))
+    whole = recsys.read_interactions(frame, weight="stars")
+    for one in (log, again, replace(log, ties="item")):
+        assert one.fingerprint == whole.fingerprint
+        assert one.weights.tolist() == [1.5] * 100
+    assert replace(log.histories, times=None).timed is False
+    recsys.open_store(tmp_path / "s").save(tmp_path / "saved")
+    assert recsys.Interactions.load(tmp_path / "saved").fingerprint == whole.fingerprint
 
 
 def test_late_events_find_their_place_and_are_counted(tmp_path: Path) -> None:
