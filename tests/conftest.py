@@ -49,6 +49,7 @@ SEVERAL_PROCESSES = (
     "training/test_resume.py::test_a_killed_and_resumed_run_is_bit_by_bit_the_unbroken_one[gbce]",
     "training/test_resume.py::test_a_killed_and_resumed_run_is_bit_by_bit_the_unbroken_one[sampled]",
     "server/test_dashboard.py",
+    "data/streaming/test_on_ray.py",
 )  # fmt: skip
 """What starts processes that train or save for tens of seconds: run by ``make test-long``, before a release."""
 

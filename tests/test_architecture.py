@@ -51,12 +51,12 @@ ONLY_IN = {
     "starlette": {"server"},
 }
 READS_ENVIRONMENT = {
+    "core.cluster",
     "core.destination",
     "core.device",
     "core.waiting",
     "models.encoders.text_cache",
     "core.pseudonym_key",
-    "serving.batch.ray_workers",
     "training.trainer",
 }
 NOT_PORTABLE = {"fcntl", "resource", "pwd", "grp", "termios", "msvcrt", "winreg"}

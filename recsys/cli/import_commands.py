@@ -38,6 +38,8 @@ def import_log(arguments: Namespace) -> Answer:
             quarantine=arguments.quarantine,
             quarantine_limit=arguments.quarantine_limit,
             key=key,
+            engine=arguments.engine,
+            workers=arguments.workers,
             **how,
         )
     facts = describe(Path(arguments.out))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from recsys.core.arguments import flag, instance_or_none, place
+from recsys.core.cluster import Engine
 from recsys.core.files import Held, exclusive
 from recsys.core.pseudonym_key import PseudonymKey, checked_key
 from recsys.data.clean.apply import cleaned
@@ -21,7 +23,7 @@ from recsys.data.log_request import LogRequest
 from recsys.data.order import Ties
 from recsys.data.pseudonyms import pseudonymised
 from recsys.data.quarantine import OnError, Quarantine
-from recsys.data.read import read_interactions
+from recsys.data.read import read_log
 from recsys.data.sources import Source, sources
 from recsys.data.store.append import append as append_to
 from recsys.data.store.opening import open_store
@@ -70,6 +72,8 @@ def import_log(
     memory: int | None = None,
     rules: CleaningRules | None = None,
     key: PseudonymKey | None = None,
+    engine: Engine = "local",
+    workers: int | None = None,
     **reading: Unpack[Reading],
 ) -> Interactions:
     """Read a log into a store, or append it to one, and open the store.
@@ -106,6 +110,12 @@ def import_log(
         ``since``, ``until``, ``event_types`` and ``min_weight``.
     key : PseudonymKey, optional
         The store then holds pseudonyms of the users under this key, and no id of them.
+    engine : {"local", "ray"}
+        Whether to make a new store here or on a Ray cluster, file by file and then users by users. The store is the same,
+        byte for byte. The log and the folder of ``out`` must lie where all machines see them under the same path, and
+        ``memory`` is that of each worker.
+    workers : int, optional
+        Processes of Ray; by default as many as the cluster has processors.
     **reading
         The other parameters of :func:`recsys.read_interactions`.
 
@@ -133,7 +143,8 @@ def import_log(
     >>> recsys.import_log(new, "shop", append=True).histories.to_lists()
     [[0, 2, 1], [0]]
     """
-    write_import(source, out, append=append, overwrite=overwrite, memory=memory, rules=rules, key=key, **reading)
+    how: dict[str, Any] = {"append": append, "overwrite": overwrite, "memory": memory, "rules": rules, "key": key}
+    write_import(source, out, engine=engine, workers=workers, **how, **reading)
     return open_store(out)
 
 
@@ -146,6 +157,8 @@ def write_import(
     memory: int | None = None,
     rules: CleaningRules | None = None,
     key: PseudonymKey | None = None,
+    engine: Engine = "local",
+    workers: int | None = None,
     **reading: Unpack[Reading],
 ) -> None:
     """As :func:`import_log`, without opening the store, which merges what was appended."""
@@ -154,6 +167,8 @@ def write_import(
         raise ConfigError("append and overwrite (--append, --overwrite) exclude each other; give one of them")
     if append and memory is not None:
         raise ConfigError("memory= (--memory) is for new stores: appended events are read as a whole; leave it out")
+    if append and engine != "local":
+        raise ConfigError("engine= (--engine) is for new stores: appended events are read here; leave it out")
     bounds, rules = Bounds.of(memory), instance_or_none(rules, CleaningRules, "rules")
     if append and rules is not None:
         _check_appendable(rules)
@@ -163,11 +178,12 @@ def write_import(
         elif rules is not None:
             check_target(folder, overwrite=overwrite)
             with scratch(folder) as beside:
-                _stream(source, beside / "uncleaned", reading, bounds, key, overwrite=False, held=None)
+                where = beside / "uncleaned"
+                _stream(source, where, reading, bounds, key, overwrite=False, held=None, engine=engine, workers=workers)
                 log = cleaned(open_store(beside / "uncleaned"), rules)
                 write_store(folder, log.contents(), source=names_of(source), overwrite=overwrite, held=held)
         else:
-            _stream(source, folder, reading, bounds, key, overwrite=overwrite, held=held)
+            _stream(source, folder, reading, bounds, key, overwrite=overwrite, held=held, engine=engine, workers=workers)
 
 
 def _stream(
@@ -179,28 +195,47 @@ def _stream(
     *,
     overwrite: bool,
     held: Held | None,
+    engine: Engine,
+    workers: int | None,
 ) -> None:
-    how: dict[str, Any] = dict(reading)
-    fmt = how.pop("format", None)
-    words = [how.pop(name, None) for name in ("separator", "quote", "encoding", "null_values")]
-    bad = how.pop("on_error", "raise"), how.pop("quarantine", None), how.pop("quarantine_limit", 0.1)
-    request = LogRequest(**how)
-    aside = Quarantine.of(*bad, keep_unordered=request.drop_unordered)
-    dialect = Dialect.of(*words)
+    how = _Parsed.of(reading)
     stream_log(
         source,
         folder,
-        request,
-        format=fmt,
-        dialect=dialect if aside is None else replace(dialect, damaged=aside.tell),
-        aside=aside,
-        null_values=words[-1],
+        how.request,
+        format=how.format,
+        dialect=how.dialect,
+        aside=how.aside,
+        null_values=how.null_values,
         bounds=bounds,
         told=names_of(source),
         overwrite=overwrite,
         held=held,
         key=key,
+        engine=engine,
+        workers=workers,
     )
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """How a log is read, checked."""
+
+    request: LogRequest
+    dialect: Dialect
+    format: Format | None
+    null_values: str | Sequence[str] | None
+    aside: Quarantine | None
+
+    @classmethod
+    def of(cls, reading: Reading) -> _Parsed:
+        how: dict[str, Any] = dict(reading)
+        fmt = how.pop("format", None)
+        words = [how.pop(name, None) for name in ("separator", "quote", "encoding", "null_values")]
+        bad = how.pop("on_error", "raise"), how.pop("quarantine", None), how.pop("quarantine_limit", 0.1)
+        request = LogRequest(**how)
+        aside = Quarantine.of(*bad, keep_unordered=request.drop_unordered)
+        return cls(request, Dialect.of(*words), fmt, words[-1], aside)
 
 
 def _check_appendable(rules: CleaningRules) -> None:
@@ -219,9 +254,12 @@ def _append(
         defaults: Reading = {"ties": told.ties, "unordered": not told.ordered}
         if key is not None:
             checked_key(key, told.pseudonym_key or key.id, str(folder))  # before a large log is read
-        log = cleaned(read_interactions(source, **defaults | reading), rules)
+        how = _Parsed.of(defaults | reading)
+        read = read_log(source, how.request, how.dialect, format=how.format, null_values=how.null_values, aside=how.aside)
+        log = cleaned(read, rules)
         log = log if key is None else pseudonymised(log, key)
-        append_to(folder, log.contents(), names_of(source), held=held)
+        with nullcontext() if how.aside is None else how.aside.kept():
+            append_to(folder, log.contents(), names_of(source), held=held)
     except DamagedError as error:
         raise DataError(str(error)) from error
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn, get_args
@@ -15,6 +16,7 @@ from recsys.core.destination import prove_folder
 from recsys.core.files import atomic_folder
 from recsys.core.progress import log
 from recsys.core.schema import ITEM, ORDER, TIMESTAMP, USER, WEIGHT
+from recsys.data.formats.text_lines import LineFinder
 from recsys.data.times.columns import MISSING_WORDS, unreadable
 from recsys.errors import ConfigError, DataError
 
@@ -22,6 +24,7 @@ OnError = Literal["raise", "quarantine"]
 _LARGEST: Final = 3.4028234663852886e38
 """What a float32 holds."""
 _RAW: Final = "raw"
+_NO_LINE: Final = pl.lit(None, pl.Int64).alias("line")
 
 
 @dataclass
@@ -111,20 +114,37 @@ class Quarantine:
             pl.when(pl.lit(bad)).then(pl.lit(f"column {names[name]!r}: ") + why) for name, (bad, why) in found.items()
         ]
         marked = raw.select(pl.concat_str(reasons, separator="; ", ignore_nulls=True).alias("reason"))["reason"]
-        lines = pl.Series("line", [None], dtype=pl.String).new_from_index(0, raw.height)
+        texts = pl.Series("text", [None], dtype=pl.String).new_from_index(0, raw.height)
         here = [row for row in self.damaged if row <= skipped + raw.height]
         if here:
             places, told = [row - 1 - skipped for row in here], [self.damaged.pop(row) for row in here]
             marked = marked.scatter(places, [f"damaged line: {why}" for why, _ in told])
-            lines = lines.scatter(places, [text for _, text in told])
+            texts = texts.scatter(places, [text for _, text in told])
         bad = marked != ""
         if not bad.any():
             return raw
         values = pl.DataFrame({theirs: _as_text(raw[name]) for name, theirs in names.items()}).to_struct(_RAW)
         row = pl.select(pl.int_range(skipped + 1, skipped + raw.height + 1, dtype=pl.Int64)).to_series()
-        aside = pl.DataFrame({"row": row, "reason": marked, "line": lines, _RAW: values}).filter(bad)
-        self.parts.append(aside.select(pl.lit(source).alias("file"), "row", "reason", "line", _RAW))
+        aside = pl.DataFrame({"row": row, "reason": marked, "text": texts, _RAW: values}).filter(bad)
+        self.parts.append(aside.select(pl.lit(source).alias("file"), "row", _NO_LINE, "reason", "text", _RAW))
         return raw.filter(~bad)
+
+    def find_lines(self, source: str, lines: LineFinder | None) -> None:
+        """Note in which lines of a file the rows begin that were set aside of it; None: it is no text of lines."""
+        for at, part in enumerate(self.parts):
+            if lines is not None and part["file"][0] == source and part["line"].null_count():
+                found = pl.Series("line", lines(part["row"].to_numpy()), dtype=pl.Int64)
+                self.parts[at] = part.with_columns(found)
+
+    def empty(self) -> Quarantine:
+        """One like this in which nothing is yet, for a table that another process reads."""
+        return Quarantine(self.folder, self.limit, self.keep_unordered)
+
+    def take(self, other: Quarantine) -> None:
+        """Take over what another one set aside."""
+        if other is not self:
+            self.rows += other.rows
+            self.parts += other.parts
 
     def _bad(self, name: str, column: pl.Series, *, words: bool | None) -> tuple[pl.Series, pl.Series]:
         """Which rows of a column cannot be used, and why."""
@@ -161,9 +181,14 @@ class Quarantine:
         return {"rows": self.rows, "kept": self.rows - aside, "quarantined": aside, "reasons": reasons}
 
     def frame(self) -> pl.DataFrame:
-        """What was set aside: ``file``, ``row`` (from 1), ``reason``, a damaged ``line``, values: ``raw.COLUMN``."""
+        """What was set aside.
+
+        Columns: ``file``; ``row``, from 1; ``line``, from 1, of a text, in which the row begins; ``reason``; ``text``, the
+        whole of a damaged row; and the values, ``raw.COLUMN``.
+        """
         if not self.parts:
-            return pl.DataFrame(schema={"file": pl.String, "row": pl.Int64, "reason": pl.String, "line": pl.String})
+            kinds = {"file": pl.String, "row": pl.Int64, "line": pl.Int64, "reason": pl.String, "text": pl.String}
+            return pl.DataFrame(schema=kinds)
         return pl.concat([part.unnest(_RAW, separator=".") for part in self.parts], how="diagonal")
 
     def check(self) -> None:
@@ -184,8 +209,11 @@ class Quarantine:
                 f"{first['file']}): {reason}. Is it the right column? If so, raise quarantine_limit= (--quarantine-limit)"
             )
 
-    def write(self) -> None:
-        """Write ``rows.parquet`` and ``counts.json`` into the folder, both or neither, and log the counts.
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Write ``rows.parquet`` and ``counts.json``, which take their folder's name once the block has ended well.
+
+        Who is killed in the block leaves no folder; log the counts afterwards.
 
         Raises
         ------
@@ -198,6 +226,7 @@ class Quarantine:
         with atomic_folder(self.folder) as target:
             self.frame().write_parquet(target / "rows.parquet")
             (target / "counts.json").write_text(json.dumps(counts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            yield
         why = "; ".join(f"{count:,}: {reason}" for reason, count in counts["reasons"].items())
         log(
             f"{counts['rows']:,} rows read: {counts['kept']:,} kept, {counts['quarantined']:,} quarantined in {self.folder}"

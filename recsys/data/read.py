@@ -122,8 +122,8 @@ def read_interactions(
         log, or set the row aside. So with damaged lines of NDJSON, CSV and TSV (another number of fields than the header,
         a quote that does not close); text that is not in its encoding is refused either way.
     quarantine : path, optional
-        The new folder for rows that are set aside: ``rows.parquet`` (file, row, reason, and the raw values as text) and
-        ``counts.json``, written once the log is read.
+        The new folder for rows that are set aside: ``rows.parquet`` (file, row, the line of a text, reason, and the raw
+        values as text) and ``counts.json``, written once the log is read.
     quarantine_limit : float
         The largest share of rows that may be set aside: above it, a column is probably the wrong one, and the log is
         refused.
@@ -150,7 +150,6 @@ def read_interactions(
     >>> recsys.read_interactions(pl.scan_csv("ratings.csv"), user="who", item="what")  # or pandas, Arrow, DuckDB
     Interactions(3 by 2 users on 2 items)
     """
-    source = sources(source)
     request = LogRequest(
         user,
         item,
@@ -167,10 +166,27 @@ def read_interactions(
     )
     aside = Quarantine.of(on_error, quarantine, quarantine_limit, keep_unordered=request.drop_unordered)
     dialect = Dialect.of(separator, quote, encoding, null_values)
+    log = read_log(source, request, dialect, format=format, null_values=null_values, aside=aside)
+    if aside is not None:
+        with aside.kept():
+            pass
+    return log
+
+
+def read_log(
+    source: Source,
+    request: LogRequest,
+    dialect: Dialect,
+    *,
+    format: Format | None = None,
+    null_values: str | Sequence[str] | None = None,
+    aside: Quarantine | None = None,
+) -> Interactions:
+    """As :func:`read_interactions`; the quarantine is filled, and its files are left for the caller to write."""
     if aside is not None:
         dialect = replace(dialect, damaged=aside.tell)
     parts, others = list[ParsedColumns](), dict[str, None]()
-    for table in tables_of(source, format, MOVIELENS_INTERACTIONS, dialect):
+    for table in tables_of(sources(source), format, MOVIELENS_INTERACTIONS, dialect):
         wanted = request.columns_of(table)
         others |= dict.fromkeys(name for name in table.columns if name not in wanted.values())
         rule = table.words(null_values)
@@ -178,6 +194,7 @@ def read_interactions(
         if aside is not None:
             height = raw.height
             raw = aside.sift(raw, wanted, table.name, words=rule)
+            aside.find_lines(table.name, table.lines)
             if not raw.height:
                 continue
             name += "" if raw.height == height else " without its quarantined rows"
@@ -186,19 +203,16 @@ def read_interactions(
         aside.check()
         if not parts:
             refuse_all()
-    events = join_columns(parts, time_unit, drop_unordered=request.drop_unordered, hint=DROP_HINT)
+    events = join_columns(parts, request.time_unit, drop_unordered=request.drop_unordered, hint=DROP_HINT)
     log = Interactions.from_events(
         events,
-        ties=ties,
+        ties=request.ties,
         unordered=request.unordered,
         drop_duplicates=request.drop_duplicates,
         others=tuple(others),
-        weight=weight,
+        weight=request.weight,
     )
-    log = log if event_weights is None else log.weighted_by_event(event_weights)
-    if aside is not None:
-        aside.write()
-    return log
+    return log if request.event_weights is None else log.weighted_by_event(request.event_weights)
 
 
 def read_catalog(

@@ -72,11 +72,7 @@ def tables_of(source: Source, fmt: Format | None, movielens_columns: Sequence[st
     paths = [one for one in source if isinstance(one, str | os.PathLike)]
     if len(paths) == len(source):
         for one in local_tables(paths, fmt):
-            with _called(one):
-                table = open_table(one.file, one.format, movielens_columns, dialect, one.constants)
-            yield replace(
-                table, name=one.name, read=_reading(table, one), pieces=_piecing(table, one), prove=_proving(table, one)
-            )
+            yield table_in(one, movielens_columns, dialect)
         return
     if fmt is not None:
         raise ConfigError("format= is for files, and a frame is none; leave it out")
@@ -85,8 +81,21 @@ def tables_of(source: Source, fmt: Format | None, movielens_columns: Sequence[st
         yield with_dialect(frame if isinstance(frame, Table) else table_of(name, *open_frame(frame, name)), dialect)
 
 
-def local_tables(paths: Sequence[PathLike], fmt: Format | None) -> Iterator[TableFile]:
-    """List the files of paths; those of an address are fetched when their turn comes, and removed when the next one's has.
+def table_in(one: TableFile, movielens_columns: Sequence[str], dialect: Dialect) -> Table:
+    """Open one file; messages call it by its name, and one that was fetched by its address.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As for :func:`recsys.data.formats.table.open_table`.
+    """
+    with _called(one):
+        table = open_table(one.file, one.format, movielens_columns, dialect, one.constants)
+    return replace(table, name=one.name, read=_reading(table, one), pieces=_piecing(table, one), prove=_proving(table, one))
+
+
+def files_of(paths: Sequence[PathLike], fmt: Format | None) -> list[TableFile | RemoteFile]:
+    """List the files of paths and addresses; nothing is fetched.
 
     Raises
     ------
@@ -94,19 +103,42 @@ def local_tables(paths: Sequence[PathLike], fmt: Format | None) -> Iterator[Tabl
         As :func:`recsys.data.formats.paths.table_files` and :func:`recsys.data.formats.remote.remote_files`.
     """
     if not any(is_remote(path) for path in paths):
-        yield from table_files(paths, fmt)
-        return
+        return [*table_files(paths, fmt)]
     listed_ = [remote_files(str(path), fmt) if is_remote(path) else table_files(path, fmt) for path in paths]
     files: list[TableFile | RemoteFile] = [file for some in listed_ for file in some]
     names = [one.name if isinstance(one, RemoteFile) else str(one.file.resolve()) for one in files]
     if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
         raise DataError(f"{twice} is named twice, so its rows would count double; name each file once")
-    for one in files:
-        if isinstance(one, TableFile):
-            yield one
-            continue
-        with one.fetched() as file:
-            yield TableFile(file, one.format, one.constants, one.name)
+    return files
+
+
+@contextmanager
+def at_hand(one: TableFile | RemoteFile) -> Iterator[TableFile]:
+    """A file of this machine; that of an address is fetched, and removed when the block ends.
+
+    Raises
+    ------
+    DataError
+        It cannot be fetched.
+    """
+    if isinstance(one, TableFile):
+        yield one
+        return
+    with one.fetched() as file:
+        yield TableFile(file, one.format, one.constants, one.name)
+
+
+def local_tables(paths: Sequence[PathLike], fmt: Format | None) -> Iterator[TableFile]:
+    """List the files of paths; those of an address are fetched when their turn comes, and removed when the next one's has.
+
+    Raises
+    ------
+    ConfigError, DataError, DependencyError
+        As :func:`files_of` and :func:`at_hand`.
+    """
+    for one in files_of(paths, fmt):
+        with at_hand(one) as file:
+            yield file
 
 
 def formats_of(paths: Sequence[PathLike], fmt: Format | None) -> set[Format]:

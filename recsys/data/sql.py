@@ -20,11 +20,13 @@ from recsys.core.arguments import flag, text, text_or_none
 from recsys.core.progress import log, warn
 from recsys.core.schema import ITEM, TIMESTAMP, USER
 from recsys.data.formats.frames import each_batch, from_batches
+from recsys.data.formats.paths import PathLike
 from recsys.data.formats.pieces import gathered
 from recsys.data.formats.remote import without_secrets
 from recsys.data.formats.table import Table, table_of
 from recsys.data.interactions import Interactions
 from recsys.data.order import Ties
+from recsys.data.quarantine import OnError
 from recsys.data.read import read_interactions
 from recsys.data.times.units import TimeUnit
 from recsys.errors import ConfigError, DataError, DependencyError, RecsysError
@@ -58,6 +60,9 @@ def read_sql(
     unordered: bool = False,
     drop_duplicates: bool = False,
     null_values: str | Sequence[str] | None = None,
+    on_error: OnError = "raise",
+    quarantine: PathLike | None = None,
+    quarantine_limit: float = 0.1,
 ) -> Interactions:
     """Read an interaction log from a query of a database.
 
@@ -76,6 +81,8 @@ def read_sql(
         As for :func:`recsys.read_interactions`, for the columns of the result. Rows are counted through the result.
     null_values : str or sequence of str, optional
         Texts that mean a missing value, and numbers, such as ``-1``.
+    on_error, quarantine, quarantine_limit
+        As for :func:`recsys.read_interactions`; in the quarantine, rows are counted through the result.
 
     Returns
     -------
@@ -122,6 +129,9 @@ def read_sql(
             unordered=without_order,
             drop_duplicates=drop_duplicates,
             null_values=null_values,
+            on_error=on_error,
+            quarantine=quarantine,
+            quarantine_limit=quarantine_limit,
         )
 
 

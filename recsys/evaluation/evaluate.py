@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,6 +86,62 @@ def evaluate(
     >>> len(report.per_user["recall@5"])  # one value per user
     40
     """
+    return evaluated(
+        model, holdout, k, filter_seen=filter_seen, catalog=catalog, category=category, eligible=eligible,
+        allow_leakage=allow_leakage, block=block,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a model is asked at one time: lists of so many items for these users.
+
+    Attributes
+    ----------
+    histories : Ragged (n)
+        In the model's rows.
+    k : int
+    filter_seen : bool
+        Whether items of the history are left out.
+    users : int32 (n,)
+        The model's rows; −1 for those whom it does not know.
+    eligible : bool (n_items,), optional
+    request_times : int64 (n,), optional
+    """
+
+    histories: Ragged
+    k: int
+    filter_seen: bool
+    users: Int32
+    eligible: Bool | None
+    request_times: Int64 | None
+
+    def answered(self, model: Ranker) -> Ragged:
+        """The lists of a model."""
+        return model.recommend_rows(
+            self.histories,
+            self.k,
+            exclude=self.histories if self.filter_seen else None,
+            users=self.users,
+            eligible=self.eligible,
+            request_times=self.request_times,
+        ).lists
+
+
+def evaluated(
+    model: Ranker,
+    holdout: Holdout,
+    k: int | Sequence[int] = (10, 20, 50),
+    *,
+    filter_seen: bool | None = None,
+    catalog: Catalog | None = None,
+    category: str | None = None,
+    eligible: Int32 | None = None,
+    allow_leakage: bool = False,
+    block: int = 2048,
+    answer: Callable[[Iterator[Asked]], Iterator[Ragged]] | None = None,
+) -> Evaluation:
+    """As :func:`evaluate`; ``answer`` gives the lists for what the model is asked, in order, in its place."""
     check_ranker(model, "model")
     instance(holdout, Holdout, "holdout")
     instance_or_none(catalog, Catalog, "catalog")
@@ -126,23 +182,23 @@ def evaluate(
     readable = own.histories.lengths > 0  # a user without a readable history gets no list: all misses, and counted
     counts["users_without_readable_history"] = int((~readable).sum())
 
+    starts = range(0, len(own), block)
+
+    def asked() -> Iterator[Asked]:
+        for start in starts:
+            chosen = start + np.flatnonzero(readable[start : start + block])
+            times = None if request_times is None else request_times[chosen]
+            histories = own.histories.block(start, start + block).take(chosen - start)
+            yield Asked(histories, min(cuts[-1], len(model.items)), filter_seen, own.user_rows[chosen], mask, times)
+
     def ranked_blocks() -> Blocks:
-        starts = range(0, len(own), block)
-        for start in track(starts, total=len(starts), what=f"evaluating {model.name}", unit="block"):
+        lists = answer(asked()) if answer is not None else (one.answered(model) for one in asked())
+        done = zip(starts, lists, strict=True)
+        for start, found in track(done, total=len(starts), what=f"evaluating {model.name}", unit="block"):
             stop = min(start + block, len(own))
-            chosen = np.flatnonzero(readable[start:stop])
-            histories = own.histories.block(start, stop).take(chosen)
-            ranked = model.recommend_rows(
-                histories,
-                min(cuts[-1], len(model.items)),
-                exclude=histories if filter_seen else None,
-                users=own.user_rows[start:stop][chosen],
-                eligible=mask,
-                request_times=None if request_times is None else request_times[start:stop][chosen],
-            )
             lengths = np.zeros(stop - start, dtype=np.int64)
-            lengths[chosen] = ranked.lists.lengths
-            yield start, stop, Ragged.from_lengths(lengths, ranked.lists.rows)
+            lengths[readable[start:stop]] = found.lengths
+            yield start, stop, Ragged.from_lengths(lengths, found.rows)
 
     return measure(model.name, ranked_blocks(), own, cuts, background, counts, len(model.items), n_ranked, filter_seen)
 

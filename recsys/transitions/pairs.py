@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
@@ -10,13 +10,18 @@ from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
+from recsys.core.cluster import each
 from recsys.core.ragged import Float32, Int32, Int64, Ragged, ragged_positions
 from recsys.transitions.decay import ages, decays
 
 Matrix: TypeAlias = "sp.csr_matrix[np.float32]"
+Float64: TypeAlias = NDArray[np.float64]
 
 _PAIRS_AT_ONCE = 20_000_000
+_EVENTS_AT_ONCE = 2_000_000
+"""Events whose sums are made together, by one process."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,28 +67,82 @@ def pair_sums(histories: Ragged, n_items: int, window: int, decay: float) -> Pai
     n_items, window : int
     decay : float
         In events.
+
+    Within :func:`recsys.core.cluster.engine`, the processes of a cluster sum parts of the histories.
     """
+    lists = histories.without_events()
     if np.isinf(decay):
-        return _without_order(histories.tail(window), n_items)
-    events = _Positions.of(histories)
+        return _without_order(lists.tail(window), n_items)
+    asked = partial(_asked, lists, n_items, window, decay)
+    cross, squares, targets = _empty(n_items), np.zeros(n_items), np.zeros(n_items, dtype=np.int64)
+    for one in each()(counted, asked()):
+        cross = cross + one.cross
+        squares += one.squares
+        targets += one.targets
+    gram = partial(_gram, asked, n_items)
+    return PairSums(cross, squares.astype(np.float32), targets.astype(np.float32), True, gram)
+
+
+@dataclass(frozen=True, eq=False)
+class PairJob:
+    """Some of the histories whose pairs are to be summed; the attributes are the parameters of :func:`pair_sums`."""
+
+    histories: Ragged
+    n_items: int
+    window: int
+    decay: float
+
+
+@dataclass(frozen=True, eq=False)
+class PairCounts:
+    """The sums over some histories; the attributes are those of :class:`PairSums`, in float64 and int64."""
+
+    cross: Matrix
+    squares: Float64
+    targets: Int64
+
+
+def _asked(histories: Ragged, n_items: int, window: int, decay: float) -> Iterator[PairJob]:
+    """The histories in parts whose sums are added up in order, whoever computes them."""
+    cuts = np.flatnonzero(np.diff(histories.offsets[1:] // _EVENTS_AT_ONCE, prepend=0))
+    for start, end in pairwise([0, *cuts[cuts > 0].tolist(), len(histories)]):
+        yield PairJob(histories.block(start, end), n_items, window, decay)
+
+
+def counted(job: PairJob) -> PairCounts:
+    """The sums over some histories."""
+    histories = job.histories
     follows = np.ones(len(histories.rows), dtype=np.bool_)
     follows[histories.offsets[:-1][histories.lengths > 0]] = False
-    targets = np.bincount(histories.rows[follows], minlength=n_items).astype(np.float32)
-    cross, squares = _cross(events, n_items, window, decay), _squares(events, n_items, window, decay)
-    return PairSums(cross, squares, targets, True, partial(_gram, events, n_items, window, decay))
+    targets = np.bincount(histories.rows[follows], minlength=job.n_items)
+    events, how = _Positions.of(histories), (job.n_items, job.window, job.decay)
+    return PairCounts(_cross(events, *how), _squares(events, *how), targets)
 
 
 def _without_order(histories: Ragged, n_items: int) -> PairSums:
-    ones = np.ones(len(histories.rows), dtype=np.float32)
-    shape = (len(histories), n_items)
-    events = sp.csr_matrix((ones, histories.rows.copy(), histories.offsets.copy()), shape=shape)
-    events.sum_duplicates()
-    events.data[:] = 1.0
-    gram = sp.csr_matrix(events.T @ events)
+    gram = _empty(n_items)
+    for one in each()(_together_at_all, _asked(histories, n_items, 0, np.inf)):
+        gram = gram + one  # whole numbers, in any order
     counts = gram.diagonal()
     cross = sp.csr_matrix(gram - sp.diags_array(counts))
     cross.eliminate_zeros()
     return PairSums(cross, counts, counts, False, lambda: gram)
+
+
+def _together_at_all(job: PairJob) -> Matrix:
+    """How many of some histories hold each pair of items."""
+    histories = job.histories
+    ones = np.ones(len(histories.rows), dtype=np.float32)
+    shape = (len(histories), job.n_items)
+    events = sp.csr_matrix((ones, histories.rows.copy(), histories.offsets.copy()), shape=shape)
+    events.sum_duplicates()
+    events.data[:] = 1.0
+    return sp.csr_matrix(events.T @ events)
+
+
+def _empty(n_items: int) -> Matrix:
+    none = np.empty(0, dtype=np.int32)
+    return sp.coo_matrix((none.astype(np.float32), (none, none)), shape=(n_items, n_items)).tocsr()
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,24 +167,31 @@ def _cross(events: _Positions, n_items: int, window: int, decay: float) -> Matri
     return sp.csr_matrix(found.T)
 
 
-def _gram(events: _Positions, n_items: int, window: int, decay: float) -> Matrix:
-    table = _together(window, decay)
-    table[0] *= np.float32(0.5)  # both halves have the diagonal
-    newer, left = np.flatnonzero(events.left), np.minimum(events.left, window) - 1
-    reach = np.minimum(events.before[newer] + 1, window)
-    half = _pairs(events, n_items, newer, reach, 0, lambda distances, owners: table[distances, left[owners]])
-    half = sp.csr_matrix(half.T)  # columns are in order after one turn
+def _gram(asked: Callable[[], Iterator[PairJob]], n_items: int) -> Matrix:
+    half = _empty(n_items)
+    for one in each()(_half_gram, asked()):
+        half = half + one
     return sp.csr_matrix(half + sp.csr_matrix(half.T))
 
 
-def _squares(events: _Positions, n_items: int, window: int, decay: float) -> Float32:
+def _half_gram(job: PairJob) -> Matrix:
+    events, window = _Positions.of(job.histories), job.window
+    table = _together(window, job.decay)
+    table[0] *= np.float32(0.5)  # both halves have the diagonal
+    newer, left = np.flatnonzero(events.left), np.minimum(events.left, window) - 1
+    reach = np.minimum(events.before[newer] + 1, window)
+    half = _pairs(events, job.n_items, newer, reach, 0, lambda distances, owners: table[distances, left[owners]])
+    return sp.csr_matrix(half.T)  # columns are in order after one turn
+
+
+def _squares(events: _Positions, n_items: int, window: int, decay: float) -> Float64:
     table, total = _together(window, decay), np.zeros(n_items)
     for distance in range(window):
         first = np.flatnonzero(events.left[: max(len(events.rows) - distance, 0)] > distance)
         newer = first[events.rows[first] == events.rows[first + distance]] + distance
         values = table[distance, np.minimum(events.left[newer], window) - 1]
         total += np.bincount(events.rows[newer], weights=values * (2 if distance else 1), minlength=n_items)
-    return total.astype(np.float32)
+    return total
 
 
 def _together(window: int, decay: float) -> Float32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 import recsys
 from recsys.cli.parser import main
 from recsys.data import quarantine
+from recsys.data.formats import delimited
+from recsys.data.sql import read_sql
 from recsys.data.streaming.bounds import Bounds
 from recsys.errors import ConfigError, DataError
 
@@ -46,7 +49,8 @@ def test_bad_rows_are_written_with_reason_row_and_values(tmp_path: Path) -> None
         "column 'stars': no value",
         "column 'timestamp': not a time; column 'stars': not a finite number",
     ]
-    assert rows.row(2)[4:] == ("u1", "i1", "yesterday", "3")
+    assert rows.row(2)[5:] == ("u1", "i1", "yesterday", "3")
+    assert rows["line"].to_list() == [2, 3, 4, 5, 6]
     counts = json.loads((tmp_path / "bad" / "counts.json").read_text())
     assert (counts["rows"], counts["kept"], counts["quarantined"]) == (65, 60, 5)
 
@@ -106,7 +110,8 @@ def test_damaged_lines_of_json_are_set_aside_and_the_rows_keep_their_numbers(tmp
     assert len(_read(file, quarantine_limit=0.5)) == 4
     rows = pl.read_parquet(tmp_path / "bad" / "rows.parquet")
     assert rows["row"].to_list() == [2, 5]
-    assert rows["line"].to_list() == ['{"user_id": "a", "item', "7"]
+    assert rows["line"].to_list() == [3, 6]
+    assert rows["text"].to_list() == ['{"user_id": "a", "item', "7"]
     assert rows["reason"][1] == "damaged line: it is not a JSON object"
 
 
@@ -132,16 +137,91 @@ def test_damaged_lines_of_csv_are_set_aside_and_the_rows_keep_their_numbers(tmp_
     assert f'u,"7"{end}' in log.users.ids.to_list()
     aside = pl.read_parquet(tmp_path / "bad" / "rows.parquet")
     assert aside["row"].to_list() == [2, 5, 6, 65]
-    assert aside["line"].to_list() == bad
+    assert aside["line"].to_list() == [3, 7, 8, 68]
+    assert aside["text"].to_list() == bad
     assert aside["reason"].to_list() == [f"damaged line: {why}" for why in DAMAGED.values()]
     counts = json.loads((tmp_path / "bad" / "counts.json").read_text())
     assert (counts["rows"], counts["kept"], counts["quarantined"]) == (65, 61, 4)
 
 
+TEXTS = {
+    "log.csv": HEAD + "\r\n" + '"u\n""x""",i1,1700000000,3\n' + "\n\n,i1,1700000000,3\n" + GOOD + "u1,,1700000000,3",
+    "log.tsv": (HEAD + 'u"1,i1,1700000000,3\n' + "\n,i1,1700000000,3\n" + GOOD + "\nu1,,1700000000,3").replace(",", "\t"),
+    "log.ndjson": '\n {"user_id": "u", "item_id": null, "timestamp": 1700000000, "stars": 3}\n \n'
+    + '{"user_id": "u", "item_id": 1, "timestamp": 1700000000, "stars": 3}\n' * 20
+    + '{"user_id": "", "item_id": 1, "timestamp": 1700000000, "stars": 3}',
+    "log.dat": "u::i::3::1700000000\n\n::i::3::1700000000\n" + "u::i::3::1700000000\r\n" * 20 + "u::::3::1700000000\n",
+}
+
+
+@pytest.mark.parametrize(("name", "lines"), list(zip(TEXTS, [[7, 68], [4, 66], [2, 24], [3, 24]], strict=True)))
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_lines_of_rows_that_are_set_aside_are_those_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, lines: list[int], packed: bool
+) -> None:
+    monkeypatch.setattr("recsys.data.formats.text_lines._BLOCK", 64)
+    text = TEXTS[name].encode()
+    file = tmp_path / (f"{name}.gz" if packed else name)
+    file.write_bytes(gzip.compress(text) if packed else text)
+    _read(file, weight="rating" if name == "log.dat" else "stars")
+    assert pl.read_parquet(tmp_path / "bad" / "rows.parquet")["line"].to_list() == lines
+    for line in lines:
+        assert "yesterday" not in text.decode().split("\n")[line - 1]
+        assert any(
+            gap in text.decode().split("\n")[line - 1] for gap in ('""', "null", ",,", "\t\t", "::::", ",i", "\ti", "::i")
+        )
+
+
+def test_a_damaged_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = GOOD.splitlines()
+    file = _file(tmp_path, "\n".join([*rows[:9], *DAMAGED, *rows[9:]]))
+    sizes = list[int]()
+    scanned = delimited.Delimited._scanned
+
+    def held(*given: Any, **how: Any) -> pl.DataFrame:
+        sizes.append((frame := scanned(*given, **how)).height)
+        return frame
+
+    monkeypatch.setattr(delimited.Delimited, "_scanned", held)
+    monkeypatch.setattr("recsys.data.importing.Bounds.of", lambda _: Bounds(rows=7, events=50, memory=1 << 30))
+    how: dict[str, Any] = {"on_error": "quarantine", "quarantine": tmp_path / "bad"}
+    assert len(recsys.import_log(file, tmp_path / "store", **how)) == 60
+    assert max(sizes) <= 7
+    assert pl.read_parquet(tmp_path / "bad" / "rows.parquet")["line"].to_list() == [11, 12, 13, 14]
+
+
+def test_an_append_that_fails_leaves_no_quarantine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, store = _file(tmp_path, BAD + GOOD), tmp_path / "store"
+    recsys.import_log(pl.DataFrame({"user_id": ["u1"], "item_id": ["i1"], "timestamp": [1]}), store)
+    how: dict[str, Any] = {"on_error": "quarantine", "quarantine": tmp_path / "bad", "append": True}
+
+    def full(*_: object, **__: object) -> None:
+        assert not (tmp_path / "bad").exists()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("recsys.data.importing.append_to", full)
+        with pytest.raises(OSError, match="No space left"):
+            recsys.import_log(file, store, **how)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["log.csv", "store"]
+    assert len(recsys.import_log(file, store, **how)) == 62
+    assert (tmp_path / "bad" / "rows.parquet").exists()
+
+
+def test_rows_of_a_query_are_set_aside(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/shop.db"
+    frame = pl.DataFrame({"user_id": ["a", None, "b"], "item_id": [1, 2, 3], "timestamp": [1.7e9, 1.7e9, 1.7e9]})
+    frame.write_database("events", url)
+    how: dict[str, Any] = {"on_error": "quarantine", "quarantine": tmp_path / "bad", "quarantine_limit": 0.5}
+    assert len(read_sql("SELECT * FROM events", url, **how)) == 2
+    rows = pl.read_parquet(tmp_path / "bad" / "rows.parquet")
+    assert rows.row(0)[:4] == ("the query's result", 2, None, "column 'user_id': no value")
+
+
 def test_damaged_lines_of_tsv_have_quotes_that_are_ordinary(tmp_path: Path) -> None:
     (file := tmp_path / "log.tsv").write_text((HEAD + GOOD).replace(",", "\t") + 'u"1\ti1\n' + 'u"1\ti1\t1700000000\t3\n')
     assert len(_read(file)) == 61
-    assert pl.read_parquet(tmp_path / "bad" / "rows.parquet")["line"].to_list() == ['u"1\ti1']
+    assert pl.read_parquet(tmp_path / "bad" / "rows.parquet")["text"].to_list() == ['u"1\ti1']
 
 
 @pytest.mark.parametrize("append", [False, True])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -16,7 +18,7 @@ from recsys.core.ranking import Ranked
 from recsys.data.interactions import Interactions
 from recsys.data.split import Holdout, leave_last_out
 from recsys.errors import ConfigError
-from recsys.evaluation.evaluate import Evaluation, evaluate
+from recsys.evaluation.evaluate import Asked, Evaluation, evaluate, evaluated
 from recsys.evaluation.protocol import Ranker, Traits
 from tests.evaluation.fixed_lists import LETTERS, ORDERS, FixedLists, make_holdout
 
@@ -53,6 +55,22 @@ def test_every_metric_is_what_one_works_out_by_hand(model: FixedLists, holdout: 
     for name, expected in by_hand.items():
         assert report.per_user[name].tolist() == pytest.approx(expected), name
         assert report[name] == pytest.approx(sum(expected) / 3), name
+
+
+def test_lists_that_others_answer_give_the_same_figures(model: FixedLists, holdout: Holdout) -> None:
+    asked = list[Asked]()
+
+    def answer(questions: Iterator[Asked]) -> Iterator[Ragged]:
+        for one in questions:
+            asked.append(pickle.loads(pickle.dumps(one)))
+            yield asked[-1].answered(model)
+
+    here, there = evaluate(model, holdout, k=(1, 4), block=2), evaluated(model, holdout, k=(1, 4), block=2, answer=answer)
+    assert [len(one.histories) for one in asked] == [2, 1]
+    assert {name: one.tolist() for name, one in here.per_user.items()} == {
+        name: one.tolist() for name, one in there.per_user.items()
+    }
+    assert (here.overall, here.counts) == (there.overall, there.counts)
 
 
 def test_coverage_is_the_share_of_the_catalogue_that_anybody_is_shown(model: FixedLists, holdout: Holdout) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from recsys.core import cluster as clusters
 from recsys.errors import DataError, DependencyError, RecsysError
 from recsys.serving.batch import ray_workers as batch_ray
 from recsys.serving.batch.ray_workers import Worker
@@ -138,7 +139,7 @@ def test_connecting_leaves_the_handler_of_sigterm_as_it_is(monkeypatch: pytest.M
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     before = signal.getsignal(signal.SIGTERM)
-    batch_ray._connect(SimpleNamespace(init=init))
+    clusters.connect(SimpleNamespace(init=init))
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -152,7 +153,7 @@ def test_a_cluster_that_cannot_be_reached_is_named(
 
     caplog.set_level("INFO", logger="recsys")
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    monkeypatch.setattr("recsys.serving.batch.ray_workers._probe", lambda address: None)
+    monkeypatch.setattr("recsys.core.cluster._probe", lambda address: None)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", unreachable)
     with pytest.raises(RecsysError, match=r"Ray cluster at 10\.0\.0\.1:6379 \(RAY_ADDRESS\) cannot be reached: nobody"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from recsys.baselines import EASE
 from recsys.core.ragged import Ragged
 from recsys.data.split import Split
+from recsys.transitions import pairs
 from recsys.transitions.learn import Form, learn, pruned, relearn, touched_items
 from recsys.transitions.pairs import pair_sums
 from tests.transitions.naive import positions
@@ -26,6 +29,34 @@ def test_sums_of_pairs_are_what_the_events_say(histories: Ragged, window: int, d
     np.testing.assert_allclose(sums.gram.toarray(), x.T @ x, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(sums.squares, np.diag(x.T @ x), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(sums.targets, y.sum(axis=0))
+
+
+@pytest.mark.parametrize("decay", [2.0, np.inf])
+def test_parts_of_histories_are_summed_in_order_whoever_computes_them(
+    decay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    histories = Ragged.from_lists([random.integers(0, N, random.integers(0, 9)) for _ in range(60)])
+    whole = pair_sums(histories, N, 4, decay)
+    monkeypatch.setattr(pairs, "_EVENTS_AT_ONCE", 20)
+    jobs = list[object]()
+
+    def elsewhere(function, given):
+        for job in given:
+            jobs.append(job)
+            yield pickle.loads(pickle.dumps(function(pickle.loads(pickle.dumps(job)))))
+
+    parts = [pair_sums(histories, N, 4, decay)]
+    monkeypatch.setattr(pairs, "each", lambda: elsewhere)
+    parts.append(pair_sums(histories, N, 4, decay))
+    assert len(jobs) > 9
+    for one in parts:
+        np.testing.assert_allclose(one.cross.toarray(), whole.cross.toarray(), rtol=1e-6)
+        np.testing.assert_allclose(one.gram.toarray(), whole.gram.toarray(), rtol=1e-6)
+        np.testing.assert_allclose(one.squares, whole.squares, rtol=1e-6)
+        np.testing.assert_array_equal(one.targets, whole.targets)
+    assert np.array_equal(parts[0].cross.data, parts[1].cross.data)
+    assert np.array_equal(parts[0].gram.data, parts[1].gram.data)
 
 
 @given(HISTORIES, st.floats(0.5, 50))

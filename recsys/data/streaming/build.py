@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from recsys.core.cluster import Each, Engine
+from recsys.core.cluster import engine as engine_of
 from recsys.core.files import Held
 from recsys.core.id_map import IdMap
 from recsys.core.leftovers import WRITING, name_beside, sweep
 from recsys.core.progress import track
 from recsys.core.pseudonym_key import PseudonymKey, pseudonyms_of
 from recsys.core.ragged import Int8, Int32, Int64
-from recsys.core.schema import EVENT, MOVIELENS_INTERACTIONS, ORDER, TIMESTAMP, WEIGHT
+from recsys.core.schema import EVENT, ORDER, TIMESTAMP, WEIGHT
 from recsys.data.event_types import check_event_types, weights_of_types
 from recsys.data.formats.dialect import Dialect
 from recsys.data.formats.paths import Format
@@ -27,18 +32,20 @@ from recsys.data.log_request import LogRequest
 from recsys.data.look_alikes import tell_alike_types
 from recsys.data.order import log_duplicates, log_left_out, log_order, places_of
 from recsys.data.quarantine import Quarantine
-from recsys.data.sorting import first_of_equals, ordering_keys, shuffled, sorted_columns
-from recsys.data.sources import Source, sources, tables_of
+from recsys.data.sorting import shuffled
+from recsys.data.sources import Source
 from recsys.data.store.opening import open_store
 from recsys.data.store.writer import StoreWriter, check_target, store_writer
 from recsys.data.streaming.bounds import Bounds
-from recsys.data.streaming.buckets import Buckets
+from recsys.data.streaming.buckets import Part, Ranges, remove_range
+from recsys.data.streaming.jobs import ReadJobs, refuse_frames
+from recsys.data.streaming.progress import rows_read
+from recsys.data.streaming.ranges import DivideJob, SortJob, divided, kept_places, sorted_range
 from recsys.data.streaming.scan import Scan, scan
 from recsys.data.streaming.settle import Settled, settle
 from recsys.errors import DataError
 
-_PLACE = "place"
-"""The position of an event among all, where the log has no order."""
+Shared = TypeVar("Shared", bound=NDArray[Any])
 
 
 def stream_log(
@@ -55,6 +62,8 @@ def stream_log(
     held: Held | None = None,
     aside: Quarantine | None = None,
     key: PseudonymKey | None = None,
+    engine: Engine = "local",
+    workers: int | None = None,
 ) -> Interactions:
     """Write the log of some files into a store, and open it; it equals what :func:`recsys.read_interactions` returns.
 
@@ -77,9 +86,12 @@ def stream_log(
     held : Held, optional
         The lock on ``out``, if the caller has it.
     aside : Quarantine, optional
-        For the rows that cannot be used; it is written before the store takes its name.
+        For the rows that cannot be used; it takes its name right after the store.
     key : PseudonymKey, optional
         Of the pseudonyms that the store gets in place of the users' ids.
+    engine, workers
+        As for :func:`recsys.core.cluster.engine`. On a cluster, each table is read, its events are divided by ranges of
+        users, and each range is sorted by some worker; files and ``out`` lie where all of them see them.
 
     Raises
     ------
@@ -90,24 +102,29 @@ def stream_log(
     """
     target = Path(out)
     check_target(target, overwrite=overwrite)
-    with scratch(target) as folder:
-        tables = tables_of(sources(source), format, MOVIELENS_INTERACTIONS, dialect)
-        found = scan(tables, request, folder, bounds, lambda table: table.words(null_values), aside)
+    if engine != "local":
+        refuse_frames(source)
+    with scratch(target) as folder, engine_of(engine, workers) as each:
+        how = ReadJobs(request, folder, bounds, dialect, null_values, aside)
+        with rows_read("reading") as tell:
+            jobs = how.here(source, format, tell) if engine == "local" else how.elsewhere(source, format)
+            found = scan(jobs, folder, aside, each, None if engine == "local" else tell)
         settled = settle(found, request)
-        writing = _Writing(found, settled, request, Buckets(folder, settled.lengths, bounds.events))
-        writing.fill_buckets()
-        with store_writer(
-            target,
-            settled.events,
-            times=writing.timed,
-            weights=writing.weighted,
-            types=EVENT in found.tables[0].names,
-            overwrite=overwrite,
-            held=held,
-        ) as writer:
-            writing.write(writer, told, key)
-            if aside is not None:
-                aside.write()
+        writing = _Writing(found, settled, request, folder, bounds, shared=engine != "local")
+        parts = writing.divided(each)
+        with (
+            contextlib.nullcontext() if aside is None else aside.kept(),
+            store_writer(
+                target,
+                settled.events,
+                times=writing.timed,
+                weights=writing.weighted,
+                types=EVENT in found.tables[0].names,
+                overwrite=overwrite,
+                held=held,
+            ) as writer,
+        ):
+            writing.write(writer, parts, told, key, each)
     log = open_store(target)
     certain = request.unordered or log.order_column is not None
     log_order(log.ordered_by, log.histories, len(log.items), None if certain else found.others, request.weight)
@@ -120,7 +137,7 @@ def scratch(target: Path) -> Iterator[Path]:
     """A folder beside the target for the time being, whose name tells who writes it; tell of a full disk in words."""
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent)  # what killed imports left may need the room
-    folder = name_beside(target, WRITING)
+    folder = name_beside(target.absolute(), WRITING)
     try:
         folder.mkdir()
         yield folder
@@ -137,10 +154,13 @@ def scratch(target: Path) -> Iterator[Path]:
 
 
 class _Writing:
-    """The second pass: events to buckets, and buckets to the store."""
+    """The second pass: events to ranges of users, and ranges to the store."""
 
-    def __init__(self, found: Scan, settled: Settled, request: LogRequest, buckets: Buckets) -> None:
-        self.settled, self.request, self.buckets = settled, request, buckets
+    def __init__(
+        self, found: Scan, settled: Settled, request: LogRequest, folder: Path, bounds: Bounds, *, shared: bool
+    ) -> None:
+        self.settled, self.request, self.folder, self.shared = settled, request, folder, shared
+        self.ranges = Ranges.of(settled.lengths, bounds.events)
         self.names = found.tables[0].names
         self.timed = TIMESTAMP in self.names
         self.weighted = WEIGHT in self.names or request.event_weights is not None
@@ -152,30 +172,56 @@ class _Writing:
         self.codes: Int8 = np.array([place.get(name, -1) for name in found.types.values], dtype=np.int8)
         self.by_type = None if request.event_weights is None else weights_of_types(self.types, request.event_weights)
 
-    def fill_buckets(self) -> None:
-        """Divide the events by ranges of users."""
-        done = 0
-        pieces = sum(len(table.files) for table in self.settled.tables)
-        for frame in track(self.settled.pieces(), total=pieces, what="dividing by users", unit="piece"):
-            places = [pl.Series(_PLACE, np.arange(done, done + frame.height))] if self.request.unordered else []
-            self.buckets.add(frame.with_columns(places))
-            done += frame.height
-        for table in self.settled.tables:
-            for file in table.files:
+    def divided(self, each: Each) -> list[Part]:
+        """Divide the events by ranges of users: all tables at one go here, each by itself on a cluster."""
+        tables, of_user = self.settled.tables, self._shared("of_user", self.ranges.of_user)
+        how = (of_user, len(self.ranges), self.folder, self.request.unordered)
+        jobs = [DivideJob("all", tables, *how)]
+        if self.shared:
+            jobs = [
+                DivideJob(f"{number:06}", [table.saved(self.folder, f"{number:06}")], *how, shown=False)
+                for number, table in enumerate(tables)
+            ]
+        found = each(divided, jobs)
+        parts = list(track(found, total=len(jobs), what="dividing by users", unit="table") if self.shared else found)
+        for table in tables:
+            for file in table.table.files:
                 file.unlink()
+        return parts
 
-    def write(self, writer: StoreWriter, told: Sequence[str], key: PseudonymKey | None) -> None:
+    def _shared(self, name: str, array: Shared) -> Shared | Path:
+        """An array as a job is given it: itself here, a file on a cluster."""
+        if not self.shared:
+            return array
+        file = self.folder / f"{name}.npy"
+        np.save(file, array)
+        return file
+
+    def _jobs(self, parts: list[Part]) -> Iterator[SortJob]:
+        places: Int32 | Path | None = None
+        if self.request.ties == "item":
+            places = self._shared("places", places_of(IdMap(self.settled.items, "item", checked=True)))
+        shuffle = self._shared("shuffle", self._shuffled(parts)) if self.request.unordered else None
+        how = (parts, self.codes, self.by_type, self.request.drop_duplicates, shuffle, places)
+        for number, (first, end) in enumerate(pairwise(self.ranges.edges.tolist())):
+            yield SortJob(number, first, end - first, *how, self.folder if self.shared else None)
+
+    def write(
+        self, writer: StoreWriter, parts: list[Part], told: Sequence[str], key: PseudonymKey | None, each: Each
+    ) -> None:
         """Sort each range of users, and seal the store."""
-        places = places_of(IdMap(self.settled.items, "item", checked=True)) if self.request.ties == "item" else None
-        keys = self._shuffled() if self.request.unordered else None
         lengths, done, compared = list[Int64](), 0, list[str]()
-        for number in track(range(len(self.buckets)), total=len(self.buckets), what="sorting", unit="range"):
-            table = self.buckets.read(number)
-            self.buckets.remove(number)
-            if self.request.drop_duplicates:
-                table, compared = first_of_equals(table)
-            lengths.append(self._sorted(table, number, keys, places, writer, done))
-            done += table.height
+        ranges = each(sorted_range, self._jobs(parts))
+        for number, one in enumerate(track(ranges, total=len(self.ranges), what="sorting", unit="range")):
+            remove_range(parts, number)
+            here = slice(done, done + one.events)
+            for name, column in one.columns.items():
+                target = getattr(writer, name)
+                target[here] = np.load(column, mmap_mode="r") if isinstance(column, Path) else column
+                if isinstance(column, Path):
+                    column.unlink()
+            lengths.append(one.lengths)
+            done, compared = here.stop, one.compared or compared
         if self.request.drop_duplicates:
             log_left_out(self.settled.events - done, self.settled.events, compared)
         writer.seal(
@@ -190,32 +236,12 @@ class _Writing:
             pseudonym_key=None if key is None else key.id,
         )
 
-    def _sorted(
-        self, table: pl.DataFrame, number: int, shuffle: Int64 | None, places: Int32 | None, writer: StoreWriter, at: int
-    ) -> Int64:
-        """Sort the events of a range into the store; the number of each user's events."""
-        n_users = int(self.buckets.edges[number + 1] - self.buckets.edges[number])
-        codes: Int8 | None = self.codes[table[EVENT].to_numpy()] if EVENT in table.columns else None
-        keys: Any = ordering_keys(table) if shuffle is None else shuffle[table[_PLACE].to_numpy()]
-        histories, weights = sorted_columns(table.drop(_PLACE, strict=False), n_users, keys, codes=codes, places=places)
-        if self.by_type is not None and histories.events is not None:
-            weights = self.by_type[histories.events]
-        here = slice(at, at + len(histories.rows))
-        columns: list[tuple[Any, Any]] = [
-            (writer.rows, histories.rows), (writer.times, histories.times),
-            (writer.weights, weights), (writer.events, histories.events),
-        ]  # fmt: skip
-        for array, column in columns:
-            if array is not None:
-                array[here] = column
-        return histories.lengths
-
-    def _shuffled(self) -> Int64:
+    def _shuffled(self, parts: list[Part]) -> Int64:
         """A random order of all events that are kept, by their positions."""
         if not self.request.drop_duplicates:
             return shuffled(self.settled.events)
         kept = np.zeros(self.settled.events, dtype=np.bool_)
-        for number in range(len(self.buckets)):
-            kept[first_of_equals(self.buckets.read(number))[0][_PLACE].to_numpy()] = True
+        for number in range(len(self.ranges)):
+            kept[kept_places(parts, number)] = True
         order: Int64 = shuffled(int(kept.sum()))[np.cumsum(kept) - 1]
         return order

@@ -1,37 +1,24 @@
-"""The first pass: read tables piece by piece, number their ids, and keep what else is read on disk."""
+"""The first pass: read all tables, and number their ids together."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import polars as pl
 
-from recsys.core.distinct import Counter
-from recsys.core.progress import warn
-from recsys.core.ragged import Int32
-from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
+from recsys.core.cluster import Each
+from recsys.core.schema import EVENT, ITEM, TIMESTAMP, USER
 from recsys.core.vocabulary import Vocabulary
 from recsys.data.event_types import check_event_types
-from recsys.data.formats.table import Table
-from recsys.data.log_request import LogRequest
-from recsys.data.parse import PARSERS, check_events, event_column
+from recsys.data.look_alikes import tell_zeros
 from recsys.data.quarantine import Quarantine, refuse_all
-from recsys.data.streaming.bounds import Bounds
-from recsys.data.streaming.ids import IdColumn, MergedIds
-from recsys.data.streaming.progress import rows_read
-from recsys.data.times.columns import Times, read_times
-from recsys.errors import DataError
-
-Words: TypeAlias = Callable[[Table], bool | None]
-_MANY_TYPES = 10_000
-"""Event types of one table from which on the rest is not read any more."""
-NUMBER, DATE = "number", "date"
-"""The two columns of times whose unit is not decided yet; see :class:`recsys.data.times.columns.Times`."""
+from recsys.data.streaming.ids import MergedIds
+from recsys.data.streaming.read_table import DATE, NUMBER, ReadJob, Told, read_table
+from recsys.data.times.columns import Times
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,122 +127,53 @@ class Scan:
 
 
 def scan(
-    tables: Iterator[Table],
-    request: LogRequest,
+    jobs: Iterable[ReadJob],
     folder: Path,
-    bounds: Bounds,
-    words: Words,
     aside: Quarantine | None = None,
+    each: Each = map,
+    tell: Told | None = None,
 ) -> Scan:
-    """Read all tables, piece by piece.
+    """Read all tables, and merge their ids.
 
     Parameters
     ----------
-    tables : iterator of Table
-        Each is opened when its turn comes.
-    request : LogRequest
+    jobs : iterable of ReadJob
+        The tables in their order; where they are read here, each is opened when its turn comes.
     folder : Path
-        For the pieces.
-    bounds : Bounds
-    words : callable
-        Table → whether to refuse ids such as NULL in it; see :func:`recsys.data.parse.check_ids`.
+        For the rows of the ids.
     aside : Quarantine, optional
-        For the rows that cannot be used, which are then left out.
+        Gets what each of the jobs sets aside.
+    each : callable
+        Maps the reading over the tables.
+    tell : callable, optional
+        To call with each table, where the jobs do not tell of their pieces.
 
     Raises
     ------
     DataError
         A table or a value cannot be used; the message names it. Too many rows are set aside.
     """
-    users, items, types = MergedIds("user"), MergedIds("item"), Vocabulary(pl.String())
-    found, others = list[Scanned](), dict[str, None]()
-    with rows_read("reading") as told:
-        for number, table in enumerate(tables):
-            wanted = request.columns_of(table)
-            others |= dict.fromkeys(name for name in table.columns if name not in wanted.values())
-            one = _Reader(table, wanted, folder, f"{number:06}", words(table), aside)
-            for height, share in one.read(bounds):
-                told(height, table.name, share)
-            if one.heights or aside is None or not one.done:
-                found.append(one.scanned(users, items, types))
+    merged = {USER: MergedIds("user"), ITEM: MergedIds("item")}
+    types, found, others = Vocabulary(pl.String()), list[Scanned](), dict[str, None]()
+    for number, read in enumerate(each(read_table, jobs)):
+        others |= dict.fromkeys(read.others)
+        if tell is not None:
+            tell(read.rows, read.name, 1.0)
+        if aside is not None and read.aside is not None:
+            aside.take(read.aside)
+        if not read.heights:
+            continue
+        maps = dict[str, Path]()
+        for name, values in read.values.items():
+            maps[name] = folder / f"{number:06}-{name}.npy"
+            np.save(maps[name], types.add(values) if name == EVENT else merged[name].add(values))
+        if EVENT in read.values:
+            check_event_types(len(types))
+        found.append(Scanned(read.name, read.names, read.files, read.heights, maps, read.missing))
     if aside is not None:
         aside.check()
         if not found:
             refuse_all()
-    return Scan(found, users, items, types, tuple(others))
-
-
-class _Reader:
-    """One table that is being read."""
-
-    def __init__(
-        self,
-        table: Table,
-        wanted: dict[str, str],
-        folder: Path,
-        stem: str,
-        words: bool | None,
-        aside: Quarantine | None,
-    ) -> None:
-        self.table, self.wanted, self.folder, self.stem = table, wanted, folder, stem
-        self.words, self.aside, self.done = words, aside, 0
-        self.types = Counter(pl.String())
-        self.where = {ours: f"{table.name}, column {theirs!r}" for ours, theirs in wanted.items()}
-        self.ids = {name: IdColumn(self.where[name], words) for name in (USER, ITEM)}
-        self.files, self.heights = list[Path](), list[int]()
-        self.missing: dict[str, int] = {name: 0 for name in (ORDER, WEIGHT) if name in wanted}
-
-    def read(self, bounds: Bounds) -> Iterator[tuple[int, float]]:
-        """Parse the pieces and write them; yield the rows of each, and the share of the table that is read by then."""
-        for raw, share in self.table.pieces(self.wanted, bounds.rows):
-            if raw.height == 0:
-                continue
-            if raw.height > 2 * bounds.rows and self.table.format is not None:
-                warn(
-                    f"{self.table.name}: its {raw.height:,} rows were read at once, as its format ({self.table.format}) "
-                    f"allows no other way, and may have taken more memory than was allowed; write it as Parquet, or in "
-                    f"several files"
-                )
-            piece = raw
-            if self.aside is not None:
-                piece = self.aside.sift(raw, self.wanted, self.table.name, words=self.words, skipped=self.done)
-            self.done += raw.height
-            if piece.height:
-                file = self.folder / f"{self.stem}-{len(self.files):06}.arrow"
-                self._parsed(piece, sum(self.heights)).write_ipc(file, compression="uncompressed")
-                self.files.append(file)
-                self.heights.append(piece.height)
-            yield raw.height, share
-
-    def _parsed(self, piece: pl.DataFrame, skipped: int) -> pl.DataFrame:
-        columns: dict[str, pl.Series | Int32] = {name: self.ids[name].add(piece[name]) for name in (USER, ITEM)}
-        for name, parse in PARSERS.items():
-            if name in self.wanted:
-                columns[name] = parse(piece[name], self.where[name], skipped)
-        if EVENT in self.wanted:
-            columns[EVENT] = self.types.add(event_column(piece[EVENT], self.where[EVENT]))
-            if len(self.types.values) > _MANY_TYPES:
-                check_event_types(len(self.types.values))
-        for name in self.missing:
-            self.missing[name] += pl.Series(columns[name]).null_count()
-        if TIMESTAMP in self.wanted:
-            times = read_times(piece[TIMESTAMP], self.where[TIMESTAMP], skipped)
-            columns |= {name: one for name, one in ((NUMBER, times.numbers), (DATE, times.dates)) if one is not None}
-        return pl.DataFrame(columns)
-
-    def scanned(self, users: MergedIds, items: MergedIds, types: Vocabulary) -> Scanned:
-        """Check the ids and event types of the whole table, and merge them."""
-        if not self.heights:
-            raise DataError(f"{self.table.name} has no rows")
-        maps = dict[str, Path]()
-        for name, merged in ((USER, users), (ITEM, items)):
-            maps[name] = self.folder / f"{self.stem}-{name}.npy"
-            values = self.ids[name].checked()
-            self.table.prove(self.wanted[name], values)
-            np.save(maps[name], merged.add(values))
-        if EVENT in self.wanted:
-            check_events(self.types, self.where[EVENT])
-            maps[EVENT] = self.folder / f"{self.stem}-{EVENT}.npy"
-            np.save(maps[EVENT], types.add(self.types.values))
-            check_event_types(len(types))
-        return Scanned(self.table.name, self.wanted, self.files, self.heights, maps, self.missing)
+    for kind, ids in merged.items() if len(found) > 1 else ():
+        tell_zeros(ids.ids, kind.removesuffix("_id"))
+    return Scan(found, merged[USER], merged[ITEM], types, tuple(others))

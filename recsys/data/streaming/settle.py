@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,8 +14,58 @@ from recsys.core.ragged import Int32, Int64
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.data.events import refuse_empty, refuse_some_untimed, refuse_unordered, refuse_unweighted
 from recsys.data.log_request import DROP_HINT, LogRequest
-from recsys.data.streaming.scan import DATE, NUMBER, Scan, Scanned, stored
+from recsys.data.streaming.read_table import DATE, NUMBER
+from recsys.data.streaming.scan import Scan, Scanned, mapped, stored
 from recsys.data.times.units import instants
+
+
+@dataclass(frozen=True, eq=False)
+class TableEvents:
+    """The events of one table, in file order and without those that are left out.
+
+    Attributes
+    ----------
+    table : Scanned
+    times : Series, Path or None
+        The times of its rows; or an Arrow file with them.
+    renumbered : dict of int32 or Path
+        ``user_id`` and ``item_id`` → the new row of each merged id, where some have no event any more; or a file with them.
+    floats : bool
+        Whether the column of the order holds fractions in any table.
+    before : int
+        The events of the tables before it.
+    """
+
+    table: Scanned
+    times: pl.Series | Path | None
+    renumbered: dict[str, Int32 | Path]
+    floats: bool
+    before: int = 0
+
+    def pieces(self) -> Iterator[pl.DataFrame]:
+        """The events piece by piece: users, items, times, orders, weights, and numbers of event types."""
+        times = mapped(self.times, [TIMESTAMP])[TIMESTAMP] if isinstance(self.times, Path) else self.times
+        renumbered = {name: loaded(one) for name, one in self.renumbered.items()}
+        for frame in _known([self.table], [times], floats=self.floats):
+            yield frame.with_columns(pl.Series(name, rows[frame[name].to_numpy()]) for name, rows in renumbered.items())
+
+    def saved(self, folder: Path, stem: str) -> TableEvents:
+        """The same, with files in place of what another process would have to be sent."""
+        times, renumbered = self.times, dict[str, Int32 | Path]()
+        if isinstance(times, pl.Series):
+            file = folder / f"{stem}-times.arrow"
+            times.alias(TIMESTAMP).to_frame().write_ipc(file, compression="uncompressed")
+            times = file
+        for name, rows in self.renumbered.items():
+            renumbered[name] = file = folder / f"renumbered-{name}.npy"
+            if not isinstance(rows, Path) and not file.exists():  # it is that of all tables
+                np.save(file, rows)
+        return replace(self, times=times, renumbered=renumbered)
+
+
+def loaded(rows: Int32 | Path) -> Int32:
+    """An array, or the one in a file."""
+    return np.load(rows) if isinstance(rows, Path) else rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,41 +74,25 @@ class Settled:
 
     Attributes
     ----------
-    tables : list of Scanned
-    times : list of Series or None
-        The times of each table.
+    tables : list of TableEvents
     users, items : Series
         Raw ids, in order of first appearance.
-    renumbered : dict of int32
-        ``user_id`` and ``item_id`` → the new row of each merged id, where some have no event any more.
     lengths : int64 (n_users,)
         The events of each user.
     type_counts : int64 (n_types,)
         The events of each type.
-    floats : bool
-        Whether the column of the order holds fractions in any table.
     """
 
-    tables: list[Scanned]
-    times: list[pl.Series | None]
+    tables: list[TableEvents]
     users: pl.Series
     items: pl.Series
-    renumbered: dict[str, Int32]
     lengths: Int64
     type_counts: Int64
-    floats: bool
 
     @property
     def events(self) -> int:
         """The number of events."""
         return int(self.lengths.sum())
-
-    def pieces(self) -> Iterator[pl.DataFrame]:
-        """The events piece by piece: users, items, times, orders, weights, and numbers of event types."""
-        for frame in _known(self.tables, self.times, floats=self.floats):
-            yield frame.with_columns(
-                pl.Series(name, rows[frame[name].to_numpy()]) for name, rows in self.renumbered.items()
-            )
 
 
 def settle(found: Scan, request: LogRequest) -> Settled:
@@ -75,7 +110,7 @@ def settle(found: Scan, request: LogRequest) -> Settled:
     times = [None if one is None else next(timed) for one in columns]
     floats = any(stored(file).collect_schema().get(ORDER) == pl.Float64 for table in tables for file in table.files)
     left_out = _refuse_unknown(tables, times, request)
-    users, items, renumbered = found.users.ids, found.items.ids, dict[str, Int32]()
+    users, items, renumbered = found.users.ids, found.items.ids, dict[str, Int32 | Path]()
     if left_out:
         numbers = {name: _Renumbered(len(ids)) for name, ids in ((USER, users), (ITEM, items))}
         for frame in _known(tables, times, floats=floats):
@@ -83,21 +118,16 @@ def settle(found: Scan, request: LogRequest) -> Settled:
                 one.meet(frame[name].to_numpy())
         users, renumbered[USER] = numbers[USER].among(users, "user")
         items, renumbered[ITEM] = numbers[ITEM].among(items, "item")
-    settled = Settled(
-        tables,
-        times,
-        users,
-        items,
-        renumbered,
-        np.zeros(len(users), np.int64),
-        np.zeros(len(found.types), np.int64),
-        floats,
-    )
-    for frame in settled.pieces():
-        settled.lengths[:] += np.bincount(frame[USER].to_numpy(), minlength=len(users))
-        if EVENT in frame.columns:
-            settled.type_counts[:] += np.bincount(frame[EVENT].to_numpy(), minlength=len(found.types))
-    return settled
+    lengths, type_counts = np.zeros(len(users), np.int64), np.zeros(len(found.types), np.int64)
+    events, before = list[TableEvents](), 0
+    for table, column in zip(tables, times, strict=True):
+        events.append(TableEvents(table, column, renumbered, floats, before))
+        for frame in events[-1].pieces():
+            before += frame.height
+            lengths += np.bincount(frame[USER].to_numpy(), minlength=len(users))
+            if EVENT in frame.columns:
+                type_counts += np.bincount(frame[EVENT].to_numpy(), minlength=len(found.types))
+    return Settled(events, users, items, lengths, type_counts)
 
 
 class _Renumbered:

@@ -6,41 +6,21 @@ must lie where all nodes of the cluster see them under the same path.
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import socket
-import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from recsys.core.cluster import connect, import_ray
 from recsys.core.progress import log
 from recsys.core.ragged import Int32
-from recsys.errors import DataError, DependencyError, RecsysError
+from recsys.errors import DataError, RecsysError
 from recsys.serving.batch.shards import Plan, rows_of, shard_file
 
 _PATIENCE = 60.0
-_ANSWERS_WITHIN = 5.0
-"""Seconds for a cluster to take a connection."""
 _DEATHS_IN_A_ROW = 3
 """How often each worker may die before it is no accident."""
-
-
-def import_ray() -> Any:
-    """The module ``ray``.
-
-    Raises
-    ------
-    DependencyError
-        It is not installed.
-    """
-    try:
-        import ray  # noqa: PLC0415
-    except ImportError as error:
-        raise DependencyError("the engine ray needs the package ray: pip install 'recsys[ray]'") from error
-    return ray
 
 
 class Worker:
@@ -109,7 +89,7 @@ def make_on_ray(
     ray = import_ray()
     mine = not ray.is_initialized()
     if mine:
-        _connect(ray)
+        connect(ray)
     crew = _Crew(ray, bundle, plan)
     try:
         wanted = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -119,43 +99,6 @@ def make_on_ray(
         if mine:
             ray.shutdown()
     return [made[shard] for shard in todo]
-
-
-def _connect(ray: Any) -> None:
-    address = os.environ.get("RAY_ADDRESS")
-    where = f"the Ray cluster at {address} (RAY_ADDRESS)" if address else "a Ray cluster"
-    log(f"connecting to {where}" if address else f"looking for {where} on this machine, else starting one")
-    if address:
-        _probe(address)
-    ours = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise RecsysError(f"{where} cannot be reached: {error}") from error
-    finally:
-        if threading.current_thread() is threading.main_thread() and ours is not None:
-            signal.signal(signal.SIGTERM, ours)  # Ray sets its own, which would end this process without a word of ours
-
-
-def _probe(address: str) -> None:
-    """Refuse an address at which nobody answers within seconds; Ray itself would try for minutes.
-
-    Raises
-    ------
-    RecsysError
-        Nothing listens there, or the address has no port.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address in ("auto", "local"):
-        return
-    if not host or not port.isdecimal():
-        raise RecsysError(f"RAY_ADDRESS is {address!r}; write HOST:PORT, such as 10.0.0.1:6379, or auto")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_WITHIN).close()
-    except (OSError, OverflowError, UnicodeError) as error:
-        raise RecsysError(
-            f"the Ray cluster at {address} (RAY_ADDRESS) cannot be reached: {error}; start it, or mend the address"
-        ) from error
 
 
 class _Crew:

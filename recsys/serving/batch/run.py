@@ -9,12 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from recsys.core.arguments import described, flag, instance, place, renamed, whole_number
+from recsys.core.cluster import Engine, import_ray
 from recsys.core.place_checks import refuse_place
 from recsys.core.progress import counting, log, warn
 from recsys.core.ragged import Int32
@@ -30,8 +31,6 @@ from recsys.serving.retriever import Retriever
 
 if TYPE_CHECKING:
     from recsys.serving.request_arguments import RawIds
-
-Engine: TypeAlias = Literal["local", "ray"]
 
 SHARD_USERS = 100_000
 _OTHER_FORMATS = (
@@ -275,8 +274,6 @@ def _request_time(retriever: Retriever, folder: Path, request_time: Instant | No
 
 def _check_engine(engine: str, workers: int | None, bundle: str | Path | None) -> None:
     if engine == "ray":
-        from recsys.serving.batch.ray_workers import import_ray  # noqa: PLC0415
-
         if bundle is None:
             raise ConfigError("engine='ray' needs bundle=, the folder that its workers load the model from")
         import_ray()
