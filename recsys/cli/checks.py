@@ -36,8 +36,10 @@ def check_compare(arguments: Namespace) -> None:
     """Refuse fewer than two models, and a baseline named twice."""
     if twice := [name for name in arguments.baselines if arguments.baselines.count(name) > 1]:
         raise ConfigError(f"--baselines names {twice[0]} twice; a model is compared with others")
-    if len(arguments.run_folders) + len(arguments.baselines) < 2:
-        raise ConfigError("compare needs two models or more: name more bundles, or some --baselines")
+    if not arguments.run_folders:
+        raise ConfigError("compare needs RUN, the folder of a bundle, or --recommendations RECS and --truth EVENTS")
+    if len(arguments.run_folders) + len(arguments.baselines) + len(arguments.recommendations or ()) < 2:
+        raise ConfigError("compare needs two models or more: name more bundles, some --baselines or --recommendations")
 
 
 def is_bundle(arguments: Namespace) -> bool:

@@ -14,6 +14,7 @@ from recsys.cli.inspect_commands import inspect_log
 from recsys.cli.reading import read_data, user_features
 from recsys.config.options import given_tables
 from recsys.config.recipe import TABLES
+from recsys.core.cluster import engine
 from recsys.data.split_choice import split_for
 from recsys.two_tower import Recipe
 
@@ -27,7 +28,7 @@ def fit(arguments: Namespace) -> Answer:
     if arguments.dry_run or arguments.find_rate:
         return _estimate(recipe, arguments)
     places = checks.fit_places(arguments)
-    with places.claimed(overwrite=arguments.overwrite) as held:
+    with places.claimed(overwrite=arguments.overwrite) as held, engine(arguments.engine, arguments.workers):
         (log, catalog), users = read_data(arguments), user_features(arguments)
         how = reading.fit_options(arguments, log, split_for(log, arguments.split))
         return answers.fitted(pipeline.fit_bundle(recipe, log, catalog, places=places, users=users, held=held, **how))
@@ -47,14 +48,6 @@ def tune(arguments: Namespace) -> Answer:
     split, out = split_for(log, arguments.split), Path(arguments.out)
     found, files = pipeline.tune_log(space, log, catalog, users=users, split=split, out=out, **how)
     return answers.tuned(found, files, reading.fit_words(arguments, split, files["recipe"], out / "model"))
-
-
-def compare(arguments: Namespace) -> Answer:
-    """``recsys compare``."""
-    checks.check_compare(arguments)
-    how = {"metric": arguments.metric, "filter_seen": _filter_seen(arguments)}
-    found = pipeline.compare_bundles(arguments.run_folders, arguments.baselines, arguments.k, **how)
-    return Answer(str(found), found.to_dict())
 
 
 def report(arguments: Namespace) -> Answer:

@@ -19,7 +19,7 @@ from recsys.core.schema import ITEM, USER
 from recsys.data.interactions import Interactions
 from recsys.data.pseudonyms import pseudonymised
 from recsys.data.read import read_interactions
-from recsys.data.recommendations import read_recommendations
+from recsys.data.recommendations import Recommendations, read_recommendations
 from recsys.data.store.opening import open_store
 from recsys.errors import ConfigError
 from recsys.evaluation.arguments import check_cuts
@@ -33,10 +33,10 @@ def evaluate(arguments: Namespace) -> Answer:
         return _judge(arguments)
     if arguments.run_folder is None:
         raise ConfigError("evaluate needs RUN, the folder of a bundle, or --recommendations RECS and --truth EVENTS")
-    _refuse(arguments, OF_LISTS, "is for --recommendations, the lists of another system; leave it out")
+    refuse(arguments, OF_LISTS, "is for --recommendations, the lists of another system; leave it out")
     if arguments.log is None:
-        _refuse(arguments, OF_LOGS, "is for reading logs: name one, --log NEW")
-        _refuse(arguments, OF_LATER[:-1], "needs a newer log, --log NEW")
+        refuse(arguments, OF_LOGS, "is for reading logs: name one, --log NEW")
+        refuse(arguments, OF_LATER[:-1], "needs a newer log, --log NEW")
     key = pseudonym_key(arguments)
     check_text_flags(arguments, *_files(arguments, "log", "user_table"))
     groups = user_groups(arguments)
@@ -47,6 +47,7 @@ def evaluate(arguments: Namespace) -> Answer:
         read_manifest(Path(run))  # what is not a bundle is refused before a log is read
         _refuse_idle(arguments)
     how: dict[str, Any] = {"category": arguments.category, "segments": arguments.segments, "since": arguments.since}
+    how |= {"engine": arguments.engine, "workers": arguments.workers}
     log = None if arguments.log is None else _log(arguments, arguments.log)
     how["log"] = log if log is None or key is None else pseudonymised(log, key)
     filter_seen = None if arguments.keep_seen is None else not arguments.keep_seen
@@ -61,21 +62,32 @@ def _judge(arguments: Namespace) -> Answer:
         )
     if arguments.truth is None:
         raise ConfigError("--recommendations needs --truth EVENTS, a log of what the users did later")
-    _refuse(arguments, ("keep_seen", *OF_LATER), "is for a bundle, and lists are judged as they are; leave it out")
+    refuse(arguments, ("keep_seen", *OF_LATER), "is for a bundle, and lists are judged as they are; leave it out")
     _refuse_idle(arguments)
+    if arguments.engine != "local":
+        raise ConfigError("--engine is for RUN, and the lists are made already; leave it out")
     check_cuts(arguments.k)
-    names = _names(arguments.recommendations)
-    systems = [[one] for one in arguments.recommendations]
-    own = [(one, arguments.format) for one in systems]
-    check_text_flags(arguments, *own, *_files(arguments, "truth", "history", "catalog", "user_table"))
     groups = user_groups(arguments)
+    lists, truth = given_lists(arguments), given_truth(arguments)
+    how = {"metric": arguments.metric, "segments": arguments.segments, "user_groups": groups}
+    return answers.judged(pipeline.evaluate_lists(lists, truth, arguments.k, **how))
+
+
+def given_truth(arguments: Namespace) -> Truth:
+    """What ``--truth``, ``--history`` and ``--catalog`` say."""
+    own = [([one], arguments.format) for one in arguments.recommendations]
+    check_text_flags(arguments, *own, *_files(arguments, "truth", "history", "catalog", "user_table"))
     catalog = None
     if arguments.catalog is not None:
         item = arguments.catalog_item or arguments.item or ITEM
         catalog = catalog_of(arguments.catalog, item=item, **text_options(arguments, arguments.catalog))
     history = None if arguments.history is None else _log(arguments, arguments.history)
     rest = {"category": arguments.category, "allow_leakage": bool(arguments.allow_leakage)}
-    truth = Truth.of(_log(arguments, arguments.truth), history, catalog, **rest)
+    return Truth.of(_log(arguments, arguments.truth), history, catalog, **rest)
+
+
+def given_lists(arguments: Namespace) -> dict[str, Recommendations]:
+    """The lists that ``--recommendations`` names, by system."""
     how = {
         "user": arguments.list_user or arguments.user or USER,
         "item": arguments.list_item or arguments.item or ITEM,
@@ -83,14 +95,10 @@ def _judge(arguments: Namespace) -> Answer:
         "score": arguments.score,
         "format": arguments.format,
     }
-    lists = {
-        name: read_recommendations(one, **how, **text_options(arguments, one, arguments.format))
-        for name, one in zip(names, systems, strict=True)
+    return {
+        name: read_recommendations([one], **how, **text_options(arguments, [one], arguments.format))
+        for name, one in zip(_names(arguments.recommendations), arguments.recommendations, strict=True)
     }
-    found = pipeline.evaluate_lists(
-        lists, truth, arguments.k, metric=arguments.metric, segments=arguments.segments, user_groups=groups
-    )
-    return answers.judged(found)
 
 
 def _log(arguments: Namespace, source: list[str]) -> Interactions:
@@ -115,7 +123,7 @@ def _refuse_idle(arguments: Namespace) -> None:
     logs: list[Any] = [arguments.log, arguments.truth, arguments.history]
     if all(one is None or only_store(one) is not None for one in logs):
         flags = ("timestamp", "time_unit", "event", "drop_unordered")
-        _refuse(arguments, flags, "says how a log is read, and a store is one already; leave it out")
+        refuse(arguments, flags, "says how a log is read, and a store is one already; leave it out")
 
 
 def _files(arguments: Namespace, *names: str) -> list[Source]:
@@ -129,7 +137,7 @@ def _files(arguments: Namespace, *names: str) -> list[Source]:
     ]
 
 
-def _refuse(arguments: Namespace, names: tuple[str, ...], why: str) -> None:
+def refuse(arguments: Namespace, names: tuple[str, ...], why: str) -> None:
     """Refuse flags that would be ignored."""
     if idle := next((name for name in names if getattr(arguments, name) is not None), None):
         raise ConfigError(f"--{idle.replace('_', '-')} {why}")

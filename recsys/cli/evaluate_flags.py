@@ -6,6 +6,7 @@ import argparse
 from typing import Final, get_args
 
 from recsys.cli.forget_flags import add_pseudonym_key_flag
+from recsys.cli.import_flags import add_engine_flags
 from recsys.cli.moments import moment
 from recsys.cli.text_flags import add_text_flags
 from recsys.config.options import Gather
@@ -55,9 +56,19 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
         help="replace user ids of --log and --user-table by pseudonyms when they are read, as those of RUN were",
     )  # fmt: skip
     add_pseudonym_key_flag(parser)
-    _lists(parser.add_argument_group("lists of other systems, instead of RUN"))
+    add_engine_flags(parser, "rank the users of RUN")
+    add_list_flags(parser, "instead of RUN").add_argument(
+        "--metric", help="figure to rank and test several systems by (default: ndcg@10, or at the first --k)"
+    )
+
+
+def add_list_flags(parser: argparse.ArgumentParser, where: str) -> argparse._ArgumentGroup:
+    """The lists of other systems, what to judge them by, and how the tables are read; returns the group of the lists."""
+    group = parser.add_argument_group(f"lists of other systems, {where}")
+    _lists(group)
     _logs(parser.add_argument_group("columns of the logs"))
     add_text_flags(parser)
+    return group
 
 
 def _lists(group: argparse._ArgumentGroup) -> None:
@@ -93,9 +104,6 @@ def _lists(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--allow-leakage", action="store_true", default=None, help="judge although --history holds the events of --truth"
-    )
-    group.add_argument(
-        "--metric", help="figure to rank and test several systems by (default: ndcg@10, or at the first --k)"
     )
 
 

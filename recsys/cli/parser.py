@@ -12,6 +12,7 @@ from recsys.baselines import REGISTRY
 from recsys.cli import (
     adapt_commands,
     commands,
+    compare_commands,
     completion,
     compress_commands,
     drift_commands,
@@ -28,10 +29,11 @@ from recsys.cli import (
     update_commands,
 )
 from recsys.cli.answers import Answer
+from recsys.cli.compare_flags import add_compare_flags
 from recsys.cli.drift_flags import add_drift_flags
 from recsys.cli.evaluate_flags import add_evaluate_flags
 from recsys.cli.forget_flags import add_forget_flags, add_pseudonym_key_flag, add_pseudonyms_flags
-from recsys.cli.import_flags import add_import_flags, add_verify_flag
+from recsys.cli.import_flags import add_engine_flags, add_import_flags, add_verify_flag
 from recsys.cli.inspect_commands import add_page_flag
 from recsys.cli.log_flags import add_column_flags, add_log_flags, add_user_flags
 from recsys.cli.prepare_flags import add_prepare_flags
@@ -54,17 +56,6 @@ def _id_flag(parser: argparse.ArgumentParser, flag: str, metavar: str, said: str
     parser.add_argument(f"{flag}-file", metavar="FILE", help=_FILE_HELP.format(f"read what {flag} takes"))
 
 
-def _cuts_flag(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--k",
-        type=int,
-        nargs="+",
-        action=Gather,
-        default=[10, 20, 50],
-        help="lengths of the lists to evaluate (default: 10 20 50)",
-    )
-
-
 def _seen_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-seen", action=argparse.BooleanOptionalAction,
@@ -85,7 +76,7 @@ COMMANDS: Final[dict[str, Callable[[argparse.Namespace], Answer]]] = {
     "fit": commands.fit,
     "tune": commands.tune,
     "evaluate": evaluate_commands.evaluate,
-    "compare": commands.compare,
+    "compare": compare_commands.compare,
     "report": commands.report,
     "recommend": commands.recommend,
     "similar": commands.similar,
@@ -170,6 +161,7 @@ def build_parser() -> argparse.ArgumentParser:
         "for serving; or update the model with what was held out, at a tenth of the cost (default: no)",
     )  # fmt: skip
     fit.add_argument("--resume", action="store_true", help="resume an interrupted run from its last checkpoint")
+    add_engine_flags(fit, "count the transitions of the memory")
     fit.add_argument("--dry-run", action="store_true", help="estimate time per epoch and memory, and write nothing")
     fit.add_argument("--find-rate", action="store_true", help="as --dry-run, and try rising learning rates to suggest one")
     for title, owner in TABLES.items():
@@ -213,26 +205,13 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )  # fmt: skip
 
-    compare = _command(
-        subs,
-        "compare",
-        "compare bundles and baselines on the same users",
-        "recsys compare runs/a runs/b --baselines ease als",
-    )
-    compare.add_argument("run_folders", metavar="RUN", nargs="+", help="bundles fitted on the same split")
-    compare.add_argument(
-        "--baselines",
-        nargs="+",
-        action=Gather,
-        default=[],
-        choices=tuple(REGISTRY),
-        help="baselines to fit on the training data of the first bundle",
-    )
-    _cuts_flag(compare)
-    _seen_flag(compare)
-    compare.add_argument(
-        "--metric", help="figure to rank and test by (default: ndcg@10, or ndcg at the first --k if that has no 10)"
-    )
+    add_compare_flags(
+        _command(
+            subs, "compare", "compare bundles, baselines and the lists of other systems on the same users",
+            "recsys compare runs/a runs/b --baselines ease als --recommendations theirs.parquet",
+        ),
+        tuple(REGISTRY),
+    )  # fmt: skip
 
     report = _command(
         subs, "report", "evaluate a bundle and write the result as one HTML page", "recsys report runs/ml --out report.html"

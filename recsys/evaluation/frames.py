@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from recsys.core.arguments import flag, text, text_or_none
 from recsys.core.schema import ITEM, USER
@@ -12,6 +13,8 @@ from recsys.data.read import read_interactions, read_items
 from recsys.data.recommendations import read_recommendations
 from recsys.data.sources import Source
 from recsys.data.split import Holdout
+from recsys.data.store.manifest import is_store
+from recsys.data.store.opening import open_store
 from recsys.evaluation.arguments import check_cuts
 from recsys.evaluation.result import Evaluation
 from recsys.evaluation.truth import Truth
@@ -42,17 +45,17 @@ def evaluate_frame(
     recommendations : frame, path, or a list of these
         A row for each user and item, with a rank or a score; or a row for each user with a list of items. See
         :func:`recsys.data.recommendations.read_recommendations`.
-    truth : frame, path, Interactions or Holdout
+    truth : frame, path, store, Interactions or Holdout
         What each user was to be shown: events after those that the system learned from. A repeated user and item counts
         once. A holdout brings its own histories.
-    history : frame, path or Interactions, optional
+    history : frame, path, store or Interactions, optional
         What the system learned from: gives the items that each user has seen, and popularity, by which novelty is measured.
     catalog : frame, path or Catalog, optional
         What could have been recommended: with the items of the history, what coverage is a share of.
     k : int or sequence of int
         List lengths.
     user, item : str
-        The columns of ids in every table that is not read yet.
+        The columns of ids in every table that is not read yet; a store has its own.
     rank, score : str, optional
         Column that orders each list: ranks, the least first, or scores, the greatest first. By default ``rank``, or else
         ``score``.
@@ -90,16 +93,21 @@ def evaluate_frame(
     text_or_none(category, "category")
     text(name, "name")
     judged = Truth.of(
-        truth if isinstance(truth, Interactions | Holdout) else read_interactions(truth, user=user, item=item),
-        history
-        if history is None or isinstance(history, Interactions)
-        else read_interactions(history, user=user, item=item),
+        truth if isinstance(truth, Interactions | Holdout) else _log_of(truth, user, item),
+        history if history is None or isinstance(history, Interactions) else _log_of(history, user, item),
         catalog if catalog is None or isinstance(catalog, Catalog) else catalog_of(catalog, item=item),
         category=category,
         allow_leakage=flag(allow_leakage, "allow_leakage"),
     )
     lists = read_recommendations(recommendations, user=user, item=item, rank=rank, score=score)
     return judged.judge(lists, cuts, name)
+
+
+def _log_of(source: Source, user: str, item: str) -> Interactions:
+    """The log in a store, or in files or frames."""
+    if isinstance(source, str | Path) and is_store(Path(source)):
+        return open_store(source)
+    return read_interactions(source, user=user, item=item)
 
 
 def catalog_of(source: Source, *, item: str = ITEM, **how: str | Sequence[str] | None) -> Catalog:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from recsys.core import cluster
+from recsys.core.cluster import Engine
 from recsys.core.destination import prove_file
 from recsys.data.interactions import Interactions
 from recsys.data.later import later_events
 from recsys.data.pseudonyms import check_same_ids
+from recsys.data.recommendations import Recommendations
 from recsys.data.split import Holdout
 from recsys.errors import ConfigError
+from recsys.evaluation.arguments import check_cuts
 from recsys.evaluation.protocol import Ranker
+from recsys.evaluation.truth import Truth
+from recsys.pipeline.evaluate_on_cluster import answers_of
 
 if TYPE_CHECKING:
     from recsys.evaluation.compare import Comparison
@@ -63,6 +70,8 @@ def evaluate_bundle(
     user_groups: dict[str, pl.DataFrame] | None = None,
     log: Interactions | None = None,
     since: int | None = None,
+    engine: Engine = "local",
+    workers: int | None = None,
 ) -> EvaluationResult:
     """Evaluate a bundle on its held-out users, or on later events.
 
@@ -84,8 +93,10 @@ def evaluate_bundle(
         :func:`recsys.data.later.later_events`.
     since : int, optional
         Judge the events of ``log`` from this instant on; those before it go into the histories.
+    engine, workers
+        Where the users are ranked; see :func:`recsys.core.cluster.engine`. A cluster must see the bundle under one path.
     """
-    from recsys.evaluation.evaluate import evaluate  # noqa: PLC0415
+    from recsys.evaluation.evaluate import evaluated  # noqa: PLC0415
     from recsys.evaluation.segments import by_user, standard_segments, user_column  # noqa: PLC0415
     from recsys.serving.load import load  # noqa: PLC0415
 
@@ -104,7 +115,17 @@ def evaluate_bundle(
         keep_seen = bundle.keep_seen if filter_seen is None else not filter_seen
         later = later_events(known, log, since=since, keep_seen=keep_seen)
         holdout, counts = later.holdout, later.counts
-    found = evaluate(retriever, holdout, k, filter_seen=filter_seen, catalog=retriever.catalog, category=category)
+    with cluster.engine(engine, workers):
+        answer = None if engine == "local" else partial(answers_of, Path(folder))
+        found = evaluated(
+            retriever,
+            holdout,
+            k,
+            filter_seen=filter_seen,
+            catalog=retriever.catalog,
+            category=category,
+            answer=answer,
+        )
     found = replace(found, counts=found.counts | counts)
     groups = dict[str, pl.DataFrame]()
     if segments:
@@ -121,8 +142,23 @@ def compare_bundles(
     *,
     metric: str | None = None,
     filter_seen: bool | None = None,
+    lists: Mapping[str, Recommendations] | None = None,
 ) -> Comparison:
-    """Compare bundles, and baselines fitted on what the first bundle was trained on, on the same users."""
+    """Compare bundles, and baselines fitted on what the first bundle was trained on, on the same users.
+
+    Parameters
+    ----------
+    folders : sequence of path
+    baselines : sequence of str
+    k : sequence of int
+        List lengths.
+    metric : str, optional
+        What they are ranked and tested by; by default ``ndcg@10``, or at the first k if that has no 10.
+    filter_seen : bool, optional
+        Whether items of the history are left out of what models rank; lists are judged as they are.
+    lists : mapping, optional
+        Name of another system → its lists, which are judged by the held-out events of the first bundle.
+    """
     from recsys.baselines import by_name  # noqa: PLC0415
     from recsys.evaluation.compare import check_metric, compare  # noqa: PLC0415
 
@@ -134,11 +170,14 @@ def compare_bundles(
     for name, folder, (retriever, _) in zip(names, folders, loaded, strict=True):
         retriever.name = name if names.count(name) == 1 else str(Path(folder))
     first, holdout = loaded[0]
-    models: list[Ranker] = [retriever for retriever, _ in loaded]
+    models: list[Ranker | Evaluation] = [retriever for retriever, _ in loaded]
     for name in baselines:
         if first.bundle.trained_on is None:
             raise ConfigError(f"{folders[0]} has no record of its training data, so baselines cannot be fitted on it")
         models.append(by_name(name).fit(first.bundle.trained_on, first.catalog))
+    if lists:
+        truth = Truth.of(holdout, first.bundle.trained_on, first.catalog)
+        models += [truth.judge(one, check_cuts(k), name) for name, one in lists.items()]
     return compare(models, holdout, k, metric=metric, filter_seen=filter_seen)
 
 

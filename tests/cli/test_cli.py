@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import recsys
 from recsys.cli.parser import build_parser, main
 from tests.conftest import make_events, make_items
 
@@ -234,6 +235,21 @@ def test_compare_puts_bundles_and_baselines_side_by_side(world: Path, capsys: py
     assert "run over popularity" in out
     assert "Holm" in out
     assert "two models or more" in refused(capsys, "compare", str(world / "run"))
+
+
+def test_compare_puts_lists_of_other_systems_beside_a_bundle(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split = recsys.load(world / "run").holdout
+    best = pl.DataFrame({"user_id": split.users.to_ids(split.user_rows), "item_id": split.items.to_ids(split.targets.rows)})
+    best.with_columns(rank=pl.lit(1)).write_csv(world / "oracle.csv")
+    words = ["compare", str(world / "run"), "--recommendations", str(world / "oracle.csv"), "--k", "5"]
+    code, out, _ = answer(capsys, *words, "--baselines", "popularity")
+    assert code == 0
+    assert "oracle over run" in out
+    assert "oracle over popularity" in out
+    said = json.loads(answer(capsys, *words, "--json")[1])
+    assert (said["models"][0]["model"], said["models"][0]["metrics"]["recall@5"]) == ("oracle", 1.0)
+    assert "--truth is for --recommendations without a bundle" in refused(capsys, *words, "--truth", "x.csv")
+    assert "--rank is for --recommendations" in refused(capsys, *words[:2], "--baselines", "popularity", "--rank", "r")
 
 
 def test_fit_puts_a_model_card_and_its_figures_into_the_bundle(world: Path, capsys: pytest.CaptureFixture[str]) -> None:

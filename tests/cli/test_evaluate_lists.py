@@ -68,6 +68,24 @@ def test_several_systems_are_compared(files: Path, capsys: pytest.CaptureFixture
     assert [row["users"] for row in data["segments"]["good"]["history length"]] == [1, 2]
 
 
+def test_compare_judges_lists_without_a_bundle(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    TRUTH.rename({"who": "user_id", "what": "item_id"}).write_csv(files / "ours.csv")
+    GOOD.rename({"who": "user_id", "what": "item_id"}).write_csv(files / "good.csv")
+    lists = "compare --recommendations DIR/poor DIR/good.csv"
+    for words, said in (
+        (f"{lists} --truth DIR/ours.csv --metric recall@10", "good over poor: +1.0000"),
+        (lists, "needs a bundle, whose held-out events judge the lists, or --truth EVENTS"),
+        (f"{lists} --truth DIR/ours.csv --baselines ease", "--baselines needs a bundle"),
+        (f"{lists} --truth DIR/ours.csv --keep-seen", "--keep-seen is for a bundle"),
+        ("compare --recommendations DIR/poor --truth DIR/ours.csv", "recsys evaluate judges those of one"),
+        ("compare --baselines ease als", "compare needs RUN, the folder of a bundle, or --recommendations RECS"),
+    ):
+        code = main(words.replace("DIR", str(files)).split())
+        captured = capsys.readouterr()
+        assert (code == 0) is ("over" in said)
+        assert said in captured.out + captured.err
+
+
 def test_lists_may_name_their_columns_otherwise_than_the_logs(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = "--recommendations DIR/poor --truth DIR/truth.csv --user who --item what --k 1"
     code, _, err = run(capsys, files, words)

@@ -35,6 +35,16 @@ def test_every_figure_that_both_define_alike_is_that_of_rectools() -> None:
         assert report[metric] == pytest.approx(value, abs=1e-9), metric
 
 
+def test_truth_and_history_may_be_stores(tmp_path: Path) -> None:
+    reco, truth, history = (pl.DataFrame(GOLDEN[name]) for name in ("reco", "truth", "history"))
+    expected = recsys.evaluate_frame(reco, truth, history=history, k=3)
+    for name, frame in (("truth", truth), ("history", history)):
+        Interactions.from_frame(frame).save(tmp_path / name)
+    found = recsys.evaluate_frame(reco, tmp_path / "truth", history=str(tmp_path / "history"), k=3)
+    assert found.means == expected.means
+    assert found.counts == expected.counts
+
+
 def oracle(lists: dict[int, list[int]], truth: dict[int, list[int]], k: int) -> dict[str, float]:
     """Means over the users of the truth, from the definitions."""
     found = dict.fromkeys(("recall", "hit_rate", "precision", "ndcg", "mrr", "map"), 0.0)
