@@ -40,7 +40,8 @@ class Adapted:
 
     def __str__(self) -> str:
         facts = self.facts
-        lines = [f"adapted to {facts['texts']:,} texts and {facts['pairs']:,} pairs of a history and what came next"]
+        pairs = f" and {facts['pairs']:,} pairs of a history and what came next" if facts["pairs"] else ""
+        lines = [f"adapted to {facts['texts']:,} texts{pairs}"]
         if facts["first_loss"] is not None:
             lines.append(f"contrastive loss of texts: {facts['first_loss']:.3f} at first, {facts['last_loss']:.3f} at last")
         if facts["after"] is not None:

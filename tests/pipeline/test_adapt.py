@@ -85,7 +85,7 @@ def test_a_command_adapts_without_held_out_events_and_fit_takes_the_encoder(
     [
         ({"text_steps": 0}, "nothing is to be trained"),
         ({"text_steps": 0, "history_steps": 5, "batch": 4000}, "a step takes 4000"),
-        ({"layers": 9}, "has 3 layers"),
+        ({"layers": 9}, r"layers \(--layers\) is 9, but the encoder has 3 layers"),
     ],
 )
 def test_what_cannot_be_adapted_is_refused_and_nothing_is_left(

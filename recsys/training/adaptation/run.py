@@ -89,7 +89,10 @@ class Adapter:
         self.head = self._masked_head(backbone, folder) if options.masked and options.text_steps else None
         self.model.requires_grad_(not options.layers)
         if options.layers:
-            stack, below = divide(backbone, options.layers)
+            try:
+                stack, below = divide(backbone, options.layers)
+            except ConfigError as error:
+                raise ConfigError(str(error).replace("trainable_layers", "layers (--layers)")) from error
             stack[below:].requires_grad_(True)
         for name, p in backbone.named_parameters():
             if name.startswith("pooler."):  # BERT's, which no pooling of sentence-transformers reads
