@@ -31,7 +31,7 @@ _TEXT = {"word_features": "off", "id_dropout": 0.5, "ensemble_size": 1, "transit
 _ADAPTED = recsys.AdaptOptions(
     text_steps=60, history_steps=240, batch=48, masked=0.1, history=2, max_tokens=32, layers=2, rate=1e-4
 )
-"""About ten minutes of one core."""
+"""Few steps of the topmost layers: minutes of one core, by counting operations; not timed."""
 _ADAPT = "adapted"
 _TRAINED = {"trainable_layers": 2, "texts_per_step": 32}
 CELLS = {
