@@ -63,6 +63,10 @@ def step(name: str, folder: Path) -> None:
         recsys.open_store(folder / "rebuilt")
     elif name == "open, with a run":
         recsys.open_store(folder / "store")
+    elif name == "first event, with a run":
+        log = recsys.open_store(folder / "store")
+        begun, cpu, before = time.monotonic(), time.process_time(), held()
+        log.histories.rows[:1]
     else:
         log = recsys.open_store(folder / "ids")
         begun, cpu, before = time.monotonic(), time.process_time(), held()
@@ -86,7 +90,16 @@ def prepare(folder: Path, rows: int, ids: int) -> None:
     Interactions(users, items, Ragged.from_lengths(np.ones(ids, np.int64), np.zeros(ids, np.int32))).save(folder / "ids")
 
 
-STEPS = ["import", "append", "rebuild", "open, one part", "open, with a run", "look-up", "look-up"]
+STEPS = [
+    "import",
+    "append",
+    "rebuild",
+    "open, one part",
+    "open, with a run",
+    "first event, with a run",
+    "look-up",
+    "look-up",
+]
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
