@@ -355,7 +355,9 @@ def read_relations(
     dialect = Dialect.of(separator, quote, encoding, null_values)
     frames, names = list[pl.DataFrame](), list[str]()
     for table in tables_of(source, format, (ITEM, RELATED), dialect):
-        columns = [name for name in (ITEM, RELATED, RELATION, WEIGHT) if name in table.columns]
+        if absent := [name for name in _IDS if name not in table.columns]:
+            raise DataError(f"{table.name} has no column {absent[0]!r}; its columns are {', '.join(table.columns)}")
+        columns = [name for name in (*_IDS, RELATION, WEIGHT) if name in table.columns]
         frames.append(rows_of(table, {name: name for name in columns}))
         names.append(table.name)
     if not frames:

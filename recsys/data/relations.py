@@ -124,7 +124,7 @@ class ItemRelations:
         DataError
             No item of the table is known.
         """
-        check_join(self.frame[ITEM].unique(maintain_order=True), items, "the items", source="the table of relations")
+        check_join(self.frame[ITEM].unique(maintain_order=True), items, "the model", source="the table of relations")
         first, second = (items.find_rows(self.frame[name]) for name in (ITEM, RELATED))
         known = (first >= 0) & (second >= 0)
         if not known.all():

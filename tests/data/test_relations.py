@@ -70,3 +70,6 @@ def test_a_file_is_read_with_its_numbers(tmp_path: object) -> None:
     file.write_text("item_id;related_item_id;relation;weight\n1;2;series;0,5\n".replace("0,5", "0.5"))
     found = recsys.read_relations(file)
     assert found.frame.row(0) == ("1", "2", "series", 0.5)
+    file.write_text("item,related\n1,2\n")
+    with pytest.raises(DataError, match=r"has no column 'item_id'; its columns are item, related"):
+        recsys.read_relations(file)
