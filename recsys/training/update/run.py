@@ -58,10 +58,10 @@ def updated(
     All weights, of every member of an ensemble, start from those that are served, and are trained on at a low and constant
     rate: on the events that the model was not trained on, on a sample of those that it was, and there also on what it said
     before. A new item's vector starts from those of the items that are most like it; new words, categories and event types
-    get a vector behind the others. How often items occur, which corrects a sampled loss, and the transition memory follow
-    from all events; of a ridge memory the rows that new events touch; its form and its weight stay, and so does what the scores of items without events are
-    lowered by. A fast model is its memory. A text encoder that was fine-tuned is not trained on: it reads the new texts as
-    it is.
+    get a vector behind the others. How often items occur, which corrects a sampled loss, follows from all events, and so
+    does the transition memory (of a ridge one the rows that new events touch); its form and its weight stay, and so does
+    what the scores of items without events are lowered by. A fast model is its memory. A text encoder that was fine-tuned
+    is not trained on: it reads the new texts as it is.
 
     Parameters
     ----------
