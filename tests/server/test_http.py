@@ -325,7 +325,7 @@ def test_a_forgotten_user_is_absent_from_every_answer_and_from_the_store(world: 
 
 
 @pytest.mark.parametrize(
-    "name", ["a/b", "two\nlines\n", "😀", "?x=1#y", "%2e", "e\u0301" * 99, "\u202eleft", " ", "a\r\nHost: x"]
+    "name", ["a/b", "two\nlines\n", "😀", "?x=1#y", "100%", "e\u0301" * 99, "\u202eleft", " ", "a\r\nHost: x"]
 )
 def test_whoever_can_be_reported_can_be_looked_up_and_forgotten(world: World, name: str) -> None:
     path = f"/v1/users/{quote(name, safe='')}"
