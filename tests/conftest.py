@@ -46,6 +46,7 @@ SEVERAL_PROCESSES = (
     "faults/test_faults.py::test_a_killed_process", "training/test_fit_faults.py::test_two_changes",
     "tuning/test_search.py::test_a_killed_process", "serving/test_batch_stopped.py::test_where_the_system_itself",
     "serving/test_processes.py::test_a_forked_process_is_told_instead_of_hanging[calls1]",
+    "docs/test_notebooks.py::test_a_source_runs_and_its_notebook_is_made_of_it[serving-with-events]",
     "training/test_resume.py::test_a_killed_and_resumed_run_is_bit_by_bit_the_unbroken_one[gbce]",
     "training/test_resume.py::test_a_killed_and_resumed_run_is_bit_by_bit_the_unbroken_one[sampled]",
     "server/test_dashboard.py",
