@@ -64,6 +64,34 @@ def _is_table_or_none(value: Any) -> bool:
     return value is None or isinstance(value, dict)
 
 
+def _has_numbers(value: Any, *names: str) -> bool:
+    return isinstance(value, dict) and all(_is_number(value.get(name)) and math.isfinite(value[name]) for name in names)
+
+
+def _is_privacy(value: Any) -> bool:
+    """What :func:`recsys.bundle.privacy.privacy_facts` reads."""
+    return value is None or (
+        _has_numbers(value, "epsilon", "delta", "noise", "norm", "rate", "steps", "users")
+        and isinstance(value.get("accountant"), str)
+        and isinstance(value.get("secure"), bool)
+    )
+
+
+def _is_exposure(value: Any) -> bool:
+    """What :func:`recsys.bundle.exposure.exposure_facts` reads."""
+    if value is None:
+        return True
+    rows = {"groups": ("group", ("floor", "factor", "before", "after")), "figures": ("name", ("before", "after"))}
+    return (
+        _has_numbers(value, "users")
+        and all(
+            isinstance(value.get(table), list) and all(_has_numbers(row, *numbers) and name in row for row in value[table])
+            for table, (name, numbers) in rows.items()
+        )
+        and isinstance(value.get("column"), str)
+    )
+
+
 _FEATURE = {"name", "categories", "edges"}
 _NEEDED = {"model", "catalog", "catalog.text_columns", "holdout", "training"}
 _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -79,8 +107,8 @@ _KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "training.deciding_seconds": (_is_seconds, "a number of seconds"),
     "training.refitted_events": (_is_count, "a number of events"),
     "training.distilled_from": (_is_count, "a number of members"),
-    "training.privacy": (_is_table_or_none, "a table, or null"),
-    "training.exposure": (_is_table_or_none, "a table, or null"),
+    "training.privacy": (_is_privacy, "a table with epsilon, delta, noise and how they were reckoned, or null"),
+    "training.exposure": (_is_exposure, "a table with column, users, groups and figures, or null"),
     "training.decisions": (_is_decisions, "a list of tables with option, value, because and against"),
     "catalog": (_is_table, "a table"),
     "catalog.text_columns": (_is_names, "a list of columns"),

@@ -11,7 +11,7 @@ from tests.conftest import make_events, make_items
 
 COMMANDS = ["demo", "fit", "tune", "evaluate", "compare", "report", "recommend", "similar", "search", "explain", "index"]
 COMMANDS += ["prepare", "import", "inspect", "export-events", "keys", "serve", "completion", "compress", "drift", "export"]
-COMMANDS += ["forget", "membership", "pseudonyms", "update"]
+COMMANDS += ["forget", "membership", "pseudonyms", "update", "adapt"]
 
 
 @pytest.fixture(scope="module")

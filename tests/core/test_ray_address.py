@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
+from recsys.core.cluster import _probe
 from recsys.errors import RecsysError
-from recsys.serving.batch.ray_workers import _probe
 
 
 def test_an_address_at_which_nobody_listens_is_refused() -> None:
