@@ -19,7 +19,7 @@ from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split, leave_last_out
 
-settings.register_profile("same every time", derandomize=True, deadline=None, database=None, max_examples=30)
+settings.register_profile("same every time", derandomize=True, deadline=None, database=None, max_examples=20)
 settings.register_profile("long", deadline=None, database=None, max_examples=300)
 settings.load_profile("same every time" if os.environ.get("RECSYS_LONG") is None else "long")
 
@@ -42,10 +42,12 @@ SEVERAL_PROCESSES = (
     "pipeline/test_update.py::test_a_killed_update", "faults/test_faults.py::test_loads_beside_saves",
     "bundle/test_owned.py::test_a_load_sees_one_version", "serving/test_batch_ray.py::test_workers_that_die",
     "serving/test_batch_ray.py::test_a_full_disk",
-    "serving/test_batch_ray.py::test_nodes_that_do_not_see_the_same_files_are_found_out[Misled",
     "faults/test_faults.py::test_a_killed_process", "training/test_fit_faults.py::test_two_changes",
     "tuning/test_search.py::test_a_killed_process", "serving/test_batch_stopped.py::test_where_the_system_itself",
-    "serving/test_processes.py::test_a_forked_process_is_told_instead_of_hanging[calls1]",
+    "serving/test_processes.py::test_a_forked_process_is_told_instead_of_hanging[calls0]",
+    "serving/test_batch_ray.py::test_the_shard_of_a_dead_worker", "serving/test_batch_ray.py::test_nodes_that_do_not_see",
+    "cli/test_cli_options.py::test_a_killed_fit", "training/test_plan.py::test_an_interrupted_run",
+    "cli/test_terminal.py::test_a_reader_who_has_gone_is_no_error[words0]",
     "docs/test_notebooks.py::test_a_source_runs_and_its_notebook_is_made_of_it[serving-with-events]",
     "training/test_resume.py::test_a_killed_and_resumed_run_is_bit_by_bit_the_unbroken_one[gbce]",
     "training/test_resume.py::test_a_killed_and_resumed_run_is_bit_by_bit_the_unbroken_one[sampled]",

@@ -37,7 +37,7 @@ class UpdateOptions:
     distil: float = 0.5
     """Share that the scores of the model before the update have in the label of an old event; 0: the event alone counts."""
     batch_tokens: int = 0
-    """Positions per step; 0: as in the first training."""
+    """Positions per step; 0: as in the first training, or fewer where a pass would have less than 50 steps."""
     seed: int = 0
     """Seed of everything random."""
 

@@ -28,7 +28,7 @@ CHECKS: list[Any] = [
     response_schema_conformance,
 ]  # fmt: skip
 FEW = settings(
-    max_examples=6, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate],
+    max_examples=4, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck), stateful_step_count=6,
 )  # fmt: skip
 

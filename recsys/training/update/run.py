@@ -41,6 +41,10 @@ from recsys.transitions.memory import TransitionMemory
 
 _ROOM = 1.05
 """How much more memory an index may take for each item than the one before."""
+_STEPS = 50
+_FEWEST_TOKENS = 64
+"""A pass of an update has at least so many steps, of at least so many positions: over six windows of ml-latest-small, 200
+positions a step instead of 1,600 lift recall@10 from 94 to 98 % of what training again gives, for the same time."""
 _KEPT = ("forgotten_since_training", "pseudonym_key")
 """What stays true of the data: whose events the weights were trained on once, and what the ids of users are."""
 
@@ -211,11 +215,12 @@ def _trained(
 ) -> None:
     """Train the towers, in place."""
     first, objective = bundle.training or Training(), bundle.objective or Objective()
+    positions = round(int(new.sum()) * (1 + options.replay))
     training = replace(
         first,
         epochs=options.epochs,
         learning_rate=first.learning_rate * options.rate,
-        batch_tokens=options.batch_tokens or first.batch_tokens,
+        batch_tokens=options.batch_tokens or min(first.batch_tokens, max(_FEWEST_TOKENS, positions // _STEPS)),
         warmup=0.0,
         device=towers.device,
         devices=1,
