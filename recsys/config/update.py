@@ -13,7 +13,8 @@ from recsys.errors import ConfigError
 class UpdateOptions:
     """Options of an update: how long to train on what is new, and how much of what is old to keep in mind.
 
-    One pass at half the first rate did as well on rolling windows as three passes at a quarter, at half the cost.
+    On six windows of ml-latest-small one pass at the first rate gives 98 % (mean of two seeds) of what training again
+    gives, at half of it 97 %; more passes and more replay add nothing but cost.
 
     Raises
     ------
@@ -28,7 +29,7 @@ class UpdateOptions:
 
     epochs: int = 1
     """Number of passes over the new events."""
-    rate: float = 0.5
+    rate: float = 1.0
     """Learning rate, as a share of the peak of the first training; it stays the same from the first step to the last."""
     replay: float = 1.0
     """Old events that are trained on again, in each pass, for each new one; the newer ones are drawn more often."""
