@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import polars as pl
 
 from recsys.core.arguments import different, texts, whole_number
@@ -34,6 +33,7 @@ from recsys.data.order import Ties
 from recsys.data.parse import ParsedColumns, check_ids, parse_columns, unique_ids
 from recsys.data.quarantine import OnError, Quarantine, refuse_all
 from recsys.data.relations import ItemRelations
+from recsys.data.several_files import joined
 from recsys.data.sources import Source, sources, tables_of
 from recsys.data.times.units import TimeUnit
 from recsys.data.user_table import UserFeature, UserTable, check_choice
@@ -281,7 +281,7 @@ def read_catalog(
         frames.append(frame)
         tables.append(table)
     chosen = list(text) if text is not None else [name for name in TEXT_COLUMNS if name in used]
-    frame = _joined(frames, [one.ids for one in ids], tables)
+    frame = joined(frames, [one.ids for one in ids], tables)
     items = ids[0] if len(ids) == 1 else IdMap(frame[ITEM], "item", checked=True)
     return Catalog.of_items(items, frame, text=chosen, title=title or chosen[0])
 
@@ -323,7 +323,7 @@ def read_items(
         ids.append(found.to_ids(rows))
         frames.append(frame)
         tables.append(table)
-    return _joined(frames, ids, tables)
+    return joined(frames, ids, tables)
 
 
 def read_relations(
@@ -470,35 +470,10 @@ def read_user_table(
         ids.append(unique_ids(frame[USER], f"{table.name}, column {user!r}", "user", words=table.words(null_values)))
         frames.append(frame)
         tables.append(table)
-    frame = _joined(frames, [one.ids for one in ids], tables, USER, "user")
+    frame = joined(frames, [one.ids for one in ids], tables, USER, "user")
     users = ids[0] if len(ids) == 1 else IdMap(frame[USER], "user", checked=True)
     more = f" and {len(tables) - 1:,} more files, rows counted through all" if len(tables) > 1 else ""
     source = f"{tables[0].name}{more}"
     return UserTable.of_users(
         users, frame, categorical=categorical, numeric=numeric, buckets=buckets, source=source, like=like
     )
-
-
-def _joined(
-    frames: list[pl.DataFrame], ids: list[pl.Series], tables: list[Table], key: str = ITEM, kind: str = "item"
-) -> pl.DataFrame:
-    """Concatenate files whose columns may differ, with their canonical ids in the column ``key``; each id in one file only.
-
-    A single file stays as it is.
-    """
-    if len(frames) == 1:
-        return frames[0]
-    try:
-        canonical = [one.with_columns(own.alias(key)) for one, own in zip(frames, ids, strict=True)]
-        frame = pl.concat(canonical, how="diagonal_relaxed")
-    except pl.exceptions.PolarsError as error:
-        names = ", ".join(table.name for table in tables)
-        raise DataError(f"a column differs in type between the files {names}: {str(error).splitlines()[0]}") from error
-    repeated = frame[key].is_duplicated().arg_true()
-    if len(repeated):
-        first = frame[key][repeated[0]]
-        ends = np.cumsum([one.height for one in frames])
-        rows = (frame[key] == first).arg_true()[:2]
-        one, other = (tables[int(np.searchsorted(ends, row, side="right"))].name for row in rows)
-        raise DataError(f"the {kind} id {first!r} is in {one} and again in {other}; each {kind} must have one row")
-    return frame
