@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from recsys.cli.evaluate_flags import add_list_flags
+from recsys.cli.evaluate_flags import add_cut_flags, add_list_flags
 from recsys.config.options import Gather
 
 
@@ -16,14 +16,7 @@ def add_compare_flags(parser: argparse.ArgumentParser, baselines: Sequence[str])
         "--baselines", nargs="+", action=Gather, default=[], choices=tuple(baselines),
         help="baselines to fit on the training data of the first bundle",
     )  # fmt: skip
-    parser.add_argument(
-        "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50],
-        help="lengths of the lists to evaluate (default: 10 20 50)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--keep-seen", action=argparse.BooleanOptionalAction,
-        help="also rank items of the history (default: as the bundle was validated, which fit --keep-seen decides)",
-    )  # fmt: skip
+    add_cut_flags(parser)
     parser.add_argument(
         "--metric", help="figure to rank and test by (default: ndcg@10, or ndcg at the first --k if that has no 10)"
     )

@@ -26,14 +26,7 @@ OF_LOGS: Final = ("item", "timestamp", "time_unit", "format", "drop_unordered")
 def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
     """A bundle, or the lists of other systems, and what to judge them by."""
     parser.add_argument("run_folder", metavar="RUN", nargs="?", help="folder of a bundle")
-    parser.add_argument(
-        "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50],
-        help="lengths of the lists to evaluate (default: 10 20 50)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--keep-seen", action=argparse.BooleanOptionalAction,
-        help="also rank items of the history (default: as the bundle was validated, which fit --keep-seen decides)",
-    )  # fmt: skip
+    add_cut_flags(parser)
     parser.add_argument(
         "--segments", action="store_true", help="also show figures by length of history, popularity, time and category"
     )
@@ -60,6 +53,23 @@ def add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
     add_list_flags(parser, "instead of RUN").add_argument(
         "--metric", help="figure to rank and test several systems by (default: ndcg@10, or at the first --k)"
     )
+
+
+def add_cut_flags(parser: argparse.ArgumentParser) -> None:
+    """How long lists are, and what may be in them."""
+    parser.add_argument(
+        "--k", type=int, nargs="+", action=Gather, default=[10, 20, 50],
+        help="lengths of the lists to evaluate (default: 10 20 50)",
+    )  # fmt: skip
+    add_keep_seen_flag(parser)
+
+
+def add_keep_seen_flag(parser: argparse.ArgumentParser) -> None:
+    """Whether items of the history are ranked too."""
+    parser.add_argument(
+        "--keep-seen", action=argparse.BooleanOptionalAction,
+        help="also rank items of the history (default: as the bundle was validated, which fit --keep-seen decides)",
+    )  # fmt: skip
 
 
 def add_list_flags(parser: argparse.ArgumentParser, where: str) -> argparse._ArgumentGroup:

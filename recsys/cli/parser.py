@@ -31,7 +31,7 @@ from recsys.cli import (
 from recsys.cli.answers import Answer
 from recsys.cli.compare_flags import add_compare_flags
 from recsys.cli.drift_flags import add_drift_flags
-from recsys.cli.evaluate_flags import add_evaluate_flags
+from recsys.cli.evaluate_flags import add_evaluate_flags, add_keep_seen_flag
 from recsys.cli.forget_flags import add_forget_flags, add_pseudonym_key_flag, add_pseudonyms_flags
 from recsys.cli.import_flags import add_engine_flags, add_import_flags, add_verify_flag
 from recsys.cli.inspect_commands import add_page_flag
@@ -54,13 +54,6 @@ _FILE_HELP = "{} from a file: one id per line in UTF-8, - for standard input, or
 def _id_flag(parser: argparse.ArgumentParser, flag: str, metavar: str, said: str) -> None:
     parser.add_argument(flag, nargs="+", action=Gather, type=raw_id, metavar=metavar, help=said)
     parser.add_argument(f"{flag}-file", metavar="FILE", help=_FILE_HELP.format(f"read what {flag} takes"))
-
-
-def _seen_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--keep-seen", action=argparse.BooleanOptionalAction,
-        help="also rank items of the history (default: as the bundle was validated, which fit --keep-seen decides)",
-    )  # fmt: skip
 
 
 def _unknown_flag(parser: argparse.ArgumentParser) -> None:
@@ -226,7 +219,7 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--category", metavar="COLUMN", help="catalogue column for groups, diversity, calibration and the map's colours"
     )
-    _seen_flag(report)
+    add_keep_seen_flag(report)
     report.add_argument("--no-baselines", action="store_true", help="fit no baselines to compare with")
 
     recommend = _command(

@@ -83,8 +83,7 @@ def user_losses(towers: TwoTowerModel, histories: Ragged) -> Losses:
     DataError
         A history has fewer than two events.
     """
-    if (histories.lengths < 2).any():
-        raise DataError("a history of fewer than two events has no next item, and so no loss; leave such users out")
+    _check_next(histories)
     net, device = towers.net.eval(), towers.device
     table = towers.table  # (n_items, D)
     vectors = net.by_member(table.float())
@@ -123,6 +122,11 @@ def user_losses(towers: TwoTowerModel, histories: Ragged) -> Losses:
     return found
 
 
+def _check_next(histories: Ragged) -> None:
+    if (histories.lengths < 2).any():
+        raise DataError("a history of fewer than two events has no next item, and so no loss; leave such users out")
+
+
 def table_losses(memory: TransitionMemory | None, popularity: Float32, histories: Ragged) -> Losses:
     """What the losses of a fast model would be, if its scores were odds: low where its table leads on as the user went.
 
@@ -144,8 +148,7 @@ def table_losses(memory: TransitionMemory | None, popularity: Float32, histories
     DataError
         A history has fewer than two events.
     """
-    if (histories.lengths < 2).any():
-        raise DataError("a history of fewer than two events has no next item, and so no loss; leave such users out")
+    _check_next(histories)
     window = histories.without_events().tail(_NEWEST + 1)
     owners = window.list_index()
     place = np.arange(len(window.rows)) - window.offsets[owners]
