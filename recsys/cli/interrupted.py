@@ -100,6 +100,6 @@ def what_is_left(arguments: Namespace) -> str:
             return f", and the trials that came to an end are in {storage}: the same command goes on with the search"
     if command == "recommend":
         folder = Path(f"{out}.shards") if out.endswith(".parquet") else Path(out)
-        if (folder / "plan.json").is_file():
+        if (folder / "_plan.json").is_file():
             return f", and the shards that are whole stay in {folder}: the same command goes on with the others"
     return ""

@@ -186,7 +186,7 @@ def read_digested(file: Path) -> bytes:
 
 @contextmanager
 def digest_beside(target: Path) -> Iterator[Path]:
-    """:func:`atomic_file` for a file that other programs read too: its digest goes into ``<name>.sha256`` beside it.
+    """:func:`atomic_file` for a file that other programs read too: its digest goes into ``.<name>.sha256`` beside it.
 
     The digest is written first: a kill between the two leaves a file that :func:`check_beside` refuses, never one that it
     wrongly passes. So it is for what can be made again, such as a batch's shards; a checkpoint is one sealed file.
@@ -198,7 +198,7 @@ def digest_beside(target: Path) -> Iterator[Path]:
     """
     with atomic_file(target) as temporary:
         yield temporary
-        with atomic_file(_beside(target)) as beside:
+        with atomic_file(beside_of(target)) as beside:
             beside.write_text(f"{sha256_of(temporary)}  {target.name}\n", encoding="utf-8")
 
 
@@ -216,17 +216,20 @@ def check_beside(file: Path) -> None:
     """
     expected = f"{sha256_of(file)}  {file.name}\n".encode()
     try:
-        told = _beside(file).read_bytes()
+        told = beside_of(file).read_bytes()
     except FileNotFoundError as error:
         raise DamagedError(
-            f"{file} has no digest beside it ({_beside(file).name}): nothing proves that it is whole"
+            f"{file} has no digest beside it ({beside_of(file).name}): nothing proves that it is whole"
         ) from error
     if told != expected:
-        raise DamagedError(f"{file} is damaged: it is not what was written (its sha256 differs from {_beside(file).name})")
+        raise DamagedError(
+            f"{file} is damaged: it is not what was written (its sha256 differs from {beside_of(file).name})"
+        )
 
 
-def _beside(file: Path) -> Path:
-    return file.with_name(f"{file.name}.sha256")
+def beside_of(file: Path) -> Path:
+    """Where the digest of a file lies; readers of whole folders, as those of Parquet, skip a name with a point in front."""
+    return file.with_name(f".{file.name}.sha256")
 
 
 @dataclass(frozen=True)

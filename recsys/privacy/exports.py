@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from recsys.core.files import atomic_file, digest_beside, exclusive, sha256_of
+from recsys.core.files import atomic_file, beside_of, digest_beside, exclusive, sha256_of
 from recsys.core.ragged import Bool
 from recsys.core.schema import RANK, USER
 from recsys.data.formats.delimited import Delimited
@@ -55,8 +55,8 @@ def tables_in(places: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def _belongs(file: Path) -> bool:
-    """Whether a file is the digest, the plan or the mark of a batch of recommendations: no rows of anybody."""
-    return file.suffix == ".sha256" or file.name in ("plan.json", "_SUCCESS")
+    """Whether a file is the plan or the mark of a batch of recommendations: no rows of anybody."""
+    return file.name in ("_plan.json", "_SUCCESS")
 
 
 def forget_in_file(file: Path, users: Sequence[str], column: str = USER) -> tuple[Removed, Bool]:
@@ -108,7 +108,7 @@ def forget_in_file(file: Path, users: Sequence[str], column: str = USER) -> tupl
 @contextmanager
 def _held(file: Path) -> Iterator[None]:
     """Keep a batch that is being written, or another run of this, away from a file."""
-    batch = file.parent / "plan.json"
+    batch = file.parent / "_plan.json"
     lock = (file.parent, file.parent / _BATCH_LOCK) if batch.is_file() else (file, None)
     with exclusive(*lock):
         yield
@@ -140,8 +140,7 @@ def _in_parquet(file: Path, users: Sequence[str], column: str) -> pl.Series:
         return ids.clear()
     told = {name: text for name, text in pl.read_parquet_metadata(file).items() if name != "ARROW:schema"}
     kept = pl.Series(~mine)
-    beside = file.with_name(f"{file.name}.sha256")
-    with (digest_beside if beside.is_file() else atomic_file)(file) as temporary:
+    with (digest_beside if beside_of(file).is_file() else atomic_file)(file) as temporary:
         if not told:
             frame.filter(kept).sink_parquet(temporary, maintain_order=True)
         else:

@@ -173,7 +173,7 @@ def test_what_is_left_is_told_for_each_command(tmp_path: Path) -> None:
         recommend = parsed("recommend", run, "--out", place)
         assert what_is_left(recommend) == ""
         Path(folder).mkdir()
-        (Path(folder) / "plan.json").touch()
+        (Path(folder) / "_plan.json").touch()
         assert f"stay in {folder}: the same command goes on with the others" in what_is_left(recommend)
 
 

@@ -72,7 +72,7 @@ def test_a_digest_beside_leaves_the_file_readable_by_others(tmp_path: Path):
 
 
 def test_a_changed_file_and_a_changed_or_missing_digest_are_found(tmp_path: Path):
-    target, beside = tmp_path / "part", tmp_path / "part.sha256"
+    target, beside = tmp_path / "part", tmp_path / ".part.sha256"
     with digest_beside(target) as file:
         file.write_bytes(b"rows")
     for one in (target, beside):
@@ -83,7 +83,7 @@ def test_a_changed_file_and_a_changed_or_missing_digest_are_found(tmp_path: Path
                 check_beside(target)
         one.write_bytes(good)
     beside.unlink()
-    with pytest.raises(DamagedError, match=r"part has no digest beside it \(part\.sha256\)"):
+    with pytest.raises(DamagedError, match=r"part has no digest beside it \(\.part\.sha256\)"):
         check_beside(target)
     target.unlink()
     with pytest.raises(FileNotFoundError):

@@ -85,7 +85,7 @@ def test_a_hundred_users_leave_no_trace_in_any_file_and_others_get_the_same_answ
     assert "forgotten since training | 100" in (bundle / "MODEL_CARD.md").read_text()
     shard = pl.read_parquet(exports / "part-00000.parquet")
     assert shard.equals(kept)
-    assert (exports / "part-00000.parquet.sha256").read_text().split()[0] == sha256_of(exports / "part-00000.parquet")
+    assert (exports / ".part-00000.parquet.sha256").read_text().split()[0] == sha256_of(exports / "part-00000.parquet")
 
 
 def test_the_receipt_tells_what_was_removed_where_and_names_nobody(world: Path) -> None:

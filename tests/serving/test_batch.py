@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 import torch
@@ -44,7 +45,8 @@ def test_a_folder_is_marked_when_it_is_whole(retriever: Retriever, tmp_path: Pat
     assert (facts["rows"], facts["users"], facts["shards"]) == (190, 40, 2)
     assert facts["seconds"] > 0
     parts = ["part-00000.parquet", "part-00001.parquet"]
-    assert sorted(content(tmp_path / "out")) == sorted([*parts, *(f"{name}.sha256" for name in parts), "plan.json"])
+    assert sorted(content(tmp_path / "out")) == sorted([*parts, *(f".{name}.sha256" for name in parts), "_plan.json"])
+    assert pd.read_parquet(tmp_path / "out").equals(read(tmp_path / "out").to_pandas())  # the files beside are skipped
 
 
 def test_users_are_answered_in_the_order_asked(retriever: Retriever, tmp_path: Path) -> None:

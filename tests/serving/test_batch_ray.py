@@ -90,7 +90,7 @@ def test_workers_that_die_again_and_again_end_the_run_and_what_is_finished_stays
         patch.setattr(batch_ray, "_DEATHS_IN_A_ROW", 2)
         with pytest.raises(RecsysError, match="workers of Ray die, 2 of them one after the other"):
             alone_on_ray(retriever, bundle, tmp_path / "out")
-    assert sorted(content(tmp_path / "out")) == ["part-00000.parquet", "part-00000.parquet.sha256", "plan.json"]
+    assert sorted(content(tmp_path / "out")) == [".part-00000.parquet.sha256", "_plan.json", "part-00000.parquet"]
     locally(retriever, bundle, tmp_path / "out")
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 

@@ -165,7 +165,7 @@ def test_what_is_no_batch_is_refused_and_left(retriever: Retriever, tmp_path: Pa
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("words")
     for overwrite in (False, True):
-        with pytest.raises(DataError, match=r"thesis holds chapter\.txt and no plan\.json"):
+        with pytest.raises(DataError, match=r"thesis holds chapter\.txt and no _plan\.json"):
             recommend_to_parquet(retriever, tmp_path / "thesis", overwrite=overwrite)
     (tmp_path / "folder.parquet").mkdir()
     with pytest.raises(DataError, match=r"folder\.parquet is a folder; name a file"):
@@ -207,7 +207,7 @@ def test_a_full_disk_keeps_what_is_finished_and_the_run_goes_on_later(
         with pytest.raises(OSError, match=r"No space left on device; what is finished is kept.*part-00002\.parquet"):
             run()
     assert sorted(name for name in content(out) if not name.endswith(".sha256")) == [
-        "part-00000.parquet", "part-00001.parquet", "plan.json"
+        "_plan.json", "part-00000.parquet", "part-00001.parquet"
     ]  # fmt: skip
     assert made_by(monkeypatch, run)[0] == [2, 3, 4]
     recommend_to_parquet(retriever, tmp_path / "fresh", k=5, shard_users=9)
@@ -231,7 +231,7 @@ def test_where_the_system_itself_refuses_to_write_the_command_says_so_in_one_lin
     assert said.endswith("; what is finished is kept, and the same command goes on there")
     assert "File too large" in said
     assert "Traceback" not in failed.stderr
-    assert os.listdir(tmp_path / "out") == ["plan.json"]
+    assert os.listdir(tmp_path / "out") == ["_plan.json"]
     assert main(command) == 0
     assert read(tmp_path / "out").height == 38 * 20
 

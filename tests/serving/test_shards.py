@@ -59,9 +59,9 @@ def test_an_impossible_size_of_shards_is_refused() -> None:
 def test_a_finished_folder_says_what_it_holds(tmp_path: Path) -> None:
     folder = whole(tmp_path / "out")
     parts = [f"part-0000{shard}.parquet" for shard in range(3)]
-    assert names(folder) == sorted(["_SUCCESS", *parts, *(f"{part}.sha256" for part in parts), "plan.json"])
+    assert names(folder) == sorted(["_SUCCESS", *parts, *(f".{part}.sha256" for part in parts), "_plan.json"])
     assert json.loads((folder / "_SUCCESS").read_text()) == {"rows": 12, "users": 5, "shards": 3, "seconds": 1.5}
-    assert json.loads((folder / "plan.json").read_text())["k"] == 2
+    assert json.loads((folder / "_plan.json").read_text())["k"] == 2
     assert pl.read_parquet(shard_file(folder, 1)).equals(frame(1))
 
 
@@ -132,13 +132,13 @@ def test_overwriting_begins_anew_and_leaves_what_is_not_its_own(tmp_path: Path) 
     (folder / "notes.txt").write_text("mine")
     other = replace(PLAN, k=9)
     assert shards.settle(folder, other, overwrite=True) == [None, None, None]
-    assert names(folder) == ["notes.txt", "plan.json"]
-    assert json.loads((folder / "plan.json").read_text())["k"] == 9
+    assert names(folder) == ["_plan.json", "notes.txt"]
+    assert json.loads((folder / "_plan.json").read_text())["k"] == 9
 
 
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     folder = whole(tmp_path / "out")
-    for name in ("part-00001.parquet", "plan.json", "_SUCCESS"):
+    for name in ("part-00001.parquet", "_plan.json", "_SUCCESS"):
         (folder / f"{name}.writing-abc").touch()
     before = set(names(folder))
     shards.settle(folder, PLAN, overwrite=False)
@@ -146,7 +146,7 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_folder_where_a_run_died_before_its_plan_was_whole_is_begun(tmp_path: Path) -> None:
-    (tmp_path / "plan.json.writing-abc").touch()
+    (tmp_path / "_plan.json.writing-abc").touch()
     (tmp_path / shards.LOCK).write_text("process 1 on elsewhere")
     assert shards.settle(tmp_path, PLAN, overwrite=False) == [None, None, None]
 
@@ -162,12 +162,12 @@ def test_a_shard_beyond_the_plan_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("thesis.txt", "words", r"holds thesis\.txt and no plan\.json: it is no batch of recommendations"),
-        ("part-00000.parquet", "of another tool", r"holds part-00000\.parquet and no plan\.json"),
-        ("_SUCCESS", "", r"holds _SUCCESS and no plan\.json"),
-        ("plan.json", "{", r"plan\.json is damaged, or not the plan of a batch; nothing there is touched"),
-        ("plan.json", "[]", r"plan\.json is damaged, or not the plan of a batch"),
-        ("plan.json", '{"format": "house", "rooms": 3}', r"plan\.json is damaged, or not the plan of a batch"),
+        ("thesis.txt", "words", r"holds thesis\.txt and no _plan\.json: it is no batch of recommendations"),
+        ("part-00000.parquet", "of another tool", r"holds part-00000\.parquet and no _plan\.json"),
+        ("_SUCCESS", "", r"holds _SUCCESS and no _plan\.json"),
+        ("_plan.json", "{", r"_plan\.json is damaged, or not the plan of a batch; nothing there is touched"),
+        ("_plan.json", "[]", r"_plan\.json is damaged, or not the plan of a batch"),
+        ("_plan.json", '{"format": "house", "rooms": 3}', r"_plan\.json is damaged, or not the plan of a batch"),
     ],
 )
 def test_what_is_no_batch_is_refused_and_never_touched(

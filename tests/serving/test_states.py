@@ -146,7 +146,7 @@ def test_a_damaged_shard_is_made_again_and_told(
     out = tmp_path / "out"
     recommend_to_parquet(retriever, out, k=5, shard_users=15)
     whole, file = content(out), out / "part-00001.parquet"
-    beside, payload = file.with_name(f"{file.name}.sha256"), bytearray(file.read_bytes())
+    beside, payload = file.with_name(f".{file.name}.sha256"), bytearray(file.read_bytes())
     if what == "a flipped byte":
         for place in np.random.default_rng(0).integers(4, len(payload) - 600, 5):
             payload[place] ^= 0x40

@@ -1,7 +1,8 @@
 """A folder of Parquet shards that a killed run can go on filling: its plan, its one writer, and the mark that it is whole.
 
-``plan.json`` is written first and holds what determines the content. Each ``part-00000.parquet`` appears whole, with the
-plan it belongs to in its footer, and its digest in a file beside it. ``_SUCCESS`` is written last: who sees it sees all.
+``_plan.json`` is written first and holds what determines the content. Each ``part-00000.parquet`` appears whole, with the
+plan it belongs to in its footer, and its digest in ``.part-00000.parquet.sha256``. ``_SUCCESS`` is written last: who sees
+it sees all. Only the shards have names that readers of Parquet folders (pyarrow, pandas, Spark, DuckDB) do not skip.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from recsys.errors import ConfigError, DamagedError, DataError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-PLAN, SUCCESS, LOCK = "plan.json", "_SUCCESS", ".recsys-lock"
+PLAN, SUCCESS, LOCK = "_plan.json", "_SUCCESS", ".recsys-lock"
 FORMAT = "recsys-recommendations"
 FORMAT_VERSION = 1
 _FOOTER = "recsys"
-_OURS = re.compile(r"(?:plan\.json|_SUCCESS|part-(?P<shard>\d+)\.parquet(?:\.sha256)?)(?P<half>\.writing-.*)?")
+_OURS = re.compile(
+    r"(?:_plan\.json|_SUCCESS|(?P<dot>\.)?part-(?P<shard>\d+)\.parquet(?(dot)\.sha256))(?P<half>\.writing-.*)?"
+)
 _MOST_SHARDS = 100_000  # what five digits can name in order
 
 
@@ -119,7 +122,7 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
     Raises
     ------
     DataError
-        ``plan.json`` is damaged, or of something else.
+        ``_plan.json`` is damaged, or of something else.
     """
     file = folder / PLAN
     if not file.exists():
