@@ -272,8 +272,17 @@ class IdMap:
             known = ", ".join(map(repr, self.to_ids(np.arange(min(3, len(self)), dtype=np.int32)).to_list()))
             raise UnknownIdError(
                 f"unknown {self.kind} {names}{more}: not among the {len(self)} known {self.kind}s (such as {known})"
+                f"{self._zeros_in_front(asked[int(missing[0])])}"
             )
         return found
+
+    def _zeros_in_front(self, asked: Hashable) -> str:
+        """Ask whether the id is meant that differs in zeros in front only; nothing if there is no such id, or several."""
+        bare = str(asked).strip().lstrip("0")
+        if self.ids.dtype != pl.String or not bare.isdigit():
+            return ""
+        alike = self.ids.filter(self.ids.str.strip_chars_start("0") == bare)
+        return f"; did you mean {alike[0]!r}?" if len(alike) == 1 else ""
 
     def to_ids(self, rows: Int32) -> pl.Series:
         """Look up the raw ids of rows."""

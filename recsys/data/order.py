@@ -22,12 +22,20 @@ Ties: TypeAlias = Literal["file", "item"]
 _TIMES = (
     "timestamp", "datetime", "eventtime", "eventtimestamp", "eventdate", "time", "date", "ts", "createdat", "created",
     "createdon", "unixtime", "unixtimestamp", "unixreviewtime", "reviewtime", "epoch", "when", "occurredat", "at",
+    "zeitstempel", "zeitpunkt", "datum", "zeit", "fecha", "horodatage", "tijdstip",
 )  # fmt: skip
 """Names of columns of times, without case and marks; the likeliest first."""
 _LAST_WORDS = frozenset(("timestamp", "datetime", "time", "date", "at", "ts"))
+_ENDS = ("zeitstempel", "zeitpunkt", "datum")
+"""How compound words end that mean a time, in languages that have such words: ``Bestelldatum``, ``orderdatum``."""
+_FIRST_WORDS = frozenset(("date", "fecha"))
+"""Where the word that means a time comes first: ``date_commande``, ``fecha_compra``."""
 _UNITS = frozenset(("s", "ms", "us", "ns", "utc", "sec", "seconds", "millis"))
-_NO_EVENT = ("release", "birth", "publi", "launch", "expir", "update", "modif", "sign", "register", "registration", "join")
-"""Beginnings of names that mean a day of an item or a user, not of an event."""
+_NO_EVENT = (
+    "release", "birth", "publi", "launch", "expir", "update", "modif", "sign", "register", "registration", "join",
+    "geburt", "erschein", "veröffentlich", "änderung", "aenderung", "registrier", "anlage", "ablauf",
+)  # fmt: skip
+"""Beginnings of words that mean a day of an item or a user, not of an event."""
 _COUNTS = frozenset((
     "plays", "playcount", "playcounts", "playtime", "count", "counts", "cnt", "n", "listens", "listencount", "views",
     "times", "viewcount", "freq", "frequency", "total", "totals", "quantity", "qty", "clicks", "purchases", "orders",
@@ -96,7 +104,7 @@ def log_left_out(left: int, total: int, compared: Iterable[str]) -> None:
 
 def likely_time(columns: Iterable[str]) -> str | None:
     """Find the column whose name means most clearly when an event took place; None if no name does."""
-    names = [name for name in columns if not name.lower().startswith(_NO_EVENT)]
+    names = [name for name in columns if not any(word.startswith(_NO_EVENT) for word in _words(name))]
     known = [name for name in names if _plain(name) in _TIMES]
     if known:
         return min(known, key=lambda name: _TIMES.index(_plain(name)))
@@ -114,10 +122,16 @@ def _plain(name: str) -> str:
 
 def _ends_like_a_time(name: str) -> bool:
     """Tell whether a name's last word, apart from a unit, means a time: ``purchaseDate``, ``seen_at_ms``."""
-    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+    words = _words(name)
     while len(words) > 2 and words[-1] in _UNITS:
         words.pop()
-    return len(words) > 1 and words[-1] in _LAST_WORDS
+    return words[-1:] != [] and (
+        words[-1].endswith(_ENDS) or (len(words) > 1 and (words[-1] in _LAST_WORDS or words[0] in _FIRST_WORDS))
+    )
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
 
 
 def log_order(

@@ -142,6 +142,16 @@ def test_unknown_ids_are_named():
         items(["a", "b"]).to_rows(["x", "a", "y"])
 
 
+def test_an_id_without_the_zeros_of_a_known_one_is_asked_about():
+    known = items(["000017", "0042", "042", "b"])
+    with refused("unknown item '17'", "; did you mean '000017'?", error=UnknownIdError):
+        known.to_rows(["17"])
+    for other in ("42", "b17", "0"):  # two are alike, none is alike, no number
+        with pytest.raises(UnknownIdError) as told:
+            known.to_rows([other])
+        assert "did you mean" not in str(told.value)
+
+
 def test_many_unknown_ids_are_counted():
     with refused("unknown item 1, 2, 3, 4, 5 and 7 more", "known items (such as 0)", error=UnknownIdError):
         items([0]).to_rows(pl.Series(range(1, 13)))

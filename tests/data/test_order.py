@@ -57,7 +57,8 @@ def test_one_line_always_says_what_orders_the_events(
 @pytest.mark.parametrize(
     "name",
     ["date", "time", "created_at", "event_time", "ts", "datetime", "Timestamp", "DATE", "Event Date", "unixReviewTime",
-     "purchaseDate", "order.date", "played_at_ms", "unix_timestamp", "event-ts"],
+     "purchaseDate", "order.date", "played_at_ms", "unix_timestamp", "event-ts",
+     "Bestelldatum", "fecha_compra"],
 )  # fmt: skip
 def test_a_column_that_looks_like_the_time_is_named_where_file_order_is_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
@@ -70,7 +71,19 @@ def test_a_column_that_looks_like_the_time_is_named_where_file_order_is_taken(
 
 
 @pytest.mark.parametrize(
-    "name", ["release_date", "birth_date", "updated_at", "rate", "category", "format", "what", "status"]
+    "name",
+    [
+        "release_date",
+        "birth_date",
+        "updated_at",
+        "user_birth_date",
+        "Geburtsdatum",
+        "rate",
+        "category",
+        "format",
+        "what",
+        "status",
+    ],
 )
 def test_columns_that_tell_of_other_things_are_not(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
     read(tmp_path, {"user_id": USERS, "item_id": ITEMS, name: [4, 3, 2, 1]})

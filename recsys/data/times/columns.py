@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -9,7 +10,7 @@ import polars as pl
 from recsys.core.progress import warn
 from recsys.errors import DataError
 
-WANTED = "whole seconds since 1970, or dates such as 2024-05-31T18:00:00"
+WANTED = "whole seconds since 1970, or dates such as 2024-05-31T18:00:00 or 31.05.2024"
 MISSING_WORDS = ("NULL", "null", "None", "NA", "N/A", "nan", "NaN", "NaT", "\\N", "<NA>")
 """Words that programs write for a missing value; none of them is a time."""
 _CUT = r"^\d(?:[.,]\d{1,8})?E\+(?:09|1\d)$"
@@ -20,6 +21,10 @@ _LOOSE = (
     r"(?:[Tt ]?(?<H>\d\d):?(?<M>\d\d)(?::?(?<S>\d\d)(?:[.,](?<f>\d+))?)?)?"
     r"\s*(?<zone>[Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)?$"
 )
+_POINTS = ((r"^(\d)\.", "0${1}."), (r"^(\d\d)\.(\d)\.", "${1}.0${2}."), (r"^(\d\d)\.(\d\d)\.(\d{4}),?", "${3}-${2}-${1}"))
+"""Turns dates with points, which are written day first wherever points are used, into dates with dashes."""
+_SLASHES = r"^\d{1,2}/\d{1,2}/\d{4}"
+"""A date whose day and month cannot be told apart: countries differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +168,10 @@ def _by_form(text: pl.Series, form: str, first: pl.Series) -> pl.Series | None:
 
 
 def _loosely(text: pl.Series) -> pl.Series:
-    """Parse dates without dashes, minutes without seconds, a comma before the fraction, zones in words or hours."""
+    """Parse dates without dashes or with points, minutes without seconds, a comma before the fraction, zones in words."""
+    if text.str.contains(".", literal=True).any():
+        for form, dashed in _POINTS:
+            text = text.str.replace(form, dashed)
     parts = text.str.extract_groups(_LOOSE).struct.unnest()
     parts = parts.with_columns(pl.col("H", "M", "S").fill_null("00"))
     zone = pl.col("zone").str.replace(":", "")
@@ -196,5 +204,9 @@ def _fitting(raw: pl.Series, parsed: pl.Series, where: str, expected: str, skipp
     """
     if parsed.null_count() > raw.null_count():
         bad = (raw.is_not_null() & parsed.is_null()).arg_true()
-        raise DataError(f"{where}: row {skipped + bad[0] + 1} is {raw[bad[0]]!r}, expected {expected}{alike(len(bad))}")
+        first = raw[bad[0]]
+        hint = ""
+        if isinstance(first, str) and re.match(_SLASHES, first.strip()):
+            hint = "; in some countries the day comes first and in some the month: write the year first, as in 2024-05-31"
+        raise DataError(f"{where}: row {skipped + bad[0] + 1} is {first!r}, expected {expected}{alike(len(bad))}{hint}")
     return parsed

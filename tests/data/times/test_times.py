@@ -95,6 +95,10 @@ def test_numbers_that_are_no_epoch_order_events_and_are_told(caplog):
         (pl.Series(["2023-11-14T18:00+02:00", "2023-11-14 18:00:00+00"]), ["2023-11-14T16:00", "2023-11-14T18:00"]),
         (pl.Series(["2023-11-14 18:00:00 UTC", "2023-11-14 18:00:00,250"]), ["2023-11-14T18:00", "2023-11-14T18:00"]),
         (pl.Series(["2023/11/14", "2023-11-14"], dtype=pl.Categorical), ["2023-11-14", "2023-11-14"]),
+        (
+            pl.Series(["31.12.2023", "1.2.2024 07:05", "01.02.2024, 18:00:59"]),
+            ["2023-12-31", "2024-02-01T07:05", "2024-02-01T18:00:59"],
+        ),
         (pl.Series([str(SECONDS * 1000), "2023-11-14T18:30:15"]), [START.isoformat()] * 2),
         (pl.Series([f"{SECONDS}.5", "", "\\N"]), [START.isoformat(), None, None]),
         (pl.Series([str(SECONDS)]).cast(pl.Decimal(20, 0)), [START.isoformat()]),
@@ -126,11 +130,27 @@ def test_sequence_numbers_that_pass_through_written_dates_are_no_dates():
 
 
 @pytest.mark.parametrize(
-    "value", ["31/05/2024", "2024-02-30", "2024-05-31T24:01", "2024-05-31T18:00+25:00", "yesterday", "1e300", "5 o'clock"]
+    "value",
+    [
+        "31/05/2024",
+        "05.31.2024",
+        "31.05.24",
+        "2024-02-30",
+        "2024-05-31T24:01",
+        "2024-05-31T18:00+25:00",
+        "yesterday",
+        "1e300",
+        "5 o'clock",
+    ],
 )
 def test_text_that_is_no_time_is_refused_by_row(value):
     with refused("log.csv, column 't'", "row 2", repr(value)):
         seconds(pl.Series(["2024-05-31", value]))
+
+
+def test_day_and_month_between_slashes_are_not_guessed():
+    with refused("row 1 is '05/06/2024'", "in some countries the day comes first", "write the year first"):
+        seconds(pl.Series(["05/06/2024"]))
 
 
 @pytest.mark.parametrize(
