@@ -1,9 +1,12 @@
-"""What the site has beyond the pages of docs/: the help of every command, and papers from elsewhere in the repository."""
+"""What the site has beyond the pages of docs/: commands, papers of the repository, notebooks and examples to be read."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,8 +24,34 @@ PAPERS = (
     "data/README.md",
     "serving/README.md",
 )
-LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
-CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
+LINK = re.compile(r"```.*?```|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)|`[^`\n]+`", re.DOTALL)
+"""A link, or code in which there is none: whichever begins first, as the text of a link may be code."""
+
+
+@cache
+def shown_as_pages() -> dict[str, str]:
+    """Path in docs/ → text of a page, of the notebooks and examples: a browser would offer their files for download."""
+    pages = {}
+    for file in sorted((ROOT / "docs").glob("notebooks/*.ipynb")):
+        said = f"[{file.name}]({file.name}){{ download }} to run it yourself.\n"
+        pages[f"notebooks/{file.name}"] = "\n".join([*_cells(json.loads(file.read_text(encoding="utf-8"))), said])
+    for file in sorted((ROOT / "docs").glob("examples/*.py")):
+        code = f"```python\n{file.read_text(encoding='utf-8')}```\n"
+        pages[f"examples/{file.name}"] = f"# {file.name}\n\n{code}\n[{file.name}]({file.name}){{ download }}\n"
+    return pages
+
+
+def _cells(book: Any) -> Iterator[str]:
+    """The cells of a notebook with their outputs, as Markdown."""
+    for cell in book["cells"]:
+        text = "".join(cell["source"])
+        yield f"{text}\n" if cell["cell_type"] == "markdown" else f"```python\n{text}\n```\n"
+        for made in cell.get("outputs", ()):
+            kinds = made.get("data", {"text/plain": made.get("text", "")})
+            if "text/html" in kinds:
+                yield f'<div class="cell-output">{"".join(kinds["text/html"])}</div>\n'
+            else:
+                yield f"```text\n{''.join(kinds['text/plain'])}\n```\n"
 
 
 def mirrored() -> dict[str, str]:
@@ -32,7 +61,9 @@ def mirrored() -> dict[str, str]:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the papers."""
+    """Add the papers, the notebooks and the examples."""
+    for path, text in shown_as_pages().items():
+        files.append(File.generated(config, f"{path}.md", content=text))
     for path, place in mirrored().items():
         files.append(File.generated(config, place, content=(ROOT / path).read_text(encoding="utf-8")))
     return files
@@ -43,20 +74,18 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     markdown = markdown.replace("<!-- commands -->", commands())
     place = page.file.src_uri
     source = {mine: path for path, mine in mirrored().items()}.get(place, f"docs/{place}")
-    parts = CODE.split(markdown)
-    return "".join(
-        part if i % 2 else LINK.sub(lambda found: _turned(found, source, place), part) for i, part in enumerate(parts)
-    )
+    return LINK.sub(lambda found: _turned(found, source, place), markdown)
 
 
 def _turned(found: re.Match[str], source: str, place: str) -> str:
     picture, said, target = found.groups()
-    if re.match(r"[a-z]+:|#", target):
+    if target is None or re.match(r"[a-z]+:|#", target):
         return found[0]
     path, mark, anchor = target.partition("#")
     whole = os.path.normpath((PurePosixPath(source).parent / path).as_posix())
     if whole.startswith("docs/"):
         there = whole.removeprefix("docs/")
+        there += ".md" if there in shown_as_pages() and place != f"{there}.md" else ""
     elif whole in mirrored():
         there = mirrored()[whole]
     else:
