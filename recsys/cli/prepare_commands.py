@@ -19,7 +19,10 @@ def prepare(arguments: Namespace) -> Answer:
     if arguments.name is None or arguments.source is None or arguments.out is None:
         raise ConfigError("prepare needs NAME, --from PATH and --out FOLDER; --list shows the names")
     prove_folder(Path(arguments.out))
-    found = prepared(arguments.name, arguments.source, arguments.out, overwrite=arguments.overwrite)
+    found = prepared(
+        arguments.name, arguments.source, arguments.out, overwrite=arguments.overwrite, on_error=arguments.on_error,
+        quarantine=arguments.quarantine, quarantine_limit=arguments.quarantine_limit,
+    )  # fmt: skip
     return Answer(str(found), found.to_dict())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from recsys.cli.quarantine_flags import add_recipe_quarantine_flags
 from recsys.config.options import Gather
 
 
@@ -17,3 +18,4 @@ def add_prepare_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--out", metavar="FOLDER", help="folder for interactions.parquet, items.parquet and README.md")
     parser.add_argument("--overwrite", action="store_true", help="replace a folder that was prepared before")
+    add_recipe_quarantine_flags(parser)

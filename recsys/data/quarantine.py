@@ -129,6 +129,28 @@ class Quarantine:
         self.parts.append(aside.select(pl.lit(source).alias("file"), "row", _NO_LINE, "reason", "text", _RAW))
         return raw.filter(~bad)
 
+    def put(
+        self, source: str, rows: pl.Series, lines: pl.Series, reason: str, texts: pl.Series, values: pl.DataFrame
+    ) -> None:
+        """Set rows aside that another reader has judged.
+
+        Parameters
+        ----------
+        source : str
+            The file.
+        rows, lines : Series of int64
+            From 1; null where there is none.
+        reason : str
+        texts : Series of str
+            The whole of damaged rows; or a single null.
+        values : DataFrame
+            The columns of the file that are kept, as texts.
+        """
+        told = pl.DataFrame({"row": rows, "line": lines}).with_columns(pl.lit(reason).alias("reason"))
+        text = texts if len(texts) == len(rows) else texts.new_from_index(0, len(rows))
+        aside = told.with_columns(text.alias("text"), values.to_struct(_RAW))
+        self.parts.append(aside.select(pl.lit(source).alias("file"), "row", "line", "reason", "text", _RAW))
+
     def find_lines(self, source: str, lines: LineFinder | None) -> None:
         """Note in which lines of a file the rows begin that were set aside of it; None: it is no text of lines."""
         for at, part in enumerate(self.parts):

@@ -62,8 +62,11 @@ def blocks(file: Path, encoding: str, *, quoted: bool = False, size: int = BLOCK
 def _last_end(data: bytes, quoted: bool) -> int:
     """The place after the last line end that ends a row; 0 if there is none."""
     end = data.rfind(b"\n") + 1
-    while quoted and end and data.count(b'"', 0, end) % 2:
-        end = data.rfind(b"\n", 0, end - 1) + 1
+    odd = quoted and data.count(b'"', 0, end) % 2
+    while odd and end:
+        before = data.rfind(b"\n", 0, end - 1) + 1
+        odd ^= data.count(b'"', before, end) % 2
+        end = before
     return end
 
 

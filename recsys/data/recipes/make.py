@@ -15,6 +15,7 @@ from recsys.data.recipes.blocks import BLOCK
 from recsys.data.recipes.places import Chosen
 from recsys.data.recipes.quirks import STEPS, MostCommon, Step
 from recsys.data.recipes.shape import kept, readable, shaped
+from recsys.data.recipes.sieve import Sieve
 from recsys.data.recipes.spec import TABLES
 from recsys.data.recipes.tables import frames
 from recsys.data.recipes.waterfall import Waterfall
@@ -44,7 +45,7 @@ class Made:
     catalogue: pl.DataFrame | None = None
 
 
-def make_table(table: str, way: Chosen, out: Path, scratch: Path, size: int = BLOCK) -> Made:
+def make_table(table: str, way: Chosen, out: Path, scratch: Path, sieve: Sieve, size: int = BLOCK) -> Made:
     """Write one table as Parquet.
 
     Parameters
@@ -56,19 +57,21 @@ def make_table(table: str, way: Chosen, out: Path, scratch: Path, size: int = BL
         The Parquet file.
     scratch : Path
         A folder for parts, which is emptied again.
+    sieve : Sieve
+        Without counts yet.
     size : int
         Bytes of a block.
 
     Raises
     ------
     DataError
-        A file cannot be read, or no row is left.
+        A file cannot be read, no row is left, or too many rows are set aside.
     """
-    counted, common = Waterfall(), MostCommon(dict(way.source.common))
+    counted, common = sieve.counted, MostCommon(dict(way.source.common))
     parts, seen = list[Path](), Seen(table)
     item = way.source.take[ITEM].source if ITEM in way.source.take else ""
-    for frame in _blocks(way, scratch, counted, size):
-        rows = readable(kept(frame, way.source, counted), way.source, TABLES[table], counted)
+    for frame in _blocks(way, scratch, sieve, size):
+        rows = readable(kept(frame, way.source, counted), way.source, TABLES[table], sieve)
         made = seen.first(shaped(rows, way.source, counted.written), counted)
         if way.source.common:
             common.rows(rows, item)
@@ -76,6 +79,9 @@ def make_table(table: str, way: Chosen, out: Path, scratch: Path, size: int = BL
         if made.height:
             parts.append(scratch / f"{table}-{len(parts):06}.parquet")
             made.write_parquet(parts[-1])
+    if sieve.aside is not None:
+        sieve.aside.rows = counted.read
+        sieve.aside.check()
     if not parts:
         raise DataError(
             f"no row of {', '.join(map(str, way.members))} is left: {_told(counted)}; is it the file as published?"
@@ -91,17 +97,17 @@ def _told(counted: Waterfall) -> str:
     return ", ".join(f"{why} {count:,}" for why, count in counted.lines())
 
 
-def _blocks(way: Chosen, scratch: Path, counted: Waterfall, size: int) -> Iterator[pl.DataFrame]:
+def _blocks(way: Chosen, scratch: Path, sieve: Sieve, size: int) -> Iterator[pl.DataFrame]:
     """The rows of all files of a table, transformed by the recipe's step."""
     step: Step | None = STEPS[way.source.step]() if way.source.step else None
     told = time.monotonic()
     for member in way.members:
-        for frame in frames(member.unpacked(scratch / "unpacked"), way.source, counted, size):
+        for frame in frames(member.unpacked(scratch / "unpacked"), way.source, sieve, size):
             if time.monotonic() - told > _LINE_EVERY:
                 told = time.monotonic()
-                log(f"{member.name}: {counted.read:,} rows read")
-            yield frame if step is None else step.rows(frame, counted)
-    if step is not None and (rest := step.end(counted)) is not None:
+                log(f"{member.name}: {sieve.counted.read:,} rows read")
+            yield frame if step is None else step.rows(frame, sieve)
+    if step is not None and (rest := step.end(sieve)) is not None:
         yield rest
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
-from recsys.core.arguments import flag, listed, place, text
+from recsys.core.arguments import choice, flag, listed, place, text
 from recsys.core.files import atomic_folder
 from recsys.core.schema import ITEM, USER
+from recsys.data.quarantine import Quarantine
 from recsys.data.recipes.blocks import BLOCK
 from recsys.data.recipes.make import Made, make_table
 from recsys.data.recipes.places import choose, members_of
 from recsys.data.recipes.readme import readme
+from recsys.data.recipes.sieve import OnBadRow, Sieve
 from recsys.data.recipes.spec import PublicSet, public_set
 from recsys.data.recipes.waterfall import Waterfall
 from recsys.errors import ConfigError
@@ -79,7 +82,16 @@ class Prepared:
         }
 
 
-def prepare(name: str, source: str | Path | Sequence[str | Path], out: str | Path, *, overwrite: bool = False) -> Prepared:
+def prepare(
+    name: str,
+    source: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    on_error: OnBadRow = "drop",
+    quarantine: str | Path | None = None,
+    quarantine_limit: float = 0.1,
+) -> Prepared:
     r"""Turn the files of a public data set, as they were downloaded, into a log and a catalogue.
 
     Memory does not grow with the files, but with the number of items.
@@ -95,18 +107,30 @@ def prepare(name: str, source: str | Path | Sequence[str | Path], out: str | Pat
         (licence, citation, what was left out and why, the command that fits it) and ``counts.json``.
     overwrite : bool
         Whether to replace a folder that was prepared before.
+    on_error : {"drop", "raise", "quarantine"}
+        What to do about a row without an id, time or number, or with one that cannot be read: leave it out and count it,
+        refuse the files, or set the row aside. Quarantine sets damaged rows aside too (another number of fields, a quote
+        where none may be, no JSON); ``drop`` leaves out lines of a text without quotes that have another number of fields,
+        and refuses other damage. What the recipe itself leaves out, such as cancelled invoices, is counted in any case.
+    quarantine : path, optional
+        The new folder for rows that are set aside: ``rows.parquet`` (file, row, line, reason, and the raw values) and
+        ``counts.json``.
+    quarantine_limit : float
+        The largest share of a table's rows that may be set aside.
 
     Returns
     -------
     Prepared
-        With the counts: rows written and left out are the rows read.
+        With the counts: rows written and left out (or set aside) are the rows read.
 
     Raises
     ------
     ConfigError
-        There is no such recipe, or ``out`` holds something else or the source.
+        There is no such recipe, ``out`` holds something else or the source, or ``quarantine`` holds something or lies in
+        ``out``.
     DataError
-        A file is missing or damaged, or a column is.
+        A file is missing or damaged, or a column is; a row cannot be used and ``on_error`` is "raise"; or more rows than
+        ``quarantine_limit`` allows.
 
     Examples
     --------
@@ -119,7 +143,8 @@ def prepare(name: str, source: str | Path | Sequence[str | Path], out: str | Pat
     >>> recsys.read_catalog("prepared/items.parquet", text=["title", "genres"]).texts.to_list()
     ['Alien (1979). Horror, Sci-Fi']
     """
-    return prepared(name, source, out, overwrite=overwrite)
+    bad: dict[str, Any] = {"on_error": on_error, "quarantine": quarantine, "quarantine_limit": quarantine_limit}
+    return prepared(name, source, out, overwrite=overwrite, **bad)
 
 
 def prepared(
@@ -128,18 +153,32 @@ def prepared(
     out: str | Path,
     *,
     overwrite: bool = False,
+    on_error: OnBadRow = "drop",
+    quarantine: str | Path | None = None,
+    quarantine_limit: float = 0.1,
     size: int = BLOCK,
 ) -> Prepared:
     """:func:`prepare` with blocks of ``size`` bytes."""
     one, target = public_set(text(name, "name")), place(out, "out")
     given = [source] if isinstance(source, str | Path) else listed(source, "source", "paths, or one path")
     paths = [place(path, "source") for path in given]
-    replace = _may_replace(target, paths, overwrite=flag(overwrite, "overwrite"))
+    again = _may_replace(target, paths, overwrite=flag(overwrite, "overwrite"))
+    choice(on_error, "on_error", get_args(OnBadRow))
+    aside = Quarantine.of(
+        "quarantine" if on_error == "quarantine" else "raise", quarantine, quarantine_limit, keep_unordered=False
+    )
+    if aside is not None and target.resolve() in (aside.folder.resolve(), *aside.folder.resolve().parents):
+        raise ConfigError(f"--quarantine {aside.folder} lies in --out {target}; name a folder beside it")
     ways = choose(one, members_of(paths))
-    with atomic_folder(target, replace=replace) as folder:
+    with ExitStack() as after, atomic_folder(target, replace=again) as folder:
         scratch = folder / ".parts"
         scratch.mkdir()
-        made = {table: make_table(table, way, folder / _FILES[table], scratch, size) for table, way in ways.items()}
+        made = dict[str, Made]()
+        for table, way in ways.items():
+            sieve = Sieve(Waterfall(), on_error, None if aside is None else aside.empty(), way.source.needed)
+            made[table] = make_table(table, way, folder / _FILES[table], scratch, sieve, size)
+            if aside is not None and sieve.aside is not None:
+                aside.take(sieve.aside)
         if (catalogue := made["log"].catalogue) is not None:
             catalogue.write_parquet(folder / ITEMS)
             columns = tuple(catalogue.columns)
@@ -147,11 +186,20 @@ def prepared(
             made["items"] = Made(counted, made["log"].files, columns)
         _remove(scratch)
         done = _described(one, made, folder, target)
+        if aside is not None:
+            done = replace(done, notes=(*done.notes, *_set_aside(aside)))
+            after.enter_context(aside.kept())  # takes its name after the folder
         (folder / _COUNTS).write_text(json.dumps(done.to_dict(), indent=1) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(
             readme(one, made, done.sizes, done.notes, (done.fit, done.with_users)), encoding="utf-8"
         )
     return done
+
+
+def _set_aside(aside: Quarantine) -> list[str]:
+    count = aside.counts()["quarantined"]
+    told = f"{count:,} of the rows left out lie in {aside.folder / 'rows.parquet'}, with file, line and reason"
+    return [told] if count else []
 
 
 def _may_replace(target: Path, sources: Sequence[Path], *, overwrite: bool) -> bool:

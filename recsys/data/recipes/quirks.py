@@ -6,17 +6,17 @@ from typing import Final, Protocol
 
 import polars as pl
 
-from recsys.data.recipes.waterfall import Waterfall
+from recsys.data.recipes.sieve import ROW, Sieve
 
 
 class Step(Protocol):
     """A named transformation of the rows of a file, block by block."""
 
-    def rows(self, frame: pl.DataFrame, counted: Waterfall) -> pl.DataFrame:
+    def rows(self, frame: pl.DataFrame, sieve: Sieve) -> pl.DataFrame:
         """What becomes of a block."""
         ...
 
-    def end(self, counted: Waterfall) -> pl.DataFrame | None:
+    def end(self, sieve: Sieve) -> pl.DataFrame | None:
         """What was kept back until the last block."""
         ...
 
@@ -26,13 +26,13 @@ class GenreFlags:
 
     _FIRST = "unknown"
 
-    def rows(self, frame: pl.DataFrame, counted: Waterfall) -> pl.DataFrame:
+    def rows(self, frame: pl.DataFrame, sieve: Sieve) -> pl.DataFrame:
         """Join the names of the columns that hold 1."""
         names = frame.columns[frame.columns.index(self._FIRST) :]
         told = [pl.when(pl.col(name) == "1").then(pl.lit(name)) for name in names]
         return frame.with_columns(pl.concat_str(told, separator="|", ignore_nulls=True).alias("genres"))
 
-    def end(self, counted: Waterfall) -> pl.DataFrame | None:
+    def end(self, sieve: Sieve) -> pl.DataFrame | None:
         """Nothing is kept back."""
         return None
 
@@ -48,13 +48,13 @@ class MindClicks:
     def __init__(self) -> None:
         self.met = pl.Series("user", [], pl.String)
 
-    def rows(self, frame: pl.DataFrame, counted: Waterfall) -> pl.DataFrame:
+    def rows(self, frame: pl.DataFrame, sieve: Sieve) -> pl.DataFrame:
         """The events of a block of impressions."""
         frame = frame.with_columns(
             pl.col("time").str.to_datetime(self._TIME, time_unit="ms", strict=False).dt.epoch("s").alias("second")
         )
-        counted.read -= frame.height  # its rows are events, not impressions
-        past = frame.select("user", pl.col("history").str.split(" ").alias("item")).drop_nulls()
+        sieve.counted.read -= frame.height  # its rows are events, not impressions
+        past = frame.select(ROW, "user", pl.col("history").str.split(" ").alias("item")).drop_nulls(["user", "item"])
         first = past.filter(pl.col("user").is_first_distinct() & ~pl.col("user").is_in(self.met.implode()))
         self.met = pl.concat([self.met, first["user"]])
         old = (
@@ -62,21 +62,25 @@ class MindClicks:
             .explode("item", "order")
             .with_columns(pl.lit("history").alias("event"), pl.lit(None, pl.String).alias("time"))
         )
-        counted.rows(int(past["item"].list.len().sum()))
-        counted.dropped(
+        sieve.counted.rows(int(past["item"].list.len().sum()))
+        sieve.counted.dropped(
             "the history again, in a later impression of the user", int(past["item"].list.len().sum()) - old.height
         )
-        shown = frame.select("user", "time", pl.col("second").alias("order"), pl.col("shown").str.split(" ").alias("item"))
+        shown = frame.select(
+            ROW, "user", "time", pl.col("second").alias("order"), pl.col("shown").str.split(" ").alias("item")
+        )
         shown = shown.explode("item").drop_nulls("item")
         clicked = shown.filter(pl.col("item").str.ends_with("-1")).with_columns(
             pl.col("item").str.head(-2), pl.lit("click").alias("event")
         )
-        counted.rows(shown.height)
-        counted.dropped("the news was shown and not clicked, or it is not said whether", shown.height - clicked.height)
-        wanted = ["user", "item", "order", "time", "event"]
+        sieve.counted.rows(shown.height)
+        sieve.counted.dropped(
+            "the news was shown and not clicked, or it is not said whether", shown.height - clicked.height
+        )
+        wanted = [ROW, "user", "item", "order", "time", "event"]
         return pl.concat([old.select(wanted), clicked.select(wanted)]).with_columns(pl.col("order").cast(pl.String))
 
-    def end(self, counted: Waterfall) -> pl.DataFrame | None:
+    def end(self, sieve: Sieve) -> pl.DataFrame | None:
         """Nothing is kept back."""
         return None
 
@@ -92,10 +96,13 @@ class LatestProperties:
     def __init__(self) -> None:
         self.found: pl.DataFrame | None = None
 
-    def rows(self, frame: pl.DataFrame, counted: Waterfall) -> pl.DataFrame:
+    def rows(self, frame: pl.DataFrame, sieve: Sieve) -> pl.DataFrame:
         """Keep what is latest until now; nothing is handed on yet."""
         known = frame.filter(pl.col("property").is_in(list(self._KEPT)))
-        counted.dropped("the property is hashed, and its meaning is unknown", frame.height - known.height)
+        sieve.counted.dropped("the property is hashed, and its meaning is unknown", frame.height - known.height)
+        for name in ("itemid", "timestamp"):
+            unread = known[name].cast(pl.Int64, strict=False).is_null()
+            known = sieve.leave_out(known, unread, f"the {name} cannot be read", name)
         changes = known.select(
             "itemid", pl.col("property").replace_strict(self._KEPT), "value", pl.col("timestamp").cast(pl.Int64)
         )
@@ -103,17 +110,18 @@ class LatestProperties:
         self.found = both.sort("timestamp", maintain_order=True).unique(
             ["itemid", "property"], keep="last", maintain_order=True
         )
-        counted.dropped("a later value of the same property is known", both.height - self.found.height)
+        sieve.counted.dropped("a later value of the same property is known", both.height - self.found.height)
         return frame.clear().with_columns(pl.lit(None, pl.String).alias(name) for name in self._KEPT.values())
 
-    def end(self, counted: Waterfall) -> pl.DataFrame | None:
+    def end(self, sieve: Sieve) -> pl.DataFrame | None:
         """A row for each item."""
         if self.found is None:
             return None
         wide = self.found.drop("timestamp").pivot("property", index="itemid", values="value", sort_columns=True)
-        counted.dropped("joined with the other properties of the item", self.found.height - wide.height)
+        sieve.counted.dropped("joined with the other properties of the item", self.found.height - wide.height)
         lacking = [pl.lit(None, pl.String).alias(name) for name in self._KEPT.values() if name not in wide.columns]
         price = pl.col("price").str.strip_prefix("n") if "price" in wide.columns else pl.lit(None, pl.String).alias("price")
+        lacking.append(pl.lit(None, pl.Int64).alias(ROW))
         return wide.with_columns(*lacking).with_columns(price).sort("itemid")
 
 

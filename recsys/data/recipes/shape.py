@@ -6,6 +6,7 @@ import html
 
 import polars as pl
 
+from recsys.data.recipes.sieve import Sieve
 from recsys.data.recipes.spec import Column, Source
 from recsys.data.recipes.waterfall import Waterfall
 
@@ -22,7 +23,7 @@ def kept(frame: pl.DataFrame, source: Source, counted: Waterfall) -> pl.DataFram
     return frame
 
 
-def readable(frame: pl.DataFrame, source: Source, ids: tuple[str, ...], counted: Waterfall) -> pl.DataFrame:
+def readable(frame: pl.DataFrame, source: Source, ids: tuple[str, ...], sieve: Sieve) -> pl.DataFrame:
     """Leave out rows without an id or a time, and rows whose numbers or times cannot be read.
 
     Parameters
@@ -32,8 +33,13 @@ def readable(frame: pl.DataFrame, source: Source, ids: tuple[str, ...], counted:
     source : Source
     ids : tuple of str
         Our columns without which a row is worth nothing.
-    counted : Waterfall
+    sieve : Sieve
         Gets what is left out.
+
+    Raises
+    ------
+    DataError
+        By the caller's wish, for the first of them.
     """
     for ours, one in source.take.items():
         if one.kind == "row":
@@ -41,10 +47,11 @@ def readable(frame: pl.DataFrame, source: Source, ids: tuple[str, ...], counted:
         missing = frame[one.source].is_null()
         needed = ours in ids or (one.kind in ("time", "whole") and not one.optional)
         lost = missing if needed else missing & False
-        counted.dropped(f"no {ours}", int(lost.sum()))
-        unread = taken(frame[one.source], one).is_null() & ~missing & (one.kind in ("whole", "number", "time"))
-        counted.dropped(f"the {ours} cannot be read", int(unread.sum()))
-        frame = frame.filter(~(lost | unread))
+        frame = sieve.leave_out(frame, lost, f"no {ours}", one.source)
+        if one.kind in ("whole", "number", "time"):
+            there = frame[one.source]
+            unread = taken(there, one).is_null() & there.is_not_null()
+            frame = sieve.leave_out(frame, unread, f"the {ours} cannot be read", one.source)
     return frame
 
 
@@ -77,7 +84,8 @@ def taken(series: pl.Series, one: Column) -> pl.Series:
     if one.kind == "whole":
         return series.str.strip_suffix(".0").cast(pl.Int64, strict=False)
     if one.kind == "number":
-        return series.cast(pl.Float64, strict=False)
+        found = series.cast(pl.Float64, strict=False)
+        return found.set(~found.is_finite(), None)
     if one.kind == "clean":
         return clean(series, one.unless)
     if one.kind == "time":

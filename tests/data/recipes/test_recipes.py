@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shlex
 import shutil
 import zipfile
@@ -19,9 +20,9 @@ import recsys
 from recsys.cli.parser import build_parser, main
 from recsys.data.recipes.blocks import blocks
 from recsys.data.recipes.prepare import Prepared, prepared
+from recsys.data.recipes.sieve import Sieve
 from recsys.data.recipes.spec import names, public_set
 from recsys.data.recipes.tables import frames
-from recsys.data.recipes.waterfall import Waterfall
 from recsys.errors import ConfigError, DataError
 
 
@@ -251,6 +252,79 @@ def test_rows_add_up_and_the_command_it_gives_reads_them(made: Any, name: str, c
     assert small.rows["log"].to_dict() == done.rows["log"].to_dict()
 
 
+DIRT: dict[str, tuple[str, str, list[tuple[int, str]]]] = {
+    "ml-1m": ("ratings.dat", "2::x::4::978298413\n2::661::4\n::661::4::978298413\n", [
+        (5, "column 'movie': the item_id cannot be read"), (6, "damaged line: the line does not have 4 fields"),
+        (7, "column 'user': no user_id")]),
+    "ml-latest": ("ratings.csv", '3,3,nan,964982703\n3,3\n3,3,"4.0"x,9649\n3,3,4.0,soon\n', [
+        (6, "column 'rating': the rating cannot be read"), (7, "damaged line: it has 2 fields, and the header has 4"),
+        (8, "damaged line: it holds a quote that is not closed, or stands where none may be"),
+        (9, "column 'timestamp': the timestamp cannot be read")]),
+    "yelp": ("yelp_academic_dataset_review.json", '{"user_id": "u3"\n7\n', [
+        (3, "column 'date': the timestamp cannot be read"),
+        (5, "damaged line: it is neither JSON nor a Python literal"),
+        (6, "damaged line: it is not an object")]),
+    "steam": ("australian_users_items.json.gz", '{"user_id": "u", "items": [{"item_id": "x", "playtime_forever": 1}]}\n', [
+        (4, "column 'item_id': the item_id cannot be read")]),
+    "mind": ("behaviors.tsv", "4\tU7\tsomeday\t\tN3-1 N4-1\n", [(5, "column 'order': no order")] * 2),
+    "retailrocket": ("item_properties_part2.csv", "soon,7,available,0\n", [
+        (6, "column 'timestamp': the timestamp cannot be read")]),
+    "online-retail": ("data.csv", "536382,22632,WARMER,1,yesterday,1.5,14527,France\n", [
+        (9, "column 'InvoiceDate': the timestamp cannot be read")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(DIRT))
+def test_rows_that_cannot_be_used_are_set_aside_and_told_by_line(
+    made: Any, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, dirt, expected = DIRT[name]
+    clean = log_of(made(name))
+    where = tmp_path / "raw" / file
+    with gzip.open(where, "at") if file.endswith(".gz") else where.open("a") as stream:
+        stream.write("\n" + dirt)  # a blank line is no row, but a line
+    words = ["prepare", name, "--from", str(tmp_path / "raw"), "--overwrite", "--out", str(tmp_path / "out"), "--on-error"]
+    aside = ["quarantine", "--quarantine", str(tmp_path / "bad")]
+    assert main([*words, *aside, "--quarantine-limit", "0.8", "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)["rows"]
+    assert pl.read_parquet(tmp_path / "out" / "interactions.parquet").equals(clean)
+    bad = pl.read_parquet(tmp_path / "bad" / "rows.parquet").filter(pl.col("file") == str(where))
+    found = sorted(zip(bad["line"].to_list(), bad["reason"].to_list(), strict=True), key=lambda one: one[0])
+    assert found == expected
+    read = ["log"] if name == "online-retail" else done  # its catalogue is made from the log
+    counts = json.loads((tmp_path / "bad" / "counts.json").read_text())
+    assert counts["rows"] == sum(done[table]["read"] for table in read) == counts["kept"] + counts["quarantined"]
+    assert counts["quarantined"] == sum(counts["reasons"].values())
+    assert all(one["read"] == sum(one["left_out"].values()) + one["written"] for one in done.values())
+    how: dict[str, Any] = {"overwrite": True, "on_error": "quarantine", "quarantine_limit": 0.8, "size": 40}
+    prepared(name, tmp_path / "raw", tmp_path / "out", quarantine=tmp_path / "again", **how)
+    again = pl.read_parquet(tmp_path / "again" / "rows.parquet").filter(pl.col("file") == str(where))
+    assert again.sort("line", "reason").equals(bad.sort("line", "reason")), "blocks change nothing"
+    assert main([*words, "raise"]) == 2
+    assert re.search(rf"{re.escape(file)}.*line \d+", capsys.readouterr().err)
+
+
+def test_a_quarantine_of_public_files_has_bounds(made: Any, tmp_path: Path) -> None:
+    made("ml-1m")
+    (tmp_path / "raw" / "ratings.dat").write_text("1::1::5::978300760\n1::2::5::soon\n")
+    how: dict[str, Any] = {"overwrite": True, "on_error": "quarantine"}
+    for place, limit, why in (
+        ("bad", 0.1, "1 of 2 rows cannot be used"), ("out/bad", 0.5, "name a folder beside it"),
+        (None, 0.5, "needs quarantine=")
+    ):  # fmt: skip
+        with pytest.raises((ConfigError, DataError), match=why):
+            recsys.prepare(
+                "ml-1m",
+                tmp_path / "raw",
+                tmp_path / "out",
+                quarantine=place and tmp_path / place,
+                quarantine_limit=limit,
+                **how,
+            )
+    assert not (tmp_path / "bad").exists()
+    assert log_of(made("ml-1m")).height == 3
+
+
 def test_movielens_of_all_ages(made: Any) -> None:
     old = made("ml-100k")
     assert items_of(old).select("title", "genres").rows() == [
@@ -301,8 +375,8 @@ def test_json_is_read_alike_fast_and_line_by_line(tmp_path: Path) -> None:
     found = []
     for name, more in (("fast", []), ("slow", ['{"user_id": ["v", "w"]}'])):
         (tmp_path / name).write_text(lines(*texts[: 1 if name == "fast" else 3], "", *more))
-        found.append(pl.concat(frames(tmp_path / name, source, Waterfall())))
-    assert found[0].rows()[0][:2] == found[1].rows()[0][:2] == ("u", "b")
+        found.append(pl.concat(frames(tmp_path / name, source, Sieve())))
+    assert found[0].rows()[0][:3] == found[1].rows()[0][:3] == (1, "u", "b")
     assert [one["stars"].cast(pl.Float64)[0] for one in found] == [5.0, 5.0]
     assert found[1]["business_id"].to_list() == ["b", "?", "[b]", None]
     assert found[1]["user_id"].to_list() == ["u", "7", None, "v, w"]
