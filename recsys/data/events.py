@@ -11,6 +11,7 @@ import polars as pl
 
 from recsys.core.distinct import Distinct
 from recsys.core.id_map import IdMap, encode
+from recsys.core.progress import log
 from recsys.core.ragged import Int32
 from recsys.core.schema import ITEM, ORDER, TIMESTAMP, USER, WEIGHT
 from recsys.data.look_alikes import tell_zeros
@@ -106,6 +107,11 @@ def refuse_unordered(source: str, missing: int, height: int, column: str, hint: 
     )
 
 
+def log_unordered(source: str, missing: int, height: int, column: str) -> None:
+    """Log how many events are left out as they have no value in the column that orders them."""
+    log(f"{source}: left out {missing:,} of {height:,} rows, which have no value in the column {column!r} that orders them")
+
+
 def refuse_unweighted(source: str, missing: int, height: int, column: str) -> NoReturn:
     """Refuse events without a weight. Raises DataError."""
     raise DataError(
@@ -125,6 +131,7 @@ def _known(table: pl.DataFrame, part: ParsedColumns, drop_unordered: bool, hint:
         if name in table.columns and (missing := table[name].null_count()):
             if not drop_unordered:
                 refuse_unordered(part.source, missing, table.height, part.names[name], hint)
+            log_unordered(part.source, missing, table.height, part.names[name])
             table = table.filter(pl.col(name).is_not_null())
     if WEIGHT in table.columns and (missing := table[WEIGHT].null_count()):
         refuse_unweighted(part.source, missing, table.height, part.names[WEIGHT])

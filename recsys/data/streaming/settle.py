@@ -12,7 +12,7 @@ import polars as pl
 from recsys.core.id_map import encode
 from recsys.core.ragged import Int32, Int64
 from recsys.core.schema import EVENT, ITEM, ORDER, TIMESTAMP, USER, WEIGHT
-from recsys.data.events import refuse_empty, refuse_some_untimed, refuse_unordered, refuse_unweighted
+from recsys.data.events import log_unordered, refuse_empty, refuse_some_untimed, refuse_unordered, refuse_unweighted
 from recsys.data.log_request import DROP_HINT, LogRequest
 from recsys.data.streaming.read_table import DATE, NUMBER
 from recsys.data.streaming.scan import Scan, Scanned, mapped, stored
@@ -158,8 +158,9 @@ def _refuse_unknown(tables: list[Scanned], times: list[pl.Series | None], reques
     for table, column in zip(tables, times, strict=True):
         missing = {ORDER: table.missing.get(ORDER, 0), TIMESTAMP: 0 if column is None else column.null_count()}
         for name, count in missing.items():
-            if count and not request.drop_unordered:
-                refuse_unordered(table.name, count, table.height, table.names[name], DROP_HINT)
+            if count:
+                told = table.name, count, table.height, table.names[name]
+                log_unordered(*told) if request.drop_unordered else refuse_unordered(*told, DROP_HINT)
         left_out = left_out or any(missing.values())
         if not (any(missing.values()) or table.missing.get(WEIGHT)):
             continue

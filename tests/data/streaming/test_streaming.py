@@ -210,11 +210,13 @@ def test_an_amount_of_memory_that_cannot_be_kept_to_is_refused():
     assert Bounds.of(1 << 32).rows == 1 << 21
 
 
-def test_a_file_without_a_known_time_is_left_out_and_a_log_without_one_is_refused(tmp_path):
+def test_a_file_without_a_known_time_is_left_out_and_a_log_without_one_is_refused(tmp_path, caplog):
     (tmp_path / "log").mkdir()
     write(frame(0), tmp_path / "log" / "a.parquet")
     write(changed("timestamp", [*range(60)], None, seed=1).cast({"timestamp": pl.Int64}), tmp_path / "log" / "b.parquet")
-    held(tmp_path / "log", tmp_path / "out", drop_unordered=True)
+    with caplog.at_level("INFO", "recsys"):
+        held(tmp_path / "log", tmp_path / "out", drop_unordered=True)
+    assert caplog.text.count("b.parquet: left out 60 of 60 rows, which have no value in the column 'timestamp'") == 2
     with refused("b.parquet: no row has a value in the column that orders the events"):
         streamed(tmp_path / "log" / "b.parquet", tmp_path / "out2", drop_unordered=True)
 
