@@ -97,7 +97,7 @@ def test_layouts_of_sentence_transformers_are_read_and_shipped_whole(
     layers = layered(folder, sub)
     expected = TextEncoder(layers).encode(TEXTS)
     assert expected.shape == (3, 12)
-    np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1.0, rtol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1.0, rtol=1e-2)  # bfloat16
     if pickled:
         as_pickle(layers / sub)
         as_pickle(layers / "2_Dense")

@@ -55,8 +55,10 @@ def test_twenty_swaps_under_load(engine: Engine, run: Path, other: Path, monkeyp
     def ask() -> None:
         while not end.is_set():
             found = engine.together(asks).result()
-            for one, wanted in zip(found, right[found[0].digest], strict=True):  # type: ignore[union-attr]
-                if not isinstance(one, Listed) or (one.item_ids, one.scores) != wanted or one.digest != found[0].digest:  # type: ignore[union-attr]
+            for one, (ids, scores) in zip(found, right[found[0].digest], strict=True):  # type: ignore[union-attr]
+                # the last bits of a score depend on how many requests were answered together
+                same = isinstance(one, Listed) and one.item_ids == ids and one.scores == pytest.approx(scores, rel=1e-5)
+                if not same or one.digest != found[0].digest:  # type: ignore[union-attr]
                     wrong.append(one)
             answered.append(found[0].digest)  # type: ignore[union-attr]
             time.sleep(0.002)  # the thread that loads needs the interpreter too
