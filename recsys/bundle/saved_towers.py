@@ -16,6 +16,7 @@ from recsys.bundle.config import SavedConfig, first_line
 from recsys.bundle.contents import Bundle
 from recsys.bundle.corpus import Corpus
 from recsys.bundle.saved_tables import SavedTables
+from recsys.core.coded import from_codes, to_codes
 from recsys.core.device import pick_device
 from recsys.core.id_map import IdMap
 from recsys.core.opened import OpenedFile, Source
@@ -55,7 +56,8 @@ def write(bundle: Bundle, target: Path) -> None:
         tensors["cold_scale"] = scale
     if towers.net.group_scale is not None:
         tensors["group_scale"] = numpy_of(towers.net.group_scale)
-    save_file(tensors, target / "towers.safetensors")
+    coded = (to_codes(name, value) for name, value in tensors.items())
+    save_file({name: value for some in coded for name, value in some.items()}, target / "towers.safetensors")
     if towers.moments is not None:
         save_file({name: value.numpy() for name, value in towers.moments.items()}, target / _MOMENTS)
     np.save(target / _VECTORS, towers.vectors, allow_pickle=False)
@@ -117,7 +119,8 @@ def read(source: Source, config: SavedConfig, tables: SavedTables, device: str) 
 
 def _towers(source: Source, config: SavedConfig, tables: SavedTables, device: str) -> TwoTowerModel:
     folder, catalog = source.folder, tables.catalog
-    state = tensors_of(source.read("towers.safetensors"))
+    arrays = {name: value.numpy() for name, value in tensors_of(source.read("towers.safetensors")).items()}
+    state = {name: torch.from_numpy(value) for name, value in from_codes(arrays).items()}
     whitening = None
     if "whitening.mean" in state:
         whitening = Whitening(state.pop("whitening.mean").numpy(), state.pop("whitening.matrix").numpy())

@@ -48,6 +48,11 @@ def add_compress_flags(parser: ArgumentParser) -> None:
         "--recall-loss", metavar="SHARE", type=_share, default=0.01,
         help="largest share of NDCG@10 that may be lost on held-out users, at the upper end of its interval (default: 1%%)",
     )  # fmt: skip
+    parser.add_argument(
+        "--text-loss", metavar="SHARE", type=_share, default=0.05,
+        help="largest share of what searches find, and of NDCG@10 among items read as new ones, that a smaller encoder "
+        "may lose (default: 5%%)",
+    )  # fmt: skip
     parser.add_argument("--size", metavar="SIZE", type=amount, help="largest size of all files, such as 50MiB")
     parser.add_argument(
         "--latency", metavar="TIME", type=_milliseconds, help="largest p99 of a request of one user on this machine: 5ms"
@@ -55,6 +60,11 @@ def add_compress_flags(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--judges", metavar="N", type=int, default=2000, help="held-out users to judge by; more take longer (default: 2000)"
     )
+    parser.add_argument(
+        "--distil", metavar="EPOCHS", type=int, default=0,
+        help="train one member of an ensemble further on what all say, on the bundle's own events, for so many epochs "
+        "(default: 0, none)",
+    )  # fmt: skip
     parser.add_argument("--page", metavar="FILE", help="HTML page that shows the trade-off (default: OUT-compression.html)")
 
 
@@ -66,7 +76,8 @@ def compress(arguments: Namespace) -> Answer:
     prove_file(page, option="--page")
     found, size = compress_bundle(
         arguments.run_folder, out, loss=arguments.recall_loss, size=arguments.size, latency=arguments.latency,
-        users=arguments.judges, overwrite=arguments.overwrite, page=page,
+        text_loss=arguments.text_loss, users=arguments.judges, distil=arguments.distil,
+        overwrite=arguments.overwrite, page=page,
     )  # fmt: skip
     lines = [
         as_text(pl.DataFrame([_row(one) for one in found.measured])),
@@ -88,5 +99,14 @@ def _row(one: Measured) -> dict[str, str]:
         "ndcg@10": f"{one.ndcg_10:.4f}",
         "lost (95 %)": f"{one.loss:+.2%} ({low:+.2%} to {high:+.2%})",
         "same 10": f"{one.overlap:.1%}",
+        "same found": _told(one.search_overlap, "{:.1%}"),
+        "new lost": _told(one.new_loss, "{:+.2%}"),
+        "search ms": _told(one.search, "{:.1f}"),
+        "add ms": _told(one.add, "{:.1f}"),
         "steps": " + ".join(one.steps) or "as it was",
     }
+
+
+def _told(figure: float | None, form: str) -> str:
+    """A figure that only bundles with a text encoder have."""
+    return "" if figure is None else form.format(figure)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from recsys.bundle.contents import Bundle
 from recsys.compression.measure import Judge, Measured
-from recsys.compression.steps import Step, steps_for
+from recsys.compression.step import Step
+from recsys.compression.steps import steps_for
 from recsys.core.progress import log
 from recsys.errors import ConfigError, UnsupportedError
 
-_SEARCH_OVERLAP = 0.95
-"""A step after which searches find less of what they found is not taken."""
+_ORDER = {"members": 0, "history": 1, "item vectors in memory": 3}
+"""What remains of the members is stored anew, and what remains of tables is rounded."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Targets:
         Largest bytes of its files.
     latency : float or None
         Largest p99 of a request of one user, in milliseconds.
+    text_loss : float
+        Largest share of what searches find, and on average of NDCG@10 among items that are all read as new ones, that may
+        be lost, in [0, 1].
 
     Raises
     ------
@@ -38,10 +42,13 @@ class Targets:
     loss: float = 0.01
     size: int | None = None
     latency: float | None = None
+    text_loss: float = 0.05
 
     def __post_init__(self) -> None:
         if not 0 <= self.loss < 1:
             raise ConfigError(f"the loss that is allowed must be a share in [0, 1), such as 0.01, not {self.loss}")
+        if not 0 <= self.text_loss <= 1:
+            raise ConfigError(f"the loss of searches must be a share in [0, 1], such as 0.05, not {self.text_loss}")
         if self.size is not None and self.size < 1:
             raise ConfigError(f"the size must be above 0, not {self.size}")
         if self.latency is not None and not self.latency > 0:
@@ -49,8 +56,9 @@ class Targets:
 
     def ranks_as_well(self, one: Measured) -> bool:
         """Whether the loss of a combination is allowed."""
-        searches = one.search_overlap is None or one.search_overlap >= _SEARCH_OVERLAP
-        return not one.steps or (searches and one.loss_interval[1] <= self.loss)
+        searches = one.search_overlap is None or 1 - one.search_overlap <= self.text_loss
+        new = one.new_loss is None or one.new_loss <= self.text_loss
+        return not one.steps or (searches and new and one.loss_interval[1] <= self.loss)
 
     def held_by(self, one: Measured) -> bool:
         """Whether a combination holds all targets."""
@@ -84,14 +92,16 @@ class Compressed:
     def to_dict(self) -> dict[str, Any]:
         """For JSON: what a bundle keeps as its evidence."""
         return {
-            "targets": {"loss": self.targets.loss, "size": self.targets.size, "latency": self.targets.latency},
+            "targets": asdict(self.targets),
             "users": self.users,
             "chosen": list(self.chosen.steps),
             "measured": [one.to_dict() for one in self.measured],
         }
 
 
-def compress(bundle: Bundle, targets: Targets, size_of: Callable[[Bundle], int], *, users: int = 2000) -> Compressed:
+def compress(
+    bundle: Bundle, targets: Targets, size_of: Callable[[Bundle], int], *, users: int = 2000, distil: int = 0
+) -> Compressed:
     """Measure each step alone, then the smallest steps that rank as well together, and keep the smallest that holds all.
 
     Where steps lose too much together, the one that loses most alone is replaced by the next milder of its part, or left
@@ -106,21 +116,33 @@ def compress(bundle: Bundle, targets: Targets, size_of: Callable[[Bundle], int],
         The bytes that a bundle's files take.
     users : int
         Most held-out users to judge by.
+    distil : int
+        Epochs for which one member of an ensemble is trained further on what all say; 0: that is not tried.
 
     Raises
     ------
+    ConfigError
+        ``distil`` is below 0.
     UnsupportedError
         The bundle has no held-out users, nothing can be made smaller, or nothing holds the targets; the message tells the
         best that was reached.
     """
+    if distil < 0:
+        raise ConfigError(f"the epochs of a distillation must be 0 or more, not {distil}")
     if bundle.holdout is None:
         raise UnsupportedError("this bundle has no held-out users to judge by; fit with --split last or time")
-    steps = steps_for(bundle)
+    steps = steps_for(bundle, distil)
     if not steps:
         raise UnsupportedError("nothing of this bundle can be made smaller: it has no memory, no text encoder, no vectors")
     judge = Judge(bundle, users)
     base = judge.measure(bundle, (), size_of(bundle))
-    alone = {step: _tried(judge, bundle, [step], size_of) for step in steps}
+    alone = dict[Step, tuple[Bundle, Measured]]()
+    for step in steps:
+        try:
+            alone[step] = _tried(judge, bundle, [step], size_of)
+        except UnsupportedError as error:
+            log(f"not tried: {error}")
+    steps = list(alone)
     measured, chosen = [base, *(one for _, one in alone.values())], (bundle, base)
     for taken in _combinations(steps, {step: one for step, (_, one) in alone.items()}, targets):
         chosen = alone[taken[0]] if len(taken) == 1 else _tried(judge, bundle, taken, size_of)
@@ -152,7 +174,7 @@ def _named(step: Step) -> str:
 
 
 def _applied(bundle: Bundle, steps: list[Step]) -> Bundle:
-    for step in sorted(steps, key=lambda one: one.part != "members"):  # what remains of the members is stored anew
+    for step in sorted(steps, key=lambda one: _ORDER.get(one.part, 2)):
         bundle = step.change(bundle)
     return bundle
 
@@ -162,7 +184,7 @@ def _combinations(steps: list[Step], alone: Mapping[Step, Measured], targets: Ta
     able = {
         part: sorted(
             (step for step in steps if step.part == part and targets.ranks_as_well(alone[step])),
-            key=lambda step: (alone[step].bytes, alone[step].memory),
+            key=lambda step: (alone[step].bytes, alone[step].memory, alone[step].loss),
         )
         for part in dict.fromkeys(step.part for step in steps)
     }

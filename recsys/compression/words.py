@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +41,13 @@ def with_few_words(held: HeldEncoder, texts: list[str], device: str = "cpu") -> 
     UnsupportedError
         The encoder is of another kind, or gives other vectors then.
     """
-    folder = Path(tempfile.mkdtemp(prefix="recsys-encoder-"))
-    try:
-        held.write(folder / "encoder")
-        before = TextEncoder(folder / "encoder", device)
+    with held.laid_out() as folder:
         sample = texts[:: max(1, len(texts) // _SAMPLE)][:_SAMPLE]
-        expected = before.encode(sample)
-        _prune(folder / "encoder", texts)
-        if not same_vectors(TextEncoder(folder / "encoder", device).encode(sample), expected, _TOLERANCE).all():
+        expected = TextEncoder(folder, device).encode(sample)
+        _prune(folder, texts)
+        if not same_vectors(TextEncoder(folder, device).encode(sample), expected, _TOLERANCE).all():
             raise UnsupportedError("the text encoder gives other vectors without the words that no text needs")
-        return HeldEncoder.of(folder / "encoder")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return HeldEncoder.of(folder)
 
 
 def _prune(folder: Path, texts: list[str]) -> None:

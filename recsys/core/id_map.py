@@ -288,7 +288,7 @@ class IdMap:
         """Look up the raw ids of rows."""
         if self._ids is None and self._source is not None and len(rows) < _FEW:
             return self._source.at(np.asarray(rows, dtype=np.int32)).alias(f"{self.kind}_id")
-        return self.ids.gather(pl.Series(rows, dtype=pl.UInt32))
+        return self.ids[pl.Series(rows, dtype=pl.UInt32)]
 
     def extended(self, ids: pl.Series) -> IdMap:
         """Append those of the raw ``ids`` that this map lacks; existing rows stay as they are."""

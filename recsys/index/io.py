@@ -48,11 +48,7 @@ def write(index: ItemIndex, folder: Path, vectors: Float32) -> None:
     vectors : float32 (n_items, D)
         What it was built from, before they were stored in fewer bytes.
     """
-    if index.finder is None:
-        flat = faiss().IndexFlatIP(index.dim)
-        flat.add(np.ascontiguousarray(vectors))
-        faiss().write_index(flat, str(folder / FAISS_FILE))
-    else:
+    if index.finder is not None:  # an exact index is the vectors, which have a file
         index.finder.save(folder / (ROTATION_FILE if index.spec.kind == "truncated" else FAISS_FILE))
     rows = {"covered": index.covered, "stale": index.stale, "alive": index.alive}
     save_file({name: np.ascontiguousarray(one) for name, one in rows.items()}, folder / STATE_FILE)
@@ -93,7 +89,8 @@ def read(source: Path | Source, vectors: Float32, *, device: str = "cpu") -> Ite
     _check_rows(folder, covered, stale, alive, len(vectors))
     held = vectors if len(covered) == len(vectors) else vectors[covered]
     if spec.kind == "exact":
-        _check_flat(source, vectors)
+        if FAISS_FILE in source:  # older versions wrote the vectors once more
+            _check_flat(source, vectors)
     elif spec.kind == "truncated":
         finder = TruncatedIndex.of(held, _rotation(source, vectors, spec))
     else:

@@ -10,14 +10,16 @@ from torch import Tensor
 
 from recsys.core.growing import GrowingTensor
 from recsys.core.id_map import IdMap
-from recsys.core.ragged import Int32
+from recsys.core.ragged import Float32, Int32
 from recsys.data.catalog import Catalog
 from recsys.errors import UnsupportedError
 from recsys.models.feature_encoder import FeatureEncoder
 from recsys.models.items_of_nothing import tell_items_of_nothing
 from recsys.models.networks.content import ItemContent, TokenBags
 from recsys.models.networks.item_tower import ItemTower, TokenEmbedding
-from recsys.models.towers import ItemTables, TwoTowerModel
+from recsys.models.towers import ItemTables, TwoTowerModel, numpy_of
+
+_IDS_ALONE = "this model knows items by their ids alone; fit it with text, words, categories or numbers"
 
 
 def extended(towers: TwoTowerModel, catalog: Catalog, rows: Int32, reader: FeatureEncoder) -> TwoTowerModel:
@@ -46,7 +48,7 @@ def extended(towers: TwoTowerModel, catalog: Catalog, rows: Int32, reader: Featu
     """
     tower = towers.net.items
     if not tower.has_content:
-        raise UnsupportedError("this model knows items by their ids alone; fit it with text, words, categories or numbers")
+        raise UnsupportedError(_IDS_ALONE)
     where = torch.from_numpy(rows.astype(np.int64)).to(tower.has_id.device)
     before = towers.tables or ItemTables.of(towers.table, towers.item_vectors)
     tables = _Grown(where, tower.n_items, before.inputs, {})
@@ -187,6 +189,37 @@ def _content_of(tower: ItemTower, towers: TwoTowerModel, few: Catalog, reader: F
         assert reader.tokens is not None  # noqa: S101 - read from the same options
         bags = reader.tokens.bags(few)
     return ItemContent(text=text, images=images, numbers=numbers, bags=bags)
+
+
+def vectors_as_new(towers: TwoTowerModel, catalog: Catalog, rows: Int32) -> Float32:
+    """What the vectors of some items would be, were these added now: read anew, and without ids.
+
+    Parameters
+    ----------
+    towers : TwoTowerModel
+    catalog : Catalog
+        All their items.
+    rows : int32 (m,)
+
+    Returns
+    -------
+    float32 (m, D)
+        As they are compared and indexed.
+
+    Raises
+    ------
+    UnsupportedError
+        The towers know items by their ids alone, or have lost an encoder that they read with.
+    """
+    tower = towers.net.items
+    if not tower.has_content:
+        raise UnsupportedError(_IDS_ALONE)
+    content = _content_of(tower, towers, _taken(catalog, rows), towers.reader)
+    ids = None if tower.id is None else torch.zeros(len(rows), tower.id.embedding_dim)
+    new = tower.with_rows(content, torch.zeros(len(rows), dtype=torch.bool), ids)
+    net = towers.net.with_items(new).to(towers.device).eval()
+    with torch.inference_mode():
+        return numpy_of(net.compared(net.items().float()))
 
 
 def whitened_texts(towers: TwoTowerModel, few: Catalog) -> Tensor:

@@ -52,4 +52,5 @@ def member(towers: TwoTowerModel, config: ModelConfig, number: int) -> TwoTowerM
     state = {name: value.clone() for name, value in state.items()}
     net = network_like(replace(config, ensemble_size=1), state).to(towers.device)
     net.load_state_dict(state)
+    net.cold_scale, net.group_scale = towers.net.cold_scale.clone(), towers.net.group_scale
     return replace(towers, net=net, tables=None, moments=None)

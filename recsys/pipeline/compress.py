@@ -10,6 +10,7 @@ from recsys.core.files import atomic_file, exclusive
 from recsys.errors import DataError
 
 if TYPE_CHECKING:
+    from recsys.bundle.contents import Bundle
     from recsys.compression.compress import Compressed
 
 EVIDENCE = "compression.json"
@@ -23,7 +24,9 @@ def compress_bundle(
     loss: float = 0.01,
     size: int | None = None,
     latency: float | None = None,
+    text_loss: float = 0.05,
     users: int = 2000,
+    distil: int = 0,
     overwrite: bool = False,
     page: Path | None = None,
 ) -> tuple[Compressed, int]:
@@ -35,10 +38,12 @@ def compress_bundle(
         The bundle; it is not changed.
     out : path
         Where the smaller one goes, with what was measured as ``compression.json``.
-    loss, size, latency : float, int, float
+    loss, size, latency, text_loss : float, int, float, float
         As :class:`recsys.compression.compress.Targets`.
     users : int
         Most held-out users to judge by.
+    distil : int
+        As :func:`recsys.compression.compress.compress`.
     overwrite : bool
         Whether an older bundle in ``out`` may be replaced.
     page : Path, optional
@@ -61,9 +66,10 @@ def compress_bundle(
     from recsys.bundle.manifest import read_manifest  # noqa: PLC0415
     from recsys.compression.compress import Targets, compress  # noqa: PLC0415
     from recsys.compression.steps import bytes_of_parts  # noqa: PLC0415
+    from recsys.index.io import FAISS_FILE  # noqa: PLC0415
     from recsys.report.compression_page import compression_page  # noqa: PLC0415
 
-    folder, out, targets = Path(folder), Path(out), Targets(loss, size, latency)
+    folder, out, targets = Path(folder), Path(out), Targets(loss, size, latency, text_loss)
     told = read_manifest(folder)
     if out.exists() and folder.resolve() == out.resolve():
         raise DataError(f"{out} is the bundle itself; name another folder, so that both can be compared")
@@ -72,7 +78,13 @@ def compress_bundle(
             raise DataError(f"{out} already holds something; name a new folder, or overwrite it (--overwrite)")
         bundle = load(folder, device="cpu")
         rest = _bytes(told) - bytes_of_parts(bundle)
-        found = compress(bundle, targets, lambda one: rest + bytes_of_parts(one), users=users)
+        if bundle.index.finder is None and FAISS_FILE in told["files"]:  # older versions kept the vectors twice
+            rest -= int(told["files"][FAISS_FILE]["bytes"])
+
+        def size_of(one: Bundle) -> int:
+            return _bytes(told) if one is bundle else rest + bytes_of_parts(one)
+
+        found = compress(bundle, targets, size_of, users=users, distil=distil)
         evidence = found.to_dict() | {"source": told.get("sha256")}
         save(
             found.bundle, out, overwrite=overwrite, held=held,

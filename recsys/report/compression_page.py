@@ -69,8 +69,17 @@ def _table(rows: list[dict[str, Any]], chosen: list[str]) -> str:
                 f"{row['ndcg_10']:.4f}",
                 f"{row['loss']:+.2%} ({low:+.2%} to {high:+.2%})",
                 f"{row['overlap']:.2%}",
-                "" if row["search_overlap"] is None else f"{row['search_overlap']:.2%}",
+                *(_told(row.get(name), form) for name, form in _OF_TEXTS.items()),
             ]
         )
     heads = ["steps", "MiB", "MiB in memory", "p50 ms", "p99 ms", "recall@10", "recall@50", "NDCG@10", "NDCG@10 lost"]
-    return table([*heads, "same top 10", "same searches"], cells, right=tuple(range(1, 11)))
+    heads += ["same top 10", "same searches", "NDCG@10 of new items lost", "search ms", "ms of a new item"]
+    return table(heads, cells, right=tuple(range(1, len(heads))))
+
+
+_OF_TEXTS = {"search_overlap": "{:.2%}", "new_loss": "{:+.2%}", "search": "{:.1f}", "add": "{:.1f}"}
+"""Figures that only bundles with a text encoder have."""
+
+
+def _told(figure: float | None, form: str) -> str:
+    return "" if figure is None else form.format(figure)

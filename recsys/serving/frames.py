@@ -31,11 +31,11 @@ def frame_of(ranked: Ranked, owners: pl.Series, items: IdMap, item_name: str) ->
     """
     lists = ranked.lists
     place = np.arange(len(lists.rows)) - np.repeat(lists.offsets[:-1], lists.lengths)
-    return pl.DataFrame(
+    return pl.DataFrame(  # by [] rather than gather and fill_nan, which plan a query: a tenth of a short request
         {
-            owners.name: owners.gather(pl.Series(lists.list_index(), dtype=pl.UInt32)),
+            owners.name: owners[pl.Series(lists.list_index(), dtype=pl.UInt32)],
             item_name: items.to_ids(lists.rows),
-            SCORE: pl.Series(ranked.scores).fill_nan(None),
+            SCORE: pl.Series(ranked.scores, nan_to_null=True),
             RANK: (place + 1).astype(np.int32),
         }
     )

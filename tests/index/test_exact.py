@@ -21,6 +21,7 @@ from recsys.index import io as files
 from recsys.index.exact import search as dense_search
 from recsys.index.exact.topk import top_k
 from recsys.index.item_index import ItemIndex
+from recsys.index.spec import IndexSpec
 
 Lists = list[list[int]]
 
@@ -227,6 +228,10 @@ def test_a_file_that_is_not_an_index_is_refused_by_name(tmp_path: Path, content:
 
 def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     files.write(ItemIndex.build(VECTORS), tmp_path, VECTORS)
+    flat = library.faiss().IndexFlatIP(4)  # as older versions wrote beside an exact index
+    flat.add(VECTORS)
+    library.faiss().write_index(flat, str(tmp_path / "index.faiss"))
+    assert np.array_equal(files.read(tmp_path, VECTORS).vectors(), VECTORS)
     file = tmp_path / "index.faiss"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(BundleError, match=r"index\.faiss is not a whole FAISS index"):
@@ -235,7 +240,7 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["index.faiss", "index_rows.safetensors"])
 def test_a_file_that_is_absent_is_refused(tmp_path: Path, name: str) -> None:
-    files.write(ItemIndex.build(VECTORS), tmp_path, VECTORS)
+    files.write(ItemIndex.build(VECTORS, IndexSpec("hnsw")), tmp_path, VECTORS)
     (tmp_path / name).unlink()
     with pytest.raises(BundleError, match=name.replace(".", r"\.")):
         files.read(tmp_path, VECTORS)

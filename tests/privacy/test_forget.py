@@ -78,7 +78,7 @@ def test_a_hundred_users_leave_no_trace_in_any_file_and_others_get_the_same_answ
     assert result.unknown == ["nobody"]
     assert answers(bundle, STAYS).equals(before)
     same = {file.name for file in bundle.iterdir() if digests[file.name] == sha256_of(file)}
-    assert {"towers.safetensors", "item_vectors.npy", "index.faiss", "items.parquet", "config.json"} <= same
+    assert {"towers.safetensors", "item_vectors.npy", "index_rows.safetensors", "items.parquet", "config.json"} <= same
     told = manifest.verify(bundle)
     assert told["data"]["forgotten_since_training"] == len(GONE)
     assert told["data"]["users"] == USERS - len(GONE)

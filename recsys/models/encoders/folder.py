@@ -10,6 +10,7 @@ from typing import Any
 
 from recsys.core.files import sha256_of
 from recsys.errors import EncoderError
+from recsys.models.encoders.coded import CODED
 
 _INDEX, _PICKLE_INDEX = "model.safetensors.index.json", "pytorch_model.bin.index.json"
 _PICKLE = "pytorch_model.bin"
@@ -164,7 +165,7 @@ def _check_modules(folder: Path) -> None:
         place = folder / name
         needs = {"Pooling": ("config.json",), "Dense": ("config.json", "model.safetensors")}.get(kind, ())
         for needed in needs:
-            found = (place / needed, place / _PICKLE) if needed.startswith("model.") else (place / needed,)
+            found = (place / needed, place / _PICKLE, place / CODED) if needed.startswith("model.") else (place / needed,)
             if not any(file.is_file() for file in found):
                 raise EncoderError(f"{place / needed} is missing, which modules.json names; copy the whole folder")
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from recsys.core.opened import OpenedFile
 from recsys.errors import DamagedError, EncoderError
+from recsys.models.encoders.coded import read_back
 from recsys.models.encoders.folder import encoder_files
 from recsys.models.encoders.pretrained import ImageEncoder, TextEncoder
 
@@ -53,7 +54,7 @@ class HeldEncoder:
             raise EncoderError(f"{error.filename} cannot be read: {error.strerror}") from error
 
     def write(self, folder: Path) -> None:
-        """Write the encoder into a folder.
+        """Write the encoder into a folder, as it is kept.
 
         Raises
         ------
@@ -72,7 +73,7 @@ class HeldEncoder:
 
     @contextmanager
     def laid_out(self) -> Iterator[Path]:
-        """A temporary folder with the encoder, gone when the block ends.
+        """A temporary folder with the encoder, its weights as every library reads them, gone when the block ends.
 
         Raises
         ------
@@ -82,6 +83,7 @@ class HeldEncoder:
         folder = Path(tempfile.mkdtemp(prefix="recsys-encoder-"))
         try:
             self.write(folder / "encoder")
+            read_back(folder / "encoder")
             yield folder / "encoder"
         finally:
             shutil.rmtree(folder, ignore_errors=True)

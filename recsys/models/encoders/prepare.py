@@ -1,4 +1,4 @@
-"""A text encoder in a form that can be shipped: no pickles, and the prompts that are wanted."""
+"""A text encoder in a form that libraries read: no pickles, no codes, and the prompts that are wanted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from recsys.core.progress import log
 from recsys.errors import EncoderError
+from recsys.models.encoders.coded import is_coded, read_back
 from recsys.models.encoders.folder import digest_of, encoder_files, look_through, pickled_weights, read_json
 
 PROMPTS = "config_sentence_transformers.json"
@@ -64,9 +65,9 @@ def prepared(folder: Path, query_prompt: str | None = None, document_prompt: str
     look_through(folder)
     pickles, own = pickled_weights(folder), prompts_of(folder)
     wanted = (own[0] if query_prompt is None else query_prompt, own[1] if document_prompt is None else document_prompt)
-    if not pickles and wanted == own:
-        return folder
     files = encoder_files(folder)
+    if not pickles and wanted == own and not is_coded(files):
+        return folder
     read = {file.relative_to(folder).as_posix(): file for some in pickles.values() for file in some}
     key = hashlib.sha256(f"{digest_of(files | read)}{wanted!r}".encode()).hexdigest()
     if key in _PREPARED and _PREPARED[key].path.is_dir():
@@ -76,6 +77,7 @@ def prepared(folder: Path, query_prompt: str | None = None, document_prompt: str
     for name, file in files.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target / name)
+    read_back(target)
     for place, some in pickles.items():
         _convert(some, target / place.relative_to(folder) / "model.safetensors")
     if wanted != own:
