@@ -45,6 +45,7 @@ SEVERAL_PROCESSES = (
     "faults/test_faults.py::test_a_killed_process", "training/test_fit_faults.py::test_two_changes",
     "tuning/test_search.py::test_a_killed_process", "serving/test_batch_stopped.py::test_where_the_system_itself",
     "serving/test_processes.py::test_a_forked_process_is_told_instead_of_hanging[calls0]",
+    "serving/test_batch_ray.py::test_either_engine_goes_on_with_what_the_other_began[there]",
     "serving/test_batch_ray.py::test_the_shard_of_a_dead_worker", "serving/test_batch_ray.py::test_nodes_that_do_not_see",
     "cli/test_cli_options.py::test_a_killed_fit", "training/test_plan.py::test_an_interrupted_run",
     "cli/test_terminal.py::test_a_reader_who_has_gone_is_no_error[words0]",

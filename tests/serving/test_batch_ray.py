@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,15 +56,21 @@ def test_two_workers_write_what_one_process_writes_byte_by_byte(
 
 
 @pytest.mark.usefixtures("cluster")
-def test_either_engine_goes_on_with_what_the_other_began(retriever: Retriever, bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("begin", "end"), [(locally, alone_on_ray), (alone_on_ray, locally)], ids=["here", "there"])
+def test_either_engine_goes_on_with_what_the_other_began(
+    begin: Callable[..., BatchResult],
+    end: Callable[..., BatchResult],
+    retriever: Retriever,
+    bundle: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
     locally(retriever, bundle, tmp_path / "whole")
-    for begin, end in ((locally, alone_on_ray), (alone_on_ray, locally)):
-        out = tmp_path / begin.__name__
-        begin(retriever, bundle, out)
-        for shard in (0, 3, 4):
-            (out / f"part-{shard:05d}.parquet").unlink()
-        assert end(retriever, bundle, out).resumed_shards == 7
-        assert content(out) == content(tmp_path / "whole")
+    begin(retriever, bundle, out)
+    for shard in (0, 3, 4):
+        (out / f"part-{shard:05d}.parquet").unlink()
+    assert end(retriever, bundle, out).resumed_shards == 7
+    assert content(out) == content(tmp_path / "whole")
 
 
 @pytest.mark.usefixtures("cluster")
