@@ -278,10 +278,12 @@ def _fresh(bundle: Bundle, joint: Interactions) -> Bool:
 
     for mine, theirs in ((bundle.users, joint.users), (bundle.items, joint.items)):
         if mine.dtype != theirs.dtype:
-            odd = next(one for one in theirs.ids.to_list() if not str(one).lstrip("-").isdigit())
+            numbers = theirs.ids.cast(pl.Int64, strict=False).cast(pl.String)
+            odd = theirs.ids.filter(~numbers.eq_missing(theirs.ids))[0]
             raise DataError(
-                f"the new log has the {mine.kind} id {odd!r}, and all {mine.kind} ids of the bundle are whole numbers: "
-                f"leave these rows out, or fit anew on a log with such ids"
+                f"the new log has the {mine.kind} id {odd!r}, and all {mine.kind} ids of the bundle are whole numbers, "
+                f"written without zeros in front and below 2^63: write the ids alike, leave these rows out, or fit anew on "
+                f"a log with such ids"
             )
     places = bundle.users.find_rows(joint.users.ids)
     fresh: Bool = ~matched(joint.histories, bundle.histories.aligned(places), len(joint.items))

@@ -125,11 +125,14 @@ def test_a_retrain_is_judged_too(run: Path) -> None:
     assert found.accepted
 
 
-def test_ids_of_another_type_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("odd", ["u7", "007", "9" * 20])
+def test_ids_of_another_type_are_refused(tmp_path: Path, odd: str) -> None:
     numbers = events(range(70)).with_columns(pl.col("user_id", "item_id").str.slice(1).cast(pl.Int64))
     recsys.TwoTower(fast=True).fit(Interactions.from_frame(numbers)).retriever().save(tmp_path / "run")
-    with pytest.raises(DataError, match=r"the user id 'u\d+', and all user ids of the bundle are whole numbers"):
-        recsys.update(tmp_path / "run", Interactions.from_frame(NEW))
+    new = numbers.tail(40).with_columns(pl.col("timestamp") + 10**6).cast({"user_id": pl.String})
+    new = new.with_columns(user_id=pl.when(pl.int_range(40) == 7).then(pl.lit(odd)).otherwise("user_id"))
+    with pytest.raises(DataError, match=rf"the user id '{odd}', and all user ids of the bundle are whole numbers"):
+        recsys.update(tmp_path / "run", Interactions.from_frame(new))
 
 
 def test_two_updates_at_once_one_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,16 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 
 import recsys
+from recsys.compression.export import export
 from recsys.config.training import Training
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split
 from recsys.errors import ConfigError
+from recsys.serving.runtime import load
 from recsys.training.exposure import check_floors
 from recsys.training.update.joint import joined
 from recsys.training.update.run import updated
@@ -91,6 +94,11 @@ def test_every_path_ranks_by_the_factors(
     assert _share(again, ring_split) == _share(fair, ring_split)
     told = json.loads((tmp_path / "run" / "manifest.json").read_text())["exposure"]
     assert told == fair.log.exposure  # type: ignore[union-attr]
+    export(tmp_path / "run", tmp_path / "onnx")  # whose item tower takes the factors as an input
+    runtime, asks = load(tmp_path / "onnx"), again.users.ids
+    assert_frame_equal(runtime.recommend(asks, k=12), again.recommend(asks, k=12), abs_tol=1e-5)
+    shown = runtime.recommend(histories=[["i3"]], k=40)
+    assert_frame_equal(shown, again.recommend(histories=[["i3"]], k=40), abs_tol=1e-5)
     near = fair.retriever(index=recsys.IndexSpec("ivf", lists=2, nprobe=2), log=ring)
     asked = {"users": ["u1", "u2"], "k": 12}
     assert near.recommend(**asked)["item_id"].to_list() == again.recommend(**asked)["item_id"].to_list()
