@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from functools import cache
 from typing import Any, Literal
@@ -85,6 +86,8 @@ def _orders(accountant: Accountant) -> dict[str, Any]:
 
 
 def _opacus(module: str) -> Any:
+    root = logging.getLogger()
+    before = list(root.handlers)
     try:
         if module == "accountants":
             from opacus import accountants  # noqa: PLC0415
@@ -96,4 +99,6 @@ def _opacus(module: str) -> Any:
             "training with differential privacy needs opacus, whose accountants tell how much noise a budget needs: "
             "pip install 'recsys[privacy]'"
         ) from error
+    finally:
+        root.handlers = before  # its import sets the whole program's logging up, and each line would be told twice
     return utils

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+
 import numpy as np
 import pytest
 from scipy.optimize import brentq
@@ -41,6 +44,15 @@ def test_the_noise_for_a_budget_spends_it_and_no_more() -> None:
     epsilon = 2.0
     noise = noise_for(epsilon, 1e-6, 0.1, 50, "rdp")
     assert 0.97 * epsilon < epsilon_of(noise, 1e-6, 0.1, 50, "rdp") <= epsilon
+
+
+def test_opacus_does_not_set_up_the_logging_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in sys.modules if one.partition(".")[0] == "opacus"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    assert epsilon_of.__wrapped__(10.0, 1e-5, 1.0, 1, "rdp") > 0
+    assert "opacus.utils.module_utils" in sys.modules  # which asks for handlers of the root
+    assert logging.getLogger().handlers == []
 
 
 def test_a_budget_that_no_noise_keeps_is_refused_at_once() -> None:

@@ -94,7 +94,7 @@ def test_every_path_ranks_by_the_factors(
     assert _share(again, ring_split) == _share(fair, ring_split)
     told = json.loads((tmp_path / "run" / "manifest.json").read_text())["exposure"]
     assert told == fair.log.exposure  # type: ignore[union-attr]
-    export(tmp_path / "run", tmp_path / "onnx")  # whose item tower takes the factors as an input
+    export(again.bundle, tmp_path / "onnx")  # whose item tower takes the factors as an input
     runtime, asks = load(tmp_path / "onnx"), again.users.ids
     assert_frame_equal(runtime.recommend(asks, k=12), again.recommend(asks, k=12), abs_tol=1e-5)
     shown = runtime.recommend(histories=[["i3"]], k=40)

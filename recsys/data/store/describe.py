@@ -56,7 +56,7 @@ def describe_text(facts: dict[str, Any]) -> str:
     if facts["pseudonym_key"]:
         lines.append(f"users are pseudonyms under the key {facts['pseudonym_key']}")
     if facts["runs"]:
-        lines.append(f"runs that are merged when it is opened: {facts['runs']}")
+        lines.append(f"runs that are merged when an event is first looked at: {facts['runs']}")
     for one in facts["imports"]:
         if one["users"] < 0:
             lines.append(f"  {', '.join(one['source'])}: {-one['users']:,} users with {-one['events']:,} events")
