@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -18,6 +19,9 @@ from hypothesis import settings
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.split import Split, leave_last_out
+
+if TYPE_CHECKING:
+    from recsys.bundle.contents import Bundle
 
 settings.register_profile("same every time", derandomize=True, deadline=None, database=None, max_examples=20)
 settings.register_profile("long", deadline=None, database=None, max_examples=300)
@@ -105,6 +109,26 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def full_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle with everything that an export has to carry."""
+    from tests.exports import FULL, make_bundle
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return make_bundle(tiny_encoder, **FULL)
+
+
+@pytest.fixture(scope="session")
+def exported(full_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its export."""
+    from recsys.compression.export import export
+
+    folder = tmp_path_factory.mktemp("export") / "ring [1]"
+    export(full_bundle, folder)
     return folder
 
 

@@ -292,7 +292,7 @@ def test_a_command_is_eight_lines_at_most() -> None:
 def test_every_module_is_used() -> None:
     """By another one, or as a public name or an entry point."""
     public = set(imported(tree(ROOT / PACKAGE / "__init__.py"), frozenset(modules())))
-    used = set().union(*arrows().values()) | public | {f"{PACKAGE}.__main__"}
+    used = set().union(*arrows().values()) | public | {f"{PACKAGE}.__main__", f"{PACKAGE}.cli.runtime_command"}
     folders = {module for module, file in modules().items() if file.stem == "__init__"}
     assert set(modules()) - used - folders == set()
 

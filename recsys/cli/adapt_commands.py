@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.log_flags import add_catalog_first
 from recsys.cli.reading import given_catalog, read_data
 from recsys.cli.text_flags import check_text_flags

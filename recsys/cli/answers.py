@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import polars as pl
 
 from recsys.bundle.exposure import exposure_sentence
 from recsys.bundle.privacy import NOT_COVERED, privacy_sentence
+from recsys.cli.answer import Answer
 from recsys.cli.words import command
 from recsys.core.progress import warn
 from recsys.core.schema import ITEM, QUERY, SIMILAR, TITLE, USER
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 NOTHING = "no item is left: the filters leave none that has not been seen already"
 NO_NEIGHBOUR = "no item is left: the filters leave none"
 NOBODY = "nobody is left to answer: all are unknown, or have no history to read"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A command's result, for people and for programs, and its exit code."""
-
-    text: str
-    data: Any
-    code: int = 0
 
 
 def fitted(result: FitResult) -> Answer:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recsys import pipeline
 from recsys.cli import answers, checks, reading
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.given_ids import history_of, ids_of, items_of, users_of
 from recsys.cli.inspect_commands import inspect_log
 from recsys.cli.reading import read_data, user_features

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from recsys import pipeline
 from recsys.cli import answers, checks
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.evaluate_commands import given_lists, given_truth, refuse
 from recsys.cli.evaluate_flags import OF_LISTS, OF_LOGS
 from recsys.cli.text_flags import check_text_flags

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 
 _FILES: Final = {"FILE", "FOLDER", "LOG", "RUN", "RECS", "PATH", "NEW", "EVENTS", "STORE"}
 """What flags call a file or a folder."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.import_flags import amount
 from recsys.core.destination import prove_file, prove_folder
 from recsys.core.text_table import as_text

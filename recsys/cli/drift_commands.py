@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from recsys.bundle.describe import recorded_reading
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.inspect_commands import page_of
 from recsys.cli.reading import read_data, user_features
 from recsys.cli.recorded_reading import read_as_before

@@ -9,7 +9,7 @@ from typing import Any
 from recsys import pipeline
 from recsys.bundle.manifest import read_manifest
 from recsys.cli import answers
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.evaluate_flags import OF_LATER, OF_LISTS, OF_LOGS
 from recsys.cli.given_store import only_store
 from recsys.cli.reading import pseudonym_key, user_groups

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.core.destination import prove_folder
 from recsys.pipeline.export import export_bundle
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.given_ids import ids_of, once
 from recsys.core.pseudonym_key import read_key
 from recsys.core.schema import USER

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.given_query import check_query, given_log
 from recsys.cli.reading import cleaning_rules, log_options, pseudonym_key
 from recsys.cli.text_flags import check_text_flags

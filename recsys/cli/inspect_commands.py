@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.given_store import store_facts
 from recsys.cli.reading import read_data
 from recsys.core.destination import prove_file

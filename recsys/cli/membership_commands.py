@@ -6,7 +6,7 @@ import argparse
 from argparse import Namespace
 
 from recsys import pipeline
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.log_flags import add_log_flags
 from recsys.cli.reading import read_data
 from recsys.config.options import add_flags, given_tables

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
@@ -20,15 +18,13 @@ from recsys.cli import (
     export_commands,
     forget_commands,
     import_commands,
-    interrupted,
     membership_commands,
     prepare_commands,
     pseudonym_commands,
-    screen,
     store_commands,
     update_commands,
 )
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.compare_flags import add_compare_flags
 from recsys.cli.drift_flags import add_drift_flags
 from recsys.cli.evaluate_flags import add_evaluate_flags, add_keep_seen_flag
@@ -38,6 +34,7 @@ from recsys.cli.inspect_commands import add_page_flag
 from recsys.cli.log_flags import add_column_flags, add_log_flags, add_user_flags
 from recsys.cli.prepare_flags import add_prepare_flags
 from recsys.cli.quarantine_flags import add_quarantine_flags
+from recsys.cli.running import run
 from recsys.cli.store_flags import add_export_flags, add_keys_flags, add_serve_flags
 from recsys.cli.text_flags import add_text_flags
 from recsys.cli.update_flags import add_update_flags
@@ -46,7 +43,6 @@ from recsys.cli.words import Parser, free_text, raw_id
 from recsys.config.options import Gather, add_flags
 from recsys.config.recipe import TABLES
 from recsys.data.split_choice import RefitName
-from recsys.errors import RecsysError
 
 _FILE_HELP = "{} from a file: one id per line in UTF-8, - for standard input, or a column of a table (FILE or FILE::COLUMN)"
 
@@ -368,7 +364,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_verify_flag(inspect)
 
     add_serve_flags(
-        _command(subs, "serve", "answer requests over HTTP from a bundle", "recsys serve runs/ml --db sqlite:///recsys.db")
+        _command(
+            subs,
+            "serve",
+            "answer requests over HTTP from a bundle or an export",
+            "recsys serve runs/ml --db sqlite:///recsys.db",
+        )
     )
     adapt_commands.add_adapt_flags(
         _command(
@@ -437,28 +438,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 2 after an error that the caller can mend (one line on standard error); 3 where an update was refused; 128 and
         the signal's number where it was stopped: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
-    screen.prepare()
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("recsys")
-    logger.setLevel(logging.INFO)
-    logger.handlers = [handler]
-    parsed = build_parser().parse_args(arguments)
-    try:
-        with interrupted.stoppable():
-            answer = parsed.run(parsed)
-    except RecsysError as error:
-        return _refused(str(error))
-    except OSError as error:
-        return _refused(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
-    except KeyboardInterrupt as stopped:
-        return interrupted.tell(stopped, parsed)
-    return screen.show(screen.as_json(answer.data) if parsed.json else answer.text) or answer.code
-
-
-def _refused(message: str) -> int:
-    print(f"recsys: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return run(build_parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.core.pseudonym_key import VARIABLE, make_key, read_key
 from recsys.data.store.manifest import is_store
 from recsys.errors import ConfigError, DamagedError, DataError

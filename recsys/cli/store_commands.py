@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.words import command
 from recsys.core.text_table import as_text
 from recsys.errors import ConfigError
@@ -75,7 +75,7 @@ def serve(arguments: Namespace) -> Answer:
     if arguments.print_config:
         return Answer(config_text(settings).rstrip(), {table: asdict(vars(settings)[table]) for table in TABLES})
     require_serve()
-    from recsys.server.run import serve as run  # noqa: PLC0415 - the web framework, torch
+    from recsys.server.run import serve as run  # noqa: PLC0415 - the web framework
 
     run(settings)
     return Answer("the server has ended", {})

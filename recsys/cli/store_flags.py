@@ -19,7 +19,7 @@ def add_database_flag(parser: argparse.ArgumentParser) -> None:
 
 def add_serve_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of ``recsys serve``: one for each key of its file of settings."""
-    parser.add_argument("run_folder", metavar="RUN", nargs="?", help="folder of a bundle")
+    parser.add_argument("run_folder", metavar="RUN", nargs="?", help="folder of a bundle, or of an export of one")
     parser.add_argument("--config", metavar="FILE", help="TOML file of settings; flags win over it")
     parser.add_argument(
         "--print-config", action="store_true", help="print such a file, with what every key does, its range and default"

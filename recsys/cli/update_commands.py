@@ -8,7 +8,7 @@ from typing import Any
 
 from recsys import pipeline
 from recsys.bundle.describe import recorded_reading
-from recsys.cli.answers import Answer
+from recsys.cli.answer import Answer
 from recsys.cli.reading import read_data, user_features
 from recsys.cli.recorded_reading import read_as_before
 from recsys.cli.update_flags import TABLES

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from recsys.bundle.contents import Bundle
 from recsys.compression import onnx_files
@@ -29,6 +30,8 @@ from recsys.models.networks.item_tower import ItemTower
 from recsys.models.networks.popularity import FAINT
 from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.serving.runtime.folder import FILE, FORMAT, FORMAT_VERSION
+from recsys.serving.score_breakdown import norm_of
+from recsys.transitions.memory import TransitionMemory
 
 _FAISS_KINDS = ("ivf", "sq", "ivfpq", "hnsw")
 
@@ -93,7 +96,6 @@ def _write(bundle: Bundle, target: Path, *, text: bool) -> tuple[dict[str, Any],
     differences = dict[str, float]()
     if text and towers.whitening is not None:
         model["text"], differences["text_encoder"] = write_encoder(towers, bundle.catalog, target)
-        np.save(target / "item_texts.npy", numpy_of(towers.net.items.text))
         np.save(target / "text_back.npy", np.linalg.pinv(towers.whitening.matrix))
         np.save(target / "text_mean.npy", towers.whitening.mean)
     return model, differences | ({} if towers.fast else _graphs(towers, target))
@@ -104,8 +106,8 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
     users = towers.net.users
     form = None
     if memory is not None:
-        decay = None if np.isinf(memory.form.decay) else memory.form.decay
-        form = {"weight": memory.weight, "decay": decay, "window": memory.form.window}
+        relations = [] if memory.related is None else list(memory.related.names)
+        form = memory.form.to_dict() | {"weight": memory.weight, "relations": relations}
     facts: dict[str, Any] = {
         "dim": int(towers.vectors.shape[1]),
         "ensemble_size": users.ensemble_size,
@@ -118,9 +120,15 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
         "n_features": 0 if towers.user_codes is None else towers.user_codes.shape[1],
         "fast": FAINT if towers.fast else None,
         "transitions": form,
+        "log": {"times": bundle.histories.times is not None, "events": bundle.histories.events is not None},
+        "pseudonym_key": bundle.data.get("pseudonym_key"),
+        "breakdown": None,
     }
     if not towers.fast:
         step = StepGraph(towers.net)
+        norm = norm_of(towers)
+        facts["breakdown"] = {"eps": norm.eps, "cosine": norm.cosine, "cold_scale": float(towers.net.cold_scale)}
+        facts["breakdown"] |= {"parts": ItemGraph(towers.net).parts}
         facts |= {"n_features": step.n_features, "lead": step.lead, "slides": step.users.slides, "past": step.past_shape}
     return facts
 
@@ -130,27 +138,60 @@ def _tables(bundle: Bundle, target: Path) -> None:
     bundle.users.ids.to_frame().write_parquet(target / "users.parquet")
     columns = catalog.columns.rename(lambda name: f"_{name}") if catalog.columns.width else catalog.columns
     own = pl.DataFrame({ITEM: bundle.items.ids})
-    if f"_{TITLE}" not in columns.columns:
-        own = own.with_columns(catalog.titles.alias(f"_{TITLE}"))
+    own = own.with_columns(catalog.titles.alias(TITLE if f"_{TITLE}" in columns.columns else f"_{TITLE}"))
     own.hstack(columns).write_parquet(target / "items.parquet")
     histories, parts = bundle.histories, dict[str, NDArray[Any]]()
     parts |= {"history_offsets": histories.offsets, "history_items": histories.rows}
-    if bundle.reads_times and histories.times is not None:
+    if histories.times is not None:  # a server needs them also where the model reads none
         parts["history_times"] = histories.times
-    if bundle.reads_events and histories.events is not None:
+    if histories.events is not None:
         parts["history_events"] = histories.events
     if (codes := bundle.towers.codes_for(bundle.users)) is not None:
         parts["user_features"] = codes
     parts["items_alive"] = bundle.index.alive
     if (memory := bundle.corpus.transitions) is not None:
-        table = memory.table
-        parts |= {
-            "transition_offsets": table.indptr.astype(np.int64),
-            "transition_columns": table.indices.astype(np.int32),
-            "transition_values": table.data.astype(np.float32),
-        }
+        parts |= _memory(memory)
+    if not bundle.towers.fast:
+        parts |= _item_inputs(bundle.towers)
     for name, one in parts.items():
         np.save(target / f"{name}.npy", np.ascontiguousarray(one))
+
+
+def _memory(memory: TransitionMemory) -> dict[str, NDArray[Any]]:
+    """The tables of a memory, and what it needs to take up more events."""
+    found, tables = dict[str, NDArray[Any]](), {"transition": memory.table}
+    if memory.related is not None:
+        tables["transition_learned"] = memory.alone
+        tables |= {f"transition_relation{at}": one for at, one in enumerate(memory.related.tables)}
+    for name, table in tables.items():
+        found[f"{name}_offsets"] = table.indptr.astype(np.int64)
+        found[f"{name}_columns"] = table.indices.astype(np.int32)
+        found[f"{name}_values"] = table.data.astype(np.float32)
+    if memory.counted is not None:
+        found |= {"transition_squares": memory.counted.squares, "transition_targets": memory.counted.targets}
+    return found
+
+
+def _item_inputs(towers: TwoTowerModel) -> dict[str, NDArray[Any]]:
+    """What the graph of the item tower reads of every item, and the norm behind its summands."""
+    tower, norm = towers.net.items, norm_of(towers)
+    found: dict[str, Tensor] = {"input_known": tower.has_id}
+    if tower.id is not None:
+        found["input_ids"] = tower.id.weight
+    tables = (
+        ("item_texts", tower.text, tower.project),
+        ("input_images", tower.images, tower.project_images),
+        ("input_numbers", tower.numbers, tower.project_numbers),
+    )
+    found |= {name: table for name, table, projection in tables if projection is not None}
+    if tower.bags is not None:
+        bags = tower.bags
+        found |= {"input_tokens": bags.tokens, "input_weights": bags.weights, "input_offsets": bags.offsets}
+    if towers.net.group_scale is not None:
+        found["input_scale"] = towers.net.group_scale
+    return {name: one.detach().cpu().numpy() for name, one in found.items()} | {
+        "input_norm": np.stack([norm.gain, norm.offset])
+    }
 
 
 def _index(index: ItemIndex, target: Path) -> dict[str, Any] | None:
@@ -196,13 +237,15 @@ def _graphs(towers: TwoTowerModel, target: Path) -> dict[str, float]:
 
 def _item_graph(towers: TwoTowerModel, target: Path) -> float:
     graph = ItemGraph(towers.net).eval()
-    names = {name: {0: "items"} for name in ("known", "ids", "text", "images", "numbers", "scale", "compared", "vector")}
+    names = {
+        name: {0: "items"} for name in ("known", "ids", "text", "images", "numbers", "scale", "compared", "vector", "parts")
+    }
     sizes = names | {name: {0: "tokens"} for name in ("tokens", "owners", "weights")}
     n = len(towers.items)
     chosen = [np.arange(n)[:3], np.linspace(0, n - 1, min(64, n)).astype(np.int64), np.array([n - 1])]
     examples = [item_inputs(towers, graph, rows) for rows in chosen]
     difference = onnx_files.write(
-        graph, target / "item_tower.onnx", ["compared", "vector"], examples, sizes, "the item tower"
+        graph, target / "item_tower.onnx", ["compared", "vector", "parts"], examples, sizes, "the item tower"
     )
     return max(difference, _apart(towers, graph, chosen[1]))
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recsys.models.encoders.whitening import Whitening
 from recsys.models.networks.context import Context, request_times
 from recsys.models.networks.ensemble import UserEnsemble
-from recsys.models.networks.item_tower import ItemTower
+from recsys.models.networks.item_tower import BAG, ID, IMAGE, NUMBERS, TEXT, ItemTower
 from recsys.models.networks.positions import TIME_BUCKETS, TimeBuckets
 from recsys.models.networks.two_tower import TwoTowerNetwork
 from recsys.models.networks.user_tower import UserTower
@@ -214,7 +214,13 @@ class ItemGraph(nn.Module):
     gives it (zeros: none); ``images`` float32 (M, I) and ``numbers`` float32 (M, F), whitened and standardised; ``tokens``
     and ``owners`` int64 (K,) and ``weights`` float32 (K,), the words and categories of all M items and whose each is;
     ``scale`` float32 (M,), the factor of each item's group where groups have a floor of exposure.
-    Outputs: ``compared`` and ``vector``, float32 (M, D).
+    Outputs: ``compared`` and ``vector``, float32 (M, D), and ``parts`` float32 (M, P, D), the summands of the vector before
+    the norm.
+
+    Attributes
+    ----------
+    parts : list of str
+        Names of the summands, in order.
     """
 
     def __init__(self, net: TwoTowerNetwork) -> None:
@@ -233,20 +239,23 @@ class ItemGraph(nn.Module):
         self.inputs = ["known", *(["ids"] if self.has_ids else []), *self.projections]
         self.inputs += [] if self.bag is None else ["tokens", "owners", "weights"]
         self.inputs += [] if net.group_scale is None else ["scale"]
+        names = {"text": TEXT, "images": IMAGE, "numbers": NUMBERS}
+        self.parts = [*([ID] if self.has_ids else []), *(names[name] for name in self.projections)]
+        self.parts += [] if self.bag is None else [BAG]
         self.requires_grad_(False)
 
-    def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See the class."""
         one = dict(zip(self.inputs, given, strict=True))
         known = one["known"]
-        parts = [projection(one[name]) for name, projection in self.projections.items()]
-        if self.has_ids:
-            parts.append(one["ids"] * known[:, None])
+        parts = [one["ids"] * known[:, None]] if self.has_ids else []
+        parts += [projection(one[name]) for name, projection in self.projections.items()]
         if self.bag is not None:
             weighted = F.embedding(one["tokens"], self.bag.weight) * one["weights"][:, None]
             nothing = torch.zeros(known.shape[0], weighted.shape[1])
             parts.append(nothing.scatter_add(0, one["owners"][:, None].expand(weighted.shape), weighted))
-        x = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+        stacked = torch.stack(parts, 1)
+        x = stacked.sum(1) if len(parts) > 1 else parts[0]
         shares = [F.layer_norm(share, (self.width,), eps=self.norm.eps) for share in x.chunk(self.members, -1)]
         vectors = torch.cat(shares, -1) * self.norm.weight + self.norm.bias
         shares = list(vectors.chunk(self.members, -1))
@@ -255,7 +264,7 @@ class ItemGraph(nn.Module):
         factors = torch.where(known, 1.0, self.cold_scale)
         if "scale" in one:
             factors = factors * one["scale"]
-        return torch.cat(shares, -1) * self.members**-0.5 * factors[:, None], vectors
+        return torch.cat(shares, -1) * self.members**-0.5 * factors[:, None], vectors, stacked
 
 
 class TextGraph(nn.Module):

@@ -345,6 +345,11 @@ class Ragged:
         return [self[i].tolist() for i in range(len(self))]
 
 
+def repeated(rows: Int32, times: int) -> Ragged:
+    """The same list of rows, ``times`` times."""
+    return Ragged.from_lengths(np.full(times, len(rows), dtype=np.int64), np.tile(rows, times))
+
+
 def mask_of(rows: NDArray[np.integer], n: int) -> Bool:
     """bool (n,): true at these rows."""
     mask = np.zeros(n, dtype=np.bool_)

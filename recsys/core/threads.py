@@ -61,15 +61,21 @@ def keep_within(limit: int) -> None:
         From :func:`usable`.
     """
     import torch  # noqa: PLC0415
-    from threadpoolctl import ThreadpoolController  # noqa: PLC0415
 
     if torch.get_num_threads() <= limit:
         return
     log(f"computing with {limit} instead of {torch.get_num_threads()} threads: this process may use no more")
+    keep_libraries_within(limit)
+    torch.set_num_threads(limit)
+
+
+def keep_libraries_within(limit: int) -> None:
+    """Lower the numbers of threads of what is loaded besides PyTorch, as :func:`keep_within`."""
+    from threadpoolctl import ThreadpoolController  # noqa: PLC0415
+
     for library in ThreadpoolController().lib_controllers:
         if library.num_threads > limit:
             library.set_num_threads(limit)
-    torch.set_num_threads(limit)
 
 
 class Others:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from recsys.data.times.request_time import Instant
-from recsys.serving.nearest import Similarity
-from recsys.serving.request_arguments import RawId, Unknown
+from recsys.serving.request_arguments import RawId, Similarity, Unknown
 from recsys.serving.rules.spec import Rules
 
 Fallback = Literal["error", "popular"]

@@ -35,7 +35,6 @@ from recsys.server.living import changed, missing_items, with_changes
 from recsys.server.looking_up import looked_up
 from recsys.server.metrics import Swap
 from recsys.server.model_queue import ModelQueue
-from recsys.server.model_threads import ModelThreads
 from recsys.server.persons import store_id
 from recsys.server.shadow import Shadow, ShadowReport
 from recsys.server.stages import listening, stage
@@ -86,9 +85,10 @@ class Engine:
     Examples
     --------
     >>> from pathlib import Path
+    >>> from recsys.server.bundle_model import BundleModel
     >>> from recsys.server.database import open_database
     >>> database = open_database("sqlite:///events.db")
-    >>> store, live = EventStore(database), Live(Loaded(retriever, Path("run"), "digest"))
+    >>> store, live = EventStore(database), Live(Loaded(BundleModel(retriever.bundle), Path("run"), "digest"))
     >>> engine = Engine(live, store, ItemChanges(database))
     >>> len(engine.recommend(RecommendAsk(user="u1", k=3)).result().item_ids)
     3
@@ -114,7 +114,6 @@ class Engine:
         self.turns: Turns | None = None
         self._watcher: EngineWatcher = watcher or Unseen()
         self._position = 0
-        self._threads = ModelThreads()
         self._following = Following(live, store)
         self._shadow: Shadow | None = None
         self.follow_items()
@@ -206,8 +205,8 @@ class Engine:
 
     def history(self, user: RawId) -> list[HistoryEvent]:
         """What is known of a user, oldest first; empty for somebody unknown."""
-        stored, bundle = self._stored([user]), self.live.active.retriever.bundle
-        return told(bundle, int(bundle.users.find_rows([user])[0]), store_id(user), stored)
+        stored, model = self._stored([user]), self.live.active.model
+        return told(model, int(model.users.find_rows([user])[0]), store_id(user), stored)
 
     def forget(self, user: RawId) -> Forgotten:
         """Remove all that is stored of a user; what the bundle holds of them up to now counts no longer.
@@ -231,9 +230,9 @@ class Engine:
         """
         name, given = str(item), {} if columns is None else columns
         with self.live.changing() as loaded:
-            bundle = changed(loaded.retriever.bundle, name, change, given)
+            model = changed(loaded.model, name, change, given)
             found = self._changes.record(name, change, given)
-            loaded.retriever.bundle = bundle
+            loaded.model = model
         return found
 
     def follow_items(self) -> int:
@@ -241,7 +240,7 @@ class Engine:
         with self.live.changing() as loaded:
             later = self._changes.since(self._position)
             if later:
-                loaded.retriever.bundle, _ = with_changes(loaded.retriever.bundle, later)
+                loaded.model, _ = with_changes(loaded.model, later)
                 self._position = later[-1].position
         return len(later)
 
@@ -318,7 +317,7 @@ class Engine:
         if not 0 < share <= 1:
             raise ConfigError(f"share must be above 0 and at most 1, not {share}")
         loaded = self.live.candidate(digest)
-        loaded.retriever.bundle, _ = with_changes(loaded.retriever.bundle, self._changes.since(0))
+        loaded.model, _ = with_changes(loaded.model, self._changes.since(0))
         warm(loaded.state(), WARM_UP)
         self.stop_shadow()
         self._shadow = Shadow(loaded, share, _alone)
@@ -346,8 +345,8 @@ class Engine:
     def _prepare(self, loaded: Loaded, *, force: bool) -> None:
         """Make a bundle what the active one is: with the items that were changed, and warm."""
         changes = self._changes.since(0)
-        loaded.retriever.bundle, _ = with_changes(loaded.retriever.bundle, changes)
-        missing = missing_items(self.live.active.retriever.bundle, loaded.retriever.bundle)
+        loaded.model, _ = with_changes(loaded.model, changes)
+        missing = missing_items(self.live.active.model, loaded.model)
         if len(missing) and not force:
             such = ", ".join(repr(one) for one in missing[:3].to_list())
             raise BundleError(
@@ -359,7 +358,7 @@ class Engine:
             self._position = changes[-1].position
 
     def _submit(self, call: _Call, seconds: float | None) -> Future[Any]:
-        longest = self.live.active.retriever.bundle.towers.net.users.max_length
+        longest = self.live.active.model.max_length
         return self._queue.submit(
             call,
             seconds=self.deadline if seconds is None else seconds,
@@ -378,8 +377,8 @@ class Engine:
             stored = self._stored([ask.user for ask in asks if isinstance(ask, PersonAsk) and ask.user is not None])
         start = time.perf_counter()
         with self.live.lease() as lease:
-            longest = lease.bundle.towers.net.users.max_length
-            self._threads.fit(lease.bundle, len(asks), _positions(longest, asks))
+            model = lease.state.model
+            model.compute_with(len(asks), _positions(model.max_length, asks))
             results = answered(lease.state, asks, stored)
             self._watcher.answered(lease.state, asks, stored, results)
         if (shadow := self._shadow) is not None:
@@ -425,7 +424,7 @@ def _titled(state: State, ask: Ask, found: Answered | RecsysError) -> Answered |
     if not isinstance(found, Listed) or not isinstance(ask, RecommendAsk | SimilarAsk | SearchAsk) or not ask.titles:
         return found
     items = list(dict.fromkeys([*found.item_ids, *(one.item_id for one in found.rule_effects)]))
-    titles = state.bundle.catalog.title_of(state.bundle.items.find_rows(items)).to_list()
+    titles = state.model.catalog.title_of(state.model.items.find_rows(items)).to_list()
     return replace(found, titles=dict(zip(items, titles, strict=True)))
 
 
@@ -436,12 +435,12 @@ def _alone(loaded: Loaded, ask: RecommendAsk, stored: Stored) -> Listed | Recsys
 def warm(state: State, requests: int) -> None:
     """Answer some known users and a search, so that what is made at first use is made: a text encoder takes seconds."""
     state.popularity.prepare()
-    users = np.flatnonzero(state.bundle.histories.lengths)[:requests]
-    asks = [RecommendAsk(user=one) for one in state.bundle.users.to_ids(users.astype(np.int32)).to_list()]
+    users = np.flatnonzero(state.model.histories.lengths)[:requests]
+    asks = [RecommendAsk(user=one) for one in state.model.users.to_ids(users.astype(np.int32)).to_list()]
     for some in (asks[:1], asks):
         if some:
             answered(state, some, Stored())
-    if state.bundle.towers.whitening is not None:
+    if state.model.searches:
         answered(state, [SearchAsk(text="warm", k=1)], Stored())
 
 

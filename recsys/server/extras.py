@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from recsys.errors import DependencyError
 
+_DISTRIBUTION = __name__.partition(".")[0].replace("_", "-")
 SERVE = ("alembic", "fastapi", "limits", "opentelemetry", "orjson", "prometheus_client", "structlog", "uvicorn")
 """What the extra serve brings."""
 
@@ -37,4 +38,4 @@ def require_client() -> None:
 
 def _require(names: tuple[str, ...], who: str, extra: str) -> None:
     if missing := [name for name in names if find_spec(name) is None]:
-        raise DependencyError(f"{who} needs {', '.join(missing)}: pip install 'recsys[{extra}]'")
+        raise DependencyError(f"{who} needs {', '.join(missing)}: pip install '{_DISTRIBUTION}[{extra}]'")

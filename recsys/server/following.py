@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 from weakref import ref
 
@@ -56,7 +55,7 @@ class Following:
             if not same or state.generation != self._generation:
                 if self._position and same:
                     state, rows = self._store.newer(0, _STEP)
-                _exchange(loaded, own.extended(len(loaded.retriever.bundle.items)))
+                _exchange(loaded, own.extended(len(loaded.model.items)))
                 self._of, self._position, self._generation = ref(loaded), 0, state.generation
             if rows:
                 self._take_up(loaded, rows)
@@ -64,9 +63,8 @@ class Following:
         return len(rows)
 
     def _take_up(self, loaded: Loaded, rows: list[Row]) -> None:
-        bundle = loaded.retriever.bundle
-        memory = bundle.corpus.transitions
-        assert memory is not None  # noqa: S101 - the bundle came with one
+        model, memory = loaded.model, loaded.model.memory
+        assert memory is not None  # noqa: S101 - it came with one
         names = list(dict.fromkeys(row.user_id for row in rows))
         last = rows[-1].position
         older, newer = dict[str, list[Row]](), dict[str, list[Row]]()
@@ -75,7 +73,7 @@ class Following:
                 (older if row.position <= self._position else newer).setdefault(row.user_id, []).append(row)
         forgotten = zip(names, self._store.forgotten_at(names), strict=True)
         before = Stored(_deltas(older), {name: at for name, at in forgotten if at is not None})
-        histories, new = with_new(bundle, bundle.users.find_rows(names), names, before, _deltas(newer))
+        histories, new = with_new(model, model.users.find_rows(names), names, before, _deltas(newer))
         if new.any():
             some = np.flatnonzero(new)
             _exchange(loaded, memory.updated(histories.take(some), new[some]))
@@ -83,8 +81,7 @@ class Following:
 
 
 def _exchange(loaded: Loaded, memory: TransitionMemory) -> None:
-    bundle = loaded.retriever.bundle
-    loaded.retriever.bundle = replace(bundle, corpus=bundle.corpus.with_transitions(memory))
+    loaded.model = loaded.model.with_memory(memory)
 
 
 def _deltas(rows: dict[str, list[Row]]) -> dict[str, Delta]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Bool, Int32, Int64, Ragged, found_among, stable_order
 from recsys.server.asks import HistoryEvent
 from recsys.server.deltas import Delta
+from recsys.server.model import Model
 
 _NO_TYPE = -1
 
@@ -51,7 +51,7 @@ class Merged:
     unreadable: Int64
 
 
-def merged(bundle: Bundle, users: Int32, names: Sequence[str], stored: Stored) -> Merged:
+def merged(model: Model, users: Int32, names: Sequence[str], stored: Stored) -> Merged:
     """Histories of users as they would be read from the bundle's log with the stored events behind it.
 
     An event of the store that the bundle holds already does not count twice: a bundle that was fitted on exported events
@@ -60,19 +60,19 @@ def merged(bundle: Bundle, users: Int32, names: Sequence[str], stored: Stored) -
 
     Parameters
     ----------
-    bundle : Bundle
+    model : Model
     users : int32 (n,)
         User rows, −1 for somebody whom the bundle does not know.
     names : sequence of str (n)
         What the store calls them.
     stored : Stored
     """
-    own = _own(bundle, users, names, stored.forgotten)
+    own = _own(model, users, names, stored.forgotten)
     deltas = [stored.deltas.get(name) for name in names]
     if not any(delta is not None and len(delta) for delta in deltas):
         nothing = np.zeros(len(users), dtype=np.int64)
         return Merged(own, nothing, nothing, nothing)
-    found, known, readable = _rows_of(bundle, deltas)
+    found, known, readable = _rows_of(model, deltas)
     owners, n = found.list_index(), len(users)
     unknown = np.bincount(owners[~known], minlength=n)
     unreadable = np.bincount(owners[known & ~readable], minlength=n)
@@ -84,13 +84,13 @@ def merged(bundle: Bundle, users: Int32, names: Sequence[str], stored: Stored) -
 
 
 def with_new(
-    bundle: Bundle, users: Int32, names: Sequence[str], before: Stored, new: Mapping[str, Delta]
+    model: Model, users: Int32, names: Sequence[str], before: Stored, new: Mapping[str, Delta]
 ) -> tuple[Ragged, Int64]:
     """Histories with new events behind them, and how many each has; events that come late are left out.
 
     Parameters
     ----------
-    bundle : Bundle
+    model : Model
     users, names
         As :func:`merged`.
     before : Stored
@@ -98,9 +98,9 @@ def with_new(
     new : mapping
         What it holds besides.
     """
-    own = _own(bundle, users, names, before.forgotten)
-    old = merged(bundle, users, names, before).histories
-    found, known, readable = _rows_of(bundle, [new.get(name) for name in names])
+    own = _own(model, users, names, before.forgotten)
+    old = merged(model, users, names, before).histories
+    found, known, readable = _rows_of(model, [new.get(name) for name in names])
     assert found.times is not None  # noqa: S101 - stored events have times
     late = np.zeros(len(found.rows), dtype=np.bool_)
     if old.times is not None:
@@ -111,29 +111,29 @@ def with_new(
     return old.without_events().merged(fresh), fresh.lengths
 
 
-def told(bundle: Bundle, user: int, name: str, stored: Stored) -> list[HistoryEvent]:
+def told(model: Model, user: int, name: str, stored: Stored) -> list[HistoryEvent]:
     """One user's history for people to read, oldest first; with stored events that no model can read.
 
     Parameters
     ----------
-    bundle : Bundle
+    model : Model
     user : int
         Row, −1 for somebody whom the bundle does not know.
     name : str
         What the store calls them.
     stored : Stored
     """
-    own = _own(bundle, np.array([user], dtype=np.int32), [name], stored.forgotten)
+    own = _own(model, np.array([user], dtype=np.int32), [name], stored.forgotten)
     times = [None] * len(own.rows) if own.times is None else own.times.tolist()
-    types = [None] * len(own.rows) if own.events is None else [bundle.event_names[code] for code in own.events]
-    ids, titles = bundle.items.to_ids(own.rows).to_list(), bundle.catalog.title_of(own.rows).to_list()
+    types = [None] * len(own.rows) if own.events is None else [model.event_names[code] for code in own.events]
+    ids, titles = model.items.to_ids(own.rows).to_list(), model.catalog.title_of(own.rows).to_list()
     events = [HistoryEvent(*values, "bundle") for values in zip(ids, titles, times, types, strict=True)]
     delta = stored.deltas.get(name)
     if delta is not None and len(delta):
-        found, known, _ = _rows_of(bundle, [delta])
-        titled = iter(bundle.catalog.title_of(found.rows[known]).to_list())
+        found, known, _ = _rows_of(model, [delta])
+        titled = iter(model.catalog.title_of(found.rows[known]).to_list())
         titles = [next(titled) if one else None for one in known.tolist()]
-        theirs = iter(bundle.items.to_ids(found.rows[known]).to_list())
+        theirs = iter(model.items.to_ids(found.rows[known]).to_list())
         ids = [next(theirs) if one else name for one, name in zip(known.tolist(), delta.item_ids, strict=True)]
         each = zip(ids, titles, delta.timestamps.tolist(), delta.events, strict=True)
         held = _held(own, found).tolist()
@@ -141,11 +141,11 @@ def told(bundle: Bundle, user: int, name: str, stored: Stored) -> list[HistoryEv
     return sorted(events, key=lambda one: -1 if one.timestamp is None else one.timestamp)
 
 
-def _own(bundle: Bundle, users: Int32, names: Sequence[str], forgotten: Mapping[str, int]) -> Ragged:
+def _own(model: Model, users: Int32, names: Sequence[str], forgotten: Mapping[str, int]) -> Ragged:
     """The bundle's histories of users, empty for those whom it does not know, without what is forgotten."""
     known = np.flatnonzero(users >= 0)
     lengths = np.zeros(len(users), dtype=np.int64)
-    own = bundle.histories.take(users[known])
+    own = model.histories.take(users[known])
     lengths[known] = own.lengths
     own = Ragged.from_lengths(lengths, own.rows, own.times, own.events)
     if not forgotten:
@@ -154,16 +154,16 @@ def _own(bundle: Bundle, users: Int32, names: Sequence[str], forgotten: Mapping[
     return own.where(until < 0 if own.times is None else own.times > until)
 
 
-def _rows_of(bundle: Bundle, deltas: Sequence[Delta | None]) -> tuple[Ragged, Bool, Bool]:
+def _rows_of(model: Model, deltas: Sequence[Delta | None]) -> tuple[Ragged, Bool, Bool]:
     """The stored events by item rows, with times; which of them have a known item, and which a type that can be read."""
     given = [delta for delta in deltas if delta is not None]
     lengths = np.array([0 if delta is None else len(delta) for delta in deltas], dtype=np.int64)
-    rows = bundle.items.find_rows([one for delta in given for one in delta.item_ids])
+    rows = model.items.find_rows([one for delta in given for one in delta.item_ids])
     times = np.concatenate([delta.timestamps for delta in given])
     readable = np.ones(len(rows), dtype=np.bool_)
     events = None
-    if bundle.histories.events is not None:
-        codes = {name: code for code, name in enumerate(bundle.event_names)}
+    if model.histories.events is not None:
+        codes = {name: code for code, name in enumerate(model.event_names)}
         events = np.array([codes.get(one or "", _NO_TYPE) for delta in given for one in delta.events], dtype=np.int8)
         readable = events != _NO_TYPE
     return Ragged.from_lengths(lengths, rows, times, events), rows >= 0, readable

@@ -10,22 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import ref
 
-from recsys.bundle.contents import Bundle
-from recsys.bundle.manifest import read_manifest
-from recsys.core.memory import available_memory, give_back
+from recsys.core.memory import give_back
 from recsys.core.progress import log
-from recsys.core.pseudonym_key import checked_key, read_key
 from recsys.errors import BundleError
 from recsys.server.answering import State
+from recsys.server.model import Model
+from recsys.server.opening import digest_of, open_model
 from recsys.server.popular import Popularity
-from recsys.serving.load import load
-from recsys.serving.retriever import Retriever
 from recsys.transitions.memory import TransitionMemory
 
-_SHORT = 16
-"""Digits of a digest that are shown."""
-_GROWTH = 1.3
-"""Memory of a loaded bundle for each byte of its files: texts and tables take more than on disk."""
 _LAST_REQUEST = 0.5
 """Seconds to wait for the last request of the bundle before."""
 _FREED = 3.0
@@ -34,12 +27,12 @@ _FREED = 3.0
 
 @dataclass(eq=False)
 class Loaded:
-    """A bundle in memory, whole and verified.
+    """A bundle, or an export of one, in memory, whole and verified.
 
     Attributes
     ----------
-    retriever : Retriever
-        Changes with the living corpus.
+    model : Model
+        Another one with each change of the living corpus.
     path : Path
         Where it was loaded from.
     digest : str
@@ -50,28 +43,27 @@ class Loaded:
         As it was saved.
     """
 
-    retriever: Retriever
+    model: Model
     path: Path
     digest: str
     loaded_at: float = field(default_factory=time.time)
     leases: int = 0
     memory: TransitionMemory | None = field(init=False)
-    _made: tuple[Bundle, State] | None = None
+    _made: State | None = None
     _popularity: Popularity | None = None
 
     def __post_init__(self) -> None:
-        self.memory = self.retriever.bundle.corpus.transitions
+        self.memory = self.model.memory
 
     def state(self) -> State:
         """What it answers from at this moment."""
-        bundle, made = self.retriever.bundle, self._made
-        if made is not None and made[0] is bundle:
-            return made[1]
+        model, made = self.model, self._made
+        if made is not None and made.model is model:
+            return made
         if self._popularity is None:
-            self._popularity = Popularity(bundle.histories)
-        state = State(bundle, self.digest, self._popularity)
-        self._made = (bundle, state)
-        return state
+            self._popularity = Popularity(model.histories)
+        self._made = made = State(model, self.digest, self._popularity)
+        return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,19 +81,9 @@ class Lease:
     state: State
 
     @property
-    def bundle(self) -> Bundle:
-        """The bundle."""
-        return self.state.bundle
-
-    @property
     def digest(self) -> str:
         """Which bundle it is."""
         return self.loaded.digest
-
-    @property
-    def retriever(self) -> Retriever:
-        """A retriever of this very state."""
-        return Retriever(self.state.bundle)
 
 
 @dataclass(frozen=True)
@@ -129,57 +111,18 @@ class Version:
     leases: int
 
 
-def digest_of(folder: Path) -> str:
-    """The digest of a bundle on disk, which only another bundle changes.
-
-    Raises
-    ------
-    BundleError
-        There is none, or its manifest is damaged.
-    """
-    manifest = read_manifest(folder)
-    found: str = manifest["sha256"]
-    return found[:_SHORT]
-
-
 def open_bundle(
-    folder: str | Path, *, device: str = "auto", available: int | None = None, pseudonym_key: str | None = None
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    available: int | None = None,
+    pseudonym_key: str | None = None,
 ) -> Loaded:
-    """Load and verify a bundle, if it fits in memory.
-
-    Parameters
-    ----------
-    folder : path
-    device : str
-    available : int, optional
-        Bytes of memory that may be used; by default what the system has left.
-    pseudonym_key : str, optional
-        File of the key of its users' pseudonyms; by default what the environment holds.
-
-    Raises
-    ------
-    BundleError
-        It is damaged, or would not fit.
-    ConfigError
-        Its users are pseudonyms under another key, or there is none.
-    """
+    """Load and verify a bundle, or an export of one; takes and raises what :func:`open_model` does."""
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    file = None if pseudonym_key is None else Path(pseudonym_key)
-    checked_key(read_key(file, option="pseudonym_key_file"), manifest["data"].get("pseudonym_key"), str(folder))
-    need = int(_GROWTH * sum(entry["bytes"] for entry in manifest["files"].values()))
-    free = available_memory() if available is None else available
-    if free is not None and need > free:
-        raise BundleError(
-            f"{folder} needs about {need / 2**20:,.0f} MiB of memory, and {free / 2**20:,.0f} MiB are left; "
-            "give the server more, or serve a smaller bundle"
-        )
-    for _ in range(3):
-        digest = digest_of(folder)
-        retriever = load(folder, device=device, pseudonym_key=pseudonym_key)
-        if digest_of(folder) == digest:  # nobody saved over it meanwhile
-            return Loaded(retriever, folder, digest)
-    raise BundleError(f"{folder} is being replaced again and again; load it once its writers have ended")
+    model, digest = open_model(folder, device=device, threads=threads, available=available, pseudonym_key=pseudonym_key)
+    return Loaded(model, folder, digest)
 
 
 class Live:
@@ -190,12 +133,15 @@ class Live:
     active : Loaded
     device : str
         Where further bundles are loaded.
-    pseudonym_key : str, optional
+    threads, pseudonym_key : optional
         As of :func:`open_bundle`.
     """
 
-    def __init__(self, active: Loaded, *, device: str = "auto", pseudonym_key: str | None = None) -> None:
+    def __init__(
+        self, active: Loaded, *, device: str = "auto", threads: int | None = None, pseudonym_key: str | None = None
+    ) -> None:
         self._active = active
+        self._threads = threads
         self._pseudonym_key = pseudonym_key
         self._device = device
         self._previous: tuple[Path, str] | None = None
@@ -233,7 +179,7 @@ class Live:
             It is damaged, or would not fit in memory.
         """
         with self._loading:
-            found = open_bundle(folder, device=self._device, pseudonym_key=self._pseudonym_key)
+            found = open_bundle(folder, device=self._device, threads=self._threads, pseudonym_key=self._pseudonym_key)
             self._candidates[found.digest] = found
             return found
 
@@ -282,7 +228,7 @@ class Live:
         """The bundle that has become active, and what tells whether anything holds the one before."""
         with self._changing:
             candidate = self.candidate(digest)
-            _check_ids(self._active.retriever.bundle, candidate)
+            _check_ids(self._active.model, candidate)
             prepare(candidate)
             with self._slot:
                 before, self._active = self._active, candidate
@@ -291,8 +237,8 @@ class Live:
         log(f"bundle {candidate.digest} answers instead of {before.digest}")
         with self._slot:
             self._returned.wait_for(lambda: not before.leases, _LAST_REQUEST)
-        model = ref(before.retriever.bundle.towers.net)  # all states of a living corpus share it
-        return candidate, lambda: model() is not None
+        weights = ref(before.model.weights)
+        return candidate, lambda: weights() is not None
 
     def roll_back(self, prepare: Callable[[Loaded], None] = lambda loaded: None) -> Loaded:
         """Load the bundle before this one again and make it the active one.
@@ -328,15 +274,14 @@ class Live:
 
     def version_of(self, loaded: Loaded) -> Version:
         """A bundle as admins see it."""
-        bundle = loaded.retriever.bundle
-        sizes = len(bundle.users), int(bundle.index.alive.sum())
+        sizes = len(loaded.model.users), int(loaded.model.alive.sum())
         active = loaded is self._active
         return Version(str(loaded.path), loaded.digest, loaded.loaded_at, *sizes, active, loaded.leases)
 
 
-def _check_ids(active: Bundle, candidate: Loaded) -> None:
+def _check_ids(active: Model, candidate: Loaded) -> None:
     """Refuse a bundle whose ids are of another type, of which no request of today's clients would be right."""
-    other = candidate.retriever.bundle
+    other = candidate.model
     for name, one, two in (("users", active.users, other.users), ("items", active.items, other.items)):
         if one.ids.dtype != two.ids.dtype:
             raise BundleError(

@@ -16,11 +16,6 @@ from recsys.server.answering import State
 from recsys.server.asks import ExplainAsk, Explained, Listed, Reason, SearchAsk, SimilarAsk
 from recsys.server.histories import Stored
 from recsys.server.persons import persons_of
-from recsys.serving.explain import broken_down, explained
-from recsys.serving.nearest import nearest_items
-from recsys.serving.nearest import searched as items_found
-from recsys.serving.people import LeftOut
-from recsys.serving.request import Request
 from recsys.serving.request_arguments import RawId, known_rows, single
 
 Found: TypeAlias = Listed | Explained | RecsysError
@@ -31,16 +26,16 @@ def similar(state: State, asks: Sequence[SimilarAsk]) -> list[Listed | RecsysErr
 
     Errors are those of :meth:`recsys.serving.retriever.Retriever.similar_items`.
     """
-    bundle, one = state.bundle, asks[0]
-    rows = bundle.items.find_rows([ask.item for ask in asks])
-    known = bundle.items.to_ids(np.unique(rows[rows >= 0]))
+    model, one = state.model, asks[0]
+    rows = model.items.find_rows([ask.item for ask in asks])
+    known = model.items.to_ids(np.unique(rows[rows >= 0]))
     try:
         if not len(known):  # says which is unknown
-            known_rows(single(one.item, "item"), bundle.items, "item")
-        lists = _lists(state, nearest_items(bundle, known, check_k(one.k), one.where, "error", one.by), SIMILAR)
+            known_rows(single(one.item, "item"), model.items, "item")
+        lists = _lists(state, model.similar(known, check_k(one.k), one.where, one.by), SIMILAR)
     except RecsysError as error:
         return [_unknown(state, ask) or error for ask in asks]
-    names = iter(bundle.items.to_ids(rows[rows >= 0]).to_list())
+    names = iter(model.items.to_ids(rows[rows >= 0]).to_list())
     return [
         lists.get(next(names), _empty(state)) if row >= 0 else cast("RecsysError", _unknown(state, ask))
         for row, ask in zip(rows, asks, strict=True)
@@ -49,7 +44,7 @@ def similar(state: State, asks: Sequence[SimilarAsk]) -> list[Listed | RecsysErr
 
 def _unknown(state: State, ask: SimilarAsk) -> RecsysError | None:
     try:
-        known_rows(single(ask.item, "item"), state.bundle.items, "item")
+        known_rows(single(ask.item, "item"), state.model.items, "item")
     except RecsysError as error:
         return error
     return None
@@ -62,7 +57,7 @@ def searched(state: State, asks: Sequence[SearchAsk]) -> list[Listed | RecsysErr
     """
     texts = list(dict.fromkeys(ask.text for ask in asks if ask.text.strip()))
     try:
-        frame = items_found(state.bundle, texts or asks[0].text, None, check_k(asks[0].k), asks[0].where, "texts")
+        frame = state.model.found(texts or [asks[0].text], check_k(asks[0].k), asks[0].where)
     except RecsysError as error:
         return [error] * len(asks)
     lists, blank = _lists(state, frame, ITEM), DataError("a search text is blank")
@@ -91,24 +86,18 @@ def why(state: State, ask: ExplainAsk, stored: Stored) -> Explained:
     RecsysError
         As :meth:`recsys.serving.retriever.Retriever.explain`.
     """
-    bundle = state.bundle
-    persons = persons_of(bundle, [ask], stored, [False])
+    model = state.model
+    persons = persons_of(model, [ask], stored, [False])
     if (error := persons.errors[0]) is not None:
         raise error
     if not persons.histories.lengths[0]:
         raise DataError("there is nothing to explain: no event of the history can be read")
-    item = known_rows(single(ask.item, "item"), bundle.items, "item")[0]
-    at = int(persons.request_times[0])
-    rows = np.zeros(1, dtype=np.int64)
-    request = Request(
-        bundle, persons.people(rows), rows, persons.histories.without_events(), None, 1, at, persons.target_events[0], None,
-        LeftOut(),
-    )  # fmt: skip
-    asked = None if ask.request_time is None else at
-    frame = explained(request, item, asked)
+    item = known_rows(single(ask.item, "item"), model.items, "item")[0]
+    at = None if ask.request_time is None else int(persons.request_times[0])
+    frame, parts = model.why(persons.people(np.zeros(1, dtype=np.int64)), item, at, persons.target_events[0])
     columns = (frame[name].to_list() for name in (ITEM, TITLE, CONTRIBUTION, PLACE))
     reasons = [Reason(*values) for values in zip(*columns, strict=True)]
-    return Explained(reasons, broken_down(request, item, asked), state.digest)
+    return Explained(reasons, parts, state.digest)
 
 
 def looked_up(state: State, asks: Sequence[SimilarAsk | SearchAsk | ExplainAsk], stored: Stored) -> list[Found]:

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Int32, Int64, Ragged
 from recsys.core.schema import QUERY
 from recsys.data.times.request_time import request_second
 from recsys.errors import ConfigError, DataError, RecsysError, UnknownIdError
 from recsys.server.asks import PersonAsk
 from recsys.server.histories import Stored, merged
+from recsys.server.model import Model
 from recsys.serving.people import LeftOut, People, anonymous
-from recsys.serving.request import event_code
 from recsys.serving.request_arguments import RawId
 
 
@@ -60,12 +59,12 @@ def store_id(user: RawId) -> str:
     return str(user)
 
 
-def persons_of(bundle: Bundle, asks: Sequence[PersonAsk], stored: Stored, cold: Sequence[bool]) -> Persons:
+def persons_of(model: Model, asks: Sequence[PersonAsk], stored: Stored, cold: Sequence[bool]) -> Persons:
     """Resolve the people of some requests.
 
     Parameters
     ----------
-    bundle : Bundle
+    model : Model
     asks : sequence (n)
     stored : Stored
         What the store knows of the users, by :func:`store_id`.
@@ -81,17 +80,17 @@ def persons_of(bundle: Bundle, asks: Sequence[PersonAsk], stored: Stored, cold: 
     parts: list[Ragged] = []
     if len(named):
         ids: list[RawId] = [asks[i].user for i in named]
-        users[named] = bundle.users.find_rows(ids)
+        users[named] = model.users.find_rows(ids)
         names = [store_id(one) for one in ids]
-        found = merged(bundle, users[named], names, stored)
+        found = merged(model, users[named], names, stored)
         users[named[[name in stored.forgotten for name in names]]] = -1  # nor what the bundle knows besides
         for count, of in zip(counts, (found.fresh, found.unknown_items, found.unreadable), strict=True):
             count[named] = of
-        parts.append(_as_read(bundle, found.histories))
+        parts.append(_as_read(model, found.histories))
         for place, length in zip(named.tolist(), found.histories.lengths.tolist(), strict=True):
             if length == 0 and not cold[place] and asks[place].unknown != "skip":
-                errors[place] = _nothing_known(bundle, asks[place].user, int(users[place]))
-    given, skipped = _given(bundle, asks, others, cold, errors)
+                errors[place] = _nothing_known(model, asks[place].user, int(users[place]))
+    given, skipped = _given(model, asks, others, cold, errors)
     counts[1][others] = skipped
     parts.append(given)
     order = np.concatenate([named, np.array(others, dtype=np.int64)])
@@ -106,7 +105,7 @@ def persons_of(bundle: Bundle, asks: Sequence[PersonAsk], stored: Stored, cold: 
         code = None
         try:
             times[i] = request_second(ask.request_time)
-            code = None if ask.target_event is None else event_code(bundle, ask.target_event)
+            code = None if ask.target_event is None else model.event_code(ask.target_event)
         except RecsysError as error:
             errors[i] = errors[i] or error
         codes.append(code)
@@ -121,32 +120,30 @@ def _contradiction(ask: PersonAsk) -> RecsysError | None:
     return None
 
 
-def _nothing_known(bundle: Bundle, user: RawId | None, row: int) -> RecsysError:
+def _nothing_known(model: Model, user: RawId | None, row: int) -> RecsysError:
     remedy = "send events of them first, give history instead of user, or ask for fallback 'popular'"
     if row < 0:
-        known = f"the {len(bundle.users):,} users of the bundle"
+        known = f"the {len(model.users):,} users of the bundle"
         return UnknownIdError(f"unknown user {user!r}: neither among {known} nor in a stored event; {remedy}")
     return DataError(f"the user {user!r} has no history to read; {remedy}")
 
 
-def _as_read(bundle: Bundle, histories: Ragged) -> Ragged:
+def _as_read(model: Model, histories: Ragged) -> Ragged:
     """Histories with what the user tower reads besides items, and no more."""
-    tower = bundle.towers.net.users
-    times = histories.times if tower.time_bias != "none" else None
-    events = histories.events if tower.event_types else None
+    times = histories.times if model.reads_times else None
+    events = histories.events if model.reads_events else None
     return replace(histories, times=times, events=events)
 
 
 def _given(
-    bundle: Bundle, asks: Sequence[PersonAsk], others: Sequence[int], cold: Sequence[bool], errors: list[RecsysError | None]
+    model: Model, asks: Sequence[PersonAsk], others: Sequence[int], cold: Sequence[bool], errors: list[RecsysError | None]
 ) -> tuple[Ragged, Int64]:
     """The histories that requests bring, one for each of ``others``, and how many unknown items each had."""
-    tower = bundle.towers.net.users
-    plain = tower.time_bias == "none" and not tower.event_types
+    plain = not model.reads_times and not model.reads_events
     flat: list[RawId] = [one for i in others for one in asks[i].history or ()]
     lengths = np.array([len(asks[i].history or ()) for i in others], dtype=np.int64)
     if plain and not any(asks[i].times or asks[i].events for i in others):
-        rows = bundle.items.find_rows(flat)
+        rows = model.items.find_rows(flat)
         if not (len(rows) and rows.min() < 0) and not (len(lengths) and lengths.min() == 0):
             return Ragged.from_lengths(lengths, rows), np.zeros(len(others), dtype=np.int64)
     parts, skipped = [], np.zeros(len(others), dtype=np.int64)
@@ -154,7 +151,7 @@ def _given(
         ask = asks[i]
         try:
             found = anonymous(
-                bundle,
+                model,
                 [ask.history or ()],
                 None if ask.times is None else [ask.times],
                 None if ask.events is None else [ask.events],

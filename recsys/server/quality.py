@@ -14,13 +14,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from recsys.bundle.contents import Bundle
 from recsys.core.progress import warn
 from recsys.errors import RecsysError
 from recsys.server.answering import State, answers
 from recsys.server.asks import Ask, Explained, Listed, RecommendAsk
 from recsys.server.histories import Stored
 from recsys.server.metrics import DRIFTS, Metrics
+from recsys.server.model import Model
 from recsys.server.served_lists import Baseline, ItemShares, Seen, ServedLists
 
 BASELINE_USERS: Final = 512
@@ -174,7 +174,7 @@ class Quality:
         lists, metrics = about.lists, self._metrics
         enough = len(lists) >= self._enough
         if enough:
-            metrics.served(lists.coverage(int(state.bundle.index.alive.sum())), lists.popularity_lift(), lists.cold_share())
+            metrics.served(lists.coverage(int(state.model.alive.sum())), lists.popularity_lift(), lists.cold_share())
         else:
             metrics.served(math.nan, math.nan, math.nan)
         if enough and about.baseline is not None:
@@ -195,12 +195,12 @@ class _About:
 
     def __init__(self, state: State, most: int) -> None:
         self.digest = state.digest
-        self.exact = state.bundle.index.finder is None
-        self.shares = ItemShares.of(state.bundle)
+        self.exact = not state.model.approximate
+        self.shares = ItemShares.of(state.model)
         self.lists = ServedLists(self.shares, most)
         self.recalls: deque[float] = deque(maxlen=_PROBES)
         self.baseline: Baseline | None = None
-        some = np.flatnonzero(state.bundle.histories.lengths)
+        some = np.flatnonzero(state.model.histories.lengths)
         self._users = iter(np.array_split(some[:: max(1, len(some) // BASELINE_USERS)][:BASELINE_USERS], _parts(len(some))))
         self._found: list[Seen] = []
 
@@ -210,10 +210,10 @@ class _About:
             return False
         users = next(self._users, None)
         if users is None:
-            self.baseline = Baseline.of(state.bundle, self.shares, self._found)
+            self.baseline = Baseline.of(state.model, self.shares, self._found)
             self._found = []
             return False
-        ids = state.bundle.users.to_ids(users.astype(np.int32)).to_list()
+        ids = state.model.users.to_ids(users.astype(np.int32)).to_list()
         found = answers(state, [RecommendAsk(user=one) for one in ids], Stored())
         self._found += [seen(state, one) for one in found if isinstance(one, Listed)]
         return True
@@ -225,7 +225,7 @@ def _parts(users: int) -> int:
 
 def seen(state: State, listed: Listed) -> Seen:
     """What is kept of an answer."""
-    rows = state.bundle.items.find_rows(listed.item_ids)
+    rows = state.model.items.find_rows(listed.item_ids)
     scored = listed.source == "model" and len(listed.scores) > 0
     return Seen(listed.history_length, listed.scores[0] if scored else None, rows[rows >= 0])
 
@@ -244,14 +244,12 @@ def recall_of(sample: Sample) -> float:
     return len(set(found.item_ids) & set(listed.item_ids)) / len(found.item_ids)
 
 
-_EXACT: WeakKeyDictionary[Bundle, State] = WeakKeyDictionary()
+_EXACT: WeakKeyDictionary[Model, State] = WeakKeyDictionary()
 
 
 def _exactly(state: State) -> State:
-    """The same state, whose index compares all items; remembered as long as its bundle lives."""
-    found = _EXACT.get(state.bundle)
+    """The same state, whose index compares all items; remembered as long as its model lives."""
+    found = _EXACT.get(state.model)
     if found is None:
-        bundle = state.bundle
-        corpus = replace(bundle.corpus, index=replace(bundle.index, finder=None))
-        found = _EXACT[bundle] = State(replace(bundle, corpus=corpus), state.digest, state.popularity)
+        found = _EXACT[state.model] = State(state.model.exactly(), state.digest, state.popularity)
     return found

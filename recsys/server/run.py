@@ -18,10 +18,8 @@ from typing import Final
 
 import uvicorn
 
-from recsys.bundle.manifest import read_manifest
 from recsys.core.memory import few_arenas
 from recsys.core.pseudonym_key import read_key
-from recsys.core.threads import keep_within, usable
 from recsys.errors import ConfigError, RecsysError
 from recsys.server.access import Access
 from recsys.server.app import create_app
@@ -33,6 +31,7 @@ from recsys.server.keys import Keys
 from recsys.server.live import Live, open_bundle
 from recsys.server.logs import begin_logs, frames_of, log
 from recsys.server.metrics import Metrics
+from recsys.server.opening import pseudonyms_of
 from recsys.server.protocol import protocol_of
 from recsys.server.quality import Quality
 from recsys.server.served import Served
@@ -114,8 +113,7 @@ def opened(settings: Settings) -> Iterator[Served]:
     """
     if settings.bundle is None:
         raise ConfigError("name the bundle to serve: recsys serve RUN")
-    keep_within(settings.answering.threads or usable())
-    chosen, storage = settings.answering, settings.storage
+    chosen, storage, threads = settings.answering, settings.storage, settings.answering.threads
     with ExitStack() as owned:
         database = open_database(storage.db)
         owned.callback(database.close)
@@ -132,7 +130,7 @@ def opened(settings: Settings) -> Iterator[Served]:
             waiting=storage.append_queue,
             on_commit=metrics.committed,
             key=key,
-            pseudonymise=read_manifest(settings.bundle)["data"].get("pseudonym_key") is not None,
+            pseudonymise=pseudonyms_of(settings.bundle) is not None,
         )
         owned.callback(store.close, settings.listen.drain_seconds)
         keys = Keys(database)
@@ -142,7 +140,7 @@ def opened(settings: Settings) -> Iterator[Served]:
         if not settings.access.open and not keys.list():
             log().warning(f"nobody has a key yet; recsys keys create --db {database.where} --role admin makes one")
         engine = Engine(
-            Live(open_bundle(settings.bundle, pseudonym_key=file), pseudonym_key=file),
+            Live(open_bundle(settings.bundle, threads=threads, pseudonym_key=file), threads=threads, pseudonym_key=file),
             store,
             ItemChanges(database),
             queue_length=chosen.queue_length,

@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Int32, Int64
 from recsys.evaluation.drift import Bins, popularity_bins, psi
 from recsys.server.metrics import Drift
+from recsys.server.model import Model
 
 _SHARES: Final = 10
 """Bins of items: the first holds the most popular, and each holds a tenth of all interactions."""
@@ -56,9 +56,9 @@ class ItemShares:
     share: Int64
 
     @classmethod
-    def of(cls, bundle: Bundle) -> ItemShares:
+    def of(cls, model: Model) -> ItemShares:
         """The items of a bundle by their events in its histories."""
-        counts = np.bincount(bundle.histories.rows, minlength=len(bundle.items)).astype(np.int64)
+        counts = np.bincount(model.histories.rows, minlength=len(model.items)).astype(np.int64)
         total = int(counts.sum())
         usual = float((counts.astype(np.float64) ** 2).sum() / total) if total else math.nan
         return cls(counts, usual, popularity_bins(counts, _SHARES))
@@ -95,9 +95,9 @@ class Baseline:
     item_counts: Int64
 
     @classmethod
-    def of(cls, bundle: Bundle, shares: ItemShares, answers: Sequence[Seen]) -> Baseline:
+    def of(cls, model: Model, shares: ItemShares, answers: Sequence[Seen]) -> Baseline:
         """From the histories of a bundle, and the answers to some of its users."""
-        lengths = bundle.histories.lengths[bundle.histories.lengths > 0]
+        lengths = model.histories.lengths[model.histories.lengths > 0]
         scores = np.array([one.best for one in answers if one.best is not None], dtype=np.float64)
         of_lengths, of_scores = Bins.of(lengths), Bins.of(scores)
         rows = np.concatenate([np.empty(0, dtype=np.int32), *(one.rows for one in answers)])

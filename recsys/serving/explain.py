@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 import polars as pl
 
 from recsys.core.ragged import Float32, Int32, Ragged
-from recsys.core.schema import RELATION
 from recsys.errors import ConfigError, DataError
 from recsys.models.towers import TwoTowerModel, numpy_of
 from recsys.serving.occlude import Explanation, explanation_frame, whole_and_without, without_each
 from recsys.serving.request import Request
 from recsys.serving.score_breakdown import score_breakdown
 from recsys.transitions.memory import TransitionMemory
-
-TRANSITIONS: Final = "transitions"
-"""The name of what the transition memory adds, beside the parts of the item tower; relations have names of their own."""
 
 
 def explain(
@@ -194,9 +188,4 @@ def broken_down(request: Request, item: Int32, request_time: int | None) -> dict
     shares = score_breakdown(towers, vector, item)
     found = {name: float(values[0]) for name, values in shares.items()}
     memory = request.bundle.corpus.transitions
-    if memory is not None:
-        related = memory.relation_shares(people.histories, int(item[0]))
-        whole = float(memory.pair_scores(people.histories, np.zeros(1, dtype=np.int64), item)[0])
-        found[TRANSITIONS] = whole - sum(related.values())
-        found |= {f"{RELATION}: {name}": share for name, share in related.items()}
-    return found
+    return found if memory is None else found | memory.shares(people.histories, int(item[0]))

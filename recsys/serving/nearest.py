@@ -21,10 +21,8 @@ from recsys.index.item_index import ItemIndex
 from recsys.models.towers import numpy_of
 from recsys.serving.frames import frame_of
 from recsys.serving.people import LeftOut, known_users
-from recsys.serving.request_arguments import RawIds, Unknown, known_rows, search_texts
+from recsys.serving.request_arguments import RawIds, Similarity, Unknown, known_rows, search_texts
 
-Similarity: TypeAlias = Literal["vectors", "transitions"]
-"""What makes items similar: near vectors, or that one came next after the other."""
 SearchedBy: TypeAlias = Literal["texts", "pictures"]
 """What of the items a text is compared with."""
 Files: TypeAlias = str | PurePath | Sequence[str | PurePath]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from threading import Lock
 from weakref import WeakKeyDictionary
 
@@ -9,12 +10,13 @@ import numpy as np
 import polars as pl
 
 from recsys.bundle.corpus import Corpus
-from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged, overlap
+from recsys.core.ragged import Bool, Float32, Int32, Int64, Ragged
 from recsys.core.ranking import Ranked
 from recsys.models.towers import numpy_of
-from recsys.serving.request import Request, repeated
-from recsys.serving.rules.apply import BoundRules, Ruled
+from recsys.serving.request import Request
+from recsys.serving.rules.apply import BoundRules
 from recsys.serving.rules.bind import bind
+from recsys.serving.rules.lists import lists_by
 from recsys.serving.rules.spec import Rules
 
 _BLOCK = 4096
@@ -81,7 +83,11 @@ def ranked(request: Request) -> tuple[Ranked, pl.DataFrame | None]:
     """The lists of a request whose people all have a history, and what its rules moved (None: it has no rules)."""
     if request.rules is None:
         return _ranked(request, request.k, request.eligible), None
-    ruled = _ruled(request, bound(request.bundle.corpus, request.rules))
+    corpus = request.bundle.corpus
+    ruled = lists_by(
+        bound(corpus, request.rules), partial(_ranked, request), request.k, request_time=request.request_time,
+        exclude=request.exclude, eligible=request.eligible, alive=corpus.index.alive,
+    )  # fmt: skip
     return ruled.ranked, ruled.moves
 
 
@@ -97,23 +103,6 @@ def _ranked(request: Request, k: int, eligible: Bool | None) -> Ranked:
         target_event=request.target_event,
         eligible=eligible,
     )
-
-
-def _ruled(request: Request, rules: BoundRules) -> Ruled:
-    """Lists by the rules, from ever more candidates while caps leave lists short that could be longer."""
-    eligible = overlap(request.eligible, rules.eligible)
-    candidates = request.candidates if rules.eligible is None else request.candidates & rules.eligible
-    never = rules.pinned[~candidates[rules.pinned]]
-    exclude = request.exclude.merged(repeated(never, len(request.exclude)))
-    most = max(1, int(candidates.sum()))
-    pool = min(rules.pool(request.k), most)
-    while True:
-        found = _ranked(request, pool, eligible)
-        ruled = rules.apply(found, request.k, request_time=request.request_time, exclude=exclude)
-        short = ruled.ranked.lists.lengths < np.minimum(request.k, found.lists.lengths)
-        if pool >= most or not short.any():
-            return ruled
-        pool = min(most, 8 * pool)
 
 
 _BOUND: WeakKeyDictionary[Corpus, dict[Rules, BoundRules]] = WeakKeyDictionary()

@@ -12,7 +12,7 @@ import polars as pl
 from recsys.bundle.contents import Bundle
 from recsys.core.arguments import flag, instance
 from recsys.core.progress import warn
-from recsys.core.ragged import Bool, Int32, Int64, Ragged
+from recsys.core.ragged import Bool, Int32, Int64, Ragged, repeated
 from recsys.core.ranking import check_k
 from recsys.data.times.request_time import Instant, request_second
 from recsys.errors import ConfigError, UnknownIdError
@@ -170,11 +170,6 @@ def about_item(
         warn(passed_over)
     row = known_rows(single(item, "item"), bundle.items, "item")[0]
     return request, row, None if request_time is None else request.request_time
-
-
-def repeated(rows: Int32, times: int) -> Ragged:
-    """The same list of rows, ``times`` times."""
-    return Ragged.from_lengths(np.full(times, len(rows), dtype=np.int64), np.tile(rows, times))
 
 
 def event_code(bundle: Bundle, target_event: str) -> int:

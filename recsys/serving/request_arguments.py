@@ -18,6 +18,8 @@ from recsys.errors import ConfigError, DataError, UnknownIdError
 RawId: TypeAlias = str | int
 RawIds: TypeAlias = RawId | Sequence[RawId] | pl.Series
 Unknown: TypeAlias = Literal["error", "skip"]
+Similarity: TypeAlias = Literal["vectors", "transitions"]
+"""What makes items similar: near vectors, or that one came next after the other."""
 
 _SKIP = "to leave out unknown ids, set unknown='skip' (--unknown skip)"
 _NO_ID = (bool, np.bool_, type(None), bytes, list, tuple, Mapping, Set, np.ndarray, pl.Series, pl.DataFrame, PurePath)

@@ -32,11 +32,11 @@ from recsys.models.towers import TwoTowerModel
 from recsys.serving.answer import Answered, answer, scored
 from recsys.serving.explain import broken_down, explained
 from recsys.serving.frames import Output, as_output
-from recsys.serving.nearest import Files, SearchedBy, Similarity, nearest_items, nearest_users, searched, users_index
+from recsys.serving.nearest import Files, SearchedBy, nearest_items, nearest_users, searched, users_index
 from recsys.serving.people import LeftOut
 from recsys.serving.ranking import rank
 from recsys.serving.request import OnePerson, Request, about_item
-from recsys.serving.request_arguments import RawId, RawIds, Unknown, item_frame, known_rows, single
+from recsys.serving.request_arguments import RawId, RawIds, Similarity, Unknown, item_frame, known_rows, single
 from recsys.serving.rules.spec import Rules
 
 _OLD_NAMES = {"now": "request_time", "allow": "eligible", "form": "output", "wanted": "target_event"}

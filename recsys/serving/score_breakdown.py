@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
-from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.core.ragged import Float32, Int32, Int64
 from recsys.errors import DataError, UnsupportedError
 from recsys.models.networks.item_tower import NO_TEXT, TEXT, ItemTower
 from recsys.models.towers import TwoTowerModel, numpy_of
-
-BIAS: Final = "bias"
+from recsys.serving.fixed_norm import BIAS, FixedNorm, Norm
 
 
 @torch.inference_mode()
@@ -46,8 +42,8 @@ def score_breakdown(towers: TwoTowerModel, user: Float32, items: Int32) -> dict[
     parts = _parts(towers, items)
     if towers.fast:  # linear as it is
         return {name: numpy_of(part) @ user for name, part in parts.items()}
-    norm = _FixedNorm.at(towers, user, parts, items)
-    return {name: norm.share(part) for name, part in parts.items()} | {BIAS: norm.bias.astype(np.float32)}
+    norm = _norm_at(towers, user, parts, items)
+    return {name: norm.share(numpy_of(part)) for name, part in parts.items()} | {BIAS: norm.bias.astype(np.float32)}
 
 
 @torch.inference_mode()
@@ -80,8 +76,8 @@ def token_shares(towers: TwoTowerModel, user: Float32, item: int) -> tuple[Int64
     tokens = bags.tokens[begin:end]
     vectors = bags.vectors(tokens) * bags.weights[begin:end, None]
     items = np.array([item], dtype=np.int32)
-    norm = _FixedNorm.at(towers, user, _parts(towers, items), items)
-    return tokens.cpu().numpy(), norm.share(vectors)
+    norm = _norm_at(towers, user, _parts(towers, items), items)
+    return tokens.cpu().numpy(), norm.share(numpy_of(vectors))
 
 
 @torch.inference_mode()
@@ -136,56 +132,19 @@ def _parts(towers: TwoTowerModel, items: Int32) -> dict[str, Tensor]:
     return tower.parts(torch.from_numpy(items.astype(np.int64)).to(tower.has_id.device))
 
 
-@dataclass(frozen=True, eq=False)
-class _FixedNorm:
-    """The score as a linear function of what goes into the norm of the item tower, for items of fixed deviation and length.
+def _norm_at(towers: TwoTowerModel, user: Float32, parts: dict[str, Tensor], items: Int32) -> FixedNorm:
+    """For the items of these parts, float32 (m, D) each, and these rows (m,)."""
+    total = numpy_of(reduce(torch.add, parts.values()).detach())
+    return FixedNorm.at(norm_of(towers), user, total, _factors(towers, items))
 
-    Each of the M members of the tower norms its own share of the D directions. There a user ``u`` scores
-    ``Σ_d u_d (g_d (x_d − mean(x)) / σ + b_d) / length``. Taking the mean from x is the same as taking it from ``u ⊙ g``,
-    which is there once for all items.
 
-    Attributes
-    ----------
-    pull : float64 (M, D / M)
-        ``u ⊙ g`` less its mean.
-    divisor : float64 (m, M)
-        ``σ · length``.
-    bias : float64 (m,)
-        What the offset b adds to the score.
-    """
-
-    pull: NDArray[np.float64]
-    divisor: NDArray[np.float64]
-    bias: NDArray[np.float64]
-
-    @classmethod
-    def at(cls, towers: TwoTowerModel, user: Float32, parts: dict[str, Tensor], items: Int32) -> _FixedNorm:
-        """For the items of these parts, float32 (m, D) each, and these rows (m,)."""
-        total = reduce(torch.add, parts.values())
-        norm = towers.net.items.norm
-        gain, offset, x = (_shares(numpy_of(one.detach()), norm.ensemble_size) for one in (norm.weight, norm.bias, total))
-        centred = x - x.mean(axis=-1, keepdims=True)
-        deviation = np.sqrt((centred**2).mean(axis=-1) + norm.eps)  # (m, M)
-        vectors = centred / deviation[..., None] * gain + offset
-        length = np.maximum(np.linalg.norm(vectors, axis=-1), 1e-12) if towers.net.cosine else np.ones(x.shape[:2])
-        length *= norm.ensemble_size**0.5 / _factors(towers, items)[:, None]
-        user_parts = _shares(user, norm.ensemble_size)
-        pull = user_parts * gain
-        bias = ((user_parts * offset).sum(axis=-1) / length).sum(axis=-1)
-        return cls(pull - pull.mean(axis=-1, keepdims=True), deviation * length, bias)
-
-    def share(self, part: Tensor) -> Float32:
-        """Float32 (m,): what a summand adds to the score; of one item, several summands (t, D) give float32 (t,)."""
-        by_member = (_shares(numpy_of(part), len(self.pull)) * self.pull).sum(axis=-1)  # (m, M)
-        shares: Float32 = (by_member / self.divisor).sum(axis=-1).astype(np.float32)
-        return shares
+def norm_of(towers: TwoTowerModel) -> Norm:
+    """The norm of the item tower; not of a fast model, which has none."""
+    norm = towers.net.items.norm
+    gain, offset = numpy_of(norm.weight.detach()), numpy_of(norm.bias.detach())
+    return Norm(gain, offset, norm.eps, norm.ensemble_size, towers.net.cosine)
 
 
 def _factors(towers: TwoTowerModel, items: Int32) -> Float32:
     """float32 (m,): what the scores of items are multiplied by."""
     return numpy_of(towers.net.factors(torch.from_numpy(items.astype(np.int64)).to(towers.net.cold_scale.device)))
-
-
-def _shares(vectors: Float32, ensemble_size: int) -> NDArray[np.float64]:
-    """Each member's part of vectors (..., D), as (..., ensemble_size, D / ensemble_size)."""
-    return vectors.astype(np.float64).reshape(*vectors.shape[:-1], ensemble_size, vectors.shape[-1] // ensemble_size)

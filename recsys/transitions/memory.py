@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import scipy.sparse as sp
 
 from recsys.core.ragged import Float32, Int32, Int64, Ragged
 from recsys.core.ranking import SparseScores
+from recsys.core.schema import RELATION
 from recsys.errors import DataError, UnsupportedError
 from recsys.transitions.decay import ages, decays
 from recsys.transitions.learn import Form
@@ -17,6 +18,8 @@ from recsys.transitions.pairs import Matrix
 from recsys.transitions.related import Related, longer, some
 from recsys.transitions.update import Counted, with_events
 
+TRANSITIONS: Final = "transitions"
+"""The name of what it adds to a score, beside the parts of the item tower; relations have names of their own."""
 _BLOCK_ENTRIES = 20_000_000
 """Entries gathered at once for a block of histories."""
 
@@ -95,6 +98,18 @@ class TransitionMemory:
         table = sp.csr_matrix(self.alone + related.total())
         table.sort_indices()
         return replace(self, table=table, related=related, learned=self.alone)
+
+    @property
+    def window(self) -> int:
+        """Newest events of a history that are read."""
+        return self.form.window
+
+    def shares(self, history: Ragged, item: int) -> dict[str, float]:
+        """What it adds to the score of an item after a history, Ragged (1): by itself, and by each relation."""
+        related = self.relation_shares(history, item)
+        whole = float(self.pair_scores(history, np.zeros(1, dtype=np.int64), np.array([item], dtype=np.int32))[0])
+        shares = {f"{RELATION}: {name}": share for name, share in related.items()}
+        return {TRANSITIONS: whole - sum(related.values())} | shares
 
     def relation_shares(self, histories: Ragged, item: int) -> dict[str, float]:
         """What each relation adds to the score of an item after a history, Ragged (1), by name."""

@@ -1,4 +1,4 @@
-"""Make the package recsys_runtime of the modules that recsys.serving.runtime imports, when the wheel is built."""
+"""Make the package recsys_runtime of the modules that an export and a server on it need, when the wheel is built."""
 
 from __future__ import annotations
 
@@ -20,19 +20,26 @@ __all__ = ["RecsysError", "Runtime", "__version__", "load"]
 '''
 
 
+BEGIN = ("serving.runtime", "serving.runtime.retriever", "core.version", "cli.runtime_command", "server.run", "pages")
+LEFT_OUT = {f"{OLD}.server.bundle_model", f"{OLD}.serving.load"}
+"""What opens bundles, which needs PyTorch."""
+ASSETS = ("server/page", "pages")
+"""Folders whose other files the server shows."""
+
+
 def modules(root: Path = ROOT) -> dict[str, Path]:
-    """Dotted name → file, of the modules that recsys.serving.runtime imports, itself and their packages too."""
+    """Dotted name → file, of the modules that are needed where nothing but exports is opened, and their packages."""
     found: dict[str, Path] = {}
-    todo = [f"{OLD}.serving.runtime", f"{OLD}.serving.runtime.retriever", f"{OLD}.core.version"]
+    todo = [f"{OLD}.{name}" for name in BEGIN]
     while todo:
         name = todo.pop()
         file = _file_of(name, root)
-        if name in found or name == OLD or file is None:
+        if name in found or name == OLD or name in LEFT_OUT or file is None:
             continue
         found[name] = file
         todo.append(name.rpartition(".")[0])
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{OLD}."):
+            if isinstance(node, ast.ImportFrom) and node.module and f"{node.module}.".startswith(f"{OLD}."):
                 todo += [node.module, *(f"{node.module}.{one.name}" for one in node.names)]
     return found
 
@@ -49,9 +56,13 @@ def make(target: Path, root: Path = ROOT) -> None:
         place = package / file.relative_to(root / OLD)
         place.parent.mkdir(parents=True, exist_ok=True)
         text = re.sub(
-            rf"^(\s*(?:from|import) ){OLD}\.", rf"\g<1>{NEW}.", file.read_text(encoding="utf-8"), flags=re.MULTILINE
+            rf"^(\s*(?:from|import) ){OLD}(?=[. ])", rf"\g<1>{NEW}", file.read_text(encoding="utf-8"), flags=re.MULTILINE
         )
         place.write_text(text, encoding="utf-8")
+    for folder in ASSETS:
+        for file in (root / OLD / folder).iterdir():
+            if file.suffix in (".css", ".html", ".js"):
+                (package / folder / file.name).write_bytes(file.read_bytes())
     (package / "__init__.py").write_text(INIT, encoding="utf-8")
     (package / "py.typed").write_text("", encoding="utf-8")
 

@@ -32,8 +32,8 @@ from recsys.models.encoders.pretrained import TextEncoder
 from recsys.models.encoders.proof import same_vectors
 from recsys.pipeline.compress import EVIDENCE, compress_bundle
 from recsys.serving.retriever import Retriever
-from tests.compression.conftest import make_bundle
 from tests.conftest import COLOURS, THINGS
+from tests.exports import make_bundle
 from tests.models.tiny_encoders import make_encoder
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,9 +25,8 @@ from recsys.index.spec import IndexSpec
 from recsys.serving.retriever import Retriever
 from recsys.serving.runtime import Runtime, load
 from recsys.serving.runtime.folder import FILE
-from tests.compression.conftest import make_bundle
+from tests.exports import builder, make_bundle
 
-ROOT = Path(__file__).parents[2]
 BLOCKED = (
     "torch", "transformers", "lightning", "sklearn", "sentence_transformers", "scipy", "pandas", "pyarrow", "tqdm",
     "filelock", "safetensors", "optuna", "plotly", "faiss", "recsys",
@@ -142,15 +139,6 @@ def test_it_runs_as_a_package_of_its_own_without_torch(exported: Path, retriever
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == retriever.recommend(["u3"], request_time=10**7)["item_id"].to_list()
-
-
-def builder() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "serving" / "runtime" / "hatch_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def changed(exported: Path, folder: Path, **told: Any) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import configparser
 import json
@@ -11,7 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 import yaml
 
 import recsys
+from recsys.cli import runtime_command
 from recsys.cli.parser import build_parser
 from recsys.server.database import open_database
 from recsys.server.events import Event
@@ -167,22 +169,36 @@ def test_compose_fits_together() -> None:
     assert datasource["url"] == "http://prometheus:9090"
 
 
-def test_the_image_is_made_of_what_there_is() -> None:
-    text = text_of(SERVING / "Dockerfile").replace("\\\n", " ")
+@pytest.mark.parametrize(
+    ("name", "project", "extras", "parser"),
+    [
+        ("Dockerfile", "pyproject.toml", [".[${VARIANT},serve,postgres]", "cpu", "gpu"], build_parser),
+        (
+            "runtime/Dockerfile",
+            "serving/runtime/pyproject.toml",
+            ["./serving/runtime[serve,search,approximate,postgres]"],
+            runtime_command.build_parser,
+        ),
+    ],
+)
+def test_an_image_is_made_of_what_there_is(
+    name: str, project: str, extras: list[str], parser: Callable[[], argparse.ArgumentParser]
+) -> None:
+    text = text_of(SERVING / name).replace("\\\n", " ")
     copied = [word for line in re.findall(r"^COPY (?!--)(.*)", text, re.MULTILINE) for word in line.split()[:-1]]
     assert all((ROOT / name).exists() for name in copied)
-    allowed = {
-        line.removeprefix("!") for line in text_of(SERVING / "Dockerfile.dockerignore").splitlines() if line[0] == "!"
-    }
+    allowed = {line.removeprefix("!") for line in text_of(SERVING / f"{name}.dockerignore").splitlines() if line[0] == "!"}
     assert set(copied) == allowed
     assert re.search(r"^torch==", text_of(ROOT / "constraints.txt"), re.MULTILINE)
-    extras = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["optional-dependencies"]
-    assert {"cpu", "gpu", "serve", "postgres"} <= set(extras)
-    assert ".[${VARIANT},serve,postgres]" in text
+    told = tomllib.loads(text_of(ROOT / project))["project"]
+    wanted = {*extras[0].partition("[")[2].rstrip("]").split(","), *extras[1:]} - {"${VARIANT}"}
+    assert wanted <= set(told["optional-dependencies"])
+    assert extras[0] in text
     assert "constraints.txt" in text
-    default = build_parser().parse_args(json.loads(re.findall(r"^CMD (.*)", text, re.MULTILINE)[0]))
+    default = parser().parse_args(json.loads(re.findall(r"^CMD (.*)", text, re.MULTILINE)[0]))
     assert (default.host, default.db) == ("0.0.0.0", "sqlite:////data/recsys.db")  # noqa: S104 - within a container
-    assert json.loads(re.findall(r"^ENTRYPOINT (.*)", text, re.MULTILINE)[0]) == ["recsys"]
+    assert json.loads(re.findall(r"^ENTRYPOINT (.*)", text, re.MULTILINE)[0]) == [told["name"]]
+    assert told["name"] in told["scripts"]
     assert re.findall(r"^EXPOSE (\d+)", text, re.MULTILINE) == [str(Listen().port)]
     assert re.findall(r"^USER (\d+)", text, re.MULTILINE) == ["10001"]
 

@@ -15,6 +15,7 @@ import recsys
 from recsys.errors import ConfigError, DataError, RecsysError, UnknownIdError
 from recsys.server.answering import State, answers
 from recsys.server.asks import Ask, ExplainAsk, HistoryEvent, Listed, RecommendAsk, ScoreAsk, SearchAsk, SimilarAsk
+from recsys.server.bundle_model import BundleModel
 from recsys.server.engine import Engine
 from recsys.server.events import Event
 from recsys.server.histories import Stored
@@ -32,7 +33,7 @@ def retriever(run: Path) -> Retriever:
 
 @pytest.fixture(scope="module")
 def state(retriever: Retriever) -> State:
-    return State(retriever.bundle, "digest", Popularity(retriever.histories))
+    return State(BundleModel(retriever.bundle), "digest", Popularity(retriever.histories))
 
 
 def click(user: str, item: str, at: int | None = None) -> Event:

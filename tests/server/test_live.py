@@ -16,12 +16,14 @@ import recsys
 from recsys.core.memory import available_memory
 from recsys.errors import BundleError, DataError, UnknownIdError
 from recsys.server.asks import Listed, RecommendAsk, SearchAsk
+from recsys.server.bundle_model import BundleModel
 from recsys.server.database import Database
 from recsys.server.engine import Engine
 from recsys.server.events import Event
 from recsys.server.item_changes import ItemChanges
-from recsys.server.live import Live, digest_of, open_bundle
+from recsys.server.live import Live, open_bundle
 from recsys.server.metrics import Metrics
+from recsys.server.opening import digest_of
 from recsys.server.quality import Quality
 from recsys.server.store import EventStore
 from recsys.server.watcher import Watch
@@ -67,7 +69,7 @@ def test_twenty_swaps_under_load(engine: Engine, run: Path, other: Path, monkeyp
     for one in clients:
         one.start()
     for number in range(20):
-        freed.append(weakref.ref(engine.live.active.retriever))
+        freed.append(weakref.ref(engine.live.active.model))
         version = engine.load_bundle(str((other, run)[number % 2]))
         assert engine.activate(version.digest).active
     end.set()
@@ -88,9 +90,7 @@ def test_a_bundle_that_was_exchanged_is_held_by_nothing_that_looks_at_it(
     engine = Engine(Live(open_bundle(run)), store, ItemChanges(database), watcher=Watch(metrics, quality))
     monkeypatch.setattr("recsys.server.live.give_back", lambda: held.append(model() is not None))
     for folder in (other, run):
-        bundle = engine.live.active.retriever.bundle
-        model = weakref.ref(bundle.towers.net)
-        del bundle
+        model = weakref.ref(engine.live.active.model.weights)
         store.append([Event(f"e-{folder.parent.name}", "u1", "i3", 1_700_000_000)])
         engine.follow_clicks()
         for n in range(4):
@@ -103,7 +103,8 @@ def test_a_bundle_that_was_exchanged_is_held_by_nothing_that_looks_at_it(
 
 def test_a_text_encoder_goes_with_its_bundle_without_the_collector(run: Path) -> None:
     loaded = open_bundle(run)
-    held = loaded.retriever.bundle.towers.held_encoder
+    assert isinstance(loaded.model, BundleModel)
+    held = loaded.model.bundle.towers.held_encoder
     assert held is not None
     encoder = weakref.ref(held.opened("cpu")._loaded())
     assert encoder() is not None

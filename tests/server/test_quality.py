@@ -17,6 +17,7 @@ from recsys.index import item_index
 from recsys.index.item_index import ItemIndex
 from recsys.server.answering import State, answers
 from recsys.server.asks import Listed, RecommendAsk
+from recsys.server.bundle_model import BundleModel
 from recsys.server.histories import Stored
 from recsys.server.metrics import Metrics
 from recsys.server.popular import Popularity
@@ -30,7 +31,7 @@ def bundle(run: Path) -> Bundle:
 
 
 def state_of(bundle: Bundle, digest: str = "one") -> State:
-    return State(bundle, digest, Popularity(bundle.histories))
+    return State(BundleModel(bundle), digest, Popularity(bundle.histories))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def click(user: str, item: str, at: int) -> Event:
 
 
 def memory_of(engine: Engine) -> TransitionMemory:
-    memory = engine.live.active.retriever.bundle.corpus.transitions
+    memory = engine.live.active.model.memory
     assert memory is not None
     return memory
 
@@ -82,7 +82,7 @@ def test_lists_are_compared_by_what_both_have() -> None:
 
 def test_the_transition_memory_is_what_more_events_would_have_taught_it(engine: Engine) -> None:
     """A user of the bundle, a new one, an event that comes late, and one of an unknown item."""
-    bundle = engine.live.active.retriever.bundle
+    bundle = engine.live.active.model
     before, user = memory_of(engine), int(bundle.users.to_rows(["u1"])[0])
     assert engine.follow_clicks() == 0
     now = int(time.time())

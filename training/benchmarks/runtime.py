@@ -1,4 +1,4 @@
-"""How an export answers beside its bundle: cold start, memory, time of an answer, and whether the answers are the same.
+"""How an export answers beside its bundle, in Python and over HTTP: start, memory, time of an answer, equal answers.
 
 python training/benchmarks/runtime.py RUN EXPORT --out training/results [--python PYTHON]
 
@@ -9,11 +9,14 @@ without it, the one that runs this, with everything blocked that recsys-runtime 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ import polars as pl
 
 _ANSWERS, _STARTS = 1000, 5
 _BLOCKED = ("torch", "transformers", "lightning", "sklearn", "sentence_transformers", "scipy", "pandas", "pyarrow", "faiss")
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 _COLD = """
 import json, sys, time
 from pathlib import Path
@@ -44,12 +48,81 @@ print(json.dumps({{"load": loaded - begun, "start": first - begun, "cpu": used, 
 def cold(python: str, load: str, users: list[object]) -> dict[str, float]:
     """The best of some starts, each of a process of its own, by CPU seconds."""
     script = _COLD.format(load=f"{load}\nuser = {users[0]!r}", users=repr(users[:200]))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+    environment = os.environ | _ONE_THREAD
     runs = []
     for _ in range(_STARTS):
         said = subprocess.run([python, "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
         runs.append(json.loads(said.splitlines()[-1]))
     return {name: min(run[name] for run in runs) for name in runs[0]}
+
+
+class Served:
+    """`recsys serve` in a process of its own, asked by one connection."""
+
+    def __init__(self, folder: str, database: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        flags = ["--port", str(port), "--open", "--db", f"sqlite:///{database}", "--quality-share", "0", "--threads", "1"]
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "recsys", "serve", folder, *flags],
+            env=os.environ | _ONE_THREAD, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ask(self, method: str, path: str, body: object = None) -> None:
+        text = None if body is None else json.dumps(body)
+        self._connection.request(method, path, text, {"content-type": "application/json"})
+        answer = self._connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{path} was answered {answer.status}")
+
+    def until_ready(self) -> None:
+        while True:
+            try:
+                return self.ask("GET", "/readyz")
+            except (ConnectionError, http.client.HTTPException):
+                self._connection.close()
+                time.sleep(0.01)
+            if self.process.poll() is not None:
+                raise RuntimeError(f"recsys serve has ended with {self.process.returncode}")
+
+    def cpu(self) -> float:
+        """Seconds of all its threads so far, to the nanosecond."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((one / "schedstat").read_text().split()[0]) for one in threads) / 1e9
+
+    def peak(self) -> float:
+        """MiB."""
+        return int(Path(f"/proc/{self.process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+
+    def end(self) -> None:
+        self._connection.close()
+        self.process.terminate()
+        self.process.wait()
+
+
+def served(folder: str, users: list[object]) -> dict[str, float]:
+    """The best of some starts until /readyz, by CPU seconds, and requests to the last server."""
+    starts, found = [], dict[str, float]()
+    for number in range(_STARTS):
+        begun = time.perf_counter()
+        server = Served(folder, Path(f"{number}.db").resolve())
+        server.until_ready()
+        starts.append({"wall": time.perf_counter() - begun, "cpu": server.cpu(), "peak": server.peak()})
+        if number == _STARTS - 1:
+            each = []
+            for _ in range(2):  # the second time counts: by then all that is made at first use is made
+                each.clear()
+                for user in users:
+                    before = server.cpu()
+                    server.ask("POST", "/v1/recommend", {"user": user, "k": 10, "request_time": 1_700_000_000})
+                    each.append(1000 * (server.cpu() - before))
+            each.sort()
+            found = {"p50": each[len(each) // 2], "p99": each[int(0.99 * len(each))], "after": server.peak()}
+        server.end()
+    return found | {name: min(one[name] for one in starts) for name in starts[0]}
 
 
 def differences(run: str, export: str) -> dict[str, float]:
@@ -84,11 +157,19 @@ def main() -> None:
             "bundle, PyTorch": cold(sys.executable, f"import recsys\nmodel = recsys.load({run!r}, device='cpu')", users),
             "export": cold(given.python or sys.executable, f"{opened}\nmodel = load({export!r})", users),
         }
+        servers = {"`recsys serve RUN`": served(run, users), "`recsys serve EXPORT`": served(export, users)}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "runtime.md").write_text(page(rows, same, export, own=given.python is not None), encoding="utf-8")
+    (out / "runtime.md").write_text(page(rows, servers, same, export, own=given.python is not None), encoding="utf-8")
 
 
-def page(rows: dict[str, dict[str, float]], same: dict[str, float], export: str, *, own: bool) -> str:
+def page(
+    rows: dict[str, dict[str, float]],
+    servers: dict[str, dict[str, float]],
+    same: dict[str, float],
+    export: str,
+    *,
+    own: bool,
+) -> str:
     told = json.loads((Path(export) / "export.json").read_text())
     size = sum(file["bytes"] for file in told["files"].values()) / 2**20
     model = told["model"]
@@ -108,6 +189,19 @@ def page(rows: dict[str, dict[str, float]], same: dict[str, float], export: str,
         "",
         f"{same['answers']:,} answers beside the bundle's: {same['overlap']:.2%} of the ten best, {same['same_order']:.2%} "
         f"at the same rank; the largest difference of a score is {same['score_difference']:.1e} of the largest score.",
+        "",
+        "## Served",
+        "",
+        "From the start of the process until `/readyz` answers: imports, verified files, and a warm-up on 32 users and one "
+        "text. Then one user at a time over HTTP, the CPU time of all threads of the server; quality is not sampled.",
+        "",
+        "| | until ready: CPU s | wall s | peak MiB | request p50 CPU ms | p99 CPU ms | peak MiB afterwards |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {name} | {one['cpu']:.2f} | {one['wall']:.2f} | {one['peak']:.0f} | {one['p50']:.2f} | {one['p99']:.2f} | "
+            f"{one['after']:.0f} |"
+            for name, one in servers.items()
+        ),
         "",
         f"    python training/benchmarks/runtime.py RUN EXPORT --out training/results{' --python PYTHON' if own else ''}",
         "",

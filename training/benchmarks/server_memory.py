@@ -48,7 +48,7 @@ def measured(run: Path, folder: Path, swaps: int) -> list[tuple[str, int, int]]:
     store, quality, ended = EventStore(database), Quality(metrics), threading.Event()
     engine = Engine(Live(open_bundle(run)), store, ItemChanges(database), watcher=Watch(metrics, quality))
     engine.warm_up()
-    users = engine.live.active.retriever.bundle.users.ids.sample(500, with_replacement=True, seed=0).to_list()
+    users = engine.live.active.model.users.ids.sample(500, with_replacement=True, seed=0).to_list()
     gc.collect()
     gc.freeze()  # as a server does
 

@@ -25,16 +25,15 @@ def facts(state: State, *, with_users: bool) -> dict[str, Any]:
     with_users : bool
         Whether a few ids of users are among them.
     """
-    bundle = state.bundle
-    tower = bundle.towers.net.users
+    model = state.model
     return {
         "bundle": state.digest,
-        "users": len(bundle.users),
-        "items": int(bundle.index.alive.sum()),
-        "searches": bundle.towers.whitening is not None,
-        "reads_times": tower.time_bias != "none",
-        "event_types": list(bundle.event_names) if tower.event_types else [],
-        "columns": bundle.catalog.columns.columns,
+        "users": len(model.users),
+        "items": int(model.alive.sum()),
+        "searches": model.searches,
+        "reads_times": model.reads_times,
+        "event_types": list(model.event_names) if model.reads_events else [],
+        "columns": model.catalog.columns.columns,
         "some_users": _some_users(state) if with_users else [],
     }
 
@@ -51,16 +50,16 @@ def find_titles(state: State, text: str, k: int) -> list[tuple[RawId, str]]:
     k : int
         Most items.
     """
-    bundle, wanted = state.bundle, text.strip().lower()
-    titles = _lowered(bundle.catalog)
-    named = bundle.items.find_rows([text.strip()])
+    model, wanted = state.model, text.strip().lower()
+    titles = _lowered(model.catalog)
+    named = model.items.find_rows([text.strip()])
     has = titles.str.contains(wanted, literal=True).to_numpy()
     has[named[named >= 0]] = True
-    rows = np.flatnonzero(has & bundle.index.alive)
+    rows = np.flatnonzero(has & model.alive)
     begins = titles.gather(rows).str.starts_with(wanted).to_numpy()
     order = np.lexsort((rows, -state.popularity.counts(len(titles))[rows], ~begins, rows != named[0]))[:k]
     chosen = rows[order].astype(np.int32)
-    return list(zip(bundle.items.to_ids(chosen).to_list(), bundle.catalog.title_of(chosen).to_list(), strict=True))
+    return list(zip(model.items.to_ids(chosen).to_list(), model.catalog.title_of(chosen).to_list(), strict=True))
 
 
 def _lowered(catalog: Catalog) -> pl.Series:
@@ -73,10 +72,10 @@ def _lowered(catalog: Catalog) -> pl.Series:
 
 def _some_users(state: State) -> list[RawId]:
     """A few users whose histories are neither short nor long."""
-    lengths = state.bundle.histories.lengths
+    lengths = state.model.histories.lengths
     known = np.flatnonzero(lengths)
     by_length = known[np.argsort(lengths[known], kind="stable")]
     places = np.linspace(len(known) // 4, len(known) - 1 - len(known) // 4, _USERS).astype(np.int64)
     chosen = by_length[np.unique(places)[: len(known)]]
-    found: list[RawId] = state.bundle.users.to_ids(chosen.astype(np.int32)).to_list()
+    found: list[RawId] = state.model.users.to_ids(chosen.astype(np.int32)).to_list()
     return found

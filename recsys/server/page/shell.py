@@ -21,6 +21,7 @@ HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_KIT: Final = f"{__package__.removesuffix('.server.page')}.pages"
 _TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
 ASSETS: Final = ("api.js", "combobox.js", "dom.js", "items.js", "live.js", "page.css", "page.js", "person.js")
 
@@ -41,7 +42,7 @@ def shell(*, is_open: bool) -> bytes:
 
 def asset(name: str) -> tuple[bytes, str]:
     """A style or script, and its media type; ``name`` is one of :data:`ASSETS`."""
-    kit = _read("recsys.pages", name) if name == "page.css" else ""
+    kit = _read(_KIT, name) if name == "page.css" else ""
     return (kit + _read(__package__, name)).encode(), _TYPES[name.rpartition(".")[2]]
 
 

@@ -44,7 +44,7 @@ def look(served: Served) -> None:
         stale=store.stale,
         events_waiting=store.waiting,
         digest=active.digest,
-        items=int(active.retriever.bundle.index.alive.sum()),
+        items=int(active.model.alive.sum()),
     )
     shadow = engine.shadow()
     served.metrics.shadow(float("nan") if shadow is None else shadow.overlap)

@@ -21,13 +21,13 @@ FILE: Final = "export.json"
 _NEEDED = {"format_version": int, "opset": int, "model": dict, "parity": dict, "files": dict}
 
 
-def opened(folder: Path) -> tuple[dict[str, Any], Source]:
-    """What ``export.json`` tells, checked, and every file that it names, opened.
+def told_by(folder: Path) -> dict[str, Any]:
+    """What ``export.json`` tells, checked.
 
     Raises
     ------
     BundleError
-        There is no export, it is damaged or incomplete, or of a newer format.
+        There is no export, it is damaged, or of a newer format.
     """
     file = folder / FILE
     try:
@@ -38,8 +38,18 @@ def opened(folder: Path) -> tuple[dict[str, Any], Source]:
         raise BundleError(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{file} is damaged: {error}; export the bundle again") from error
-    _check(file, told)
-    files = {}
+    return _checked(file, told)
+
+
+def opened(folder: Path) -> tuple[dict[str, Any], Source]:
+    """What ``export.json`` tells, and every file that it names, opened.
+
+    Raises
+    ------
+    BundleError
+        As :func:`told_by`, or a file is missing.
+    """
+    told, files = told_by(folder), {}
     try:
         for name, entry in told["files"].items():
             handle = (folder / name).open("rb")
@@ -53,7 +63,7 @@ def opened(folder: Path) -> tuple[dict[str, Any], Source]:
     return told, Source(folder, files)
 
 
-def _check(file: Path, told: Any) -> None:
+def _checked(file: Path, told: Any) -> dict[str, Any]:
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         raise BundleError(f"{file} is not of an export of recsys; recsys export RUN --out FOLDER makes one")
     version = told.get("format_version")
@@ -70,6 +80,7 @@ def _check(file: Path, told: Any) -> None:
     for name, entry in told["files"].items():
         if not (is_inside(name) and isinstance(entry, dict) and set(entry) == {"sha256", "bytes"}):
             raise BundleError(f"{file} is damaged: files tells of {name!r} as {entry!r}")
+    return told
 
 
 def _no_export(folder: Path) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from recsys.core.id_map import IdMap
 from recsys.core.opened import Source
-from recsys.core.ragged import Ragged
+from recsys.core.ragged import Float32, Int32, Int64, Ragged
+from recsys.core.ranking import SparseScores
 from recsys.core.schema import ITEM, USER
 from recsys.errors import BundleError
 from recsys.index.faiss_library import faiss
@@ -17,6 +18,23 @@ from recsys.serving.runtime.folder import array, table
 from recsys.serving.runtime.memory import Memory
 from recsys.serving.runtime.users import Users
 from recsys.serving.runtime.vectors import Finder, Vectors
+
+
+class Adds(Protocol):
+    """What is added to the towers' scores: :class:`Memory`, or :class:`recsys.transitions.memory.TransitionMemory`."""
+
+    @property
+    def window(self) -> int:
+        """Newest events of a history that are read."""
+        ...
+
+    def scores(self, histories: Ragged) -> SparseScores:
+        """What is added for each history."""
+        ...
+
+    def pair_scores(self, histories: Ragged, owners: Int64, rows: Int32) -> Float32:
+        """float32 (P,): what is added for pairs of a history (by number) and an item."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +51,7 @@ class Parts:
     histories : Ragged (n_users)
     vectors : Vectors
     tower : Users
-    memory : Memory or None
+    memory : Adds or None
     threads : int
     """
 
@@ -44,7 +62,7 @@ class Parts:
     histories: Ragged
     vectors: Vectors
     tower: Users
-    memory: Memory | None
+    memory: Adds | None
     threads: int
 
 

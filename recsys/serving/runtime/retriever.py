@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ import polars as pl
 from recsys.core.arguments import choice, flag, place
 from recsys.core.id_map import IdMap
 from recsys.core.progress import warn
-from recsys.core.ragged import Bool, Float32, Int32, Ragged, mask_of, overlap
+from recsys.core.ragged import Bool, Float32, Int32, Ragged, mask_of, overlap, repeated
 from recsys.core.ranking import Ranked, check_k, ranked_pairs
 from recsys.core.schema import ITEM, QUERY, SIMILAR, TEXT, TITLE, USER
 from recsys.data.catalog import Catalog
@@ -23,10 +24,10 @@ from recsys.errors import BundleError, ConfigError, DamagedError, UnknownIdError
 from recsys.serving.frames import Output, as_output, frame_of
 from recsys.serving.occlude import Explanation, explanation_frame, whole_and_without, without_each
 from recsys.serving.people import LeftOut, People, people_of
-from recsys.serving.request_arguments import RawId, RawIds, Unknown, known_rows, search_texts, single
+from recsys.serving.request_arguments import RawId, RawIds, Similarity, Unknown, known_rows, search_texts, single
+from recsys.serving.runtime.breakdown import POPULARITY, Breakdown
 from recsys.serving.runtime.folder import array, opened, table
-from recsys.serving.runtime.memory import Memory
-from recsys.serving.runtime.parts import Parts, read
+from recsys.serving.runtime.parts import Adds, Parts, read
 from recsys.serving.runtime.session import Session
 from recsys.serving.runtime.texts import Texts
 from recsys.serving.runtime.users import Users
@@ -37,6 +38,8 @@ Encode: TypeAlias = Callable[[Ragged, Int32, int | None, int | None], Float32]
 
 _BLOCK = 4096
 _REMEMBERED = 64
+_MADE = ("catalog", "_texts", "_unit_texts", "_breakdown")
+"""What is made at first use, and the same whatever items are removed."""
 
 
 class Runtime:
@@ -55,6 +58,11 @@ class Runtime:
 
     def __repr__(self) -> str:
         return f"Runtime({len(self.users):,} users, {len(self.items):,} items, {self.vectors.rows.shape[1]} dimensions)"
+
+    @property
+    def parts(self) -> Parts:
+        """What it consists of."""
+        return self._parts
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -111,8 +119,9 @@ class Runtime:
         """Titles and columns of the items, read at first use; their texts are not kept."""
         frame = table(self._parts.source, "items.parquet").drop(ITEM)
         blank = pl.Series(TEXT, [None] * len(self.items), dtype=pl.String)
-        titles = frame[f"_{TITLE}"].alias(TITLE)
-        columns = frame.drop(f"_{TITLE}").rename(lambda name: name[1:])
+        apart = TITLE if TITLE in frame.columns else f"_{TITLE}"  # the items may have a column of that name too
+        titles = frame[apart].alias(TITLE)
+        columns = frame.drop(apart).rename(lambda name: name[1:])
         return Catalog(self.items, blank, titles, columns, ())
 
     @cached_property
@@ -123,13 +132,48 @@ class Runtime:
         return Texts(self._parts.source, model["text"], self._parts.told["opset"], self._parts.threads)
 
     @cached_property
-    def _text_vectors(self) -> Vectors:
+    def _unit_texts(self) -> Float32:
+        """float32 (n_items, E): the items' texts as free text is compared with them; zeros without a text."""
         source = self._parts.source
         whitened: Float32 = array(source, "item_texts.npy")
         found = whitened @ array(source, "text_back.npy") + array(source, "text_mean.npy")
-        known: Bool = np.asarray(whitened.any(axis=1))
-        unit = found / np.linalg.norm(found, axis=1, keepdims=True) * known[:, None]
-        return Vectors(np.ascontiguousarray(unit, dtype=np.float32), self.vectors.alive & known)
+        unit = found / np.linalg.norm(found, axis=1, keepdims=True) * np.asarray(whitened.any(axis=1))[:, None]
+        return np.ascontiguousarray(unit, dtype=np.float32)
+
+    @cached_property
+    def _text_vectors(self) -> Vectors:
+        return Vectors(self._unit_texts, self.vectors.alive & self._unit_texts.any(axis=1))
+
+    def prepare(self) -> None:
+        """Read all that answers need now and not at the first request; raises as :func:`load`, and DependencyError."""
+        _ = self.catalog
+        if not self._model["fast"]:
+            _ = self.tower.graph, self._breakdown
+        if self._model["text"] is not None:
+            _ = self._texts, self._unit_texts
+        for file in self._parts.source.files.values():
+            if not file.proven:
+                file.check()
+
+    def without_items(self, rows: Int32) -> Runtime:
+        """The same without some items, int32 (m,)."""
+        alive = self.vectors.alive.copy()
+        alive[rows] = False
+        return self._changed(vectors=replace(self.vectors, alive=alive))
+
+    def with_memory(self, memory: Adds) -> Runtime:
+        """The same with another transition memory."""
+        return self._changed(memory=memory)
+
+    def exactly(self) -> Runtime:
+        """The same, all of whose items are compared."""
+        return self._changed(vectors=replace(self.vectors, finder=None))
+
+    def _changed(self, **parts: Any) -> Runtime:
+        new = Runtime(replace(self._parts, **parts))
+        new._masks = self._masks
+        vars(new).update({name: vars(self)[name] for name in _MADE if name in vars(self)})
+        return new
 
     def recommend(
         self,
@@ -154,7 +198,7 @@ class Runtime:
         """
         people = people_of(self, users, histories, times, events, unknown=unknown)
         return self.answer(
-            people, self._user_vectors, request_time=request_time, target_event=target_event, k=k, filter_seen=filter_seen,
+            people, self.user_vectors, request_time=request_time, target_event=target_event, k=k, filter_seen=filter_seen,
             exclude=exclude, eligible=eligible, where=where, unknown=unknown, output=output,
         )  # fmt: skip
 
@@ -180,12 +224,12 @@ class Runtime:
         hidden = people.histories.without_events() if flag(filter_seen, "filter_seen") else Ragged.empty(n)
         if exclude is not None:
             never, missed = known_rows(exclude, self.items, "exclude", unknown)
-            hidden = hidden.merged(Ragged.from_lengths(np.full(n, len(never), dtype=np.int64), np.tile(never, n)))
-        mask = None if where is None else self._matching(where)
+            hidden = hidden.merged(repeated(never, n))
+        mask = None if where is None else self.matching(where)
         if eligible is not None:
             chosen, more = known_rows(eligible, self.items, "eligible", unknown)
             missed, mask = missed + more, overlap(mask, mask_of(chosen, n_items))
-        ranked = self._ranked(people, k, request_second(request_time), self._event(target_event), hidden, mask, encode)
+        ranked = self._ranked(people, k, request_second(request_time), self.event_code(target_event), hidden, mask, encode)
         lengths, readable = ranked.lists.lengths, people.histories.lengths > 0
         left_out = people.left_out + LeftOut(unknown_items=missed, nothing_left=int((lengths[readable] == 0).sum()))
         if sentence := left_out.sentence(n, "histories" if people.owners.name == QUERY else "users"):
@@ -215,11 +259,13 @@ class Runtime:
         lengths[readable] = found.lists.lengths
         return Ranked(Ragged.from_lengths(lengths, found.lists.rows), found.scores)
 
-    def _user_vectors(self, histories: Ragged, users: Int32, second: int | None, target: int | None) -> Float32:
+    def user_vectors(self, histories: Ragged, users: Int32, second: int | None, target: int | None) -> Float32:
+        """float32 (n, D): one vector per history that is not empty, all asked for at one second."""
         times = None if second is None else np.full(len(histories), second, dtype=np.int64)
         return self._parts.tower.vectors(histories, users, times, target)
 
-    def _event(self, name: str | None) -> int | None:
+    def event_code(self, name: str | None) -> int | None:
+        """The code of an event type that a request aims at; raises ConfigError where there is none."""
         if name is None:
             return None
         if not self._model["target_events"]:
@@ -230,7 +276,8 @@ class Runtime:
             raise ConfigError(f"target_event={name!r} is no event type of the model; it has {', '.join(self.event_names)}")
         return self.event_names.index(name)
 
-    def _matching(self, where: str | pl.Expr) -> Bool:
+    def matching(self, where: str | pl.Expr) -> Bool:
+        """bool (n_items,): the items for which a predicate holds; written ones are remembered."""
         if not isinstance(where, str):
             return matching(self.catalog, where)
         found = self._masks.get(where)
@@ -274,17 +321,17 @@ class Runtime:
         k: int = 10,
         where: str | pl.Expr | None = None,
         unknown: Unknown = "error",
-        by: Literal["vectors", "transitions"] | None = None,
+        by: Similarity | None = None,
     ) -> pl.DataFrame:
         """The items that are most like others; takes, gives and raises what :meth:`recsys.Retriever.similar_items` does."""
         by = by or ("transitions" if self._model["fast"] else "vectors")
-        choice(by, "by", ("vectors", "transitions"))
+        choice(by, "by", get_args(Similarity))
         k, (rows, missed) = check_k(k), known_rows(items, self.items, "items", unknown)
         if len(rows) + missed == 0:
             raise ConfigError("there is nothing to compare with: items is empty")
         if missed:
             warn(LeftOut(unknown_items=missed).sentence(len(rows)))
-        mask = None if where is None else self._matching(where)
+        mask = None if where is None else self.matching(where)
         itself = Ragged.from_lengths(np.ones(len(rows), dtype=np.int64), rows)
         if by == "transitions":
             ranked = self._following(itself, k, mask)
@@ -295,7 +342,7 @@ class Runtime:
         return frame_of(ranked, self.items.to_ids(rows).alias(ITEM), self.items, SIMILAR)
 
     def _following(self, itself: Ragged, k: int, mask: Bool | None) -> Ranked:
-        memory: Memory | None = self._parts.memory
+        memory = self._parts.memory
         if memory is None:
             raise UnsupportedError("this model has no transition memory; leave out by='transitions'")
         found = memory.scores(itself)
@@ -309,7 +356,7 @@ class Runtime:
         """Items that free text describes; takes, gives and raises what :meth:`recsys.Retriever.search` does."""
         k, queries = check_k(k), search_texts(texts)
         vectors = self._texts.vectors(queries)[1]
-        mask = None if where is None else self._matching(where)
+        mask = None if where is None else self.matching(where)
         ranked = self._text_vectors.search(vectors, k, eligible=mask)
         return frame_of(ranked, pl.Series(QUERY, queries), self.items, ITEM)
 
@@ -339,21 +386,41 @@ class Runtime:
         if passed_over := people.left_out.sentence(1, "histories"):
             warn(passed_over)
         row = known_rows(single(item, "item"), self.items, "item")[0]
-        whole, without = self._with_and_without(people, row, request_time, self._event(target_event))
+        second = None if request_time is None else request_second(request_time)
+        return self.explained(people, row, second, self.event_code(target_event))
+
+    def explained(self, people: People, row: Int32, second: int | None, target: int | None) -> pl.DataFrame:
+        """:meth:`explain` for one person who was looked up, and the row of an item, int32 (1,)."""
+        whole, without = self._with_and_without(people, row, second, target)
         found = Explanation(int(row[0]), float(whole[0]), people.histories.rows, (whole - without)[:, 0])
         return explanation_frame(found, self.catalog)
 
+    def shares(self, people: People, row: Int32, second: int | None, target: int | None) -> dict[str, float]:
+        """What each part of an item, int32 (1,), adds to the towers' score for one person who was looked up.
+
+        As :func:`recsys.serving.score_breakdown.score_breakdown`.
+        """
+        times = people.histories.times
+        asked = int(times[-1]) if second is None and times is not None else second
+        vector = self.user_vectors(people.histories, people.users, asked, target)[0]
+        if self._model["fast"]:
+            return {POPULARITY: float(self.tower.table[row[0]] @ vector)}
+        return self._breakdown.shares(vector, int(row[0]))
+
+    @cached_property
+    def _breakdown(self) -> Breakdown:
+        return Breakdown.of(self._parts)
+
     def _with_and_without(
-        self, people: People, row: Int32, request_time: Instant | None, target: int | None
+        self, people: People, row: Int32, second: int | None, target: int | None
     ) -> tuple[Float32, Float32]:
         history, memory = people.histories, self._parts.memory
         variants = without_each(history, max(self._model["max_length"], 0 if memory is None else memory.window))
-        second = None if request_time is None else request_second(request_time)
         if second is None and history.times is not None:
             second = int(history.times[-1])
         some, scores = np.flatnonzero(variants.lengths), np.zeros((len(variants), 1), dtype=np.float32)
         users = np.full(len(some), people.users[0], dtype=np.int32)
-        scores[some, 0] = self._user_vectors(variants.take(some), users, second, target) @ self.vectors.rows[row[0]]
+        scores[some, 0] = self.user_vectors(variants.take(some), users, second, target) @ self.vectors.rows[row[0]]
         if memory is not None:
             each = np.arange(len(variants), dtype=np.int64)
             scores[:, 0] += memory.pair_scores(variants, each, np.full(len(variants), row[0], dtype=np.int32))

@@ -1,25 +1,25 @@
-"""A small bundle with everything that an export has to carry, and its export."""
+"""A small bundle with everything that an export has to carry, and the package that reads exports."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 import torch
 
 from recsys.bundle.build import build
 from recsys.bundle.contents import Bundle
-from recsys.compression.export import export
 from recsys.config.model import ModelConfig
 from recsys.data.catalog import Catalog
 from recsys.data.interactions import Interactions
 from recsys.data.user_table import UserTable
 from recsys.models.build import fresh_towers
-from recsys.transitions.learn import Form, learn
-from recsys.transitions.memory import TransitionMemory
+from recsys.transitions.choose import learn_memory
+from recsys.transitions.learn import Form
 from tests.conftest import make_events, make_items
 
 FULL: dict[str, Any] = {
@@ -48,20 +48,18 @@ def make_bundle(encoder: Path | None, *, events: bool = True, **options: Any) ->
             weight.add_(torch.randn_like(weight), alpha=0.05)
     towers.net.cold_scale.fill_(0.8)
     form = Form("counts", window=6, decay=3.0)
-    memory = TransitionMemory(learn(log.histories, len(log.items), form), form, weight=0.3)
+    memory = learn_memory(log.histories, len(log.items), form, 0.3)
     bundle = build(towers, catalog, log, config=config, train=log, transitions=memory)
     return bundle.without_items(log.items.to_rows(["i5"]))
 
 
-@pytest.fixture(scope="session")
-def full_bundle(tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RECSYS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return make_bundle(tiny_encoder, **FULL)
-
-
-@pytest.fixture(scope="session")
-def exported(full_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export") / "ring [1]"
-    export(full_bundle, folder)
-    return folder
+def builder() -> ModuleType:
+    """What makes the package recsys_runtime."""
+    spec = importlib.util.spec_from_file_location(
+        "hatch_build", Path(__file__).parents[1] / "serving" / "runtime" / "hatch_build.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
