@@ -147,7 +147,7 @@ def _open_arrow(value: Any, name: str) -> tuple[list[str], Read]:
         return list(dataset.schema.names), lambda wanted: from_batches(
             dataset.scanner(columns=list(dict.fromkeys(wanted.values()))).to_reader(), wanted, name
         )
-    reader = pa.RecordBatchReader.from_stream(value)
+    reader: Any = value.to_reader() if isinstance(value, pa.Table) else pa.RecordBatchReader.from_stream(value)
 
     def read(wanted: dict[str, str]) -> pl.DataFrame:
         frame = from_batches(reader, wanted, name)
@@ -191,13 +191,18 @@ def each_batch(reader: Any, wanted: dict[str, str], name: str) -> Iterator[pl.Da
 
 
 def _plain(batch: Any, wanted: dict[str, str]) -> pl.DataFrame:
-    """The chosen columns of a batch; UUIDs as text, other types of libraries as what they are stored as."""
+    """The chosen columns of a batch; UUIDs as text, other types of libraries as what they are stored as.
+
+    Views of strings become strings in pyarrow itself: before version 25 it crashed where it handed short ones to another
+    library (https://github.com/apache/arrow/issues/49740).
+    """
     import pyarrow as pa  # noqa: PLC0415 - an extra
 
     columns = {ours: batch.column(theirs) for ours, theirs in wanted.items()}
     uuids = [ours for ours, column in columns.items() if _is_uuid(column.type)]
     stored = {ours: one.storage if isinstance(one.type, pa.BaseExtensionType) else one for ours, one in columns.items()}
-    frame = pl.DataFrame(pa.record_batch(list(stored.values()), names=list(stored)))
+    safe = [one.cast(pa.large_string()) if one.type == pa.string_view() else one for one in stored.values()]
+    frame = pl.DataFrame(pa.record_batch(safe, names=list(stored)))
     return frame.with_columns(_as_uuid(ours) for ours in uuids) if uuids else frame
 
 
