@@ -272,12 +272,18 @@ class IdMap:
             known = ", ".join(map(repr, self.to_ids(np.arange(min(3, len(self)), dtype=np.int32)).to_list()))
             raise UnknownIdError(
                 f"unknown {self.kind} {names}{more}: not among the {len(self)} known {self.kind}s (such as {known})"
-                f"{self._zeros_in_front(asked[int(missing[0])])}"
+                f"{self.meant_by(asked[int(missing[0])])}"
             )
         return found
 
-    def _zeros_in_front(self, asked: Hashable) -> str:
-        """Ask whether the id is meant that differs in zeros in front only; nothing if there is no such id, or several."""
+    def meant_by(self, asked: Hashable) -> str:
+        """The end of an error about an unknown id: asks whether one is meant that differs in zeros in front only.
+
+        Examples
+        --------
+        >>> IdMap(pl.Series(["000017", "b"]), "user").meant_by(17)
+        "; did you mean '000017'?"
+        """
         bare = str(asked).strip().lstrip("0")
         if self.ids.dtype != pl.String or not bare.isdigit():
             return ""

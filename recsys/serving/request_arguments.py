@@ -129,7 +129,8 @@ def found_rows(ids: pl.Series | list[Hashable], known: IdMap, name: str, remedy:
         if apart := _in_one_word(ids[int(missing[0])], known):
             remedy = f"write several ids apart: {apart}"
         raise UnknownIdError(
-            f"unknown {known.kind} {names}: {count}not among the {len(known):,} {known.kind}s (such as {such}); {remedy}"
+            f"unknown {known.kind} {names}: {count}not among the {len(known):,} {known.kind}s (such as {such})"
+            f"{known.meant_by(ids[int(missing[0])])}; {remedy}"
         )
     return rows
 
