@@ -20,7 +20,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--k", type=int, default=50)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args(words)
-    made = recsys.recommend_to_parquet(recsys.load(given.bundle), given.out, k=given.k, engine="ray", workers=given.workers)
+    retriever = recsys.load(given.bundle)
+    made = recsys.recommend_to_parquet(  # the workers load the bundle themselves
+        retriever, given.out, k=given.k, engine="ray", workers=given.workers, bundle=given.bundle
+    )
     print(f"{made.rows:,} rows for {made.users:,} users in {given.out}")
     return 0
 

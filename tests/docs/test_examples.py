@@ -6,6 +6,7 @@ import sys
 from importlib import util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import polars as pl
@@ -13,6 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 import recsys
+from recsys.serving.batch import ray_workers
+from recsys.serving.batch import run as batch
 from tests.conftest import make_events
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -70,9 +73,17 @@ def test_the_daily_update_takes_nothing_in_twice(bundle: Path, tmp_path: Path) -
     assert example("daily_update").update(bundle, tmp_path / "nowhere.csv", bundle) == 0
 
 
+def test_the_cluster_is_asked_for_what_it_needs(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine itself is tested in tests/serving; here all its checks pass, and the work is left to one process."""
+
+    def here(folder: Path, *others: Any) -> None:
+        batch._make_here(recsys.load(folder), *others)
+
+    monkeypatch.setattr(ray_workers, "make_on_ray", here)
+    assert example("ray_cluster").main([str(bundle), str(tmp_path / "recs"), "--k", "3", "--workers", "2"]) == 0
+    assert pl.read_parquet(tmp_path / "recs" / "part-*.parquet").height == 120
+
+
 def test_every_example_is_listed() -> None:
     page = (EXAMPLES / "index.md").read_text(encoding="utf-8")
     assert all(f"]({file.name})" in page for file in EXAMPLES.glob("*.py"))
-    compile(
-        (EXAMPLES / "ray_cluster.py").read_bytes(), "ray_cluster.py", "exec"
-    )  # tests/serving/test_batch_ray.py has the engine
