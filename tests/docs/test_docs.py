@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -95,6 +96,20 @@ def test_every_command_that_is_shown_is_one_that_the_parser_takes() -> None:
                 wrong += [f"{shown(block.page)}:{block.line}: {words}"] if stopped.code else []
     assert wrong == []
     assert count > 60
+
+
+def test_messages_that_are_explained_are_those_that_are_printed() -> None:
+    """Their fixed parts stand in the source."""
+    told = {
+        part
+        for cell in re.findall(r"^\| (`.*?) \|", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+        for message in re.findall(r"`([^`]+)`", cell)
+        for part in re.split(r"\s*…\s*", message)
+    }
+    source = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "recsys").rglob("*.py"))
+    texts = re.sub(r'"\s*\n\s*f?"', "", source)  # a text that stands on several lines is one
+    assert {part for part in told if part not in texts} == set()
+    assert len(told) > 50
 
 
 def test_toml_and_json_are_well_formed() -> None:
