@@ -46,6 +46,8 @@ class DayBounds:
     """Smallest population stability index that counts as a shift of demand between popular and rare items."""
     activity_shift: float = 0.5
     """Smallest index that counts as a shift of events per user, or of the lengths of their histories."""
+    rate_spread: float = 4.0
+    """Standard deviations by which users may be less active than usual: rows that are lost at random thin out each user."""
     top_item: float = 0.05
     """Share of all events that one item may always have: more than twice the usual is a campaign, robots or a bug."""
     top_user: float = 0.1
@@ -81,7 +83,7 @@ class DayBounds:
         for name in ("most_events", "longest_gap", "longest_silence"):
             if not getattr(self, name) >= 1.0:
                 raise ConfigError(f"{name} is a multiple of 1 or more, not {getattr(self, name)}")
-        for name in ("event_spread", "item_shift", "activity_shift", "ahead"):
+        for name in ("event_spread", "rate_spread", "item_shift", "activity_shift", "ahead"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, but is {getattr(self, name)}")
         if self.usual_events is not None and self.usual_events < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any, Final
@@ -22,6 +23,8 @@ _GROUPS: Final = 10
 """Groups of items by popularity, each with as many past events."""
 _FEW: Final = 20
 """With fewer active users nothing is said about how active they are."""
+_MANY: Final = 64
+"""Of more events, half are left but for a few per cent."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class Figures:
         Share of the events on the most frequent item, and of the most active user.
     reach : float
         Share of the active users who have an event on the item that most of them have; NaN with fewer than twenty users.
+    rate, halved : float
+        Mean logarithm of the events of an active user, and what it is to be expected to be once each event is lost with
+        probability 1/2, and with it users who have no other; NaN with fewer than twenty users.
     """
 
     events: int
@@ -57,6 +63,8 @@ class Figures:
     top_item: float
     top_user: float
     reach: float
+    rate: float
+    halved: float
 
 
 @dataclass(frozen=True)
@@ -249,15 +257,16 @@ def _figured(new: _Window, past: list[_Window]) -> tuple[Figures, tuple[Figures,
     thin = [one.thinned(len(new.users), seed) for seed, one in enumerate(filled)]
     figures = [_figures(one, [other for other in thin if other is not one]) for one in thin]
     counts = {id(one): figure for one, figure in zip(filled, figures, strict=True)}
-    found = [_counted(counts.get(id(one)), len(one.users)) for one in past]
+    found = [_counted(counts.get(id(one)), one) for one in past]
     return _figures(new, thin), tuple(found)
 
 
-def _counted(figures: Figures | None, events: int) -> Figures:
-    """The figures of a thinned window, with the number of its events before it was thinned."""
-    nothing = float("nan")
+def _counted(figures: Figures | None, window: _Window) -> Figures:
+    """The figures of a thinned window, with the number of its events and the rates of its users before it was thinned."""
+    nothing, rates = float("nan"), _rates(window.activity)
     names = [field.name for field in fields(Figures) if field.name != "events"]
-    return Figures(events, **{name: nothing if figures is None else getattr(figures, name) for name in names})
+    rest = {name: nothing if figures is None else getattr(figures, name) for name in names}
+    return Figures(len(window.users), **rest | rates)
 
 
 def _figures(window: _Window, others: list[_Window]) -> Figures:
@@ -277,7 +286,20 @@ def _figures(window: _Window, others: list[_Window]) -> Figures:
         top_item=float(np.bincount(window.items).max() / n),
         top_user=float(np.bincount(window.users).max() / n),
         reach=_reach(window),
+        **_rates(window.activity),
     )
+
+
+def _rates(activity: Int64) -> dict[str, float]:
+    if len(activity) < _FEW:
+        return {"rate": float("nan"), "halved": float("nan")}
+    logs, left = np.log(activity), 1.0 - 0.5**activity
+    after = np.log(activity / 2.0)  # of many events about half are left
+    for n in np.unique(activity[activity <= _MANY]):
+        kept = np.arange(1, n + 1)
+        odds = np.array([math.comb(int(n), int(k)) for k in kept]) * 0.5**n
+        after[activity == n] = np.log(kept) @ odds / odds.sum()
+    return {"rate": float(logs.mean()), "halved": float(np.average(after, weights=left))}
 
 
 def _reach(window: _Window) -> float:

@@ -43,6 +43,7 @@ MEANING: Final = {
     "items": "the shift of demand between popular and rare items (PSI)",
     "activity": "the shift of events per user (PSI)",
     "histories": "the shift of the lengths of the users' histories (PSI)",
+    "rate": "the number of events of an active user (geometric mean)",
     "top-item": "the share of events on one item",
     "top-user": "the share of events of one user",
     "reach": "the share of users with an event on one and the same item",
@@ -148,7 +149,8 @@ def check_day(
     earlier windows of the log, of the same length and time of the week. A bound is the larger one of an absolute value
     below which nobody would worry and a multiple or margin over the most that was met before. The number of events may
     differ from the median of earlier numbers by the factor ``least_events`` or ``most_events``, or by ``event_spread``
-    standard deviations of their logarithms where that is more.
+    standard deviations of their logarithms where that is more. The events of an active user (``rate``) may be fewer by
+    ``rate_spread`` standard deviations, or half of what the loss of every other row would make, whichever is more.
 
     Parameters
     ----------
@@ -187,6 +189,7 @@ def check_day(
         _shift(found, "items", bounds.item_shift),
         _of_users(found, "activity", bounds),
         _of_users(found, "histories", bounds),
+        _rate(found, bounds),
         replace(_twice(found, "top-item", bounds.top_item), note=_top(joint, fresh, "item")),
         replace(_twice(found, "top-user", bounds.top_user), note=_top(joint, fresh, "user")),
         _most(found, "reach", bounds.more_reach),
@@ -251,6 +254,17 @@ def _of_users(found: Usual, name: str, bounds: DayBounds) -> DayCheck:
     return DayCheck(name, _value(found, name), None, None, None, "not judged", "no times to cut earlier windows by")
 
 
+def _rate(found: Usual, bounds: DayBounds) -> DayCheck:
+    """Whether users are less active than ever, as if rows were lost at random: nearer to half the rows than to all."""
+    value, past = math.exp(found.found.rate), found.of("rate")
+    if not found.by_time or len(past) < _FEW_WINDOWS:
+        why = "no past to compare with" if found.by_time else "no times to cut earlier windows by"
+        return DayCheck("rate", value, None, None, None, "not judged", why)
+    mean, halved = float(np.mean(past)), float(np.mean(found.of("halved")))
+    least = min((mean + halved) / 2.0, mean - bounds.rate_spread * float(np.std(past, ddof=1)))
+    return _judged("rate", value, math.exp(mean), least=math.exp(least), most=None)
+
+
 def _twice(found: Usual, name: str, always: float) -> DayCheck:
     past = _past(found, name)
     if not past:
@@ -310,4 +324,6 @@ def _number(value: float) -> str:
 def _bounds(one: DayCheck) -> str:
     if one.least is not None and one.most is not None:
         return f"{_number(one.least)} to {_number(one.most)}"
+    if one.least is not None:
+        return f"from {_number(one.least)}"
     return f"up to {_number(one.most)}" if one.most is not None else "any"

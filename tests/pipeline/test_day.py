@@ -51,7 +51,11 @@ SPOILED: dict[str, tuple[Callable[[], pl.DataFrame], set[str]]] = {
         {"top-item", "reach", "new-items"},
     ),
     "broken off": (lambda: TODAY.head(len(TODAY) // 2), {"events"}),
-    "every other row": (lambda: TODAY.gather_every(2), {"events"}),
+    "every other row": (lambda: TODAY.gather_every(2), {"events", "rate"}),
+    "half the rows of a busy day": (
+        lambda: pl.concat([TODAY, events(range(71, 72)).with_columns(pl.col("timestamp") - DAY)]).gather_every(2),
+        {"rate"},
+    ),
     "loaded twice": (lambda: pl.concat([TODAY, TODAY]), {"repeats"}),
     "robots": (lambda: pl.concat([TODAY, TODAY.with_columns(user_id=pl.lit("bot"))]), {"top-user"}),
     "another shop": (lambda: TODAY.with_columns(pl.col("user_id", "item_id") + "x"), {"new-items", "new-users"}),
