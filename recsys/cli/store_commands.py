@@ -6,7 +6,7 @@ from argparse import Namespace
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
@@ -18,6 +18,10 @@ from recsys.server.extras import require_serve
 
 if TYPE_CHECKING:
     from recsys.server.keys import Key
+
+
+KEEP_IT: Final = "keep it now:"
+"""How the line begins that recsys keys create prints after a key."""
 
 
 def export_events(arguments: Namespace) -> Answer:
@@ -55,7 +59,7 @@ def keys(arguments: Namespace) -> Answer:
         if arguments.action == "create":
             how = {"name": arguments.name, "rate": arguments.rate, "seconds": arguments.expires}
             key, secret = Keys(database).create(arguments.role, **how)
-            text = f"{secret}\nkeep it now: it is shown this once; its id is {key.id}, its role {key.role}"
+            text = f"{secret}\n{KEEP_IT} it is shown this once; its id is {key.id}, its role {key.role}"
             return Answer(text, {"secret": secret, **vars(key)})
         if arguments.action == "revoke":
             key = Keys(database).revoke(arguments.key)

@@ -11,6 +11,7 @@ from recsys.bundle.describe import recorded_reading
 from recsys.cli.answer import Answer
 from recsys.cli.reading import read_data, user_features
 from recsys.cli.recorded_reading import read_as_before
+from recsys.cli.store_commands import KEEP_IT
 from recsys.cli.update_flags import TABLES
 from recsys.cli.words import command
 from recsys.config.options import given_tables
@@ -86,9 +87,9 @@ def _key(file: str | None) -> str | None:
     if file is None:
         return None
     try:
-        key = Path(file).read_text(encoding="utf-8").strip()
+        key, _, rest = Path(file).read_text(encoding="utf-8").strip().partition("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--key-file {file} cannot be read: {error}") from error
-    if not key or len(key.split()) != 1:
+    if len(key.split()) != 1 or not (rest == "" or rest.startswith(KEEP_IT)):
         raise ConfigError(f"--key-file {file} must hold one key, as recsys keys create printed it")
-    return key
+    return key.strip()

@@ -120,7 +120,8 @@ def test_a_first_round_that_cannot_be_right_ends_it(world: tuple[World, str], ru
 def test_a_stop_ends_it(
     world: tuple[World, str], run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "key").write_text(world[0].secrets["admin"] + "\n")
+    printed = "\nkeep it now: it is shown this once; its id is 1, its role admin\n"  # recsys keys create … > FILE
+    (tmp_path / "key").write_text(world[0].secrets["admin"] + printed)
 
     def stopped(seconds: float) -> None:
         raise StoppedError(signal.SIGTERM)  # what SIGTERM becomes: tests/cli/test_interrupted.py, in processes of their own
