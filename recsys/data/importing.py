@@ -169,6 +169,9 @@ def write_import(
         raise ConfigError("memory= (--memory) is for new stores: appended events are read as a whole; leave it out")
     if append and engine != "local":
         raise ConfigError("engine= (--engine) is for new stores: appended events are read here; leave it out")
+    on_error, where = reading.get("on_error", "raise"), reading.get("quarantine")
+    if (aside := Quarantine.of(on_error, where, reading.get("quarantine_limit", 0.1), keep_unordered=False)) is not None:
+        aside.apart_from(folder)  # before the place of the store is locked and proven, which makes folders
     bounds, rules = Bounds.of(memory), instance_or_none(rules, CleaningRules, "rules")
     if append and rules is not None:
         _check_appendable(rules)

@@ -81,6 +81,18 @@ class Quarantine:
         prove_folder(target, option="--quarantine")
         return cls(target, share, keep_unordered)
 
+    def apart_from(self, out: Path) -> None:
+        """Refuse to set rows aside within the folder that is written, or around it: each comes into being as a whole.
+
+        Raises
+        ------
+        ConfigError
+            One lies in the other, or they are one.
+        """
+        here, there = self.folder.resolve(), out.resolve()
+        if here.is_relative_to(there) or there.is_relative_to(here):
+            raise ConfigError(f"one of --quarantine {self.folder} and --out {out} lies in the other; name folders apart")
+
     def tell(self, row: int, why: str, text: str) -> None:
         """Keep a row that could not be read; see :attr:`recsys.data.formats.dialect.Dialect.damaged`."""
         self.damaged[row] = (why, text)

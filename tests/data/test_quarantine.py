@@ -269,6 +269,14 @@ def test_arguments_that_contradict_each_other_are_refused(tmp_path: Path, how: d
         _read(_file(tmp_path, GOOD), **how)
 
 
+def test_a_quarantine_and_a_store_lie_apart(tmp_path: Path) -> None:
+    file = _file(tmp_path, BAD + GOOD)
+    for store, bad in (("out", "out/bad"), ("bad/out", "bad"), ("out", "out")):
+        with pytest.raises(ConfigError, match="lies in the other"):
+            recsys.import_log(file, tmp_path / store, on_error="quarantine", quarantine=tmp_path / bad)
+    assert [one.name for one in tmp_path.iterdir()] == ["log.csv"]
+
+
 def test_a_folder_with_something_in_it_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "mine").write_text("mine")

@@ -167,8 +167,8 @@ def prepared(
     aside = Quarantine.of(
         "quarantine" if on_error == "quarantine" else "raise", quarantine, quarantine_limit, keep_unordered=False
     )
-    if aside is not None and target.resolve() in (aside.folder.resolve(), *aside.folder.resolve().parents):
-        raise ConfigError(f"--quarantine {aside.folder} lies in --out {target}; name a folder beside it")
+    if aside is not None:
+        aside.apart_from(target)
     ways = choose(one, members_of(paths))
     with ExitStack() as after, atomic_folder(target, replace=again) as folder:
         scratch = folder / ".parts"

@@ -309,7 +309,7 @@ def test_a_quarantine_of_public_files_has_bounds(made: Any, tmp_path: Path) -> N
     (tmp_path / "raw" / "ratings.dat").write_text("1::1::5::978300760\n1::2::5::soon\n")
     how: dict[str, Any] = {"overwrite": True, "on_error": "quarantine"}
     for place, limit, why in (
-        ("bad", 0.1, "1 of 2 rows cannot be used"), ("out/bad", 0.5, "name a folder beside it"),
+        ("bad", 0.1, "1 of 2 rows cannot be used"), ("out/bad", 0.5, "lies in the other"),
         (None, 0.5, "needs quarantine=")
     ):  # fmt: skip
         with pytest.raises((ConfigError, DataError), match=why):
