@@ -6,13 +6,15 @@ import time
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from recsys.bundle.contents import Bundle
 from recsys.core.ragged import Ragged
 from recsys.core.schema import ITEM
 from recsys.data.split import Holdout
 from recsys.evaluation.metrics import Values
-from recsys.models.extend import vectors_as_new
+from recsys.models.encoders.held import HeldEncoder
+from recsys.models.extend import texts_as_new, vectors_as_new
 from recsys.models.towers import numpy_of
 
 _ITEMS, _ADDED, _REPEATS = 1000, 8, 3
@@ -45,6 +47,7 @@ class NewItems:
         self.owners = owners[own]
         self.right = np.searchsorted(self.items, targets.rows[targets.offsets[self.owners]])
         self.holdout = holdout
+        self._read: list[tuple[HeldEncoder | None, Tensor]] = []
 
     def __len__(self) -> int:
         """How many users are judged by."""
@@ -52,7 +55,7 @@ class NewItems:
 
     def ndcg(self, bundle: Bundle) -> Values:
         """float64 (n,): NDCG@10 of each user's next item; what is in the history is left out."""
-        vectors = vectors_as_new(bundle.towers, bundle.catalog, self.items)
+        vectors = vectors_as_new(bundle.towers, bundle.catalog, self.items, self._texts(bundle))
         histories = self.holdout.histories.take(self.owners)
         read = histories if bundle.reads_events or histories.events is None else histories.without_events()
         users = self.holdout.user_rows[self.owners]
@@ -61,6 +64,15 @@ class NewItems:
         scores[self._seen(histories)] = -np.inf
         rank = (scores > own[:, None]).sum(axis=1)
         return np.where(rank < _CUT, 1 / np.log2(rank + 2.0), 0.0)
+
+    def _texts(self, bundle: Bundle) -> Tensor:
+        """The items' texts as a bundle's encoder reads them, which is most of the work; done once for each encoder."""
+        held = bundle.towers.held_encoder
+        known = next((texts for one, texts in self._read if one is held), None)
+        if known is None:
+            known = texts_as_new(bundle.towers, bundle.catalog, self.items)
+            self._read.append((held, known))
+        return known
 
     def _seen(self, histories: Ragged) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         place = np.full(int(max(self.items.max(), histories.rows.max(initial=0))) + 1, -1)

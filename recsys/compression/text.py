@@ -35,10 +35,14 @@ def write_encoder(towers: TwoTowerModel, catalog: Catalog, target: Path) -> tupl
     UnsupportedError
         It cannot be exported, or the bundle was saved without it.
     """
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding  # noqa: PLC0415
+
     if towers.held_encoder is None or towers.whitening is None:
         raise UnsupportedError(f"this bundle was saved without its text encoder; {_REMEDY}")
     with towers.held_encoder.laid_out() as folder:
         model = load_encoder(folder)
+    if isinstance(model[0], StaticEmbedding):
+        raise UnsupportedError(f"a text encoder of vectors of words is not exported; {_REMEDY}")
     tokenizer: Any = getattr(model, "tokenizer", None)
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         raise UnsupportedError(f"the tokenizer of the text encoder has no tokenizer.json; {_REMEDY}")

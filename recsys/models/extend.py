@@ -175,11 +175,13 @@ def _with_content(
     return tower.with_rows(ItemContent(text=text, images=images, numbers=numbers, bags=bags), has_id, ids)
 
 
-def _content_of(tower: ItemTower, towers: TwoTowerModel, few: Catalog, reader: FeatureEncoder) -> ItemContent:
-    """What the tower reads of the items of a small catalogue."""
+def _content_of(
+    tower: ItemTower, towers: TwoTowerModel, few: Catalog, reader: FeatureEncoder, texts: Tensor | None = None
+) -> ItemContent:
+    """What the tower reads of the items of a small catalogue; ``texts`` are vectors of their texts, if these were read."""
     text = images = numbers = bags = None
     if tower.project is not None:
-        text = whitened_texts(towers, few)
+        text = whitened_texts(towers, few) if texts is None else texts
     if tower.project_images is not None:
         images = towers.readable_pictures().table(few, towers.device)
     if tower.project_numbers is not None:
@@ -191,7 +193,12 @@ def _content_of(tower: ItemTower, towers: TwoTowerModel, few: Catalog, reader: F
     return ItemContent(text=text, images=images, numbers=numbers, bags=bags)
 
 
-def vectors_as_new(towers: TwoTowerModel, catalog: Catalog, rows: Int32) -> Float32:
+def texts_as_new(towers: TwoTowerModel, catalog: Catalog, rows: Int32) -> Tensor:
+    """Whitened vectors of the texts of some items, float32 (m, T), read anew; zeros without a text."""
+    return whitened_texts(towers, _taken(catalog, rows))
+
+
+def vectors_as_new(towers: TwoTowerModel, catalog: Catalog, rows: Int32, texts: Tensor) -> Float32:
     """What the vectors of some items would be, were these added now: read anew, and without ids.
 
     Parameters
@@ -200,6 +207,8 @@ def vectors_as_new(towers: TwoTowerModel, catalog: Catalog, rows: Int32) -> Floa
     catalog : Catalog
         All their items.
     rows : int32 (m,)
+    texts : float32 (m, T)
+        As :func:`texts_as_new` gives them.
 
     Returns
     -------
@@ -214,7 +223,7 @@ def vectors_as_new(towers: TwoTowerModel, catalog: Catalog, rows: Int32) -> Floa
     tower = towers.net.items
     if not tower.has_content:
         raise UnsupportedError(_IDS_ALONE)
-    content = _content_of(tower, towers, _taken(catalog, rows), towers.reader)
+    content = _content_of(tower, towers, _taken(catalog, rows), towers.reader, texts)
     ids = None if tower.id is None else torch.zeros(len(rows), tower.id.embedding_dim)
     new = tower.with_rows(content, torch.zeros(len(rows), dtype=torch.bool), ids)
     net = towers.net.with_items(new).to(towers.device).eval()

@@ -19,6 +19,8 @@ from polars.testing import assert_frame_equal
 from recsys.bundle.contents import Bundle
 from recsys.compression import onnx_files
 from recsys.compression.export import export
+from recsys.compression.networks import rebuilt
+from recsys.compression.parity import proven
 from recsys.core.sealed import sealed
 from recsys.errors import BundleError, ConfigError, DataError, UnknownIdError, UnsupportedError
 from recsys.index.spec import IndexSpec
@@ -104,6 +106,11 @@ def test_the_export_tells_how_near_it_is(exported: Path) -> None:
     assert (told["opset"], parity["users"], parity["overlap"]) == (onnx_files.OPSET, 40, 1.0)
     assert all(parity[name] < onnx_files.TOLERANCE for name in ("user_tower", "user_step", "item_tower", "text_encoder"))
     assert set(told["files"]) == {file.name for file in exported.iterdir()} - {FILE}
+
+
+def test_vectors_are_exported_whole_whatever_the_index_rounds_them_to(full_bundle: Bundle, exported: Path) -> None:
+    told = proven(full_bundle.with_index(rebuilt(full_bundle, full_bundle.index, "int8")), exported)
+    assert told["overlap"] == 1.0
 
 
 def test_the_item_graph_encodes_a_text_as_the_towers_do(full_bundle: Bundle, runtime: Runtime, exported: Path) -> None:

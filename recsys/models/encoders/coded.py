@@ -55,9 +55,9 @@ def code_weights(folder: Path) -> None:
 
 
 def compute_in_float32(file: Path) -> None:
-    """Have weights made float32 when they are read, whatever they were before; ``file`` is config.json."""
-    if file.is_file():
-        told = json.loads(file.read_text(encoding="utf-8"))
+    """Have a transformer's weights made float32 when they are read, whatever they were; ``file`` is a config.json."""
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if "model_type" in told:  # other modules of sentence-transformers know no such option
         names = [name for name in ("dtype", "torch_dtype") if name in told] or ["torch_dtype"]
         file.write_text(json.dumps(told | dict.fromkeys(names, "float32"), indent=2) + "\n", encoding="utf-8")
 
