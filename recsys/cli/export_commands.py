@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from recsys.cli.answer import Answer
+from recsys.cli.words import command
 from recsys.core.destination import prove_folder
 from recsys.pipeline.export import export_bundle
 
@@ -32,7 +33,9 @@ def export(arguments: Namespace) -> Answer:
         f"export: {out}",
         f"{len(told['files'])} files, {size / 2**20:,.1f} MiB, ONNX opset {told['opset']}",
         _nearness(parity),
-        "next, where neither PyTorch nor recsys is installed:",
+        "next:",
+        f"  {command('serve', out, '--open')}",
+        "or, where neither PyTorch nor recsys is installed:",
         "  pip install recsys-runtime",
         f"  python -c \"import recsys_runtime; print(recsys_runtime.load('{out}'))\"",
     ]

@@ -67,7 +67,7 @@ class Served:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "recsys", "serve", folder, *flags],
-            env=os.environ | _ONE_THREAD, stderr=subprocess.DEVNULL,
+            env=os.environ | _ONE_THREAD, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
     def ask(self, method: str, path: str, body: object = None) -> None:
