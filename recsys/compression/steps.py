@@ -15,6 +15,7 @@ from recsys.compression.networks import network_steps, rebuilt
 from recsys.compression.step import Step
 from recsys.core.coded import to_codes
 from recsys.index.exact.storage import Precision
+from recsys.transitions.io import column_type
 from recsys.transitions.memory import TransitionMemory
 
 _ENTRIES = (100, 50, 25, 10, 5)
@@ -96,5 +97,5 @@ def bytes_of_parts(bundle: Bundle) -> int:
     if towers.held_encoder is not None:
         found += sum(file.size for file in towers.held_encoder.files.values())
     if memory is not None:
-        found += memory.table.data.nbytes + memory.table.indices.nbytes
+        found += memory.table.data.nbytes + memory.table.nnz * np.dtype(column_type(len(memory))).itemsize
     return found

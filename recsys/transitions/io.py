@@ -23,7 +23,7 @@ from recsys.transitions.update import Counted
 TABLE: Final = "transitions.safetensors"
 FORM: Final = "transitions.json"
 _RELATION: Final = "relation."
-_DTYPES: Final = {"I64": np.int64, "I32": np.int32, "F32": np.float32}
+_DTYPES: Final = {"I64": np.int64, "I32": np.int32, "U16": np.uint16, "F32": np.float32}
 
 
 def write(memory: TransitionMemory, folder: Path) -> None:
@@ -45,9 +45,14 @@ def write(memory: TransitionMemory, folder: Path) -> None:
 def _tensors(table: Matrix, prefix: str = "") -> dict[str, NDArray[Any]]:
     return {
         f"{prefix}offsets": table.indptr.astype(np.int64),
-        f"{prefix}columns": table.indices.astype(np.int32),
+        f"{prefix}columns": table.indices.astype(column_type(table.shape[1])),
         f"{prefix}values": table.data.astype(np.float32),
     }
+
+
+def column_type(n_items: int) -> type[np.uint16] | type[np.int32]:
+    """How the columns of a table of so many items are kept on disk; older versions kept all in 32 bits."""
+    return np.uint16 if n_items <= 1 << 16 else np.int32
 
 
 def _related(memory: TransitionMemory) -> list[tuple[int, Matrix]]:
@@ -102,7 +107,7 @@ def _table(tensors: dict[str, NDArray[Any]], n_items: int, folder: Path, prefix:
         raise BundleError(f"{folder / TABLE} names items that are none of the {n_items} in items.parquet, or one twice")
     if prefix and len(values) and not (np.isfinite(values).all() and values.min() > 0):
         raise BundleError(f"{folder / TABLE} holds a related pair whose weight is not positive and finite")
-    return sp.csr_matrix((values, columns, offsets), shape=(n_items, n_items))
+    return sp.csr_matrix((values, columns.astype(np.int32, copy=False), offsets), shape=(n_items, n_items))
 
 
 def _arrays(content: memoryview) -> dict[str, NDArray[Any]]:

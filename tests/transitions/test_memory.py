@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recsys.core.opened import Source
 from recsys.core.ragged import Ragged
 from recsys.errors import DataError
+from recsys.transitions import io
 from recsys.transitions.learn import Form
 from recsys.transitions.memory import TransitionMemory
 from tests.transitions.naive import score
@@ -82,3 +86,17 @@ def test_dropped_items_take_their_entries_along() -> None:
 def test_what_cannot_be_a_memory_is_refused(table: np.ndarray, weight: float, told: str) -> None:
     with pytest.raises(DataError, match=told):
         TransitionMemory(sp.csr_matrix(table.astype(np.float32)), Form(), weight)
+
+
+@pytest.mark.parametrize("columns", [np.uint16, np.int32])
+def test_a_saved_table_is_read_back_as_are_those_of_older_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: type[np.generic]
+) -> None:
+    memory = memory_of(1, weight=2.0)
+    monkeypatch.setattr(io, "column_type", lambda _: columns)
+    io.write(memory, tmp_path)
+    again = io.read(Source.of(tmp_path), N)
+    assert again is not None
+    assert again.weight == 2.0
+    assert again.table.indices.dtype == np.int32
+    assert (again.table.toarray() == memory.table.toarray()).all()
