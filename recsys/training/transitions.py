@@ -88,9 +88,10 @@ def chosen_memory(
         form = found.memory.form
         order = "order-free" if np.isinf(form.decay) else f"decay {form.decay:g} events, window {form.window}"
         strength = f", regularisation {form.regularisation:g}" if form.kind == "ridge" else ""
+        lighter = f", columns by their items' events to the power of {-form.debias:g}" if form.debias else ""
         texts = f", items with few events borrow from like texts (half at {form.borrow:g} events)" if form.borrow else ""
         say(
-            f"transition memory: {form.kind}, {order}{strength}{texts}, weight {found.memory.weight:.3g}, "
+            f"transition memory: {form.kind}, {order}{strength}{lighter}{texts}, weight {found.memory.weight:.3g}, "
             f"{found.memory.table.nnz:,} entries; {figures}"
         )
     return found.memory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -139,11 +139,17 @@ class WindowBatches:
     target_event: bool = False
     processes: int = 1
     process: int = 0
+    _shuffle: tuple[int, Int64] | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def steps(self) -> int:
         """Batches of the first epoch; later epochs have a few more or fewer, since each cuts the histories elsewhere."""
         return len(self.plan(0)[1])
+
+    @property
+    def reshuffled(self) -> bool:
+        """Whether each epoch reads histories in another order: a log that has none must not teach the one it is kept in."""
+        return not self.log.ordered
 
     def plan(self, epoch: int) -> tuple[tuple[Int64, Int64, Int64], list[Int64]]:
         """Windows of an epoch, and the windows of each of its batches."""
@@ -175,6 +181,8 @@ class WindowBatches:
         """A batch of some windows, and the places in the log of its targets, int64 (N,)."""
         log = self.log
         flat = ragged_positions(log.histories.offsets[owners] + starts, sizes + 1)  # the windows' events in the log
+        if self.reshuffled:
+            flat = self._shuffled(key[1])[flat]
         windows = Ragged.from_lengths(sizes + 1, log.histories.rows[flat])
         varied = augment(windows, self.options, np.random.default_rng(key), self.neighbours)
         mine = np.arange(self.process, len(owners), self.processes)
@@ -198,6 +206,13 @@ class WindowBatches:
             processes=self.processes,
         )
         return made, predicted
+
+    def _shuffled(self, epoch: int) -> Int64:
+        """int64 (len(log),): the events of the log, each history's in the order of this epoch."""
+        if self._shuffle is None or self._shuffle[0] != epoch:
+            random = np.random.default_rng((self.seed, epoch, 1)).random(len(self.log.histories.rows))
+            self._shuffle = epoch, np.argsort(self.log.histories.list_index() + random)
+        return self._shuffle[1]
 
     def _context(self, owners: Int64, read: Int64, predicted: Int64, padding: Padding) -> Context | None:
         """Times and types of the events read, and of the events predicted from them; features of the windows' users."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys.core.ragged import Bool, Int64, Ragged
 from recsys.transitions.borrow import Alike, borrowed
-from recsys.transitions.learn import Form, TransitionKind, learn_from, relearn, touched_items, window_of
+from recsys.transitions.learn import Form, TransitionKind, debiased, learn_from, relearn, touched_items, window_of
 from recsys.transitions.memory import TransitionMemory
 from recsys.transitions.pairs import Matrix, PairSums, pair_sums
 from recsys.transitions.update import Counted
@@ -18,6 +18,7 @@ _LEARN_EVENTS = 2_000_000
 """Forms are compared on tables learned from at most so many events; the chosen one is learned from all."""
 _DECAYS = (1.5, 3.0, 6.0, 12.0)
 _REGULARISATIONS = (50.0, 800.0)
+_DEBIASES = (0.15, 0.3, 0.5)
 _BORROWED = (20.0, 200.0)
 
 
@@ -77,8 +78,8 @@ def choose(
     """Learn tables of several forms, weigh each beside the towers, and keep the best, if it is better than none.
 
     The decay is chosen with count tables, which cost next to nothing; then ridge is tried at that decay, half and twice it.
-    Another regularisation, or counts instead of ridge, must be really better (paired, by two standard errors): on most logs
-    ridge is ahead, and a few hundred users cannot tell.
+    Another regularisation, lighter columns of popular items, or counts instead of ridge, must be really better (paired, by
+    two standard errors): on most logs ridge is ahead, and a few hundred users cannot tell.
 
     Parameters
     ----------
@@ -108,6 +109,8 @@ def choose(
         first = trial.best(ridge)
         for value in _REGULARISATIONS:
             first = trial.better(first, replace(first.form, regularisation=value))
+        for value in _DEBIASES:
+            first = trial.better(first, replace(first.form, debias=value))
         best = best if kind == "auto" and really_better(best.gains, first.gains) else first
     for value in () if alike is None else _BORROWED:
         best = trial.better(best, replace(best.form, borrow=value))
@@ -172,7 +175,8 @@ def _some(train: Ragged) -> Ragged:
 class _Trial:
     """Judges forms on the same users, beside the same best items of the towers.
 
-    ``made`` holds the memories of the best form, with and without what it borrows: they are not learned twice.
+    ``made`` holds the memories of the best form, with and without what it borrows and what makes it lighter: they are not
+    learned twice.
     """
 
     def __init__(self, train: Ragged, n_items: int, asked: Asked, weight: float | None, alike: Alike | None) -> None:
@@ -198,7 +202,7 @@ class _Trial:
         return self._kept(other if really_better(other.gains, found.gains) else found)
 
     def _kept(self, found: Tried) -> Tried:
-        wanted = found.form, replace(found.form, borrow=0.0)
+        wanted = found.form, replace(found.form, borrow=0.0), _plain(found.form)
         self.made = {form: memory for form, memory in self.made.items() if form in wanted}
         return found
 
@@ -207,9 +211,11 @@ class _Trial:
         key = (form.window, form.decay)
         if self._sums is None or self._sums[0] != key:
             self._sums = key, pair_sums(self.train, self.n_items, *key)
-        plain = self.made.get(replace(form, borrow=0.0))
-        table = learn_from(self._sums[1], form) if plain is None else plain.table
-        memory = self.made[form] = _memory(table, self._sums[1], form, 1.0, self.alike, self._counts)
+        sums, plain = self._sums[1], _plain(form)
+        if plain not in self.made:
+            self.made[plain] = _memory(learn_from(sums, plain), sums, plain, 1.0, None, self._counts)
+        table = debiased(self.made[plain].table, sums.targets, form.debias)
+        memory = self.made[form] = _memory(table, sums, form, 1.0, self.alike, self._counts)
         sparse = memory.scores(self.asked.histories)
         if self.weight is None:
             weight, gains = self._scale.best(sparse)
@@ -217,3 +223,8 @@ class _Trial:
             weight, gains = self.weight, self._scale.gains(sparse, self.weight)
         self.tried.append(Tried(form, weight, gains))
         return self.tried[-1]
+
+
+def _plain(form: Form) -> Form:
+    """The form before anything is borrowed or made lighter."""
+    return replace(form, borrow=0.0, debias=0.0)

@@ -147,7 +147,7 @@ def _form(source: Source) -> tuple[Form, float, tuple[str, ...]]:
     names = told.get("relations", [])
     if not isinstance(names, list) or not all(isinstance(one, str) for one in names) or len(set(names)) < len(names):
         raise BundleError(f"{file}: relations must be a list of different names, not {names!r}")
-    found: dict[str, Any] = told["form"]
+    found: dict[str, Any] = {"debias": 0.0} | told["form"]  # bundles of before it say nothing of it
     if set(found) != {field.name for field in fields(Form)}:
         raise BundleError(
             f"{file} has other keys than this recsys knows ({', '.join(sorted(found))}); fit again, or upgrade recsys"
@@ -161,6 +161,7 @@ def _form(source: Source) -> tuple[Form, float, tuple[str, ...]]:
     for name, value in (("decay", decay), ("regularisation", found["regularisation"]), ("weight", told["weight"])):
         if type(value) not in (int, float) or not value > 0:
             raise BundleError(f"{file}: {name} must be a number above 0, not {value!r}")
-    if type(found["borrow"]) not in (int, float) or not 0 <= found["borrow"] < math.inf:
-        raise BundleError(f"{file}: borrow must be a number of at least 0, not {found['borrow']!r}")
+    for name in ("borrow", "debias"):
+        if type(found[name]) not in (int, float) or not 0 <= found[name] < math.inf:
+            raise BundleError(f"{file}: {name} must be a number of at least 0, not {found[name]!r}")
     return Form(**(found | {"decay": float(decay)})), float(told["weight"]), tuple(names)

@@ -48,6 +48,8 @@ class Form:
     borrow : float
         How much items with few events borrow from items of like text: :func:`recsys.transitions.borrow.borrowed`, which
         comes after the learning. 0: nothing.
+    debias : float
+        Exponent of the events of each item, by which a ridge table's column is divided: :func:`debiased`. 0: not at all.
     """
 
     kind: Kind = "counts"
@@ -57,6 +59,7 @@ class Form:
     entries: int = 200
     solved: int = 1500
     borrow: float = 0.0
+    debias: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """The form as plain values for JSON; an infinite decay is None."""
@@ -102,7 +105,20 @@ def learn_from(sums: PairSums, form: Form) -> Matrix:
     """As :func:`learn`, from sums that were made before (they depend on the form's window and decay alone)."""
     if form.kind == "counts":
         return pruned(normed_counts(sums.cross, sums.squares, sums.targets), form.entries)
-    return _ridge(sums, form)
+    return debiased(_ridge(sums, form), sums.targets, form.debias)
+
+
+def debiased(table: Matrix, targets: Float32, exponent: float) -> Matrix:
+    """The table with each column divided by ``(10 + Σy)^exponent``: popular items count for less.
+
+    Negative entries, which a linear model has mostly towards popular items, are not kept; this makes up for most of them.
+    A negative exponent undoes it.
+    """
+    if not exponent:
+        return table
+    found = table.copy()
+    found.data *= ((_PRIOR + targets) ** -exponent)[found.indices].astype(np.float32)
+    return found
 
 
 def normed_counts(counts: Matrix, squares: Float32, targets: Float32, *, undo: bool = False) -> Matrix:
@@ -131,7 +147,8 @@ def relearn(sums: PairSums, form: Form, before: Matrix, touched: Bool) -> Matrix
     touched : bool (n_items,)
         The items whose rows are solved.
     """
-    return _ridge(sums, form, (before, touched))
+    plain = debiased(before, sums.targets, -form.debias)
+    return debiased(_ridge(sums, form, (plain, touched)), sums.targets, form.debias)
 
 
 def touched_items(histories: Ragged, new: Bool, n_items: int, window: float) -> Bool:

@@ -36,8 +36,8 @@ def log_of(lists: Ragged, n_items: int = 100, **options: Any) -> Interactions:
     return Interactions(users, IdMap(pl.Series("item_id", range(n_items)), "item"), lists, **options)
 
 
-def batches(histories: Ragged, seed: int = 0, tokens: int = 30, **options: Any) -> WindowBatches:
-    return WindowBatches(log_of(histories), length=10, tokens=tokens, seed=seed, **options)
+def batches(histories: Ragged, seed: int = 0, tokens: int = 30, ordered: bool = True, **options: Any) -> WindowBatches:
+    return WindowBatches(log_of(histories, ordered=ordered), length=10, tokens=tokens, seed=seed, **options)
 
 
 def histories(users: int = 30) -> Ragged:
@@ -72,6 +72,19 @@ def test_the_same_seed_gives_the_same_batches_and_epochs_differ() -> None:
     first = [batch.inputs for batch in one.epoch(0)]
     assert all(torch.equal(a, b.inputs) for a, b in zip(first, two.epoch(0), strict=True))
     assert not all(torch.equal(a, b.inputs) for a, b in zip(first, one.epoch(1), strict=False))
+
+
+def test_histories_without_an_order_are_read_in_another_one_in_each_epoch() -> None:
+    lists = Ragged.from_lists([list(range(8)), list(range(20, 28))])
+    for ordered in (True, False):
+        read = []
+        for epoch in range(2):
+            (batch,) = batches(lists, tokens=1000, ordered=ordered).epoch(epoch)
+            whole = torch.cat([batch.inputs, batch.targets.reshape(2, -1)[:, -1:]], dim=1)
+            assert sorted(whole.sort(dim=1).values.tolist()) == [list(range(8)), list(range(20, 28))]
+            assert torch.equal(batch.inputs[:, 1:], batch.targets.reshape(2, -1)[:, :-1])
+            read.append(sorted(whole.tolist(), key=max))
+        assert (read[0] == read[1]) == ordered
 
 
 def test_an_epoch_can_be_entered_at_any_batch() -> None:

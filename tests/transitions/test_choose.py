@@ -53,6 +53,20 @@ def test_a_log_without_an_order_gets_an_order_free_table(ring_split: Split) -> N
     assert found.memory is None or np.isinf(found.memory.form.decay)
 
 
+def test_columns_of_popular_items_are_made_lighter_where_that_pays() -> None:
+    """Histories of four items that most people have, and of four of the six of a taste: these tell what comes next."""
+    random = np.random.default_rng(0)
+    lists = [
+        [*np.flatnonzero(random.random(4) < 0.7), *(4 + 6 * (user % 20) + random.permutation(6)[:4])] for user in range(400)
+    ]
+    train, targets = Ragged.from_lists([one[:-1] for one in lists]), Ragged.from_lists([one[-1:] for one in lists])
+    nothing = np.zeros((400, 1), np.float32), ItemIndex.build(np.zeros((124, 1), np.float32))
+    found = choose(train, 124, Asked(train, targets, *nothing, filter_seen=True), ordered=False)
+    assert found.memory is not None
+    assert found.memory.form.debias > 0
+    assert found.ndcg > 0.05 + max(one.ndcg for one in found.tried if not one.form.debias)
+
+
 def test_the_figures_are_those_of_ranking_by_the_sum(ring_split: Split) -> None:
     """What the search for a weight says is what a search of the index then gives."""
     who = know_nothing(ring_split)

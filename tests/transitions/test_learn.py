@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,6 +97,16 @@ def test_without_an_order_ridge_is_ease(ring_split: Split) -> None:
     form = Form("ridge", np.inf, 500, 50.0, entries=len(train.items))
     found = learn(train.histories, len(train.items), form)
     np.testing.assert_allclose(found.toarray(), np.maximum(ease._weights, 0), atol=1e-5)
+
+
+def test_columns_are_divided_by_a_power_of_their_items_events(ring_split: Split) -> None:
+    train, n = ring_split.train, len(ring_split.train.items)
+    form = Form("ridge", np.inf, 500, 50.0, entries=n, debias=0.3)
+    plain, lighter = (learn(train.histories, n, one).toarray() for one in (replace(form, debias=0.0), form))
+    sums = pair_sums(train.histories, n, 500, np.inf)
+    np.testing.assert_allclose(lighter, plain / (10 + sums.targets) ** 0.3, rtol=1e-5)
+    again = relearn(sums, form, learn(train.histories, n, form), np.arange(n) % 2 == 0)
+    np.testing.assert_allclose(again.toarray(), lighter, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])

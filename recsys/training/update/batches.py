@@ -39,6 +39,11 @@ class UpdateBatches(WindowBatches):
     recency: float = 0.25
     _latest: tuple[int, Bool] | None = field(default=None, init=False, repr=False)
 
+    @property
+    def reshuffled(self) -> bool:
+        """No: targets are told by their places."""
+        return False
+
     @cached_property
     def _halvings(self) -> NDArray[np.float64]:
         """float64 (len(log),): how many halvings old each event is."""
