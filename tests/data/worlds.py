@@ -55,6 +55,7 @@ def refused(*words: object, error: type[RecsysError] = DataError) -> Iterator[No
 
 def written(file: Path, content: str | bytes) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)  # a reader that was refused may still have the old one mapped, and dies where that is cut
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     return file
 
