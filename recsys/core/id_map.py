@@ -18,6 +18,7 @@ from recsys.core.schema import canonical_ids, exact_below, tight_ids
 from recsys.errors import DataError, UnknownIdError
 
 _UNKNOWN = -1
+_MOST_ZEROS = 20
 _FEW = 1000
 """Up to so many ids are looked up one by one."""
 _MOST_CHUNKS = 64
@@ -285,9 +286,10 @@ class IdMap:
         "; did you mean '000017'?"
         """
         bare = str(asked).strip().lstrip("0")
-        if self.ids.dtype != pl.String or not bare.isdigit():
+        if self.dtype != pl.String or not bare.isdigit():
             return ""
-        alike = self.ids.filter(self.ids.str.strip_chars_start("0") == bare)
+        written = ["0" * zeros + bare for zeros in range(_MOST_ZEROS)]  # a stored map reads no other ids for these
+        alike = [one for one, row in zip(written, self.find_rows(written), strict=True) if row != _UNKNOWN]
         return f"; did you mean {alike[0]!r}?" if len(alike) == 1 else ""
 
     def to_ids(self, rows: Int32) -> pl.Series:

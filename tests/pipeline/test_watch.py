@@ -25,12 +25,12 @@ from tests.pipeline.shop import DAY, DAYS, START, events
 from tests.server.http_world import World, world_of
 from tests.server.test_run import listening
 
-NOW = int(time.time()) // DAY * DAY
+NOW = int(time.time())
 UNJUDGED = {"gate": GateOptions(judge_share=0.0)}
 
 
 def recent(days: range, **how: int) -> pl.DataFrame:
-    """The shop, whose last day is yesterday."""
+    """The shop, whose last day ends now: at whatever hour, the pause since then is an ordinary one."""
     return events(days, **how).with_columns(pl.col("timestamp") - START - DAYS * DAY + NOW)
 
 
