@@ -40,7 +40,7 @@ def command(*words: str) -> tuple[float, float, float]:
 def measured(folder: Path, rows: int) -> dict[str, tuple[float, float, float]]:
     log, store, run = data_engine.make_pieces(folder, rows), folder / f"store-{rows}", folder / f"run-{rows}"
     found = {"import": command("import", str(log), "--out", str(store))}
-    found["fit --fast"] = command("fit", str(store), "--fast", "--out", str(run))
+    found["fit --fast"] = command("fit", str(store), "--fast", "--split", "none", "--out", str(run))
     batch = ["recommend", str(run), "--users", "all", "--k", "100", "--out", str(folder / f"recs-{rows}")]
     found["recommend --users all"] = command(*batch)
     return found
