@@ -109,15 +109,17 @@ def learn_from(sums: PairSums, form: Form) -> Matrix:
 
 
 def debiased(table: Matrix, targets: Float32, exponent: float) -> Matrix:
-    """The table with each column divided by ``(10 + Σy)^exponent``: popular items count for less.
+    """The table with each column divided by ``((10 + Σy) / (10 + mean of Σy))^exponent``: popular items count for less.
 
+    Held against the mean, a table of more events keeps the weight that one of fewer was given.
     Negative entries, which a linear model has mostly towards popular items, are not kept; this makes up for most of them.
     A negative exponent undoes it.
     """
     if not exponent:
         return table
     found = table.copy()
-    found.data *= ((_PRIOR + targets) ** -exponent)[found.indices].astype(np.float32)
+    relative = (_PRIOR + targets) / (_PRIOR + targets.mean())
+    found.data *= (relative**-exponent)[found.indices].astype(np.float32)
     return found
 
 
